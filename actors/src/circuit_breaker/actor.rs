@@ -1,0 +1,229 @@
+//! The breakers' mailbox, timer and log. All decisions are `state.rs`'s.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Recipient, SpawnHandle};
+use actix_rt::ArbiterHandle;
+
+use super::gate::State;
+use super::messages::{Hold, Inspect, Outcomes, Report, Transition, UnknownBackend, Watch};
+use super::state::{Breaker, Change};
+use crate::supervision::{Fence, OnStop, Stopped, count_message, supervised};
+use crate::target::{TargetCells, TargetId};
+
+/// Batches that may wait before `try_send` reports a full mailbox: a worker sends a few hundred a second, so
+/// this is seconds of delay with every worker busy; more would only be older news.
+const MAILBOX: usize = 1024;
+
+/// What the actor is given by whoever starts it.
+pub struct Deps {
+    /// Receives every change of a breaker's state; sent with `do_send`.
+    pub transitions: Recipient<Transition>,
+    /// Told of the end of this instance.
+    pub on_stop: OnStop,
+    /// This instance's right to publish.
+    pub fence: Fence,
+    /// Seed of the jitter; anything will do.
+    pub seed: u64,
+}
+
+/// Decides for every target whether requests may go there.
+pub struct CircuitBreakerActor {
+    deps: Deps,
+    guarded: HashMap<TargetId, Guarded>,
+    armed: Option<(Instant, SpawnHandle)>,
+    rng: fastrand::Rng,
+}
+
+struct Guarded {
+    cells: Arc<TargetCells>,
+    breaker: Breaker,
+}
+
+impl CircuitBreakerActor {
+    /// The name in [`Stopped`] and in logs.
+    pub const NAME: &'static str = "circuit_breaker";
+
+    /// Starts an instance on the arbiter's thread. It guards nothing until it is sent a [`Watch`].
+    pub fn start_in(arbiter: &ArbiterHandle, deps: Deps) -> Addr<Self> {
+        Self::start_in_arbiter(arbiter, move |ctx| {
+            ctx.set_mailbox_capacity(MAILBOX);
+            let rng = fastrand::Rng::with_seed(deps.seed);
+            Self { deps, guarded: HashMap::new(), armed: None, rng }
+        })
+    }
+
+    /// Replaces the set of targets by the one that a reload left.
+    fn watch(&mut self, watch: Watch, now: Instant) {
+        let mut before = std::mem::take(&mut self.guarded);
+        let held: HashMap<_, _> = before
+            .values()
+            .filter_map(|guarded| Some((guarded.cells.backend.clone(), guarded.breaker.gate().held?)))
+            .collect();
+        for (cells, settings) in watch.targets {
+            let guarded = match before.remove(&cells.id) {
+                Some(mut known) => {
+                    known.breaker.reconfigure(settings, now);
+                    known
+                }
+                None => {
+                    let gate = cells.gate.load().as_ref().clone();
+                    let mut new = Guarded { breaker: Breaker::resume(settings, gate, now), cells };
+                    if let Some(held) = held.get(&new.cells.backend).filter(|_| !new.breaker.gate().forced())
+                    {
+                        let change = new.breaker.hold_as(*held, now);
+                        announce(&self.deps, &new, change);
+                    }
+                    new
+                }
+            };
+            self.guarded.insert(guarded.cells.id, guarded);
+        }
+    }
+
+    /// Holds every breaker of the backend or lets go of them; answers how many there are.
+    fn hold(&mut self, wish: &Hold, now: Instant) -> usize {
+        let mut count = 0;
+        for guarded in self.guarded.values_mut().filter(|guarded| guarded.cells.backend == wish.backend) {
+            count += 1;
+            if let Some(change) = guarded.breaker.hold(wish.state, wish.ttl, now) {
+                announce(&self.deps, guarded, change);
+            }
+        }
+        count
+    }
+
+    fn on_timer(&mut self, now: Instant) {
+        for guarded in self.guarded.values_mut() {
+            if let Some(change) = guarded.breaker.on_timer(now, self.rng.f64()) {
+                announce(&self.deps, guarded, change);
+            }
+        }
+    }
+
+    /// Keeps exactly one timer, for the breaker that is due first. A timer that fires late or for nothing does
+    /// no harm: the breakers judge by the clock, not by who woke them. An instance that was replaced ends here.
+    fn arm(&mut self, ctx: &mut Context<Self>) {
+        if !self.deps.fence.is_current() {
+            return ctx.stop();
+        }
+        let due = self.guarded.values().filter_map(|guarded| guarded.breaker.due()).min();
+        if due == self.armed.map(|(at, _)| at) {
+            return;
+        }
+        if let Some((_, timer)) = self.armed.take() {
+            ctx.cancel_future(timer);
+        }
+        self.armed = due.map(|at| {
+            let wait = at.saturating_duration_since(Instant::now());
+            let timer = ctx.run_later(wait, |actor, ctx| {
+                actor.armed = None;
+                actor.on_timer(Instant::now());
+                actor.arm(ctx);
+            });
+            (at, timer)
+        });
+    }
+}
+
+/// Publishes, logs and tells of a change; an instance that has been replaced does none of it.
+fn announce(deps: &Deps, guarded: &Guarded, change: Change) {
+    if !deps.fence.is_current() {
+        return;
+    }
+    let (cells, Change { from, to, reason }) = (&guarded.cells, change);
+    cells.gate.publish(guarded.breaker.gate().clone());
+    let level = if to == State::Open { log::Level::Warn } else { log::Level::Info };
+    let (backend, target) = (&cells.backend, &cells.url);
+    log::log!(level, "breaker of {backend} {target}: {} -> {}: {reason}", from.as_str(), to.as_str());
+    if from != to {
+        let (backend, target, at) = (backend.clone(), target.clone(), SystemTime::now());
+        deps.transitions.do_send(Transition { backend, target, from, to, reason, at });
+    }
+}
+
+impl Actor for CircuitBreakerActor {
+    type Context = Context<Self>;
+
+    fn stopped(&mut self, _: &mut Self::Context) {
+        (self.deps.on_stop)(Stopped::now(Self::NAME, &self.deps.fence));
+    }
+}
+
+supervised!(CircuitBreakerActor);
+
+impl Handler<Outcomes> for CircuitBreakerActor {
+    type Result = ();
+
+    fn handle(&mut self, msg: Outcomes, ctx: &mut Self::Context) {
+        count_message();
+        let (now, mut changed) = (Instant::now(), false);
+        for run in &msg.runs {
+            let Some(guarded) = self.guarded.get_mut(&run.target) else { continue };
+            let Some(change) = guarded.breaker.on_run(run, now, self.rng.f64()) else { continue };
+            announce(&self.deps, guarded, change);
+            changed = true;
+        }
+        if changed {
+            self.arm(ctx);
+        }
+    }
+}
+
+impl Handler<Watch> for CircuitBreakerActor {
+    type Result = ();
+
+    fn handle(&mut self, msg: Watch, ctx: &mut Self::Context) {
+        count_message();
+        self.watch(msg, Instant::now());
+        self.arm(ctx);
+    }
+}
+
+impl Handler<Hold> for CircuitBreakerActor {
+    type Result = Result<usize, UnknownBackend>;
+
+    fn handle(&mut self, msg: Hold, ctx: &mut Self::Context) -> Self::Result {
+        count_message();
+        let count = self.hold(&msg, Instant::now());
+        self.arm(ctx);
+        if count == 0 { Err(UnknownBackend(msg.backend)) } else { Ok(count) }
+    }
+}
+
+impl Handler<Inspect> for CircuitBreakerActor {
+    type Result = Vec<Report>;
+
+    fn handle(&mut self, _: Inspect, _: &mut Self::Context) -> Self::Result {
+        count_message();
+        let (now, wall) = (Instant::now(), SystemTime::now());
+        let mut reports: Vec<_> = self.guarded.values().map(|guarded| guarded.report(now, wall)).collect();
+        reports.sort_by(|a, b| (&a.backend, a.target).cmp(&(&b.backend, b.target)));
+        reports
+    }
+}
+
+impl Guarded {
+    fn report(&self, now: Instant, wall: SystemTime) -> Report {
+        let (cells, breaker, gate) = (&self.cells, &self.breaker, self.breaker.gate());
+        let totals = breaker.totals(now);
+        Report {
+            target: cells.id,
+            backend: cells.backend.clone(),
+            url: cells.url.clone(),
+            state: gate.state(),
+            forced: gate.forced(),
+            consecutive_failures: breaker.consecutive_failures(),
+            calls: totals.calls,
+            failures: totals.failures,
+            slow: totals.slow,
+            failure_rate: totals.failure_rate(),
+            slow_rate: totals.slow_rate(),
+            opened: gate.opened,
+            retry_in: gate.opens_until().map(|until| until.saturating_duration_since(now)),
+            last_transition: gate.changed.and_then(|at| wall.checked_sub(now.saturating_duration_since(at))),
+        }
+    }
+}

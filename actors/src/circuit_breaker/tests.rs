@@ -1,0 +1,88 @@
+//! Tests of the breaker: the machine as a table, random schedules, and the actor around it.
+
+mod actor;
+mod machine;
+mod permits;
+mod schedules;
+
+use std::time::{Duration, Instant};
+
+use super::gate::{Admission, GateCell, Refusal, State};
+use super::messages::{HoldState, Run, TripReason};
+use super::settings::Settings;
+use super::state::{Breaker, Change};
+use crate::target::TargetId;
+
+/// Jitter in the middle of its range: none.
+const MIDDLE: f64 = 0.5;
+
+/// A breaker, the cell it publishes into, and a clock that only moves when told to.
+struct Rig {
+    breaker: Breaker,
+    cell: GateCell,
+    now: Instant,
+}
+
+impl Rig {
+    fn new(settings: Settings) -> Self {
+        let now = Instant::now();
+        Self { breaker: Breaker::resume(settings, Default::default(), now), cell: GateCell::default(), now }
+    }
+
+    fn state(&self) -> State {
+        self.cell.peek()
+    }
+
+    fn epoch(&self) -> u64 {
+        self.cell.load().epoch
+    }
+
+    fn admit(&self) -> Result<Admission, Refusal> {
+        self.cell.admit(self.now)
+    }
+
+    fn apply(&mut self, change: Option<Change>) -> Option<TripReason> {
+        let change = change?;
+        self.cell.publish(self.breaker.gate().clone());
+        assert_eq!(change.to, self.cell.peek());
+        Some(change.reason)
+    }
+
+    fn report(&mut self, epoch: u64, successes: u32, failures: u32, slow: u32) -> Option<TripReason> {
+        let run = Run { target: TargetId(1), epoch, successes, failures, slow };
+        let change = self.breaker.on_run(&run, self.now, MIDDLE);
+        self.apply(change)
+    }
+
+    fn succeed(&mut self, times: u32) -> Option<TripReason> {
+        self.report(self.epoch(), times, 0, 0)
+    }
+
+    fn fail(&mut self, times: u32) -> Option<TripReason> {
+        self.report(self.epoch(), 0, times, 0)
+    }
+
+    fn hold(&mut self, wish: HoldState, ttl: Option<Duration>) -> Option<TripReason> {
+        let change = self.breaker.hold(wish, ttl, self.now);
+        self.apply(change)
+    }
+
+    fn wait(&mut self, time: Duration) -> Option<TripReason> {
+        self.now += time;
+        let change = self.breaker.on_timer(self.now, MIDDLE);
+        self.apply(change)
+    }
+
+    /// How long the breaker has decided to stay as it is.
+    fn due_in(&self) -> Duration {
+        self.breaker.due().map_or(Duration::MAX, |due| due.saturating_duration_since(self.now))
+    }
+
+    /// Trips a closed breaker by consecutive failures and waits until it is half-open.
+    fn reach_half_open(&mut self) {
+        self.fail(5);
+        assert_eq!(self.state(), State::Open);
+        self.wait(self.due_in());
+        assert_eq!(self.state(), State::HalfOpen);
+    }
+}

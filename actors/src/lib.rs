@@ -1,0 +1,28 @@
+//! Every piece of mutable state in AEGIS, one folder per actor.
+//!
+//! Each folder holds a pure core (`state.rs`: input and `now` in, outputs out), the messages it understands
+//! and publishes, the settings of its section of the configuration, and a thin actix shell with the mailbox,
+//! the timers and the I/O. This crate knows nothing of HTTP routing, YAML or databases: it takes settings
+//! structs, `Recipient`s and traits.
+//!
+//! | module | owns | publishes into |
+//! |---|---|---|
+//! | [`circuit_breaker`] | one breaker per target | [`TargetCells::gate`] |
+//! | [`health_check`] | the verdict of active checks per target | [`TargetCells::health`] |
+//! | [`resolver`] | the addresses behind host names | [`TargetCells::addresses`] |
+//! | [`traffic`] | counters that each worker keeps for itself | (summed by whoever asks) |
+//! | [`supervision`] | what the supervisor needs of every actor | |
+
+pub mod circuit_breaker;
+pub mod health_check;
+pub mod resolver;
+pub mod supervision;
+pub mod traffic;
+
+mod slow_start;
+mod target;
+#[cfg(test)]
+mod testing;
+
+pub use slow_start::{COLD, SLOW_START};
+pub use target::{TargetCells, TargetId};

@@ -1,0 +1,71 @@
+//! A target as everybody shares it: an identity, and one published cell per owner of a fact about it.
+//!
+//! The cells are read on the request path without a lock or a message; each has exactly one writer: the
+//! breaker actor (`gate`), the health actor (`health`), the resolver (`addresses`), the supervisor (`drained`).
+//! A target outlives reloads that do not change it, and so does everything in it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+
+use crate::circuit_breaker::GateCell;
+use crate::health_check::HealthCell;
+
+/// Unique for the life of the process; a target that a reload changes gets a new one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TargetId(pub u64);
+
+impl TargetId {
+    /// The next unused identity.
+    pub fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// The shared cells of one target.
+#[derive(Debug)]
+pub struct TargetCells {
+    /// Identity, for reports and connection pools.
+    pub id: TargetId,
+    /// Name of the backend it belongs to, for events and metrics.
+    pub backend: String,
+    /// `scheme://host:port`, for events and metrics; never shown to a gateway client.
+    pub url: String,
+    /// Written by the circuit breaker actor.
+    pub gate: GateCell,
+    /// Written by the health check actor.
+    pub health: HealthCell,
+    /// Written by the resolver actor; one fixed entry for an IP literal.
+    pub addresses: ArcSwap<Vec<SocketAddr>>,
+    /// Written by the supervisor: true while an operator keeps new requests away.
+    pub drained: AtomicBool,
+    /// Requests and tunnels in flight over all workers; the request path counts it up and down.
+    pub in_flight: AtomicUsize,
+}
+
+impl TargetCells {
+    /// Fresh cells: breaker closed, healthy, not drained, nothing in flight.
+    pub fn new(backend: &str, url: &str, addresses: Vec<SocketAddr>) -> Arc<Self> {
+        Arc::new(Self {
+            id: TargetId::next(),
+            backend: backend.to_owned(),
+            url: url.to_owned(),
+            gate: GateCell::default(),
+            health: HealthCell::default(),
+            addresses: ArcSwap::from_pointee(addresses),
+            drained: AtomicBool::new(false),
+            in_flight: AtomicUsize::new(0),
+        })
+    }
+
+    /// The share of its weight that the balancer should give this target now, 0.1–1.0: below 1.0 for the ten
+    /// seconds after its breaker closed or its checks passed again, 1.0 otherwise. Says nothing about whether
+    /// the target may be used at all.
+    pub fn warmth(&self, now: Instant) -> f32 {
+        self.gate.warmth(now).min(self.health.weight_factor(now))
+    }
+}
