@@ -1,0 +1,47 @@
+//! Cost that must not explode. The bounds are a hundred times what a release build needs; what they catch is
+//! growth by a power.
+
+use std::time::{Duration, Instant};
+
+use super::*;
+
+fn timed<R>(what: impl FnOnce() -> R) -> (R, Duration) {
+    let start = Instant::now();
+    let result = what();
+    (result, start.elapsed())
+}
+
+#[test]
+fn a_hostile_path_against_many_double_stars_costs_milliseconds() {
+    let router = patterns(&["/**/a/**/b", "/**/a/**/a/**/a/**/c", "/**/*/**/*/**/d", "/**/a*/**/*a/**/e"]);
+    let path = "/a".repeat(3_000);
+    let (found, took) = timed(|| get(&router, &path));
+    assert_eq!(found, "404");
+    assert!(took < Duration::from_millis(500), "{took:?}");
+}
+
+#[test]
+fn a_hostile_path_with_every_kind_of_reading_costs_milliseconds() {
+    let router = patterns(&["/**/a/**/b", "/**"]);
+    let path = "/a;b%3Bc%2Fd%5Ce".repeat(500);
+    let (_, took) = timed(|| get_keeping_slashes(&router, &path));
+    assert!(took < Duration::from_secs(2), "{took:?}");
+}
+
+#[test]
+fn conflicts_of_five_thousand_routes_are_found_in_seconds() {
+    let mut specs: Vec<RouteSpec<()>> = Vec::new();
+    for number in 0..1_250 {
+        for pattern in
+            [format!("/s{number}/:id"), format!("/s{number}/**"), format!("/*/t{number}"), "/**".into()]
+        {
+            let headers =
+                if pattern == "/**" { vec![("tenant".into(), number.to_string())] } else { Vec::new() };
+            specs.push(RouteSpec { pattern, headers, ..RouteSpec::default() });
+        }
+    }
+    let router = Router::build(specs).unwrap();
+    let (conflicts, took) = timed(|| router.conflicts());
+    assert_eq!(conflicts.len(), 0);
+    assert!(took < Duration::from_secs(20), "{took:?}");
+}
