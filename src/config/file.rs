@@ -1,0 +1,43 @@
+//! Finding and reading the file, within bounds.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use super::parse::MAX_BYTES;
+use super::problem::{Place, Problem};
+use super::tree::Pos;
+
+/// Read when no file is named and this one is there.
+pub const DEFAULT_FILE: &str = "config/aegis.yaml";
+
+/// The file to read: the one named, else the default one where it exists.
+pub(crate) fn choose(named: Option<&Path>) -> Option<PathBuf> {
+    named.map(Path::to_path_buf).or_else(|| Some(PathBuf::from(DEFAULT_FILE)).filter(|file| file.exists()))
+}
+
+/// The text of the file, or the one problem with it.
+pub(crate) fn read(path: &Path, label: &str) -> Result<String, Problem> {
+    let start = Place::start(label);
+    let unreadable = |error: std::io::Error| {
+        start
+            .error(format!("cannot read the file: {error}; check the path given with -c and its permissions"))
+    };
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    // One byte more than allowed tells "too large" from "just fits", and ends even on /dev/zero.
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(
+            start.error(format!("the file is larger than {} MiB: is it the right one?", MAX_BYTES >> 20))
+        );
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let good = String::from_utf8_lossy(
+            error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default(),
+        )
+        .into_owned();
+        let line = good.matches('\n').count() + 1;
+        let column = good.rsplit('\n').next().unwrap_or("").chars().count() + 1;
+        Pos { line, column }.place(label).error("not valid UTF-8: save the file in UTF-8")
+    })
+}

@@ -1,0 +1,198 @@
+//! The configuration: file as written → merged layers → validated [`Settings`].
+//!
+//! Layers, later ones win: built-in defaults, the file, `AEGIS__…` variables, `--set`. The merge is the
+//! `config` crate's; reading and judging are done here over a tree that knows the line and column of every
+//! value, so that [`load`] reports every problem at once. A configuration is applied whole or not at all.
+//!
+//! ```text
+//! file.rs, env.rs       what there is to read
+//! parse/                text → tree with positions        layers.rs     variables and --set → tree
+//! interpolate.rs        ${NAME} in the tree               merge.rs      layers → one tree
+//! read/                 tree → settings and problems      defaults.rs   what is not written
+//! effective.rs          settings → tree, for showing      diff.rs       what a reload changes
+//! report.rs, listing.rs what `aegis check` and `aegis routes` print
+//! ```
+
+mod defaults;
+pub mod diff;
+mod effective;
+mod env;
+mod file;
+mod interpolate;
+mod layers;
+pub mod listing;
+mod merge;
+mod parse;
+mod problem;
+mod read;
+pub mod report;
+mod scalar;
+mod secrets;
+pub mod settings;
+mod suggest;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+use std::fmt;
+use std::path::PathBuf;
+
+pub use diff::{Changes, diff};
+pub use env::Env;
+pub use file::DEFAULT_FILE;
+pub use problem::{Place, Problem, Problems, Severity};
+pub use read::Places;
+pub use secrets::REDACTED;
+pub use settings::Settings;
+
+/// Where a configuration comes from.
+#[derive(Clone, Default)]
+pub struct Source {
+    /// The file; `None` = [`DEFAULT_FILE`] where it exists, else no file.
+    pub file: Option<PathBuf>,
+    /// `KEY=VALUE`, as given with `--set`.
+    pub set: Vec<String>,
+    /// The text of a configuration that is no file, with the name it goes by; nothing is read then.
+    pub text: Option<(String, String)>,
+    /// Variables, for the `AEGIS__…` layer and for `${NAME}`. `Default` is the process's environment.
+    pub env: Env,
+}
+
+impl Source {
+    /// `file` alone, with the process's environment.
+    pub fn file(file: impl Into<PathBuf>) -> Self {
+        Self { file: Some(file.into()), ..Self::default() }
+    }
+}
+
+/// Without the values of `set`: they may be secrets.
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let keys: Vec<&str> = self.set.iter().filter_map(|entry| entry.split('=').next()).collect();
+        f.debug_struct("Source")
+            .field("file", &self.file)
+            .field("text", &self.text.as_ref().map(|(name, _)| name))
+            .field("set", &keys)
+            .field("env", &self.env)
+            .finish()
+    }
+}
+
+/// A configuration that is fit for use.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The validated settings.
+    pub settings: Settings,
+    /// What works but is probably not meant.
+    pub warnings: Vec<Problem>,
+    /// The whole configuration in the spelling of the file, defaults written out, secrets redacted.
+    pub effective: serde_json::Value,
+    /// 16 hex digits over `effective`: the same for the same configuration, whatever layers it came from.
+    pub hash: String,
+    /// The file that was read.
+    pub file: Option<PathBuf>,
+    /// Where each route was written, for the router's problems.
+    pub places: Places,
+}
+
+/// Everything that was found out about a configuration, good or bad.
+#[derive(Clone, Debug)]
+pub struct Inspection {
+    /// Best effort: defaults stand in for what is wrong. `None` when the file could not be parsed.
+    pub settings: Option<Settings>,
+    /// Where each route of `settings` was written.
+    pub places: Places,
+    /// Every problem, errors first.
+    pub problems: Problems,
+    /// The file that was read, or could not be.
+    pub file: Option<PathBuf>,
+}
+
+/// Loads, merges and validates.
+///
+/// # Errors
+/// Every problem, warnings included, when at least one is an error.
+pub fn load(source: &Source) -> Result<Loaded, Problems> {
+    load_with(source, |_, _| Vec::new())
+}
+
+/// [`load`], with a further judge of the settings (the router, of patterns and conflicts), whose problems
+/// count like any other.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_with(
+    source: &Source,
+    judge: impl FnOnce(&Settings, &Places) -> Vec<Problem>,
+) -> Result<Loaded, Problems> {
+    inspect_with(source, judge).verdict()
+}
+
+/// Finds every problem, and goes as far as it can in spite of them. `judge` sees the best-effort settings.
+pub fn inspect_with(source: &Source, judge: impl FnOnce(&Settings, &Places) -> Vec<Problem>) -> Inspection {
+    if let Some((name, text)) = &source.text {
+        return Inspection { file: None, ..inspect_text(Some((PathBuf::from(name), text)), source, judge) };
+    }
+    let Some(path) = file::choose(source.file.as_deref()) else { return inspect_text(None, source, judge) };
+    let label = path.display().to_string();
+    match file::read(&path, &label) {
+        Ok(text) => inspect_text(Some((path, &text)), source, judge),
+        Err(problem) => Inspection::failed(vec![problem], Some(path)),
+    }
+}
+
+/// [`inspect_with`] of a file's text; the path names it and tells the format.
+fn inspect_text(
+    file: Option<(PathBuf, &str)>,
+    source: &Source,
+    judge: impl FnOnce(&Settings, &Places) -> Vec<Problem>,
+) -> Inspection {
+    let mut problems = Vec::new();
+    let mut root = None;
+    let mut label = "built-in defaults".to_owned();
+    if let Some((path, text)) = &file {
+        label = path.display().to_string();
+        match parse::parse(path, text, &label, &mut problems) {
+            Some(mut node) => {
+                interpolate::fill(&mut node, &source.env, &label, &mut problems);
+                root = Some(node);
+            }
+            None => return Inspection::failed(problems, file.map(|(path, _)| path)),
+        }
+    }
+    let file = file.map(|(path, _)| path);
+    let mut assignments = layers::environment(&source.env, &mut problems);
+    assignments.extend(layers::command_line(&source.set, &mut problems));
+    let merged = match merge::merge(defaults::layer(), root, assignments, &mut problems) {
+        Ok(merged) => merged,
+        Err(error) => {
+            problems.push(Place::start(&label).error(format!("the layers do not fit together: {error}")));
+            return Inspection::failed(problems, file);
+        }
+    };
+    let (settings, places) = read::settings(&merged, &label, &mut problems);
+    problems.extend(judge(&settings, &places));
+    Inspection { settings: Some(settings), places, problems: Problems::sorted(problems), file }
+}
+
+impl Inspection {
+    fn failed(problems: Vec<Problem>, file: Option<PathBuf>) -> Self {
+        Self { settings: None, places: Places::default(), problems: Problems::sorted(problems), file }
+    }
+
+    /// The configuration when it is fit for use, else everything that is wrong with it.
+    ///
+    /// # Errors
+    /// As [`load`].
+    pub fn verdict(self) -> Result<Loaded, Problems> {
+        let Self { settings, places, problems, file } = self;
+        match settings {
+            Some(settings) if problems.errors() == 0 => {
+                let effective = effective::render_redacted(&settings);
+                let hash = effective::hash(&effective);
+                Ok(Loaded { settings, warnings: problems.0, effective, hash, file, places })
+            }
+            _ => Err(problems),
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! YAML 1.2 from saphyr's events.
+//!
+//! Events rather than saphyr's own tree, because that tree silently keeps the last of two equal keys and
+//! expands aliases without bound.
+
+use std::collections::HashMap;
+
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Tag};
+
+use super::duplicate;
+use crate::config::problem::Problem;
+use crate::config::scalar;
+use crate::config::tree::{Kind, MAX_DEPTH, Node, Pos};
+
+/// Nodes that aliases may add in total, against exponential growth ("billion laughs").
+const MAX_EXPANDED: usize = 100_000;
+
+/// Parses one document; `None` after a problem that leaves no usable tree.
+pub(super) fn parse(text: &str, file: &str, problems: &mut Vec<Problem>) -> Option<Node> {
+    let mut builder =
+        Builder { file, problems, stack: Vec::new(), anchors: HashMap::new(), expanded: 0, root: None };
+    let mut parser = Parser::new_from_str(text);
+    while let Some(event) = parser.next_event() {
+        let outcome = match event {
+            Ok((event, span)) => builder.event(event, pos(&span.start)),
+            Err(error) => Err((pos(error.marker()), syntax(error.info(), text, error.marker().line()))),
+        };
+        if let Err((at, message)) = outcome {
+            builder.problems.push(at.place(file).error(message));
+            return None;
+        }
+    }
+    Some(builder.root.unwrap_or_else(|| Node::at(Kind::Null, Pos::START)))
+}
+
+/// A problem that ends the parse.
+type Fatal = (Pos, String);
+
+enum Frame {
+    List {
+        at: Pos,
+        anchor: usize,
+        items: Vec<Node>,
+    },
+    Table {
+        at: Pos,
+        anchor: usize,
+        entries: Vec<(String, Node)>,
+        seen: HashMap<String, usize>,
+        key: Option<(String, Pos)>,
+    },
+}
+
+struct Builder<'a> {
+    file: &'a str,
+    problems: &'a mut Vec<Problem>,
+    stack: Vec<Frame>,
+    /// Finished anchored nodes; one that is missing is still being read.
+    anchors: HashMap<usize, Node>,
+    expanded: usize,
+    root: Option<Node>,
+}
+
+impl Builder<'_> {
+    fn event(&mut self, event: Event<'_>, at: Pos) -> Result<(), Fatal> {
+        match event {
+            Event::Scalar(text, style, anchor, tag) => {
+                if self.expects_key() {
+                    if text == "<<" && style == ScalarStyle::Plain {
+                        let why = "merge keys (`<<`) are not part of YAML 1.2: repeat the keys, \
+                                   or use an alias for a whole value";
+                        return Err((at, why.to_owned()));
+                    }
+                    return self.key(text.into_owned(), at);
+                }
+                let kind = self.scalar(&text, style, tag.as_deref(), at);
+                self.finish(Node::at(kind, at), anchor)
+            }
+            Event::SequenceStart(anchor, _) => self.open(Frame::List { at, anchor, items: Vec::new() }, at),
+            Event::MappingStart(anchor, _) => {
+                let (entries, seen) = (Vec::new(), HashMap::new());
+                self.open(Frame::Table { at, anchor, entries, seen, key: None }, at)
+            }
+            Event::SequenceEnd | Event::MappingEnd => match self.stack.pop() {
+                Some(Frame::List { at, anchor, items }) => {
+                    self.finish(Node::at(Kind::List(items), at), anchor)
+                }
+                Some(Frame::Table { at, anchor, entries, .. }) => {
+                    self.finish(Node::at(Kind::Table(entries), at), anchor)
+                }
+                None => Ok(()),
+            },
+            Event::Alias(id) => self.alias(id, at),
+            Event::DocumentStart(_) if self.root.is_some() => {
+                Err((at, "a second document starts here: keep one document in the file".to_owned()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn expects_key(&self) -> bool {
+        matches!(self.stack.last(), Some(Frame::Table { key: None, .. }))
+    }
+
+    fn open(&mut self, frame: Frame, at: Pos) -> Result<(), Fatal> {
+        if self.expects_key() {
+            return Err((at, "a key must be plain text, not a list or a section".to_owned()));
+        }
+        if self.stack.len() >= MAX_DEPTH {
+            return Err((at, format!("nested deeper than {MAX_DEPTH} levels: flatten it")));
+        }
+        self.stack.push(frame);
+        Ok(())
+    }
+
+    fn key(&mut self, text: String, at: Pos) -> Result<(), Fatal> {
+        if let Some(Frame::Table { seen, key, .. }) = self.stack.last_mut() {
+            if let Some(first) = seen.get(&text) {
+                self.problems.push(at.place(self.file).error(duplicate(&text, *first)));
+            } else {
+                seen.insert(text.clone(), at.line);
+            }
+            *key = Some((text, at));
+        }
+        Ok(())
+    }
+
+    fn scalar(&mut self, text: &str, style: ScalarStyle, tag: Option<&Tag>, at: Pos) -> Kind {
+        match tag {
+            Some(tag) if tag.is_yaml_core_schema() && tag.suffix == "str" => Kind::Text(text.to_owned()),
+            Some(tag) if tag.is_yaml_core_schema() => scalar::resolve(text),
+            Some(tag) => {
+                let what = format!("the tag `{tag}` means nothing here: remove it");
+                self.problems.push(at.place(self.file).error(what));
+                Kind::Text(text.to_owned())
+            }
+            None if style == ScalarStyle::Plain => scalar::resolve(text),
+            None => Kind::Text(text.to_owned()),
+        }
+    }
+
+    fn alias(&mut self, id: usize, at: Pos) -> Result<(), Fatal> {
+        let Some(node) = self.anchors.get(&id) else {
+            return Err((
+                at,
+                "this alias stands inside the value it refers to: write the value out".to_owned(),
+            ));
+        };
+        let (count, depth) = node.measure();
+        self.expanded += count;
+        if self.expanded > MAX_EXPANDED || self.stack.len() + depth > MAX_DEPTH {
+            return Err((
+                at,
+                "the aliases add up to too much: write fewer, or the values themselves".to_owned(),
+            ));
+        }
+        let node = node.clone();
+        if !self.expects_key() {
+            return self.finish(node, 0);
+        }
+        match node.kind {
+            Kind::Text(text) => self.key(text, at),
+            _ => Err((at, "a key must be plain text: write it out instead of this alias".to_owned())),
+        }
+    }
+
+    /// Puts a finished value where it belongs.
+    fn finish(&mut self, mut node: Node, anchor: usize) -> Result<(), Fatal> {
+        if anchor != 0 {
+            self.anchors.insert(anchor, node.clone());
+        }
+        match self.stack.last_mut() {
+            None => self.root = Some(node),
+            Some(Frame::List { items, .. }) => items.push(node),
+            Some(Frame::Table { entries, key, .. }) => {
+                if let Some((name, at)) = key.take() {
+                    node.origin.key = at;
+                    entries.push((name, node));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn pos(marker: &Marker) -> Pos {
+    Pos { line: marker.line().max(1), column: marker.col() + 1 }
+}
+
+/// saphyr's words, with the mend for the two slips that explain most of them.
+fn syntax(info: &str, text: &str, line: usize) -> String {
+    let source = text.lines().nth(line.saturating_sub(1)).unwrap_or("");
+    let mend = if source.contains("${") {
+        "; put a value with `${…}` inside `{ }` or `[ ]` in quotes"
+    } else if source.contains('\t') {
+        "; indent with spaces, not tabs"
+    } else if info.contains("flow construct") {
+        "; indent every line inside `[ ]` or `{ }` further than the key before it"
+    } else {
+        "; check the indentation and the punctuation around here"
+    };
+    format!("not valid YAML: {info}{mend}")
+}

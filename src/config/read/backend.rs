@@ -1,0 +1,165 @@
+//! `backends`.
+
+use std::collections::HashMap;
+
+use super::section::{Section, shown_for};
+use super::{Places, resilience, route, syntax, target};
+use crate::config::problem::Place;
+use crate::config::settings::{Backend, HashOn, LoadBalance, Route, WhenAllUnhealthy};
+use crate::config::tree::{Kind, Node};
+
+/// Reads every backend, and where its routes are.
+pub(super) fn all(root: &Section<'_>) -> (Vec<Backend>, Places) {
+    let mut backends = Vec::new();
+    let mut places = Places::default();
+    let mut names: HashMap<String, usize> = HashMap::new();
+    for (n, node) in root.list("backends").unwrap_or_default().iter().enumerate() {
+        if node.broken() {
+            continue;
+        }
+        let section = Section::open(root.context, node, format!("backends[{n}]"));
+        let (backend, routes) = read(&section);
+        if let Some(first) = names.get(&backend.name)
+            && let Some(node) = section.node("name")
+        {
+            let what = format!(
+                "`{}` is the name of `backends[{first}]` already: names must differ",
+                section.name("name")
+            );
+            section.error(node, what);
+        } else if !backend.name.is_empty() {
+            names.insert(backend.name.clone(), n);
+        }
+        section.finish();
+        backends.push(backend);
+        places.routes.push(routes);
+    }
+    (backends, places)
+}
+
+fn read(section: &Section<'_>) -> (Backend, Vec<Place>) {
+    let defaults = Backend::default();
+    let targets = target::all(section);
+    let (routes, places) = routes(section);
+    let backend = Backend {
+        name: name(section).unwrap_or_default(),
+        load_balance: load_balance(section),
+        routes,
+        timeout: section.duration("timeout").unwrap_or(defaults.timeout),
+        connect_timeout: section.duration("connectTimeoutMs").unwrap_or(defaults.connect_timeout),
+        first_byte_timeout: section.duration("firstByteTimeoutMs").unwrap_or(defaults.first_byte_timeout),
+        idle_timeout: section.duration("idleTimeoutMs").unwrap_or(defaults.idle_timeout),
+        retries: section.integer("retries", 0..=20).unwrap_or(defaults.retries),
+        max_in_flight: section.integer("maxInFlight", 1..=1_000_000).unwrap_or(defaults.max_in_flight),
+        health_check: resilience::health_check(section),
+        circuit_breaker: resilience::circuit_breaker(section),
+        when_all_unhealthy: section
+            .choice(
+                "whenAllUnhealthy",
+                &[("failFast", WhenAllUnhealthy::FailFast), ("routeAll", WhenAllUnhealthy::RouteAll)],
+            )
+            .unwrap_or_default(),
+        preserve_host: section.flag("preserveHost").unwrap_or(defaults.preserve_host),
+        tls: target::tls(section, &targets),
+        targets,
+    };
+    // Only when it was written: whoever shortens `timeout` alone has not asked for anything odd.
+    if backend.first_byte_timeout > backend.timeout
+        && let Some(node) = section.node("firstByteTimeoutMs")
+    {
+        let what = format!(
+            "`{}` is longer than `timeout`, which ends the request first: shorten it, or lengthen `timeout`",
+            section.name("firstByteTimeoutMs")
+        );
+        section.warning(node, what);
+    }
+    (backend, places)
+}
+
+fn name(section: &Section<'_>) -> Option<String> {
+    section.require("name", "give the backend a unique name; it is the label in metrics");
+    let (text, node) = section.text("name")?;
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if text.is_empty() || text.len() > 64 || !text.chars().all(allowed) {
+        let found = shown_for("name", node);
+        let what = format!(
+            "`{}` must be 1 to 64 of the characters A-Z a-z 0-9 . _ -, found {found}: rename it",
+            section.name("name")
+        );
+        section.error(node, what);
+    }
+    Some(text.to_owned())
+}
+
+fn routes(section: &Section<'_>) -> (Vec<Route>, Vec<Place>) {
+    let mut routes = Vec::new();
+    let mut places = Vec::new();
+    section.require("routes", "write at least one path, for example `routes: [/api/**]`");
+    let Some(items) = section.list("routes") else { return (routes, places) };
+    if let (true, Some(node)) = (items.is_empty(), section.node("routes")) {
+        let what =
+            format!("`{}` is empty: write at least one path, for example /api/**", section.name("routes"));
+        section.error(node, what);
+    }
+    for (n, node) in items.iter().enumerate().filter(|(_, node)| !node.broken()) {
+        if let Some(route) = route::read(section, n, node) {
+            routes.push(route);
+            places.push(section.place(path_node(node)));
+        }
+    }
+    (routes, places)
+}
+
+/// What to point at when a route's pattern is wrong.
+fn path_node(node: &Node) -> &Node {
+    match &node.kind {
+        Kind::Table(entries) => entries.iter().find(|(key, _)| key == "path").map_or(node, |(_, path)| path),
+        _ => node,
+    }
+}
+
+fn load_balance(section: &Section<'_>) -> LoadBalance {
+    #[derive(Clone, PartialEq)]
+    enum By {
+        LeastRequest,
+        RoundRobin,
+        Hash,
+    }
+    let choices = [("leastRequest", By::LeastRequest), ("roundRobin", By::RoundRobin), ("hash", By::Hash)];
+    let by = section.choice("loadBalance", &choices);
+    let hash_on = section.text("hashOn");
+    if let Some((_, node)) = hash_on
+        && by != Some(By::Hash)
+        // A misspelt loadBalance was reported; it may well have been meant to be hash.
+        && (by.is_some() || section.node("loadBalance").is_none())
+    {
+        let what = format!(
+            "`{}` works with `loadBalance: hash` only: add that, or remove `hashOn`",
+            section.name("hashOn")
+        );
+        section.error_at_key(node, what);
+    }
+    match by {
+        None | Some(By::LeastRequest) => LoadBalance::LeastRequest,
+        Some(By::RoundRobin) => LoadBalance::RoundRobin,
+        Some(By::Hash) => LoadBalance::Hash(
+            hash_on.and_then(|(text, node)| parse_hash_on(section, text, node)).unwrap_or(HashOn::Ip),
+        ),
+    }
+}
+
+fn parse_hash_on(section: &Section<'_>, text: &str, node: &Node) -> Option<HashOn> {
+    match text.split_once(':') {
+        None if text == "ip" => return Some(HashOn::Ip),
+        Some(("header", name)) if syntax::is_token(name) => {
+            return Some(HashOn::Header(name.to_ascii_lowercase()));
+        }
+        Some(("cookie", name)) if syntax::is_token(name) => return Some(HashOn::Cookie(name.to_owned())),
+        _ => {}
+    }
+    let found = shown_for("hashOn", node);
+    let what =
+        format!("`{}` must be `ip`, `header:NAME` or `cookie:NAME`, found {found}", section.name("hashOn"));
+    section.error(node, what);
+    None
+}

@@ -1,0 +1,87 @@
+//! The merged tree into validated settings, one file per section.
+//!
+//! Reading never stops at a problem: it notes it, takes the default and goes on, so that every problem is
+//! reported at once. What it returns is therefore only good for use when no error was noted.
+
+mod admin;
+mod backend;
+mod later;
+mod logging;
+mod resilience;
+mod route;
+mod rules;
+mod section;
+mod server;
+mod syntax;
+mod target;
+mod values;
+
+use std::cell::RefCell;
+
+use super::problem::{Place, Problem, Severity};
+use super::settings::Settings;
+use super::tree::{Layer, Node, Origin, Pos};
+use section::Section;
+
+/// Where things that are judged later (by the router) were written.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Places {
+    routes: Vec<Vec<Place>>,
+}
+
+impl Places {
+    /// Where route number `route` of backend number `backend` is, both as in [`Settings::backends`].
+    pub fn route(&self, backend: usize, route: usize) -> Place {
+        let known = self.routes.get(backend).and_then(|routes| routes.get(route));
+        known.cloned().unwrap_or_else(|| Place::start("built-in defaults"))
+    }
+}
+
+/// Reads the whole tree. `file` is the label for problems of the file.
+pub(crate) fn settings(root: &Node, file: &str, problems: &mut Vec<Problem>) -> (Settings, Places) {
+    let context = Context { file, problems: RefCell::new(Vec::new()) };
+    let section = Section::open(&context, root, String::new());
+    let defaults = Settings::default();
+    later::refuse(&section);
+    let (backends, places) = backend::all(&section);
+    let settings = Settings {
+        server: section.child("server").map_or(defaults.server, server::read),
+        admin: section.child("admin").map_or(defaults.admin, admin::read),
+        hot_reload: section.flag("hotReload").unwrap_or(defaults.hot_reload),
+        backends,
+        logging: section.child("logging").map_or(defaults.logging, logging::read),
+    };
+    rules::across(&section, &settings);
+    section.finish();
+    problems.extend(context.problems.into_inner());
+    (settings, places)
+}
+
+/// What every reader shares: where to note problems.
+struct Context<'c> {
+    file: &'c str,
+    problems: RefCell<Vec<Problem>>,
+}
+
+impl Context<'_> {
+    fn note(&self, severity: Severity, origin: &Origin, at: Pos, message: String) {
+        let problem = located(severity, origin, at, self.file, message);
+        self.problems.borrow_mut().push(problem);
+    }
+}
+
+/// An error at the value of `origin`.
+pub(super) fn problem_at(origin: &Origin, file: &str, message: String) -> Problem {
+    located(Severity::Error, origin, origin.value, file, message)
+}
+
+fn located(severity: Severity, origin: &Origin, at: Pos, file: &str, message: String) -> Problem {
+    match &origin.layer {
+        Layer::Default => Place::start(file).problem(severity, message),
+        Layer::File => at.place(file).problem(severity, message),
+        Layer::Environment(name) => {
+            Place::start("environment").problem(severity, format!("{message} (set by {name})"))
+        }
+        Layer::Set(key) => Place::start("--set").problem(severity, format!("{message} (set by --set {key})")),
+    }
+}

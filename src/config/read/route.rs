@@ -1,0 +1,166 @@
+//! One entry of `routes`: a path alone, or an object. The pattern's own grammar is the router's to judge.
+
+use super::later;
+use super::section::{Section, quoted, shown_for};
+use super::syntax;
+use crate::config::settings::Route;
+use crate::config::tree::{Kind, Node};
+
+/// Paths of the gateway listener that are answered before any route.
+const OWN: [&str; 3] = ["/health", "/healthz", "/ready"];
+
+/// Reads one entry; `None` when there is no path to route by.
+pub(super) fn read(backend: &Section<'_>, n: usize, node: &Node) -> Option<Route> {
+    let name = format!("routes[{n}]");
+    if let Kind::Text(text) = &node.kind {
+        let path = path(backend, &name, text, node)?;
+        return Some(Route { path, ..Route::default() });
+    }
+    let section = Section::open(backend.context, node, backend.name(&name));
+    if matches!(node.kind, Kind::Table(_)) {
+        section.require("path", "write for example `path: /api/**`");
+    }
+    later::refuse_in_route(&section);
+    let path = section.text("path").and_then(|(text, node)| path(&section, "path", text, node));
+    let route = Route {
+        path: path.clone().unwrap_or_default(),
+        methods: methods(&section),
+        hosts: hosts(&section),
+        headers: headers(&section),
+        priority: section.integer("priority", -1_000_000..=1_000_000),
+        strip_prefix: prefix(&section, "stripPrefix"),
+        add_prefix: prefix(&section, "addPrefix"),
+        timeout: section.duration("timeout"),
+        body_limit_bytes: section.integer("bodyLimitBytes", 0..=i64::MAX.into()),
+        deny: section.flag("deny").unwrap_or(false),
+    };
+    strippable(&section, &route);
+    section.finish();
+    path.map(|_| route)
+}
+
+fn path(section: &Section<'_>, key: &str, text: &str, node: &Node) -> Option<String> {
+    let name = section.name(key);
+    let found = shown_for(key, node);
+    let trouble = if !text.starts_with('/') {
+        "it must start with `/`"
+    } else if text.contains(['?', '#']) {
+        "it has no query or fragment: match on the path alone"
+    } else if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        "it must not hold spaces or control characters: percent-encode them"
+    } else {
+        if text == "/_aegis" || text.starts_with("/_aegis/") {
+            let why = "is under the reserved prefix `/_aegis/`";
+            section.warning(node, format!("`{name}` is never reached: {found} {why}; use another path"));
+        } else if OWN.contains(&text) {
+            section.warning(
+                node,
+                format!("`{name}` is never reached: the gateway answers {found} itself; use another path"),
+            );
+        }
+        return Some(text.to_owned());
+    };
+    section.error(node, format!("`{name}` is {found}: {trouble}"));
+    None
+}
+
+fn methods(section: &Section<'_>) -> Vec<String> {
+    let mut methods = Vec::new();
+    for (text, node, name) in section.texts("methods").unwrap_or_default() {
+        let upper = text.to_ascii_uppercase();
+        if !syntax::is_token(text) {
+            section.error(
+                node,
+                format!("`{name}` is {}: write a method such as GET or POST", shown_for("methods", node)),
+            );
+        } else if upper != text {
+            section
+                .error(node, format!("`{name}` is {}: methods are upper-case, write {upper}", quoted(text)));
+        } else if !methods.contains(&upper) {
+            methods.push(upper);
+        }
+    }
+    methods
+}
+
+fn hosts(section: &Section<'_>) -> Vec<String> {
+    let mut hosts = Vec::new();
+    for (text, node, name) in section.texts("hosts").unwrap_or_default() {
+        match syntax::host_pattern(text) {
+            Ok(host) if hosts.contains(&host) => {}
+            Ok(host) => hosts.push(host),
+            Err(why) => section.error(node, format!("`{name}` is {}: {why}", shown_for("hosts", node))),
+        }
+    }
+    hosts
+}
+
+fn headers(section: &Section<'_>) -> Vec<(String, String)> {
+    let Some(table) = section.child("headers") else { return Vec::new() };
+    let mut headers: Vec<(String, String)> = Vec::new();
+    for (key, node) in table.free() {
+        let name = key.to_ascii_lowercase();
+        if !syntax::is_token(key) {
+            let what = format!(
+                "{} in `{}` is not a header name: use letters, digits and `-`",
+                quoted(key),
+                table.path
+            );
+            table.error_at_key(node, what);
+            continue;
+        }
+        if headers.iter().any(|(known, _)| *known == name) {
+            let what = format!(
+                "the header `{name}` is in `{}` twice, for case does not matter: keep one",
+                table.path
+            );
+            table.error_at_key(node, what);
+            continue;
+        }
+        let Some(value) = table.text_of(key, node) else { continue };
+        if value.chars().any(char::is_control) || value.trim() != value {
+            let what = format!(
+                "`{}` cannot be sent in a header: remove control characters and outer spaces",
+                table.name(key)
+            );
+            table.error(node, what);
+            continue;
+        }
+        headers.push((name, value.to_owned()));
+    }
+    headers
+}
+
+fn prefix(section: &Section<'_>, key: &'static str) -> Option<String> {
+    let (text, node) = section.text(key)?;
+    match syntax::prefix(text) {
+        Ok(()) => Some(text.to_owned()),
+        Err(why) => {
+            section.error(node, format!("`{}` is {}: {why}", section.name(key), shown_for(key, node)));
+            None
+        }
+    }
+}
+
+/// Warns of a prefix that no path of the route can start with.
+fn strippable(section: &Section<'_>, route: &Route) {
+    let (Some(prefix), Some(node)) = (&route.strip_prefix, section.node("stripPrefix")) else { return };
+    let wild = |segment: &str| segment.starts_with(':') || segment.contains('*');
+    let mut pattern = route.path.split('/').skip(1);
+    for wanted in prefix.split('/').skip(1) {
+        match pattern.next() {
+            Some(segment) if wild(segment) => return,
+            Some(segment) if segment == wanted => {}
+            _ if route.path.is_empty() => return,
+            _ => {
+                let what = format!(
+                    "`{}` is never at the front of {}: nothing would be stripped; write the path's \
+                     own beginning",
+                    section.name("stripPrefix"),
+                    quoted(&route.path)
+                );
+                return section.warning(node, what);
+            }
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! `server`: the gateway listener.
+
+use super::section::{Section, shown_for};
+use super::syntax;
+use crate::config::settings::{EscapedSlash, Server, ServerTls};
+
+/// Reads the section.
+pub(super) fn read(section: Section<'_>) -> Server {
+    let defaults = Server::default();
+    let server = Server {
+        host: bind_host(&section).unwrap_or(defaults.host),
+        port: section.integer("port", 0..=65_535).unwrap_or(defaults.port),
+        workers: section.integer("workers", 0..=1024).unwrap_or(defaults.workers),
+        body_limit_bytes: section
+            .integer("bodyLimitBytes", 0..=i64::MAX.into())
+            .unwrap_or(defaults.body_limit_bytes),
+        trusted_proxies: trusted_proxies(&section),
+        header_timeout: section.duration("headerTimeoutMs").unwrap_or(defaults.header_timeout),
+        keep_alive: section.duration("keepAliveMs").unwrap_or(defaults.keep_alive),
+        shutdown_timeout: section.duration_or_zero("shutdownTimeoutMs").unwrap_or(defaults.shutdown_timeout),
+        max_connections: section
+            .integer("maxConnections", 1..=10_000_000)
+            .unwrap_or(defaults.max_connections),
+        tls: section.child("tls").and_then(tls),
+        escaped_slash: section.child("paths").map_or(defaults.escaped_slash, paths),
+    };
+    section.finish();
+    server
+}
+
+/// `host` of a listener.
+pub(super) fn bind_host(section: &Section<'_>) -> Option<String> {
+    let (text, node) = section.text("host")?;
+    let host = syntax::host(text);
+    if host.is_none() {
+        let found = shown_for("host", node);
+        let what = format!(
+            "`{}` must be an address or a host name without scheme and port, found {found}: \
+             write for example 0.0.0.0, \
+             \"::\" or localhost",
+            section.name("host")
+        );
+        section.error(node, what);
+    }
+    host
+}
+
+fn trusted_proxies(section: &Section<'_>) -> Vec<ipnet::IpNet> {
+    let mut networks = Vec::new();
+    for (text, node, name) in section.texts("trustedProxies").unwrap_or_default() {
+        match syntax::network(text) {
+            Some(network) => {
+                if network.prefix_len() == 0 {
+                    let what = format!(
+                        "`{name}` trusts everybody: any client can claim any address; \
+                         list the proxies' networks"
+                    );
+                    section.warning(node, what);
+                }
+                networks.push(network);
+            }
+            None => {
+                let what = format!(
+                    "`{name}` must be a network such as 10.0.0.0/8 or an address, found {}",
+                    shown_for("trustedProxies", node)
+                );
+                section.error(node, what);
+            }
+        }
+    }
+    networks
+}
+
+fn tls(section: Section<'_>) -> Option<ServerTls> {
+    section.require("certFile", "TLS needs both `certFile` and `keyFile`; add it, or remove `tls`");
+    section.require("keyFile", "TLS needs both `certFile` and `keyFile`; add it, or remove `tls`");
+    let files = (section.file("certFile"), section.file("keyFile"));
+    section.finish();
+    let (Some(cert_file), Some(key_file)) = files else { return None };
+    Some(ServerTls { cert_file, key_file })
+}
+
+fn paths(section: Section<'_>) -> EscapedSlash {
+    let choices = [("reject", EscapedSlash::Reject), ("keep", EscapedSlash::Keep)];
+    let choice = section.choice("escapedSlash", &choices).unwrap_or_default();
+    section.finish();
+    choice
+}

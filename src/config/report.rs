@@ -1,0 +1,57 @@
+//! What `aegis check` prints.
+
+use serde_json::{Value, json};
+
+use super::{Inspection, Places, Problem, Problems, Settings, Source, inspect_with};
+
+/// The verdict over a configuration.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Every problem, errors first, then by place.
+    pub problems: Problems,
+    /// The last line: `config/aegis.yaml: ok: 3 backends, 12 routes`.
+    pub summary: String,
+}
+
+/// Judges a configuration; `judge` adds the router's problems.
+pub fn report(source: &Source, judge: impl FnOnce(&Settings, &Places) -> Vec<Problem>) -> Report {
+    let Inspection { settings, problems, file, .. } = inspect_with(source, judge);
+    let label = file.map_or_else(|| "built-in defaults".to_owned(), |file| file.display().to_string());
+    let (errors, warnings) = (problems.errors(), problems.warnings());
+    let mut summary = format!("{label}: ");
+    match settings {
+        Some(settings) if errors == 0 => {
+            let routes = settings.backends.iter().map(|backend| backend.routes.len()).sum();
+            let (backends, routes) = (count(settings.backends.len(), "backend"), count(routes, "route"));
+            summary.push_str(&format!("ok: {backends}, {routes}"));
+        }
+        _ => summary.push_str(&count(errors, "error")),
+    }
+    if warnings > 0 {
+        summary.push_str(&format!(", {}", count(warnings, "warning")));
+    }
+    Report { problems, summary }
+}
+
+impl Report {
+    /// Whether the configuration can be used.
+    pub fn ok(&self) -> bool {
+        self.problems.errors() == 0
+    }
+
+    /// One line per problem, and the summary.
+    pub fn text(&self) -> String {
+        let mut lines: Vec<String> = self.problems.0.iter().map(ToString::to_string).collect();
+        lines.push(self.summary.clone());
+        lines.join("\n")
+    }
+
+    /// `{"ok": …, "problems": […]}`.
+    pub fn json(&self) -> Value {
+        json!({"ok": self.ok(), "problems": self.problems})
+    }
+}
+
+fn count(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}

@@ -1,0 +1,49 @@
+//! What must not be shown, and what stands in its place.
+
+use serde_json::Value;
+
+/// What is shown instead of a secret.
+pub const REDACTED: &str = "[redacted]";
+
+/// Whether the value of this key is not to be shown anywhere. By parts of the name, in any case and spelling.
+pub(crate) fn is_secret(key: &str) -> bool {
+    const PARTS: [&str; 8] =
+        ["token", "secret", "password", "passwd", "credential", "authorization", "apikey", "privatekey"];
+    let folded: String =
+        key.chars().filter(|c| !matches!(c, '_' | '-')).flat_map(char::to_lowercase).collect();
+    PARTS.iter().any(|part| folded.contains(part))
+}
+
+/// Replaces, everywhere below `value`, scalars under secret-looking keys and the userinfo of URLs. An empty
+/// text stays: that there is no token is worth seeing.
+pub(crate) fn redact(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            for (key, value) in map.iter_mut() {
+                match value {
+                    Value::Object(_) | Value::Array(_) => redact(value),
+                    Value::String(text) if text.is_empty() => {}
+                    Value::Null => {}
+                    _ if is_secret(key) => *value = Value::from(REDACTED),
+                    _ => redact(value),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(redact),
+        Value::String(text) => {
+            if let Some(clean) = without_userinfo(text) {
+                *text = clean;
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The URL with `user:password@` replaced, when it has one.
+pub(crate) fn without_userinfo(text: &str) -> Option<String> {
+    let (scheme, rest) = text.split_once("://")?;
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    // The last `@`: a password may hold one itself.
+    let at = rest.get(..end)?.rfind('@')?;
+    Some(format!("{scheme}://{REDACTED}{}", rest.get(at..)?))
+}

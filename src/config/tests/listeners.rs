@@ -1,0 +1,115 @@
+//! `server`, `admin`, `logging`.
+
+use super::*;
+
+fn with(keys: &str) -> String {
+    format!("{GOOD}{keys}\n")
+}
+
+#[test]
+fn hosts_to_bind_are_addresses_or_names() {
+    for (host, read) in
+        [("0.0.0.0", "0.0.0.0"), ("'::'", "::"), ("'[::1]'", "::1"), ("localhost", "localhost")]
+    {
+        assert_eq!(good(&with(&format!("server: {{host: {host}}}"))).settings.server.host, read);
+    }
+    for host in ["'http://x'", "'x:80'", "''", "10.0.0.256", "'a b'", "-x"] {
+        refused(
+            &with(&format!("server: {{host: {host}}}")),
+            "2:16",
+            &["`server.host` must be an address or a host name"],
+        );
+    }
+}
+
+#[test]
+fn trusted_proxies_are_networks_or_addresses() {
+    let settings =
+        good(&with("server: {trustedProxies: [10.1.2.3/8, 192.168.0.1, '::1', 'fd00::/8']}")).settings;
+    let proxies: Vec<String> = settings.server.trusted_proxies.iter().map(ToString::to_string).collect();
+    assert_eq!(proxies, ["10.0.0.0/8", "192.168.0.1/32", "::1/128", "fd00::/8"]);
+    refused(
+        &with("server: {trustedProxies: [10.0.0.0/33]}"),
+        "2:27",
+        &["`server.trustedProxies[0]` must be a network"],
+    );
+    refused(&with("server: {trustedProxies: [0.0.0.0/0]}"), "2:27", &["warning", "trusts everybody"]);
+    refused(&with("server: {trustedProxies: 10.0.0.0/8}"), "2:26", &["must be a list"]);
+}
+
+#[test]
+fn server_tls_needs_both_files_and_they_must_be_readable() {
+    let file = TempFile::new("cert.pem", b"x");
+    let path = file.path();
+    let tls =
+        good(&with(&format!("server: {{tls: {{certFile: {path}, keyFile: {path}}}}}"))).settings.server.tls;
+    assert_eq!(tls.map(|tls| tls.cert_file), Some(file.0.clone()));
+    refused(
+        &with(&format!("server: {{tls: {{certFile: {path}}}}}")),
+        "2:10",
+        &["`server.tls.keyFile` is required"],
+    );
+    for (key_file, why) in
+        [("/nonexistent/k.pem", "cannot read `/nonexistent/k.pem`"), ("/", "it is not a file")]
+    {
+        let line = format!("server: {{tls: {{certFile: {path}, keyFile: ");
+        let text = with(&format!("{line}{key_file}}}}}"));
+        refused(&text, &format!("2:{}", line.len() + 1), &["`server.tls.keyFile`", why]);
+    }
+    assert_eq!(lines(&with("server: {tls: {}}")).len(), 2);
+}
+
+#[test]
+fn escaped_slash_is_reject_or_keep() {
+    refused(&with("server: {paths: {escapedSlash: decode}}"), "2:32", &["`reject` or `keep`"]);
+}
+
+#[test]
+fn an_admin_listener_for_others_needs_a_token() {
+    refused(&with("admin: {host: 0.0.0.0}"), "2:15", &["refuses to start", "AEGIS_ADMIN_TOKEN"]);
+    refused(&with("admin: {host: 0.0.0.0, token: ''}"), "2:15", &["refuses to start"]);
+    assert_eq!(good(&with("admin: {host: 0.0.0.0, token: abc}")).settings.admin.token, "abc");
+    for host in ["127.0.0.2", "'::1'", "localhost", "'::ffff:127.0.0.1'"] {
+        good(&with(&format!("admin: {{host: {host}}}")));
+    }
+    let problems = load_from(GOOD, &env(&[("AEGIS__ADMIN__HOST", "10.0.0.1")])).unwrap_err().to_string();
+    assert!(problems.starts_with("environment:1:1: error: `admin.host`"), "{problems}");
+}
+
+#[test]
+fn a_token_that_no_header_can_carry_is_refused_without_being_shown() {
+    refused(&with("admin: {token: 'hunter 2'}"), "2:16", &["visible ASCII"]);
+    assert!(!one(&with("admin: {token: 'hunter 2'}")).contains("hunter"));
+}
+
+#[test]
+fn allowed_origins_are_scheme_and_host() {
+    let origins = good(&with("admin: {allowedOrigins: ['https://A.example', 'http://b:3000']}"))
+        .settings
+        .admin
+        .allowed_origins;
+    assert_eq!(origins, ["https://a.example", "http://b:3000"]);
+    for (origin, why) in [
+        ("*", "every page"),
+        ("null", "every page"),
+        ("a.example", "scheme://host"),
+        ("https://a/x", "no path"),
+        ("https://u@a", "no path, query or user"),
+        ("ftp://a", "`http` or `https`"),
+    ] {
+        refused(
+            &with(&format!("admin: {{allowedOrigins: ['{origin}']}}")),
+            "2:26",
+            &["`admin.allowedOrigins[0]`", why],
+        );
+    }
+}
+
+#[test]
+fn both_listeners_on_one_port_is_an_error() {
+    refused(&with("admin: {port: 8080}"), "2:15", &["both listen on port 8080"]);
+    refused(&with("server: {port: 8081, host: 127.0.0.1}"), "2:16", &["both listen on port 8081"]);
+    refused(&with("server: {port: 81, host: localhost}\nadmin: {port: 81}"), "3:15", &["both listen"]);
+    good(&with("server: {port: 81, host: 10.0.0.1}\nadmin: {port: 81}"));
+    good(&with("server: {port: 0}\nadmin: {port: 0}"));
+}

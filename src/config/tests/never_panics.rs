@@ -1,0 +1,120 @@
+//! Whatever the file, the variables and the arguments hold: an answer, never a panic.
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// Pieces that make parsers stumble, and keys that lead deep into the readers.
+fn piece() -> impl Strategy<Value = String> {
+    let words = [
+        "server",
+        "port",
+        "backends",
+        "name",
+        "url",
+        "routes",
+        "path",
+        "targets",
+        "weight",
+        "timeout",
+        "tls",
+        "headers",
+        "circuitBreaker",
+        "healthCheck",
+        "hashOn",
+        "admin",
+        "token",
+        "logging",
+        "level",
+        ": ",
+        "- ",
+        "\n",
+        "\n  ",
+        "\n    ",
+        "{",
+        "}",
+        "[",
+        "]",
+        ", ",
+        "\"",
+        "'",
+        "&a ",
+        "*a",
+        "!!str ",
+        "!x",
+        "|\n",
+        ">\n",
+        "? ",
+        "<<: ",
+        "#",
+        "---\n",
+        "...\n",
+        "%YAML 1.2\n",
+        "\t",
+        "\r\n",
+        "${",
+        "}",
+        "${A:-",
+        "http://",
+        "https://[::1]:",
+        "/x/**",
+        "-1",
+        "1e999",
+        "0x",
+        ".nan",
+        "true",
+        "null",
+        "~",
+        "\u{feff}",
+        "é",
+        "\0",
+        "\u{2028}",
+        "[[",
+        "]]",
+        "=",
+        "\\",
+        "\\u",
+    ];
+    prop_oneof![
+        4 => prop::sample::select(words.to_vec()).prop_map(str::to_owned),
+        1 => "\\PC{0,5}",
+        1 => any::<char>().prop_map(String::from),
+    ]
+}
+
+fn text() -> impl Strategy<Value = String> {
+    prop_oneof![prop::collection::vec(piece(), 0..40).prop_map(|pieces| pieces.concat()), any::<String>()]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_text_in_any_format_gets_an_answer(text in text()) {
+        for file in ["a.yaml", "a.json", "a.toml"] {
+            let inspection = inspect(file, &text, &env(&[("A", "x")]));
+            for problem in &inspection.problems.0 {
+                prop_assert!(problem.line >= 1 && problem.column >= 1);
+                prop_assert!(!problem.message.contains('\n'), "{}", problem.message);
+            }
+        }
+    }
+
+    #[test]
+    fn any_variable_and_any_argument_gets_an_answer(name in "[A-Z_0-9]{0,12}", key in "[a-z.0-9=]{0,16}", value in text()) {
+        let mut source = env(&[(&format!("AEGIS__{name}"), &value), (&format!("AEGIS__BACKENDS__{name}"), &value)]);
+        source.set = vec![format!("{key}={value}"), format!("backends.0.{key}={value}"), value];
+        let _ = inspect("a.yaml", GOOD, &source);
+    }
+
+    #[test]
+    fn any_value_of_any_key_of_a_backend_gets_an_answer(
+        key in prop::sample::select(vec!["url", "targets", "routes", "timeout", "hashOn", "tls", "healthCheck", "circuitBreaker", "name"]),
+        value in text(),
+    ) {
+        let quoted = serde_json::to_string(&value).unwrap();
+        for value in [quoted.clone(), format!("[{quoted}]"), format!("{{path: {quoted}, url: {quoted}}}"), format!("[{{path: {quoted}, url: {quoted}, hosts: [{quoted}]}}]")] {
+            let _ = inspect("a.yaml", &format!("backends: [{{{key}: {value}}}]"), &alone());
+        }
+    }
+}
