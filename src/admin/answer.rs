@@ -1,0 +1,56 @@
+//! Answers of the administration interface.
+
+use actix_http::StatusCode;
+use bytes::Bytes;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::gateway::shared::InternalAnswer;
+
+/// 200 with a document.
+pub fn ok(value: &impl Serialize) -> InternalAnswer {
+    document(StatusCode::OK, "application/json", value)
+}
+
+/// Any status with a document.
+pub fn document(status: StatusCode, content_type: &'static str, value: &impl Serialize) -> InternalAnswer {
+    // Documents are made of maps with string keys, which always serialise.
+    let mut body = serde_json::to_vec_pretty(value).unwrap_or_default();
+    body.push(b'\n');
+    InternalAnswer { status, content_type, headers: Vec::new(), body: Bytes::from(body) }
+}
+
+/// A problem document (RFC 9457) with further members.
+pub fn problem(status: StatusCode, reason: &str, detail: impl Into<String>, more: Value) -> InternalAnswer {
+    let mut value = json!({
+        "type": "about:blank",
+        "title": status.canonical_reason().unwrap_or("Error"),
+        "status": status.as_u16(),
+        "detail": detail.into(),
+        "reason": reason,
+    });
+    if let (Some(members), Value::Object(more)) = (value.as_object_mut(), more) {
+        members.extend(more);
+    }
+    let mut answer = document(status, "application/problem+json", &value);
+    answer.headers.push(("aegis-reason", reason.to_owned()));
+    answer
+}
+
+/// 404: no such endpoint, backend or target.
+pub fn not_found(detail: impl Into<String>) -> InternalAnswer {
+    problem(StatusCode::NOT_FOUND, "not_found", detail, Value::Null)
+}
+
+/// 400: the request makes no sense.
+pub fn bad_request(detail: impl Into<String>) -> InternalAnswer {
+    problem(StatusCode::BAD_REQUEST, "bad_request", detail, Value::Null)
+}
+
+/// 405 with `Allow`.
+pub fn method_not_allowed(allow: &'static str) -> InternalAnswer {
+    let detail = format!("this endpoint takes {allow}");
+    let mut answer = problem(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail, Value::Null);
+    answer.headers.push(("allow", allow.to_owned()));
+    answer
+}

@@ -1,0 +1,188 @@
+//! The table of endpoints, and the handlers: parse, ask, answer.
+
+use std::time::Duration;
+
+use actix_http::{Method, StatusCode};
+use aegis_actors::circuit_breaker::{self, HoldState};
+use bytes::Bytes;
+use futures_core::future::LocalBoxFuture;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Admin, answer, status};
+use crate::config::Severity;
+use crate::gateway::shared::InternalAnswer;
+use crate::supervisor::{Drain, Hold, Inspect, Reload, ReloadBy};
+
+/// Every endpoint: method, path, what it is for. Path parts in braces are taken from the request.
+pub const TABLE: &[(&str, &str, &str)] = &[
+    // probes
+    ("GET", "/health", "the process lives"),
+    ("GET", "/healthz", "the process lives"),
+    ("GET", "/ready", "the gateway can serve"),
+    // operators
+    ("GET", "/_aegis/status", "everything at a glance"),
+    ("GET", "/_aegis/routes", "compiled routes, most specific first"),
+    ("GET", "/_aegis/config", "running configuration, secrets redacted"),
+    ("POST", "/_aegis/reload", "load the configuration again"),
+    ("POST", "/_aegis/backends/{name}/targets/{n}/drain", "no new requests to one target"),
+    ("POST", "/_aegis/backends/{name}/targets/{n}/undrain", "requests to it again"),
+    (
+        "POST",
+        "/_aegis/backends/{name}/breaker",
+        r#"hold the breakers: {"state":"open"|"closed"|"auto","ttlMs":…}"#,
+    ),
+];
+
+/// Answers one authorised request.
+pub fn dispatch(
+    admin: Admin,
+    method: Method,
+    path: String,
+    _query: String,
+    body: Bytes,
+) -> LocalBoxFuture<'static, InternalAnswer> {
+    Box::pin(async move {
+        let trimmed = path.trim_end_matches('/');
+        let parts: Vec<&str> = trimmed.split('/').skip(1).collect();
+        let read = method == Method::GET || method == Method::HEAD;
+        let allow = if is_change(&parts) { "POST" } else { "GET, HEAD" };
+        match parts.as_slice() {
+            _ if is_change(&parts) && method != Method::POST => answer::method_not_allowed(allow),
+            [] if read => index(),
+            ["health" | "healthz"] if read => health(&admin, true).await,
+            ["ready"] if read => health(&admin, false).await,
+            ["_aegis", "status"] if read => status::status(&admin).await,
+            ["_aegis", "routes"] if read => status::routes(&admin),
+            ["_aegis", "config"] if read => config(&admin).await,
+            ["_aegis", "reload"] => reload(&admin).await,
+            ["_aegis", "backends", name, "targets", n, action @ ("drain" | "undrain")] => {
+                drain(&admin, name, n, *action == "drain").await
+            }
+            ["_aegis", "backends", name, "breaker"] => hold(&admin, name, &body).await,
+            #[cfg(feature = "test-hooks")]
+            ["_aegis", "test", what, actor] => torment(&admin, what, actor).await,
+            _ if TABLE.iter().any(|(_, known, _)| *known == trimmed) => answer::method_not_allowed(allow),
+            _ => answer::not_found(format!(
+                "there is no endpoint {path}; GET / on the admin listener lists them"
+            )),
+        }
+    })
+}
+
+/// Whether the path changes something: those are POST only, so that no link and no image can trigger them.
+fn is_change(parts: &[&str]) -> bool {
+    matches!(parts, ["_aegis", "reload"] | ["_aegis", "test", ..] | ["_aegis", "backends", ..])
+}
+
+fn index() -> InternalAnswer {
+    let row =
+        |(method, path, what): &(&str, &str, &str)| json!({"method": method, "path": path, "what": what});
+    answer::ok(&json!({
+        "name": "aegis",
+        "version": env!("CARGO_PKG_VERSION"),
+        "endpoints": TABLE.iter().map(row).collect::<Vec<_>>(),
+    }))
+}
+
+/// Liveness or readiness, with what it depends on.
+async fn health(admin: &Admin, liveness: bool) -> InternalAnswer {
+    let shared = &admin.shared;
+    let (draining, serves) = (shared.is_draining(), shared.can_serve());
+    let actors = admin.supervisor.send(Inspect).await.map(|overview| overview.actors).unwrap_or_default();
+    let ok = liveness || (!draining && serves);
+    let text = match (ok, draining) {
+        (true, _) if liveness => "ok",
+        (true, _) => "ready",
+        (false, true) => "draining",
+        (false, false) => "no backend can serve",
+    };
+    let dependencies = json!({
+        "backends": if serves { "ok" } else { "no target can serve" },
+        "actors": if !actors.is_empty() && actors.iter().all(|actor| actor.alive) { "ok" } else { "being replaced" },
+    });
+    let status = if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    answer::document(status, "application/json", &json!({"status": text, "dependencies": dependencies}))
+}
+
+async fn config(admin: &Admin) -> InternalAnswer {
+    match admin.supervisor.send(Inspect).await {
+        Ok(overview) => answer::ok(&overview.effective),
+        Err(_) => gone(),
+    }
+}
+
+async fn reload(admin: &Admin) -> InternalAnswer {
+    match admin.supervisor.send(Reload { by: ReloadBy::Admin }).await {
+        Ok(Ok(report)) => answer::ok(&report),
+        Ok(Err(problems)) => {
+            let errors = problems.iter().filter(|problem| problem.severity == Severity::Error).count();
+            let detail = format!("{errors} errors; the running configuration stays");
+            answer::problem(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "bad_config",
+                detail,
+                json!({"problems": problems}),
+            )
+        }
+        Err(_) => gone(),
+    }
+}
+
+async fn drain(admin: &Admin, backend: &str, target: &str, drained: bool) -> InternalAnswer {
+    let Ok(target) = target.parse::<usize>() else {
+        return answer::bad_request(format!("{target:?} is not a target's number; they count from 0"));
+    };
+    match admin.supervisor.send(Drain { backend: backend.to_owned(), target, drained }).await {
+        Ok(Ok(())) => answer::ok(&json!({"backend": backend, "target": target, "drained": drained})),
+        Ok(Err(missing)) => answer::not_found(missing.to_string()),
+        Err(_) => gone(),
+    }
+}
+
+/// The body of a breaker request.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct HoldRequest {
+    state: HoldState,
+    ttl_ms: Option<u64>,
+}
+
+async fn hold(admin: &Admin, backend: &str, body: &[u8]) -> InternalAnswer {
+    let request: HoldRequest = match serde_json::from_slice(body) {
+        Ok(request) => request,
+        Err(error) => {
+            return answer::bad_request(format!(
+                r#"the body must be {{"state":"open"|"closed"|"auto","ttlMs":…}}: {error}"#
+            ));
+        }
+    };
+    let ttl = request.ttl_ms.map(Duration::from_millis);
+    let hold = circuit_breaker::Hold { backend: backend.to_owned(), state: request.state, ttl };
+    match admin.supervisor.send(Hold(hold)).await {
+        Ok(Ok(count)) => answer::ok(
+            &json!({"backend": backend, "state": request.state, "ttlMs": request.ttl_ms, "breakers": count}),
+        ),
+        Ok(Err(missing)) => answer::not_found(missing.to_string()),
+        Err(_) => gone(),
+    }
+}
+
+fn gone() -> InternalAnswer {
+    answer::problem(StatusCode::SERVICE_UNAVAILABLE, "draining", "the gateway is shutting down", Value::Null)
+}
+
+/// Test builds: `panic/ACTOR`, `panic/next-request`, `hang/ACTOR`.
+#[cfg(feature = "test-hooks")]
+async fn torment(admin: &Admin, what: &str, actor: &str) -> InternalAnswer {
+    use crate::supervisor::Torment;
+    if (what, actor) == ("panic", "next-request") {
+        admin.shared.panic_next.store(true, std::sync::atomic::Ordering::Relaxed);
+        return answer::ok(&json!({"ok": true}));
+    }
+    let hang = (what == "hang").then_some(Duration::from_secs(5));
+    match admin.supervisor.send(Torment { actor: actor.to_owned(), hang }).await {
+        Ok(true) => answer::ok(&json!({"ok": true})),
+        _ => answer::not_found(format!("no actor is named {actor:?}")),
+    }
+}

@@ -1,0 +1,112 @@
+//! The admin listener: who may talk to it, then the table of endpoints.
+
+use std::io;
+use std::net::TcpListener;
+use std::time::Duration;
+
+use actix_http::StatusCode;
+use actix_http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use actix_web::dev::{Server, ServerHandle};
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use serde_json::Value;
+
+use super::{Admin, answer, endpoints};
+use crate::gateway::shared::InternalAnswer;
+
+/// Largest request body.
+const BODY_LIMIT: usize = 64 * 1024;
+
+/// Serves the admin listener; the server is to be awaited.
+///
+/// # Errors
+/// When the listener cannot be registered.
+pub fn serve(listener: TcpListener, admin: Admin) -> io::Result<(Server, ServerHandle)> {
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(web::Data::new(admin.clone()))
+            .app_data(web::PayloadConfig::new(BODY_LIMIT))
+            .default_service(web::to(handle))
+    })
+    .workers(1)
+    .keep_alive(Duration::from_secs(75))
+    .shutdown_timeout(1)
+    .disable_signals()
+    .listen(listener)?
+    .run();
+    let handle = server.handle();
+    Ok((server, handle))
+}
+
+async fn handle(request: HttpRequest, admin: web::Data<Admin>, body: web::Bytes) -> HttpResponse {
+    let answer = match refuse(&request, &admin) {
+        Some(refusal) => refusal,
+        None => {
+            let (path, query) = (request.uri().path().to_owned(), request.query_string().to_owned());
+            endpoints::dispatch(admin.get_ref().clone(), request.method().clone(), path, query, body).await
+        }
+    };
+    let mut response = HttpResponse::build(answer.status);
+    response.insert_header((header::CONTENT_TYPE, answer.content_type));
+    response.insert_header((header::CACHE_CONTROL, "no-store"));
+    response.insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"));
+    for (name, value) in answer.headers {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            response.insert_header((HeaderName::from_static(name), value));
+        }
+    }
+    response.body(answer.body)
+}
+
+/// Who may not: a browser that was tricked into another name for this address, and whoever lacks the token. The
+/// probes need no token, so that an orchestrator can ask them.
+fn refuse(request: &HttpRequest, admin: &Admin) -> Option<InternalAnswer> {
+    if !knows_host(request.headers(), admin) {
+        let detail = "the Host header names neither this listener nor an allowed origin";
+        return Some(answer::problem(StatusCode::FORBIDDEN, "denied", detail, Value::Null));
+    }
+    if foreign_origin(request.headers(), admin) {
+        let detail = "the Origin header is not an allowed origin";
+        return Some(answer::problem(StatusCode::FORBIDDEN, "denied", detail, Value::Null));
+    }
+    let probe = matches!(request.path(), "/health" | "/healthz" | "/ready");
+    if !probe && admin.has_token(request.headers()) == Some(false) {
+        let detail = "send the admin token: Authorization: Bearer TOKEN";
+        let mut refusal = answer::problem(StatusCode::UNAUTHORIZED, "auth_missing", detail, Value::Null);
+        refusal.headers.push(("www-authenticate", "Bearer".to_owned()));
+        return Some(refusal);
+    }
+    None
+}
+
+fn knows_host(headers: &HeaderMap, admin: &Admin) -> bool {
+    let Some(host) = headers.get(header::HOST).and_then(|host| host.to_str().ok()) else { return false };
+    is_known(name_of(host), admin)
+}
+
+/// A page of another site may send simple POSTs; its `Origin` gives it away.
+fn foreign_origin(headers: &HeaderMap, admin: &Admin) -> bool {
+    let Some(origin) = headers.get(header::ORIGIN) else { return false };
+    let host =
+        origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, host)| name_of(host));
+    !host.is_some_and(|host| is_known(host, admin))
+}
+
+fn is_known(name: &str, admin: &Admin) -> bool {
+    let settings = admin.shared.admin.load();
+    let loopback = name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+        || name.eq_ignore_ascii_case("localhost");
+    let allowed = |origin: &String| {
+        let host = origin.split_once("://").map_or(origin.as_str(), |(_, host)| host);
+        name_of(host).eq_ignore_ascii_case(name)
+    };
+    loopback || name.eq_ignore_ascii_case(&settings.host) || settings.allowed_origins.iter().any(allowed)
+}
+
+/// `host:port` without the port, brackets or a trailing path.
+fn name_of(host: &str) -> &str {
+    let host = host.split('/').next().unwrap_or(host);
+    match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or(rest),
+        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    }
+}

@@ -1,0 +1,73 @@
+//! The command line: one file per command.
+//!
+//! Exit codes: 0 fine, 1 the thing asked for failed, 2 usage.
+
+pub mod check;
+mod demo;
+mod demo_upstreams;
+pub mod routes;
+mod serve;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::Source;
+
+/// An API gateway: routes, guards, limits, forwards, and shows live what happens.
+#[derive(Debug, Parser)]
+#[command(name = "aegis", version, about, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway.
+    Serve(Configuration),
+    /// Run the gateway before three built-in upstreams with gentle traffic; needs nothing installed.
+    Demo {
+        /// Port of the gateway; the admin listener takes the next one.
+        #[arg(long, default_value_t = 8080)]
+        port: u16,
+    },
+    /// Validate the configuration and print every problem.
+    Check {
+        #[command(flatten)]
+        configuration: Configuration,
+        /// Print one JSON document.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the compiled route table, most specific first.
+    Routes {
+        #[command(flatten)]
+        configuration: Configuration,
+        /// Print one JSON document.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Args, Debug)]
+struct Configuration {
+    /// Configuration file (YAML, TOML or JSON). Default: config/aegis.yaml, else built-in defaults.
+    #[arg(short = 'c', long = "config", value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Set one key, for example --set server.port=9000; may be repeated, wins over file and environment.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+/// Runs a command and returns its exit code.
+pub fn run(cli: Cli) -> ExitCode {
+    let code = match cli.command {
+        Command::Serve(Configuration { file, set }) => serve::run(Source { file, set, ..Source::default() }),
+        Command::Demo { port } => demo::run(port),
+        Command::Check { configuration: Configuration { file, set }, json } => check::run(file, set, json),
+        Command::Routes { configuration: Configuration { file, set }, json } => routes::run(file, set, json),
+    };
+    ExitCode::from(u8::try_from(code).unwrap_or(1))
+}

@@ -1,0 +1,44 @@
+//! `aegis routes`: the compiled route table, most specific first.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use super::check;
+use crate::config::listing::{Row, table};
+use crate::config::{Settings, Source, load_with};
+
+/// Prints the table; the exit code is 1 when the configuration is refused, whose problems go to stderr.
+pub fn run(file: Option<PathBuf>, set: Vec<String>, json: bool) -> i32 {
+    let loaded = match load_with(&Source { file, set, ..Source::default() }, check::judge) {
+        Ok(loaded) => loaded,
+        Err(problems) => {
+            let _ = writeln!(std::io::stderr(), "{problems}");
+            return 1;
+        }
+    };
+    let rows = rows(&loaded.settings);
+    let text = if json { format!("{:#}\n", serde_json::json!(rows)) } else { table(&rows) };
+    // Whoever closes the pipe early has seen enough.
+    let _ = write!(std::io::stdout(), "{text}");
+    0
+}
+
+fn rows(settings: &Settings) -> Vec<Row> {
+    // What does not compile was refused by the judge already.
+    let Ok(router) = check::compile(settings) else { return Vec::new() };
+    let row = |route: &crate::router::CompiledRoute<check::RouteNumbers>| {
+        let (backend, number) = *route.payload();
+        let backend = &settings.backends[backend];
+        let settings = &backend.routes[number];
+        Row {
+            specificity: route.specificity(),
+            priority: settings.priority,
+            methods: settings.methods.clone(),
+            hosts: settings.hosts.clone(),
+            pattern: settings.path.clone(),
+            backend: backend.name.clone(),
+            deny: settings.deny,
+        }
+    };
+    router.routes().map(row).collect()
+}

@@ -1,0 +1,242 @@
+//! `aegis serve`: load, bind, start, wait for a signal, drain, stop.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use actix::Addr;
+use actix_server::ServerHandle;
+use tokio::io::AsyncWriteExt as _;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::check;
+use crate::admin::{self, Admin};
+use crate::config::{Loaded, Severity, Source, load_with};
+use crate::gateway::answer::{self, Cause};
+use crate::gateway::shared::{Internal, Shared};
+use crate::gateway::{listener, worker};
+use crate::logging;
+use crate::supervisor::{self, Deps, Reload, ReloadBy, Supervisor, build};
+use crate::tls::ServerTls;
+
+/// From the stop signal on, connections are still accepted for this long, so that load balancers see `/ready` turn and
+/// clients are told on their next answer to come back elsewhere.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// How long the start waits for host names to be resolved before it serves without them.
+const RESOLVE: Duration = Duration::from_secs(2);
+
+/// Runs the gateway until it is told to stop.
+pub fn run(source: Source) -> i32 {
+    let loaded = match load_with(&source, check::judge) {
+        Ok(loaded) => loaded,
+        Err(problems) => {
+            eprintln!("{problems}");
+            return 1;
+        }
+    };
+    serve(source, loaded, |_| {})
+}
+
+/// Where a started gateway listens.
+#[derive(Clone, Debug)]
+pub struct Started {
+    pub gateway: std::net::SocketAddr,
+    pub admin: std::net::SocketAddr,
+    pub secure: bool,
+}
+
+/// Runs a loaded configuration; `started` is told once both listeners accept.
+pub fn serve(source: Source, loaded: Loaded, started: impl FnOnce(&Started) + 'static) -> i32 {
+    logging::init(&loaded.settings.logging);
+    for problem in loaded.warnings.iter().filter(|problem| problem.severity == Severity::Warning) {
+        log::warn!("{problem}");
+    }
+    // Every client and every upstream connection is a descriptor.
+    let _ = rlimit::increase_nofile_limit(u64::MAX);
+    let outcome = actix_rt::System::new().block_on(gateway(source, loaded, started));
+    let code = match outcome {
+        Ok(()) => 0,
+        Err(error) => {
+            log::error!("{error}");
+            1
+        }
+    };
+    worker::flush_here();
+    logging::flush();
+    code
+}
+
+async fn gateway(source: Source, loaded: Loaded, started: impl FnOnce(&Started)) -> io::Result<()> {
+    let settings = loaded.settings.clone();
+    let workers = match settings.server.workers {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        n => n,
+    };
+    let snapshot = build(&settings, None, 1, workers).map_err(io::Error::other)?;
+    let tls = settings.server.tls.as_ref().map(ServerTls::load).transpose().map_err(io::Error::other)?;
+    let gateway = listener::bind(&settings.server.host, settings.server.port, "server")?;
+    let admin_listener = listener::bind(&settings.admin.host, settings.admin.port, "admin")?;
+    let addresses = Started {
+        gateway: gateway.address,
+        admin: admin_listener.address,
+        secure: settings.server.tls.is_some(),
+    };
+    let late = gateway.try_clone()?;
+
+    let shared = Shared::new(snapshot, settings.admin.clone(), workers);
+    let (warned, file) = (loaded.warnings.len(), loaded.file.clone());
+    let watched = loaded.clone();
+    let supervisor =
+        Supervisor::start_with(Deps { source, loaded, shared: shared.clone(), tls: tls.clone(), workers });
+    let admin = Admin::new(shared.clone(), supervisor.clone(), workers);
+    let internal: Box<dyn Internal> = Box::new(admin.clone());
+    shared.internal.store(Some(Arc::new(internal)));
+    let _watcher = settings.hot_reload.then(|| supervisor::watch_files(&watched, supervisor.clone()));
+    resolved(&shared).await;
+
+    let (server, handle) = gateway.serve(shared.clone(), &settings.server, workers, tls)?;
+    let (admin_server, admin_handle) = admin::serve(admin_listener.into_listener(), admin)?;
+    let mut serving = actix_rt::spawn(server);
+    actix_rt::spawn(admin_server);
+    let scheme = if addresses.secure { "https" } else { "http" };
+    log::info!(
+        "aegis {} serves {scheme}://{} with {workers} workers; admin on http://{}; configuration {} ({} backends, {} routes, {warned} warnings)",
+        env!("CARGO_PKG_VERSION"),
+        addresses.gateway,
+        addresses.admin,
+        file.as_deref().map_or("built in".to_owned(), |file| file.display().to_string()),
+        settings.backends.len(),
+        settings.backends.iter().map(|backend| backend.routes.len()).sum::<usize>(),
+    );
+    write_port_file(&addresses);
+    started(&addresses);
+
+    let mut signals = Signals::new()?;
+    tokio::select! {
+        () = signals.stop(&supervisor) => {}
+        ended = &mut serving => {
+            ended.map_err(io::Error::other)??;
+            return Err(io::Error::other("the gateway listener ended by itself"));
+        }
+    }
+    let timeout = settings.server.shutdown_timeout;
+    tokio::select! {
+        () = drain(&shared, &handle, late, addresses.secure, timeout) => {}
+        () = signals.stop(&supervisor) => {
+            log::warn!("second stop signal: {} requests in flight are cut", shared.in_flight());
+            let _ = tokio::time::timeout(Duration::from_millis(500), handle.stop(false)).await;
+        }
+    }
+    admin_handle.stop(false).await;
+    log::info!("stopped");
+    Ok(())
+}
+
+/// Waits until every host name has an address, within bounds.
+async fn resolved(shared: &Shared) {
+    let deadline = Instant::now() + RESOLVE;
+    let waiting = || {
+        let snapshot = shared.snapshot.load_full();
+        let mut targets = snapshot.backends.iter().flat_map(|backend| backend.targets.clone());
+        targets.any(|target| target.cells.addresses.load().is_empty())
+    };
+    while waiting() && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Lets everything under way finish: `/ready` says no, answers close their connections, tunnels are closed with 1001,
+/// then the listener closes and the rest gets what is left of `timeout`.
+async fn drain(
+    shared: &Shared,
+    handle: &ServerHandle,
+    late: std::net::TcpListener,
+    secure: bool,
+    timeout: Duration,
+) {
+    log::info!(
+        "stopping: {} requests and {} tunnels in flight",
+        shared.in_flight(),
+        shared.tunnels.load(Ordering::Relaxed)
+    );
+    shared.draining.store(true, Ordering::Relaxed);
+    shared.stop_tunnels.send_replace(true);
+    tokio::time::sleep(FAREWELL.min(timeout / 4)).await;
+    let too_late = actix_rt::spawn(answer_late(late, secure));
+    let hard = tokio::time::timeout(timeout, handle.stop(true)).await;
+    too_late.abort();
+    if hard.is_err() || shared.in_flight() > 0 {
+        log::warn!("shutdownTimeoutMs has passed: {} requests in flight are cut", shared.in_flight());
+    }
+}
+
+/// Connections that the system had queued when the listener closed would be reset; they get an answer instead.
+async fn answer_late(listener: std::net::TcpListener, secure: bool) {
+    let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
+    while let Ok((mut stream, _)) = listener.accept().await {
+        if secure {
+            continue;
+        }
+        actix_rt::spawn(async move {
+            let answer = answer::raw(Cause::Draining, &worker::request_id());
+            let exchange = async {
+                // Read first: closing with unread bytes would reset the answer away.
+                let mut head = [0; 4096];
+                let _ = tokio::io::AsyncReadExt::read(&mut stream, &mut head).await;
+                let _ = stream.write_all(&answer).await;
+                let _ = stream.shutdown().await;
+                let _ = tokio::io::AsyncReadExt::read(&mut stream, &mut head).await;
+            };
+            let _ = tokio::time::timeout(Duration::from_secs(1), exchange).await;
+        });
+    }
+}
+
+/// The signals that the gateway knows.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Returns at SIGTERM or SIGINT; SIGHUP reloads.
+    async fn stop(&mut self, supervisor: &Addr<Supervisor>) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hangup.recv() => {
+                    // What came of it is in the log and on the status page.
+                    let _ = supervisor.send(Reload { by: ReloadBy::Signal }).await;
+                }
+            }
+        }
+    }
+}
+
+/// `AEGIS_PORT_FILE`: where the gateway really listens, for whoever configured port 0. Written whole or not at all.
+fn write_port_file(started: &Started) {
+    let Some(path) = std::env::var_os("AEGIS_PORT_FILE") else { return };
+    let text = format!(
+        r#"{{"gateway":"{}","admin":"{}","pid":{}}}"#,
+        started.gateway,
+        started.admin,
+        std::process::id()
+    );
+    let path = Path::new(&path);
+    let part = path.with_extension("part");
+    if let Err(error) = std::fs::write(&part, text).and_then(|()| std::fs::rename(&part, path)) {
+        log::warn!("AEGIS_PORT_FILE {}: {error}", path.display());
+    }
+}

@@ -1,0 +1,234 @@
+//! Which target gets a try: policy, health, breaker, in-flight bound.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use aegis_actors::circuit_breaker::{Admission, Phase, State};
+use aegis_actors::{TargetCells, TargetId};
+
+use super::answer::Cause;
+use super::snapshot::{Backend, Target};
+use super::worker::Worker;
+use crate::config::settings::{LoadBalance, WhenAllUnhealthy};
+
+/// A target chosen for one try, with what the try holds of it.
+pub struct Pick {
+    pub target: Arc<Target>,
+    pub admission: Admission,
+    pub in_flight: InFlight,
+}
+
+/// One request counted at a target until dropped.
+pub struct InFlight(Arc<TargetCells>);
+
+impl InFlight {
+    fn take(cells: &Arc<TargetCells>, most: usize) -> Option<Self> {
+        if cells.in_flight.fetch_add(1, Ordering::Relaxed) >= most {
+            cells.in_flight.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        Some(Self(cells.clone()))
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// No target may have the try.
+#[derive(Debug, PartialEq)]
+pub struct NoTarget {
+    pub cause: Cause,
+    /// When asking again makes sense.
+    pub retry_after: Duration,
+}
+
+/// Chooses a target that is not in `tried`; if all are, one that is.
+///
+/// # Errors
+/// [`NoTarget`] with the most telling cause: open breakers before full targets before unhealthy ones.
+pub fn pick(
+    backend: &Backend,
+    worker: &Worker,
+    tried: &[TargetId],
+    hash: impl FnOnce() -> u64,
+    now: Instant,
+) -> Result<Pick, NoTarget> {
+    // The usual case: one target, first try.
+    if let ([only], []) = (backend.targets.as_slice(), tried) {
+        return take_only(backend, only, now);
+    }
+    let mut candidates = eligible(backend, tried);
+    if candidates.is_empty() && !tried.is_empty() {
+        candidates = eligible(backend, &[]);
+    }
+    let mut refusal: Option<NoTarget> = None;
+    let mut hash = Some(hash);
+    let mut key = 0;
+    while !candidates.is_empty() {
+        if let Some(hash) = hash.take() {
+            if matches!(backend.settings.load_balance, LoadBalance::Hash(_)) {
+                key = hash();
+            }
+        }
+        let at = choose(backend, worker, &candidates, key, now);
+        let target = &backend.targets[candidates.swap_remove(at)];
+        match take(backend, target, now) {
+            Ok(pick) => return Ok(pick),
+            Err(new) => refusal = Some(telling(refusal, new)),
+        }
+        // Chosen by index into the order of targets, which swapping changed.
+        candidates.sort_unstable();
+    }
+    Err(refusal.unwrap_or(NoTarget { cause: Cause::NoHealthyTarget, retry_after: Duration::from_secs(1) }))
+}
+
+fn take_only(backend: &Backend, target: &Arc<Target>, now: Instant) -> Result<Pick, NoTarget> {
+    let cells = &target.cells;
+    let healthy =
+        cells.health.is_healthy() || backend.settings.when_all_unhealthy == WhenAllUnhealthy::RouteAll;
+    if !healthy || cells.drained.load(Ordering::Relaxed) {
+        return Err(NoTarget { cause: Cause::NoHealthyTarget, retry_after: Duration::from_secs(1) });
+    }
+    take(backend, target, now)
+}
+
+/// Indices of targets that are neither drained, unhealthy nor tried. When nothing is healthy and the backend says so,
+/// health is ignored.
+fn eligible(backend: &Backend, tried: &[TargetId]) -> Vec<usize> {
+    let collect = |healthy_only: bool| -> Vec<usize> {
+        let usable = |target: &Arc<Target>| {
+            let cells = &target.cells;
+            !cells.drained.load(Ordering::Relaxed) && (!healthy_only || cells.health.is_healthy())
+        };
+        (0..backend.targets.len())
+            .filter(|i| usable(&backend.targets[*i]) && !tried.contains(&backend.targets[*i].cells.id))
+            .collect()
+    };
+    let healthy = collect(true);
+    let none_healthy = || backend.targets.iter().all(|t| !t.cells.health.is_healthy());
+    if healthy.is_empty()
+        && backend.settings.when_all_unhealthy == WhenAllUnhealthy::RouteAll
+        && none_healthy()
+    {
+        return collect(false);
+    }
+    healthy
+}
+
+fn take(backend: &Backend, target: &Arc<Target>, now: Instant) -> Result<Pick, NoTarget> {
+    let full = NoTarget { cause: Cause::PoolFull, retry_after: Duration::from_secs(1) };
+    let in_flight = InFlight::take(&target.cells, backend.settings.max_in_flight).ok_or(full)?;
+    match target.cells.gate.admit(now) {
+        Ok(admission) => Ok(Pick { target: target.clone(), admission, in_flight }),
+        Err(refusal) => Err(NoTarget { cause: Cause::CircuitOpen, retry_after: refusal.retry_after }),
+    }
+}
+
+/// Of two refusals the one that says more; of two open breakers the one that lets pass sooner.
+fn telling(old: Option<NoTarget>, new: NoTarget) -> NoTarget {
+    match old {
+        None => new,
+        Some(old) if old.cause == new.cause => {
+            NoTarget { cause: new.cause, retry_after: old.retry_after.min(new.retry_after) }
+        }
+        Some(old) if old.cause == Cause::CircuitOpen => old,
+        Some(_) => new,
+    }
+}
+
+/// Position in `candidates` of the one that the policy prefers. Targets whose breaker is open are asked last.
+fn choose(backend: &Backend, worker: &Worker, candidates: &[usize], key: u64, now: Instant) -> usize {
+    if candidates.len() == 1 {
+        return 0;
+    }
+    let targets = &backend.targets;
+    // A half-open breaker needs a request to learn from; its permits bound how many it gets.
+    if let Some(at) = candidates.iter().position(|i| probe_wanted(&targets[*i])) {
+        return at;
+    }
+    let open = |at: usize| targets[candidates[at]].cells.gate.peek() != State::Closed;
+    match &backend.settings.load_balance {
+        LoadBalance::LeastRequest => {
+            let (a, b) = worker.random(|random| two(random, targets, candidates, now));
+            match (open(a), open(b)) {
+                (true, false) => b,
+                (false, true) => a,
+                (true, true) => (0..candidates.len()).find(|at| !open(*at)).unwrap_or(a),
+                (false, false) => {
+                    let load = |at: usize| load(&targets[candidates[at]], now);
+                    if load(b) < load(a) { b } else { a }
+                }
+            }
+        }
+        LoadBalance::RoundRobin => {
+            for _ in 0..backend.turns.len() {
+                let turn = backend.turn.fetch_add(1, Ordering::Relaxed) % backend.turns.len();
+                let Some(at) = candidates.iter().position(|i| *i == backend.turns[turn]) else { continue };
+                let warmth = targets[candidates[at]].cells.warmth(now);
+                if !open(at) && (warmth >= 1.0 || worker.random(|random| random.f32()) < warmth) {
+                    return at;
+                }
+            }
+            0
+        }
+        LoadBalance::Hash(_) => {
+            let score = |at: usize| if open(at) { -1.0 } else { rendezvous(key, &targets[candidates[at]]) };
+            (0..candidates.len()).max_by(|a, b| score(*a).total_cmp(&score(*b))).unwrap_or(0)
+        }
+    }
+}
+
+fn probe_wanted(target: &Target) -> bool {
+    target.cells.gate.peek() == State::HalfOpen
+        && matches!(&target.cells.gate.load().phase, Phase::HalfOpen { permits, .. } if permits.free() > 0)
+}
+
+/// Two different positions in `candidates`, which has at least two: the first by weight, so that idle targets are
+/// used by weight as well, the second evenly.
+fn two(
+    random: &mut fastrand::Rng,
+    targets: &[Arc<Target>],
+    candidates: &[usize],
+    now: Instant,
+) -> (usize, usize) {
+    let share = |i: &usize| targets[*i].weight as f32 * targets[*i].cells.warmth(now);
+    let mut left = random.f32() * candidates.iter().map(share).sum::<f32>();
+    let first = candidates.iter().position(|i| {
+        left -= share(i);
+        left <= 0.0
+    });
+    let first = first.unwrap_or(candidates.len() - 1);
+    let other = random.usize(..candidates.len() - 1);
+    (first, if other >= first { other + 1 } else { other })
+}
+
+/// Requests in flight per unit of current weight.
+fn load(target: &Target, now: Instant) -> f32 {
+    let in_flight = target.cells.in_flight.load(Ordering::Relaxed);
+    in_flight as f32 / (target.weight as f32 * target.cells.warmth(now))
+}
+
+/// Weighted rendezvous hashing: the target's score for `key`; a removed target moves only its own keys.
+fn rendezvous(key: u64, target: &Target) -> f64 {
+    let hash = mix(key ^ fnv(target.cells.url.as_bytes()));
+    let unit = ((hash >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
+    -f64::from(target.weight) / unit.ln()
+}
+
+/// FNV-1a, 64 bits: the same on every instance and in every release, as consistent hashing needs it.
+pub fn fnv(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
+}
+
+/// The finaliser of MurmurHash3: FNV alone leaves similar keys close together.
+fn mix(mut x: u64) -> u64 {
+    x = (x ^ (x >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    x = (x ^ (x >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    x ^ (x >> 33)
+}

@@ -1,0 +1,12 @@
+//! Towards the client: a stream around every accepted socket.
+//!
+//! actix-http parses and frames; what it leaves open, the stream closes: a time limit for every request head (actix
+//! has one for the first only), for writes that a client does not read and for half-closed connections; a reset
+//! instead of a clean end where a response broke off; and problem documents in place of actix's empty 400, 408
+//! and 431.
+
+mod state;
+mod stream;
+
+pub use state::{ConnState, Limits, TakenOver};
+pub use stream::{ClientSocket, ClientStream};

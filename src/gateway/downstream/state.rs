@@ -1,0 +1,185 @@
+//! What a client connection and the requests on it tell each other.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use actix_http::header::HeaderValue;
+use bytes::Bytes;
+
+/// Time limits of a listener's connections.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Whole request head, from its first byte (from the accept for the first one).
+    pub head: Duration,
+    /// Between two requests.
+    pub keep_alive: Duration,
+}
+
+/// Where a connection stands between its requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Nothing of a next request has arrived, since then.
+    Idle(Instant),
+    /// Part of a head has arrived, the first byte then.
+    Head(Instant),
+    /// At least one request is being served.
+    Busy,
+}
+
+/// Client bytes on their way into a tunnel.
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    pub bytes: VecDeque<Bytes>,
+    pub size: usize,
+    pub ended: bool,
+    /// Waits for bytes.
+    pub reader: Option<Waker>,
+    /// Waits for room.
+    pub writer: Option<Waker>,
+}
+
+/// The reading end of a connection that a tunnel has taken over.
+pub struct TakenOver(Rc<ConnState>);
+
+impl TakenOver {
+    /// The next bytes from the client; `None` when it has closed.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        let mut taken = self.0.taken.borrow_mut();
+        let Some(taken) = taken.as_mut() else { return Poll::Ready(None) };
+        if let Some(bytes) = taken.bytes.pop_front() {
+            taken.size -= bytes.len();
+            taken.writer.take().into_iter().for_each(Waker::wake);
+            return Poll::Ready(Some(bytes));
+        }
+        if taken.ended {
+            return Poll::Ready(None);
+        }
+        taken.reader = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+/// Shared by a connection's stream and the requests that it carries; one thread.
+#[derive(Debug)]
+pub struct ConnState {
+    /// Socket peer.
+    pub peer: SocketAddr,
+    /// TLS towards the client.
+    pub secure: bool,
+    /// HTTP/2: many requests at once, so the phases say nothing.
+    pub http2: bool,
+    /// Time limits.
+    pub limits: Limits,
+    /// `peer.ip()` as a header value, made once.
+    peer_value: OnceCell<HeaderValue>,
+    pub(super) phase: Cell<Phase>,
+    requests: Cell<u32>,
+    /// Requests whose body has not arrived completely.
+    open_bodies: Cell<u32>,
+    /// How long a write may make no progress.
+    pub(super) write_limit: Cell<Duration>,
+    /// End the connection with a reset: something on it broke off.
+    pub(super) abort: Cell<bool>,
+    pub(super) closing: Cell<bool>,
+    pub(super) ended: Cell<bool>,
+    pub(super) taken: RefCell<Option<Taken>>,
+    /// The gateway closes this connection: read what still comes for a moment, so that the answer survives.
+    pub(super) linger: Cell<bool>,
+}
+
+impl ConnState {
+    /// State of a connection accepted just now.
+    pub fn new(peer: SocketAddr, secure: bool, http2: bool, limits: Limits) -> Self {
+        Self {
+            peer,
+            secure,
+            http2,
+            limits,
+            peer_value: OnceCell::new(),
+            phase: Cell::new(Phase::Idle(Instant::now())),
+            requests: Cell::new(0),
+            open_bodies: Cell::new(0),
+            write_limit: Cell::new(Duration::from_secs(60)),
+            abort: Cell::new(false),
+            closing: Cell::new(false),
+            ended: Cell::new(false),
+            taken: RefCell::new(None),
+            linger: Cell::new(false),
+        }
+    }
+
+    /// `peer.ip()`, an IPv4-mapped address as IPv4.
+    pub fn peer_ip(&self) -> IpAddr {
+        self.peer.ip().to_canonical()
+    }
+
+    /// The peer's address as a header value; cloning it copies nothing.
+    pub fn peer_value(&self) -> &HeaderValue {
+        self.peer_value.get_or_init(|| {
+            HeaderValue::from_maybe_shared(Bytes::from(self.peer_ip().to_string()))
+                .unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+        })
+    }
+
+    /// A request begins.
+    pub fn begin(&self) {
+        self.requests.set(self.requests.get() + 1);
+        self.phase.set(Phase::Busy);
+    }
+
+    /// Its response is complete, or given up.
+    pub fn end(&self) {
+        let left = self.requests.get().saturating_sub(1);
+        self.requests.set(left);
+        if left == 0 {
+            self.phase.set(Phase::Idle(Instant::now()));
+        }
+    }
+
+    /// A request body is awaited.
+    pub fn body_opened(&self) {
+        self.open_bodies.set(self.open_bodies.get() + 1);
+    }
+
+    /// It has arrived, or nobody wants it any more.
+    pub fn body_closed(&self) {
+        self.open_bodies.set(self.open_bodies.get().saturating_sub(1));
+    }
+
+    /// Whether some request's body has not arrived completely.
+    pub fn awaits_body(&self) -> bool {
+        self.open_bodies.get() > 0
+    }
+
+    /// A write that makes no progress for this long ends the connection.
+    pub fn set_write_limit(&self, limit: Duration) {
+        self.write_limit.set(limit);
+    }
+
+    /// The answer under way is the last on this connection: nothing more is waited for than what was announced.
+    pub fn close_soon(&self) {
+        self.closing.set(true);
+        self.linger.set(true);
+    }
+
+    /// The connection has served its purpose: its next read ends it.
+    pub fn close_now(&self) {
+        self.ended.set(true);
+        self.linger.set(true);
+    }
+
+    /// From now on everything the client sends belongs to a tunnel, not to actix.
+    pub fn take_over(self: &Rc<Self>) -> TakenOver {
+        *self.taken.borrow_mut() = Some(Taken::default());
+        TakenOver(self.clone())
+    }
+
+    /// The response broke off: the client must see a reset, never a clean end.
+    pub fn abort(&self) {
+        self.abort.set(true);
+    }
+}

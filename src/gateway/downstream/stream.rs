@@ -1,0 +1,363 @@
+//! The stream below actix-http; see the module above.
+
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::Sleep;
+use tokio_rustls::server::TlsStream;
+
+use super::state::{ConnState, Phase};
+use crate::gateway::answer::{self, Cause};
+use crate::gateway::worker;
+
+/// How long a client that has closed its sending side may wait for an answer. A plain close looks the same until
+/// something is written, so a client that went away holds its upstream request no longer than this.
+const HALF_CLOSED: Duration = Duration::from_secs(1);
+/// How long, and how much, is still read from a client whose connection is being closed.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 256 * 1024;
+/// Client bytes that wait for a tunnel's upstream, and how many are read at once.
+const TAKEN_LIMIT: usize = 64 * 1024;
+const TAKEN_READ: usize = 16 * 1024;
+
+/// Plain or TLS socket.
+pub enum ClientSocket {
+    Tcp(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl ClientSocket {
+    fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Tcp(io) => io,
+            Self::Tls(io) => io.get_ref().0,
+        }
+    }
+}
+
+macro_rules! each {
+    ($self:ident, $io:ident => $call:expr) => {
+        match $self.get_mut() {
+            ClientSocket::Tcp($io) => $call,
+            ClientSocket::Tls($io) => $call,
+        }
+    };
+}
+
+impl AsyncRead for ClientSocket {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        each!(self, io => Pin::new(io).poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for ClientSocket {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        each!(self, io => Pin::new(io).poll_write(cx, buf))
+    }
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self, io => Pin::new(io).poll_flush(cx))
+    }
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self, io => Pin::new(io).poll_shutdown(cx))
+    }
+}
+
+/// What actix-http reads from and writes to.
+pub struct ClientStream {
+    /// `None` only while it is being dropped.
+    socket: Option<ClientSocket>,
+    /// Shared with the requests.
+    pub state: Rc<ConnState>,
+    /// One timer per connection, moved rarely: it rings at least once per head limit and then looks what is due.
+    alarm: Pin<Box<Sleep>>,
+    write_stalled: Option<Instant>,
+    half_closed: Option<Instant>,
+    seen_bytes: bool,
+    /// An answer of our own that replaces actix's, and how much of it is out.
+    replacement: Option<(Vec<u8>, usize)>,
+}
+
+impl ClientStream {
+    /// Wraps an accepted socket.
+    pub fn new(socket: ClientSocket, state: Rc<ConnState>) -> Self {
+        let alarm = Box::pin(tokio::time::sleep(state.limits.head));
+        Self {
+            socket: Some(socket),
+            state,
+            alarm,
+            write_stalled: None,
+            half_closed: None,
+            seen_bytes: false,
+            replacement: None,
+        }
+    }
+
+    fn socket(&mut self) -> Pin<&mut ClientSocket> {
+        // The socket leaves only in `drop`.
+        #[expect(clippy::expect_used, reason = "an invariant of this file")]
+        Pin::new(self.socket.as_mut().expect("the socket is there until drop"))
+    }
+
+    /// When the connection must be looked at, and whether that moment ends it.
+    fn due(&self) -> (Instant, Expiry) {
+        if let Some(since) = self.write_stalled {
+            return (since + self.state.write_limit.get(), Expiry::Stalled);
+        }
+        if let Some(since) = self.half_closed {
+            return (since + HALF_CLOSED, Expiry::HalfClosed);
+        }
+        let limits = self.state.limits;
+        match self.state.phase.get() {
+            // On HTTP/2 bytes between requests are frames of the connection, not the start of a head.
+            Phase::Head(since) if self.state.http2 => (since + limits.keep_alive, Expiry::Idle),
+            // What follows the last answer is the rest of a body that nobody reads.
+            Phase::Head(since) | Phase::Idle(since) if self.state.closing.get() => {
+                (since + LINGER, Expiry::Idle)
+            }
+            Phase::Head(since) => (since + limits.head, Expiry::Head),
+            // Until its first byte a connection has the time of a head, afterwards that of keep-alive.
+            Phase::Idle(since) if !self.seen_bytes => (since + limits.head, Expiry::Silent),
+            Phase::Idle(since) => (since + limits.keep_alive, Expiry::Idle),
+            Phase::Busy => (Instant::now() + limits.head, Expiry::None),
+        }
+    }
+
+    /// Looks at the clock when the alarm rings. An error ends the connection.
+    fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        while self.alarm.as_mut().poll(cx).is_ready() {
+            let (due, expiry) = self.due();
+            let now = Instant::now();
+            if due <= now && expiry != Expiry::None {
+                match expiry {
+                    Expiry::Head => self.answer_timeout(),
+                    Expiry::Stalled | Expiry::HalfClosed => self.state.abort(),
+                    _ => {}
+                }
+                return Poll::Ready(io::ErrorKind::TimedOut.into());
+            }
+            // Not later than one head limit, so that a head that begins meanwhile is cut in time.
+            let next = due.min(now + self.state.limits.head);
+            self.alarm.as_mut().reset(next.max(now + Duration::from_millis(1)).into());
+        }
+        Poll::Pending
+    }
+
+    /// 408 to a client whose head did not arrive; best effort, the connection ends behind it.
+    fn answer_timeout(&mut self) {
+        let id = worker::request_id();
+        let bytes = answer::raw(Cause::HeaderTimeout, &id);
+        worker::log_refused(&self.state, Cause::HeaderTimeout, &id);
+        self.state.linger.set(true);
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let _ = self.socket().poll_write(&mut cx, &bytes);
+    }
+
+    /// actix's own answer to a head that it could not parse is an empty 400 or 431: a problem document goes out
+    /// instead. Recognised by its exact form; every answer of a handler carries more fields.
+    fn replace(&mut self, buf: &[u8]) -> bool {
+        if !buf.ends_with(b" GMT\r\n\r\n") {
+            return false;
+        }
+        let Some(at) = memchr::memmem::rfind(buf, b"HTTP/1.1 4") else { return false };
+        let head = &buf[at..];
+        const REST: &[u8] = b"\r\ncontent-length: 0\r\nconnection: close\r\ndate: ";
+        let Some(line_end) = memchr::memchr(b'\r', head) else { return false };
+        if !head[line_end..].starts_with(REST) || head.len() != line_end + REST.len() + 29 + 4 {
+            return false;
+        }
+        let cause = match &head[9..12] {
+            b"400" => {
+                Cause::BadRequest("The request head is not valid HTTP/1.1, or its framing is ambiguous.")
+            }
+            b"431" => Cause::HeadTooLarge,
+            _ => return false,
+        };
+        let id = worker::request_id();
+        worker::log_refused(&self.state, cause, &id);
+        let mut bytes = buf[..at].to_vec();
+        bytes.extend_from_slice(&answer::raw(cause, &id));
+        self.replacement = Some((bytes, 0));
+        self.state.linger.set(true);
+        true
+    }
+
+    fn poll_replacement(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some((bytes, from)) = &mut self.replacement {
+            let Some(socket) = &mut self.socket else { return Poll::Ready(Ok(())) };
+            match Pin::new(socket).poll_write(cx, &bytes[*from..])? {
+                Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(n) => *from += n,
+                Poll::Pending => return Poll::Pending,
+            }
+            if *from == bytes.len() {
+                self.replacement = None;
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// What an alarm may find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Expiry {
+    None,
+    Head,
+    Silent,
+    Idle,
+    Stalled,
+    HalfClosed,
+}
+
+impl AsyncRead for ClientStream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.state.ended.get() {
+            return Poll::Ready(Ok(()));
+        }
+        if this.state.taken.borrow().is_some() {
+            return this.poll_taken(cx);
+        }
+        let before = buf.filled().len();
+        let read = if this.half_closed.is_some() { Poll::Pending } else { this.socket().poll_read(cx, buf) };
+        match read {
+            Poll::Ready(Ok(())) if buf.filled().len() > before => {
+                this.seen_bytes = true;
+                if let Phase::Idle(_) = this.state.phase.get() {
+                    this.state.phase.set(Phase::Head(Instant::now()));
+                }
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Ok(())) => this.end_of_stream(cx),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending if this.half_closed.is_some() && this.state.phase.get() != Phase::Busy => {
+                Poll::Ready(Ok(()))
+            }
+            Poll::Pending => this.poll_alarm(cx).map(Err),
+        }
+    }
+}
+
+impl ClientStream {
+    /// Reads for the tunnel that has taken this connection over; actix sees nothing of it, not even the end: the
+    /// tunnel ends the connection.
+    fn poll_taken(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let state = self.state.clone();
+        let mut taken = state.taken.borrow_mut();
+        let Some(taken) = taken.as_mut() else { return Poll::Pending };
+        while !taken.ended {
+            if taken.size >= TAKEN_LIMIT {
+                taken.writer = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+            let mut space = BytesMut::zeroed(TAKEN_READ);
+            let mut buf = ReadBuf::new(&mut space);
+            match self.socket().poll_read(cx, &mut buf) {
+                Poll::Ready(Ok(())) if !buf.filled().is_empty() => {
+                    let n = buf.filled().len();
+                    space.truncate(n);
+                    taken.size += n;
+                    taken.bytes.push_back(space.freeze());
+                }
+                Poll::Ready(Ok(())) => taken.ended = true,
+                Poll::Ready(Err(error)) => {
+                    taken.ended = true;
+                    taken.reader.take().into_iter().for_each(std::task::Waker::wake);
+                    return Poll::Ready(Err(error));
+                }
+                Poll::Pending => break,
+            }
+            taken.reader.take().into_iter().for_each(std::task::Waker::wake);
+        }
+        Poll::Pending
+    }
+
+    /// The client has closed its side. While an answer is being made, the end is held back for a moment.
+    fn end_of_stream(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let waits = self.state.phase.get() == Phase::Busy && !self.state.awaits_body() && !self.state.http2;
+        if !waits {
+            return Poll::Ready(Ok(()));
+        }
+        self.half_closed = Some(Instant::now());
+        self.alarm.as_mut().reset((Instant::now() + HALF_CLOSED).into());
+        self.poll_alarm(cx).map(Err)
+    }
+}
+
+impl AsyncWrite for ClientStream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if this.poll_replacement(cx)?.is_pending() {
+            return Poll::Pending;
+        }
+        if !this.state.http2 && this.replace(buf) {
+            let _ = this.poll_replacement(cx)?;
+            return Poll::Ready(Ok(buf.len()));
+        }
+        let written = this.socket().poll_write(cx, buf);
+        if written.is_pending() {
+            if this.write_stalled.is_none() {
+                this.write_stalled = Some(Instant::now());
+                let at = Instant::now() + this.state.write_limit.get();
+                if this.alarm.deadline() > at.into() {
+                    this.alarm.as_mut().reset(at.into());
+                }
+            }
+            if let Poll::Ready(error) = this.poll_alarm(cx) {
+                return Poll::Ready(Err(error));
+            }
+        } else {
+            this.write_stalled = None;
+        }
+        written
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.poll_replacement(cx)?.is_pending() {
+            return Poll::Pending;
+        }
+        this.socket().poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.poll_replacement(cx)?.is_pending() {
+            return Poll::Pending;
+        }
+        this.socket().poll_shutdown(cx)
+    }
+}
+
+impl Drop for ClientStream {
+    fn drop(&mut self) {
+        let Some(socket) = self.socket.take() else { return };
+        if self.state.abort.get() {
+            // A FIN would be a clean end to a body that is delimited by close (RFC 9112 §8).
+            let _ = socket.tcp().set_zero_linger();
+        } else if self.state.linger.get() && tokio::runtime::Handle::try_current().is_ok() {
+            actix_rt::spawn(linger(socket));
+        }
+    }
+}
+
+/// Closing a socket with unread data in it sends a reset that can overtake the answer (RFC 9112 §9.6).
+async fn linger(mut socket: ClientSocket) {
+    let drain = async {
+        let _ = socket.shutdown().await;
+        let mut buf = vec![0; 16 * 1024];
+        let mut left = LINGER_BYTES;
+        while let Ok(n @ 1..) = socket.read(&mut buf).await {
+            left = left.saturating_sub(n);
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(LINGER, drain).await;
+}

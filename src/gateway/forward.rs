@@ -1,0 +1,488 @@
+//! Forwarding: tries, and what each of them came to.
+//!
+//! A try ends in a response head or in a [`Failure`]. Every failure says which cause the client would be told, what
+//! it means for the breaker, and whether another try could do better; the loop only obeys.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use actix_http::error::ParseError;
+use actix_http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use actix_http::{ConnectionType, Method, Payload, RequestHead, RequestHeadType, ResponseHead, Uri, Version};
+use actix_web::HttpResponse;
+use aegis_actors::TargetId;
+use awc::error::SendRequestError;
+
+use super::answer::Cause;
+use super::arrival::Upgrade;
+use super::balance::{self, InFlight, NoTarget, Pick};
+use super::deadline::{Deadline, within};
+use super::headers::{self, Forwarding};
+use super::request_body::{BodyFailure, RequestBody, RequestFraming};
+use super::snapshot::{Backend, Target};
+use super::upstream::{Asked, Exchange, Upgraded, Violation};
+use super::worker::after;
+use super::{Refused, Request, identity, response, tunnel};
+use crate::config::settings::{HashOn, LoadBalance};
+use crate::router::RequestHeaders;
+
+/// A request's header fields, as the router asks for them.
+pub struct RoutedHeaders<'a>(pub &'a HeaderMap);
+
+impl RequestHeaders for RoutedHeaders<'_> {
+    fn visit(&self, name: &str, visit: &mut dyn FnMut(&[u8])) {
+        if let Ok(name) = HeaderName::from_bytes(name.as_bytes()) {
+            self.0.get_all(name).for_each(|value| visit(value.as_bytes()));
+        }
+    }
+}
+
+/// What a try that reached a response head hands on.
+pub struct Answered {
+    pub head: ResponseHead,
+    pub body: AnsweredBody,
+    pub exchange: Rc<Exchange>,
+    pub in_flight: InFlight,
+    pub target: Arc<Target>,
+    /// For a failure after the head.
+    pub epoch: u64,
+    /// When the whole response must be there, if it is no stream.
+    pub deadline: Instant,
+    /// Still arriving, when the upstream answered early.
+    pub request_body: Rc<RequestBody>,
+}
+
+/// What follows the head.
+pub enum AnsweredBody {
+    Payload(Payload),
+    Upgraded(Upgraded),
+}
+
+/// Why a try came to nothing.
+struct Failure {
+    cause: Cause,
+    verdict: Verdict,
+    again: Again,
+    /// The upstream's own answer, to be passed on when no further try is made.
+    answered: Option<Box<Answered>>,
+}
+
+/// What a try says about its target.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Failed,
+    /// Nothing: the client's doing, or a pooled connection that had been closed.
+    Neutral,
+}
+
+/// Whether another try may follow.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Again {
+    Never,
+    /// The request was not processed: any method may be sent again, after a pause, if the budget allows.
+    Unprocessed,
+    /// Processed perhaps: idempotent methods only.
+    IfIdempotent,
+    /// A pooled connection that the upstream had closed: at once, and without touching the budget.
+    AtOnce,
+}
+
+/// Sends the request to its backend and passes the answer on.
+pub async fn forward(mut request: Box<Request>) -> Result<HttpResponse, Refused> {
+    let Some(index) = request.record.route else { return Err(Refused::new(request, Cause::NoRoute)) };
+    let snapshot = request.snapshot.clone();
+    let route = &snapshot.routes[index];
+    let backend = &route.backend;
+    let share = request.worker.share(backend);
+    share.earn();
+    backend.counters.requests.add(request.worker.index, 1);
+    request.connection.set_write_limit(backend.settings.idle_timeout);
+    let body = match take_body(&mut request, route.body_limit, backend.settings.idle_timeout).await {
+        Ok(body) => body,
+        Err(cause) => return Err(Refused::new(request, cause)),
+    };
+    let hash = hash_key(&request, backend);
+    let mut head = upstream_head(&mut request, &body);
+    let deadline = after(request.record.started, route.timeout);
+    let idempotent = is_idempotent(&request.arrival.method);
+    let (mut tried, mut stale): (Vec<TargetId>, u32) = (Vec::new(), 0);
+    loop {
+        let pick = match balance::pick(backend, &request.worker, &tried, || hash, Instant::now()) {
+            Ok(pick) => pick,
+            Err(refusal) => return Err(no_target(request, refusal)),
+        };
+        let target = pick.target.clone();
+        request.record.target = Some(target.clone());
+        request.record.tries += 1;
+        target.counters.requests.add(request.worker.index, 1);
+        let failure = match attempt(&mut request, backend, pick, &mut head, &body, deadline).await {
+            Ok(answered) => return pass_on(request, backend, answered),
+            Err(failure) => failure,
+        };
+        if failure.verdict == Verdict::Failed {
+            target.counters.failures.add(request.worker.index, 1);
+        }
+        let now = Instant::now();
+        let allowed = match failure.again {
+            Again::Never => false,
+            Again::AtOnce => stale < 4,
+            Again::Unprocessed => true,
+            Again::IfIdempotent => idempotent,
+        };
+        let mut retry = allowed && body.can_replay() && now < deadline;
+        if retry && failure.again != Again::AtOnce {
+            let budgeted = request.record.tries - stale <= backend.settings.retries;
+            retry = budgeted && share.spend(&backend.budget, now);
+            let counter = if retry { &backend.counters.retries } else { &backend.counters.retries_refused };
+            counter.add(request.worker.index, u64::from(budgeted));
+        }
+        if !retry {
+            return match failure.answered {
+                Some(answered) => pass_on(request, backend, *answered),
+                None => Err(Refused::new(request, failure.cause)),
+            };
+        }
+        if failure.again == Again::AtOnce {
+            stale += 1;
+        } else {
+            tried.push(target.cells.id);
+            let most = 25u64 << request.record.tries.min(4);
+            let pause = request.worker.random(|random| random.u64(25..=most.min(250)));
+            let until = (now + Duration::from_millis(pause)).min(deadline);
+            let _ = within(until, std::future::pending::<()>()).await;
+        }
+    }
+}
+
+/// One try. On success the outcome has been reported; on failure too.
+async fn attempt(
+    request: &mut Request,
+    backend: &Backend,
+    pick: Pick,
+    head: &mut Rc<RequestHead>,
+    body: &Rc<RequestBody>,
+    deadline: Instant,
+) -> Result<Answered, Failure> {
+    let Pick { target, admission, in_flight } = pick;
+    let worker = request.worker.clone();
+    let asked =
+        Asked { head: request.arrival.method == Method::HEAD, upgrade: request.arrival.upgrade.is_some() };
+    let has_body = !matches!(body.framing(), RequestFraming::None | RequestFraming::Length(0));
+    let exchange = Exchange::new(asked, has_body, head.headers.contains_key(header::DATE));
+    address(head, &target, backend.settings.preserve_host, request.host.as_ref());
+    let started = Instant::now();
+    let sent = send(request, &worker.pool(&target), head.clone(), body, &exchange, backend, deadline).await;
+    let took = started.elapsed();
+    if exchange.connected.get() {
+        let counters = &target.counters;
+        let kind =
+            if exchange.reused.get() { &counters.connections_reused } else { &counters.connections_new };
+        kind.add(worker.index, 1);
+    }
+    let is_probe = admission.probe.is_some();
+    let settings = &backend.settings.circuit_breaker;
+    let slow = !settings.slow_call.is_zero() && took >= settings.slow_call;
+    let epoch = admission.epoch;
+    match sent {
+        Ok((head, answered_body)) => {
+            request.record.upstream = Some(took);
+            let status = head.status.as_u16();
+            let class = usize::from(status / 100).clamp(1, 5) - 1;
+            backend.counters.statuses[class].add(worker.index, 1);
+            let failed = status >= 500 || status == 408;
+            if failed || status != 429 {
+                worker.outcome(target.cells.id, epoch, !failed, slow, is_probe);
+            }
+            if failed || slow {
+                admission.probe.into_iter().for_each(|probe| probe.fail());
+            }
+            let request_body = body.clone();
+            let answered = Answered {
+                head,
+                body: answered_body,
+                exchange,
+                in_flight,
+                target,
+                epoch,
+                deadline,
+                request_body,
+            };
+            if matches!(status, 502..=504) {
+                return Err(Failure {
+                    cause: Cause::UpstreamBadResponse,
+                    verdict: Verdict::Failed,
+                    again: Again::IfIdempotent,
+                    answered: Some(Box::new(answered)),
+                });
+            }
+            Ok(answered)
+        }
+        Err(failure) => {
+            if failure.verdict == Verdict::Failed {
+                worker.outcome(target.cells.id, epoch, false, slow, is_probe);
+                admission.probe.into_iter().for_each(|probe| probe.fail());
+            }
+            Err(failure)
+        }
+    }
+}
+
+/// Puts the request on the wire and waits for the response head, within every time limit that applies.
+async fn send(
+    request: &Request,
+    pool: &super::upstream::Pool,
+    head: Rc<RequestHead>,
+    body: &Rc<RequestBody>,
+    exchange: &Rc<Exchange>,
+    backend: &Backend,
+    deadline: Instant,
+) -> Result<(ResponseHead, AnsweredBody), Failure> {
+    let first_byte = backend.settings.first_byte_timeout;
+    let limit = after(Instant::now(), first_byte).min(deadline);
+    let head = RequestHeadType::Rc(head, None);
+    let outcome = if request.arrival.upgrade.is_some() {
+        let upgrading = pool.upgrade(head, exchange.clone());
+        within(limit, upgrading).await.map(|sent| sent.map(|(head, up)| (head, AnsweredBody::Upgraded(up))))
+    } else {
+        let sending = pool.send(head, body.reader(exchange), exchange.clone());
+        let sent = if exchange.has_body {
+            let limits = UploadLimits { overall: deadline, first_byte };
+            Upload { sending, exchange, body, limits, phase: None }.await
+        } else {
+            within(limit, sending).await
+        };
+        sent.map(|sent| sent.map(|(head, payload)| (head, AnsweredBody::Payload(payload))))
+    };
+    match outcome {
+        Some(Ok(answered)) => Ok(answered),
+        Some(Err(error)) => Err(classify(&error, exchange, body)),
+        None => Err(timed_out(exchange)),
+    }
+}
+
+/// Time limits of a try with a body.
+struct UploadLimits {
+    overall: Instant,
+    first_byte: Duration,
+}
+
+/// Where an upload stands; each phase has a limit of its own.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum UploadPhase {
+    /// A small body is on its way: the request's own limit rules.
+    Small,
+    /// A stream has as long as it makes progress, which the body watches itself.
+    Stream,
+    /// The answer is awaited.
+    Sent,
+}
+
+pin_project_lite::pin_project! {
+    /// Sends a request with a body. `None`: the limit of the phase it was in has passed.
+    struct Upload<'a, F> {
+        #[pin]
+        sending: F,
+        exchange: &'a Rc<Exchange>,
+        body: &'a Rc<RequestBody>,
+        limits: UploadLimits,
+        phase: Option<(UploadPhase, Deadline)>,
+    }
+}
+
+impl<F: Future> Future for Upload<'_, F> {
+    type Output = Option<F::Output>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if let Poll::Ready(sent) = this.sending.poll(cx) {
+            return Poll::Ready(Some(sent));
+        }
+        let stream = this.body.is_stream();
+        let phase = match (this.exchange.body_sent.get(), stream) {
+            (true, _) => UploadPhase::Sent,
+            (false, true) => UploadPhase::Stream,
+            (false, false) => UploadPhase::Small,
+        };
+        if !matches!(this.phase, Some((current, _)) if *current == phase) {
+            let answer_by = after(Instant::now(), this.limits.first_byte);
+            let at = match phase {
+                UploadPhase::Small => this.limits.overall,
+                UploadPhase::Sent if stream => answer_by,
+                UploadPhase::Sent => answer_by.min(this.limits.overall),
+                UploadPhase::Stream => after(Instant::now(), Duration::MAX),
+            };
+            *this.phase = Some((phase, Deadline::at(at)));
+        }
+        match this.phase {
+            Some((UploadPhase::Small | UploadPhase::Sent, deadline)) => {
+                deadline.poll_passed(cx).map(|()| None)
+            }
+            _ => Poll::Pending,
+        }
+    }
+}
+
+fn timed_out(exchange: &Exchange) -> Failure {
+    let again = if exchange.sent.get() { Again::IfIdempotent } else { Again::Unprocessed };
+    Failure { cause: Cause::UpstreamTimeout, verdict: Verdict::Failed, again, answered: None }
+}
+
+/// What an error of awc means, with the facts that the transport noted.
+fn classify(error: &SendRequestError, exchange: &Exchange, body: &RequestBody) -> Failure {
+    let failed = |cause, again| Failure { cause, verdict: Verdict::Failed, again, answered: None };
+    if let Some(failure) = body.failure() {
+        let cause = match failure {
+            BodyFailure::ClientGone => Cause::ClientGone,
+            BodyFailure::Stalled => Cause::BodyTimeout,
+            BodyFailure::TooLarge => Cause::BodyTooLarge,
+            BodyFailure::Malformed => Cause::BadRequest("The request body is not valid chunked coding."),
+        };
+        return Failure { cause, verdict: Verdict::Neutral, again: Again::Never, answered: None };
+    }
+    if matches!(error, SendRequestError::Timeout) {
+        return timed_out(exchange);
+    }
+    if !exchange.connected.get() {
+        return failed(Cause::ConnectFailed, Again::Unprocessed);
+    }
+    let lost = match exchange.violation.get() {
+        Some(Violation::Truncated) => true,
+        Some(_) => false,
+        None => !matches!(error, SendRequestError::Response(parse) if !matches!(parse, ParseError::Io(_))),
+    };
+    if !lost {
+        return failed(Cause::UpstreamBadResponse, Again::Never);
+    }
+    if exchange.reused.get() && !exchange.answered.get() {
+        let again = if exchange.sent.get() { Again::IfIdempotent } else { Again::AtOnce };
+        let again = if again == Again::IfIdempotent && body.is_idempotent() { Again::AtOnce } else { again };
+        let verdict = if again == Again::AtOnce { Verdict::Neutral } else { Verdict::Failed };
+        return Failure { cause: Cause::UpstreamReset, verdict, again, answered: None };
+    }
+    failed(Cause::UpstreamReset, if exchange.sent.get() { Again::IfIdempotent } else { Again::Unprocessed })
+}
+
+fn no_target(request: Box<Request>, refusal: NoTarget) -> Refused {
+    let seconds = refusal.retry_after.as_millis().div_ceil(1000).max(1) as u64;
+    Refused { retry_after: Some(seconds), ..Refused::new(request, refusal.cause) }
+}
+
+/// RFC 9110 §9.2.2.
+fn is_idempotent(method: &Method) -> bool {
+    [Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE, Method::PUT, Method::DELETE].contains(method)
+}
+
+fn pass_on(request: Box<Request>, backend: &Backend, answered: Answered) -> Result<HttpResponse, Refused> {
+    match answered.body {
+        AnsweredBody::Upgraded(Upgraded::Tunnel(..)) => Ok(tunnel::open(*request, backend, answered)),
+        _ => Ok(response::relay(*request, backend, answered)),
+    }
+}
+
+/// Readies the client's body for the tries.
+async fn take_body(request: &mut Request, limit: u64, idle: Duration) -> Result<Rc<RequestBody>, Cause> {
+    let framing = request.arrival.framing();
+    if let RequestFraming::Length(length) = framing {
+        if limit != 0 && length > limit {
+            return Err(Cause::BodyTooLarge);
+        }
+    }
+    let idempotent = is_idempotent(&request.arrival.method);
+    let upgrading = request.arrival.upgrade.is_some() || request.arrival.is_raw();
+    if upgrading || (framing == RequestFraming::None && request.arrival.version < Version::HTTP_2) {
+        return Ok(Rc::new(RequestBody::new(
+            Payload::None,
+            RequestFraming::None,
+            limit,
+            idle,
+            idempotent,
+            None,
+        )));
+    }
+    let payload = std::mem::replace(&mut request.arrival.payload, Payload::None);
+    let connection = request.connection.clone();
+    let body = RequestBody::new(payload, framing, limit, idle, idempotent, Some(connection));
+    if framing == RequestFraming::None {
+        // HTTP/2 says nowhere but in its frames whether a body follows.
+        return Ok(Rc::new(body.resolve_framing().await));
+    }
+    Ok(Rc::new(body))
+}
+
+fn hash_key(request: &Request, backend: &Backend) -> u64 {
+    let LoadBalance::Hash(on) = &backend.settings.load_balance else { return 0 };
+    let headers = &request.arrival.headers;
+    let ip = || balance::fnv(request.record.client.to_string().as_bytes());
+    match on {
+        HashOn::Ip => ip(),
+        HashOn::Header(name) => headers.get(name).map_or_else(ip, |value| balance::fnv(value.as_bytes())),
+        HashOn::Cookie(name) => {
+            let cookies = headers.get_all(header::COOKIE).filter_map(|value| value.to_str().ok());
+            let mut pairs =
+                cookies.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
+            pairs.find(|(key, _)| key == name).map_or_else(ip, |(_, value)| balance::fnv(value.as_bytes()))
+        }
+    }
+}
+
+/// The head that every try sends, but for the target's own `Host`.
+fn upstream_head(request: &mut Request, body: &RequestBody) -> Rc<RequestHead> {
+    let mut fields = std::mem::take(&mut request.arrival.headers);
+    let record = &request.record;
+    let trace = record.trace.clone().unwrap_or_else(|| HeaderValue::from_static(""));
+    headers::to_upstream(
+        &mut fields,
+        &Forwarding {
+            peer: request.connection.peer_value(),
+            trusted: identity::is_trusted(&request.snapshot.trusted_proxies, request.connection.peer_ip()),
+            secure: request.connection.secure,
+            host: request.host.as_ref(),
+            request_id: &record.request_id,
+            traceparent: &trace,
+            traced: request.traced,
+            upgrade: request.arrival.upgrade.is_some(),
+        },
+    );
+    if request.arrival.upgrade == Some(Upgrade::WebSocket) {
+        fields.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    }
+    let mut head = RequestHead::default();
+    head.method = request.arrival.method.clone();
+    head.headers = fields;
+    head.uri = match &request.path {
+        Some(path) => path.parse::<Uri>().unwrap_or_else(|_| request.arrival.uri.clone()),
+        None => request.arrival.uri.clone(),
+    };
+    match body.framing() {
+        // A length of its own: awc would not let a sized body end early, so it is told nothing of the size.
+        RequestFraming::Length(1..) => head.no_chunking(true),
+        RequestFraming::Length(0) => {}
+        RequestFraming::None | RequestFraming::Chunked => {
+            head.headers.remove(header::CONTENT_LENGTH);
+        }
+    }
+    if request.arrival.upgrade.is_some() {
+        head.set_connection_type(ConnectionType::Upgrade);
+    }
+    Rc::new(head)
+}
+
+/// Sets the `Host` of the next try.
+fn address(head: &mut Rc<RequestHead>, target: &Target, preserve: bool, host: Option<&HeaderValue>) {
+    let value = match host {
+        Some(host) if preserve => host.clone(),
+        _ => target.host.clone(),
+    };
+    // Unique again: the try before has let go of it.
+    if let Some(head) = Rc::get_mut(head) {
+        head.headers.insert(header::HOST, value);
+    } else {
+        let mut own = RequestHead::clone(head);
+        own.headers.insert(header::HOST, value);
+        *head = Rc::new(own);
+    }
+}

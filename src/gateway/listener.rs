@@ -1,0 +1,217 @@
+//! The gateway listener: actix-server accepts, [`ClientStream`] wraps, actix-http parses, an actix-web app serves.
+//!
+//! actix-web's own `HttpServer` knows no stream but tokio's, so its few lines of wiring are repeated here around ours.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_http::{HttpService, KeepAlive, Protocol};
+use actix_server::{Server, ServerHandle};
+use actix_service::{
+    IntoServiceFactory as _, ServiceFactory, ServiceFactoryExt as _, fn_service, map_config,
+};
+use actix_web::App;
+use actix_web::dev::{AppConfig, ServiceRequest};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+
+use super::downstream::{ClientSocket, ClientStream, ConnState, Limits};
+use super::serve;
+use super::shared::Shared;
+use super::worker::Worker;
+use crate::config::settings;
+
+/// HTTP/2's connection preface (RFC 9113 §3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// How long actix reads on after an answer to a request whose body it had not read.
+const UNREAD_LINGER: Duration = Duration::from_secs(1);
+
+/// A listener that is bound but does not serve yet.
+pub struct Bound {
+    listener: TcpListener,
+    /// The address it listens on, the real port included.
+    pub address: SocketAddr,
+}
+
+/// Binds `server.host`:`server.port`.
+///
+/// # Errors
+/// What the system says, with the address and what to do about it.
+pub fn bind(host: &str, port: u16, key: &str) -> io::Result<Bound> {
+    let addresses = std::net::ToSocketAddrs::to_socket_addrs(&(host, port)).map_err(|e| {
+        io::Error::new(e.kind(), format!("{key}.host {host:?} is not an address or a known name: {e}"))
+    })?;
+    let mut last = None;
+    for address in addresses {
+        match listen(address) {
+            Ok(listener) => return Ok(Bound { address: listener.local_addr()?, listener }),
+            Err(error) => last = Some((address, error)),
+        }
+    }
+    let Some((address, error)) = last else {
+        return Err(io::Error::new(io::ErrorKind::NotFound, format!("{key}.host {host:?} has no address")));
+    };
+    let mend = match error.kind() {
+        io::ErrorKind::AddrInUse => format!("another process listens there; stop it or change {key}.port"),
+        io::ErrorKind::PermissionDenied => format!("ports below 1024 need a privilege; change {key}.port"),
+        io::ErrorKind::AddrNotAvailable => format!("this machine has no such address; change {key}.host"),
+        _ => format!("check {key}.host and {key}.port"),
+    };
+    Err(io::Error::new(error.kind(), format!("cannot listen on {address}: {error}: {mend}")))
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    use socket2::{Domain, Protocol, Socket, Type};
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(4096)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+impl Bound {
+    /// A second handle on the socket, for whoever looks after the connections that come too late.
+    ///
+    /// # Errors
+    /// When the system has no descriptor left.
+    pub fn try_clone(&self) -> io::Result<TcpListener> {
+        self.listener.try_clone()
+    }
+
+    /// The bare listener, for a server of another kind.
+    pub fn into_listener(self) -> TcpListener {
+        self.listener
+    }
+
+    /// The server, to be awaited, and its handle.
+    ///
+    /// # Errors
+    /// When the listener cannot be registered.
+    pub fn serve(
+        self,
+        shared: Arc<Shared>,
+        server: &settings::Server,
+        workers: usize,
+        tls: Option<Arc<crate::tls::ServerTls>>,
+    ) -> io::Result<(Server, ServerHandle)> {
+        let limits = Limits { head: server.header_timeout, keep_alive: server.keep_alive };
+        let builder = Server::build()
+            .workers(workers)
+            .max_concurrent_connections(server.max_connections)
+            .shutdown_timeout(server.shutdown_timeout.as_secs().max(1))
+            .disable_signals();
+        let signal = builder.graceful_shutdown_signal();
+        let address = self.address;
+        let server = builder
+            .listen("gateway", self.listener, move || {
+                let signal = signal.clone();
+                connections(limits, tls.clone(), address)
+                    .and_then(http(shared.clone(), signal, address).map_err(|_| ()))
+            })?
+            .run();
+        let handle = server.handle();
+        Ok((server, handle))
+    }
+}
+
+/// From an accepted socket to a stream whose protocol is known.
+fn connections(
+    limits: Limits,
+    tls: Option<Arc<crate::tls::ServerTls>>,
+    _address: SocketAddr,
+) -> impl ServiceFactory<
+    TcpStream,
+    Config = (),
+    Response = (ClientStream, Protocol, Option<SocketAddr>),
+    Error = (),
+    InitError = (),
+> {
+    fn_service(move |tcp: TcpStream| {
+        let acceptor = tls.as_ref().map(|tls| tls.acceptor());
+        async move {
+            let accepted = tokio::time::timeout(limits.head, accept(tcp, acceptor, limits)).await;
+            accepted.map_err(|_| ())?.map_err(|_| ())
+        }
+    })
+}
+
+async fn accept(
+    tcp: TcpStream,
+    acceptor: Option<TlsAcceptor>,
+    limits: Limits,
+) -> io::Result<(ClientStream, Protocol, Option<SocketAddr>)> {
+    let peer = tcp.peer_addr()?;
+    tcp.set_nodelay(true)?;
+    let secure = acceptor.is_some();
+    let (socket, protocol) = match acceptor {
+        None => {
+            let protocol = if speaks_http2(&tcp).await? { Protocol::Http2 } else { Protocol::Http1 };
+            (ClientSocket::Tcp(tcp), protocol)
+        }
+        Some(acceptor) => {
+            let stream = acceptor.accept(tcp).await?;
+            let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            (ClientSocket::Tls(Box::new(stream)), if h2 { Protocol::Http2 } else { Protocol::Http1 })
+        }
+    };
+    let state = Rc::new(ConnState::new(peer, secure, protocol == Protocol::Http2, limits));
+    Ok((ClientStream::new(socket, state), protocol, Some(peer)))
+}
+
+/// Whether the client opens with HTTP/2's preface (prior knowledge). Looks at as few bytes as decide it.
+async fn speaks_http2(tcp: &TcpStream) -> io::Result<bool> {
+    let mut seen = [0; PREFACE.len()];
+    let mut before = 0;
+    loop {
+        let n = tcp.peek(&mut seen).await?;
+        if n == 0 || seen[..n] != PREFACE[..n] {
+            return Ok(false);
+        }
+        if n == PREFACE.len() {
+            return Ok(true);
+        }
+        if n == before {
+            // Peeking does not wait for more than is there already.
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        before = n;
+    }
+}
+
+/// HTTP on such a stream.
+fn http(
+    shared: Arc<Shared>,
+    signal: actix_server::GracefulShutdownSignal,
+    address: SocketAddr,
+) -> impl ServiceFactory<
+    (ClientStream, Protocol, Option<SocketAddr>),
+    Config = (),
+    Response = (),
+    Error = actix_http::error::DispatchError,
+    InitError = (),
+> {
+    let app = App::new().default_service(fn_service(move |request: ServiceRequest| {
+        let worker = Worker::here(&shared);
+        async move { Ok::<_, actix_web::Error>(serve(worker, request).await) }
+    }));
+    let app = app.into_factory().map_err(|error: actix_web::Error| error.error_response());
+    HttpService::build()
+        .graceful_shutdown_signal(move || {
+            let signal = signal.clone();
+            async move { signal.notified().await }
+        })
+        // The stream below has these limits for every request, actix for the first one only.
+        .keep_alive(KeepAlive::Os)
+        .client_request_timeout(Duration::ZERO)
+        .client_disconnect_timeout(UNREAD_LINGER)
+        .h1_allow_half_closed(true)
+        .local_addr(address)
+        .on_connect_ext(|stream: &ClientStream, data| {
+            data.insert(stream.state.clone());
+        })
+        .finish(map_config(app, |()| AppConfig::default()))
+}

@@ -1,0 +1,200 @@
+//! The request path.
+//!
+//! [`serve`] shows the stages in their order; each stage is one file. A stage either passes the request on or refuses
+//! it with a [`Cause`]; `answer` alone turns causes into answers. What is decided here is read from an immutable
+//! [`snapshot::Snapshot`]; what happened is reported in batches by `worker`. No lock is taken and no message awaited.
+
+pub mod answer;
+mod arrival;
+mod balance;
+mod deadline;
+mod downstream;
+mod forward;
+mod headers;
+mod identity;
+mod internal;
+pub mod listener;
+mod record;
+pub mod request_body;
+mod response;
+pub mod retry_budget;
+mod rewrite;
+pub mod shared;
+pub mod snapshot;
+mod tunnel;
+pub mod upstream;
+pub mod worker;
+
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+
+use actix_http::HttpMessage as _;
+use actix_http::header::HeaderValue;
+use actix_web::HttpResponse;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use futures_util::FutureExt as _;
+
+use self::answer::Cause;
+use self::arrival::{Arrival, host_name};
+use self::downstream::ConnState;
+use self::record::RequestRecord;
+use self::snapshot::SnapshotRef;
+use self::worker::Worker;
+use crate::router::{Found, RequestFacts, canonicalise};
+
+/// A request on its way through the stages.
+struct Request {
+    worker: Rc<Worker>,
+    snapshot: SnapshotRef,
+    connection: Rc<ConnState>,
+    arrival: Arrival,
+    host: Option<HeaderValue>,
+    traced: bool,
+    /// What the upstream is asked for where it is not what the client asked for.
+    path: Option<String>,
+    record: RequestRecord,
+}
+
+/// A request that a stage has refused.
+struct Refused {
+    request: Box<Request>,
+    cause: Cause,
+    /// Seconds for `Retry-After`.
+    retry_after: Option<u64>,
+    /// For 405.
+    allow: Option<String>,
+}
+
+impl Refused {
+    fn new(request: Box<Request>, cause: Cause) -> Self {
+        Self { request, cause, retry_after: None, allow: None }
+    }
+}
+
+/// Serves one request of the gateway listener.
+pub async fn serve(worker: Rc<Worker>, mut service_request: ServiceRequest) -> ServiceResponse {
+    let shared = worker.shared.clone();
+    let (request, is_raw) = match begin(worker, &mut service_request) {
+        Ok(request) => request,
+        Err(response) => return service_request.into_response(response),
+    };
+    let connection = request.connection.clone();
+    let id = request.record.request_id.clone();
+    // A panic must cost one request, not the connection's task and everything else on it.
+    let response = match AssertUnwindSafe(stages(request)).catch_unwind().await {
+        Ok(Ok(response)) => response,
+        Ok(Err(refused)) => response::refuse(refused),
+        Err(_) => response::internal_error(&id),
+    };
+    service_request.into_response(response::for_connection(
+        response,
+        &connection,
+        is_raw,
+        shared.is_draining(),
+    ))
+}
+
+/// The stages, in the order of the contract.
+async fn stages(mut request: Box<Request>) -> Result<HttpResponse, Refused> {
+    #[cfg(feature = "test-hooks")]
+    request.worker.shared.panic_if_asked();
+    if let Err(cause) = request.arrival.check() {
+        return Err(Refused::new(request, cause));
+    }
+    if internal::is_open(request.arrival.raw_path()) {
+        return Ok(internal::answer_open(request));
+    }
+    let slash = request.snapshot.escaped_slash;
+    let canonical = match canonicalise(request.arrival.raw_path(), slash) {
+        Ok(canonical) => canonical,
+        Err(bad) => return Err(Refused::new(request, Cause::BadPath(response::bad_path(bad)))),
+    };
+    if internal::is_reserved(&canonical.path) {
+        return internal::answer_reserved(request).await;
+    }
+    let facts = RequestFacts {
+        method: request.arrival.method.as_str(),
+        host: request.host.as_ref().and_then(|host| host.to_str().ok()).map_or("", host_name),
+        path: &canonical.path,
+        trailing_slash: canonical.trailing_slash,
+        headers: &forward::RoutedHeaders(&request.arrival.headers),
+    };
+    let index = match request.snapshot.router.find(&facts) {
+        Found::Route(route) => *route.payload(),
+        Found::NoRoute => return Err(Refused::new(request, Cause::NoRoute)),
+        Found::Ambiguous { .. } => {
+            let why = "Another reading of the path leads to another route.";
+            return Err(Refused::new(request, Cause::BadPath(why)));
+        }
+        Found::MethodNotAllowed { allow } => {
+            return Err(Refused { allow: Some(allow), ..Refused::new(request, Cause::MethodNotAllowed) });
+        }
+    };
+    let route = &request.snapshot.routes[index];
+    request.record.route = Some(index);
+    route.counters.hits.add(request.worker.index, 1);
+    route.counters.last_hit_ms.store(worker::unix_millis(), std::sync::atomic::Ordering::Relaxed);
+    if route.deny {
+        return Err(Refused::new(request, Cause::Denied));
+    }
+    request.path = rewrite::target(route, &canonical, &request.arrival.uri);
+    drop(canonical);
+    forward::forward(request).await
+}
+
+/// Takes the request out of actix-web and starts its record.
+fn begin(
+    worker: Rc<Worker>,
+    service_request: &mut ServiceRequest,
+) -> Result<(Box<Request>, bool), HttpResponse> {
+    let Some(connection) = service_request.conn_data::<Rc<ConnState>>().cloned() else {
+        return Err(response::internal_error(&HeaderValue::from_static("none")));
+    };
+    let payload = service_request.take_payload();
+    let head = service_request.head_mut();
+    let arrival = Arrival::new(
+        head.method.clone(),
+        head.uri.clone(),
+        head.version,
+        std::mem::take(&mut head.headers),
+        payload,
+        head.connection_type(),
+    );
+    connection.begin();
+    worker.in_flight_begin();
+    let snapshot = worker.snapshot();
+    let trusted = identity::is_trusted(&snapshot.trusted_proxies, connection.peer_ip());
+    let request_id = identity::request_id(&arrival.headers, trusted);
+    let draw = worker.random(|random| (random.u128(..), random.u64(..)));
+    let (trace, traced) = identity::traceparent(&arrival.headers, draw);
+    let host = arrival.host();
+    let record = RequestRecord {
+        started: std::time::Instant::now(),
+        method: arrival.method.clone(),
+        uri: arrival.uri.clone(),
+        version: arrival.version,
+        host: host.clone(),
+        user_agent: arrival.headers.get(actix_http::header::USER_AGENT).cloned(),
+        client: identity::client_ip(&arrival.headers, &connection, &snapshot.trusted_proxies),
+        request_id,
+        trace: Some(trace),
+        route: None,
+        target: None,
+        tries: 0,
+        upstream: None,
+        bytes_in: 0,
+        bytes_out: 0,
+        status: 0,
+        cause: None,
+        broken: false,
+        complete: false,
+        worker: worker.clone(),
+        snapshot: snapshot.clone(),
+        connection: connection.clone(),
+    };
+    let is_raw = arrival.is_raw();
+    Ok((
+        Box::new(Request { worker, snapshot, connection, arrival, host, traced, path: None, record }),
+        is_raw,
+    ))
+}

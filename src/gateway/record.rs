@@ -1,0 +1,181 @@
+//! What one request came to: collected along the way, written when its response is complete or given up.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant, SystemTime};
+
+use actix_http::header::HeaderValue;
+use actix_http::{Method, Uri, Version};
+
+use super::answer::{CLIENT_CLOSED_REQUEST, Cause};
+use super::downstream::ConnState;
+use super::snapshot::{SnapshotRef, Target};
+use super::worker::Worker;
+use crate::config::settings::LogFormat;
+use crate::logging::printable;
+
+/// The story of one request. Dropping it ends the story: counted and logged exactly once, on every way out.
+pub struct RequestRecord {
+    pub worker: Rc<Worker>,
+    pub snapshot: SnapshotRef,
+    pub connection: Rc<ConnState>,
+    pub started: Instant,
+    pub method: Method,
+    pub uri: Uri,
+    pub version: Version,
+    pub host: Option<HeaderValue>,
+    pub user_agent: Option<HeaderValue>,
+    pub client: std::net::IpAddr,
+    pub request_id: HeaderValue,
+    pub trace: Option<HeaderValue>,
+    /// Index into the snapshot's routes.
+    pub route: Option<usize>,
+    pub target: Option<std::sync::Arc<Target>>,
+    pub tries: u32,
+    /// From sending the last try to its response head.
+    pub upstream: Option<Duration>,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    /// Status of the answer; 0 until there is one.
+    pub status: u16,
+    pub cause: Option<Cause>,
+    /// The upstream's answer broke off after its head had been passed on.
+    pub broken: bool,
+    /// The response was handed over completely.
+    pub complete: bool,
+}
+
+impl RequestRecord {
+    /// Notes the answer that the gateway makes itself.
+    pub fn refuse(&mut self, cause: Cause) {
+        self.cause = Some(cause);
+        self.status = cause.status().as_u16();
+    }
+}
+
+impl Drop for RequestRecord {
+    fn drop(&mut self) {
+        self.connection.end();
+        let worker = self.worker.clone();
+        worker.in_flight_end();
+        if !self.complete && !self.broken && self.cause.is_none() {
+            // The dispatcher dropped the handler or the body: nobody is there any more.
+            self.cause = Some(Cause::ClientGone);
+        }
+        let status = if self.status == 0 { CLIENT_CLOSED_REQUEST } else { self.status };
+        worker.count(self, status);
+        if self.snapshot.access_log {
+            worker.log(|out| self.write(out, status));
+        }
+    }
+}
+
+impl RequestRecord {
+    fn write(&self, out: &mut String, status: u16) {
+        match self.snapshot.log_format {
+            LogFormat::Json => self.write_json(out, status),
+            LogFormat::Text => self.write_text(out, status),
+        }
+    }
+
+    fn reason(&self) -> Option<&'static str> {
+        match self.cause {
+            Some(cause) => Some(cause.code()),
+            None if self.broken => Some(Cause::UpstreamReset.code()),
+            None => None,
+        }
+    }
+
+    fn write_json(&self, out: &mut String, status: u16) {
+        use std::fmt::Write as _;
+        let time = humantime::format_rfc3339_millis(SystemTime::now());
+        let _ = write!(out, r#"{{"time":"{time}","type":"access","requestId":"{}""#, text(&self.request_id));
+        let _ = write!(out, r#","client":"{}","method":"#, self.client);
+        string(out, self.method.as_str());
+        if let Some(host) = &self.host {
+            out.push_str(r#","host":"#);
+            string(out, text(host));
+        }
+        out.push_str(r#","path":"#);
+        string(out, self.uri.path());
+        let _ = write!(out, r#","protocol":"{:?}","status":{status}"#, self.version);
+        if let Some(reason) = self.reason() {
+            let _ = write!(out, r#","reason":"{reason}""#);
+        }
+        if let Some(route) = self.route {
+            let route = &self.snapshot.routes[route];
+            out.push_str(r#","route":"#);
+            string(out, &route.pattern);
+            out.push_str(r#","backend":"#);
+            string(out, &route.backend.name);
+        }
+        if let Some(target) = &self.target {
+            out.push_str(r#","upstream":"#);
+            string(out, &target.cells.url);
+        }
+        let _ = write!(out, r#","tries":{},"durationMs":{:.3}"#, self.tries, millis(self.started.elapsed()));
+        if let Some(upstream) = self.upstream {
+            let _ = write!(out, r#","upstreamMs":{:.3}"#, millis(upstream));
+        }
+        let _ = write!(out, r#","bytesIn":{},"bytesOut":{}"#, self.bytes_in, self.bytes_out);
+        if let Some(agent) = &self.user_agent {
+            out.push_str(r#","userAgent":"#);
+            string(out, text(agent));
+        }
+        if let Some(trace) = &self.trace {
+            // `00-TRACEID-…`: validated where it was made or continued.
+            let _ = write!(out, r#","traceId":"{}""#, text(trace).get(3..35).unwrap_or_default());
+        }
+        out.push_str("}\n");
+    }
+
+    fn write_text(&self, out: &mut String, status: u16) {
+        use std::fmt::Write as _;
+        let time = humantime::format_rfc3339_millis(SystemTime::now());
+        let _ = write!(
+            out,
+            "{time} {} {} {} {status} {:.1}ms",
+            self.client,
+            printable(self.method.as_str()),
+            printable(self.uri.path()),
+            millis(self.started.elapsed()),
+        );
+        if let Some(route) = self.route {
+            let _ = write!(out, " backend={}", self.snapshot.routes[route].backend.name);
+        }
+        if let Some(target) = &self.target {
+            let _ = write!(out, " upstream={}", target.cells.url);
+        }
+        if let Some(reason) = self.reason() {
+            let _ = write!(out, " reason={reason}");
+        }
+        if self.tries > 1 {
+            let _ = write!(out, " tries={}", self.tries);
+        }
+        let _ = writeln!(out, " id={}", text(&self.request_id));
+    }
+}
+
+fn millis(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
+
+fn text(value: &HeaderValue) -> &str {
+    value.to_str().unwrap_or("?")
+}
+
+/// `value` as a JSON string, control characters escaped.
+fn string(out: &mut String, value: &str) {
+    out.push('"');
+    for c in value.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            c if c.is_control() => {
+                use std::fmt::Write as _;
+                let _ = write!(out, "\\u{:04x}", c as u32);
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+}

@@ -1,0 +1,273 @@
+//! The request body on its way to the upstream: bounded, watched, and kept for a retry while it is small.
+//!
+//! The client's payload is read once, here, whatever number of tries reads from it. Up to [`REPLAY_LIMIT`] the bytes
+//! are kept, so that a later try can start over; beyond that the body streams on and is simply not retried.
+
+use std::cell::{Cell, RefCell};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use actix_http::Payload;
+use actix_http::body::{BodySize, MessageBody};
+use actix_http::error::PayloadError;
+use bytes::Bytes;
+use futures_core::Stream;
+use thiserror::Error;
+
+use super::deadline::Deadline;
+use super::downstream::ConnState;
+use super::upstream::Exchange;
+
+/// Bytes of a body that are kept for a retry.
+pub const REPLAY_LIMIT: usize = 64 * 1024;
+
+/// Why a body did not arrive whole.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum BodyFailure {
+    /// The client went away.
+    #[error("the client went away during its request body")]
+    ClientGone,
+    /// No byte for the idle timeout.
+    #[error("the request body stalled")]
+    Stalled,
+    /// More bytes than the limit allows.
+    #[error("the request body is too large")]
+    TooLarge,
+    /// The client's chunked coding was broken.
+    #[error("the request body is malformed")]
+    Malformed,
+}
+
+/// How the client frames its body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequestFraming {
+    /// No body.
+    None,
+    /// `Content-Length: N`, 0 included.
+    Length(u64),
+    /// Chunked, or an HTTP/2 stream without a length.
+    Chunked,
+}
+
+/// One client body, shared by the tries that send it.
+pub struct RequestBody {
+    payload: RefCell<Payload>,
+    framing: RequestFraming,
+    limit: u64,
+    idle: Duration,
+    received: Cell<u64>,
+    kept: RefCell<Vec<Bytes>>,
+    replayable: Cell<bool>,
+    complete: Cell<bool>,
+    failure: Cell<Option<BodyFailure>>,
+    stall: RefCell<Option<Deadline>>,
+    idempotent: bool,
+    /// Told whether a body is awaited on it.
+    connection: Option<Rc<ConnState>>,
+}
+
+impl RequestBody {
+    /// A body not yet read. `limit` 0 = unlimited; `idle` is the longest pause; `idempotent` is the method's.
+    pub fn new(
+        payload: Payload,
+        framing: RequestFraming,
+        limit: u64,
+        idle: Duration,
+        idempotent: bool,
+        connection: Option<Rc<ConnState>>,
+    ) -> Self {
+        let connection = connection.filter(|_| framing != RequestFraming::Length(0));
+        if let Some(connection) = &connection {
+            connection.body_opened();
+        }
+        Self {
+            payload: RefCell::new(payload),
+            framing,
+            limit,
+            idle,
+            received: Cell::new(0),
+            kept: RefCell::default(),
+            replayable: Cell::new(true),
+            complete: Cell::new(framing == RequestFraming::Length(0) || connection.is_none()),
+            failure: Cell::new(None),
+            stall: RefCell::new(None),
+            idempotent,
+            connection,
+        }
+    }
+
+    /// Finds out whether an HTTP/2 request has a body at all: its end is known at once when it has none.
+    pub async fn resolve_framing(mut self) -> Self {
+        let first = std::future::poll_fn(|cx| Poll::Ready(self.poll_client(cx))).await;
+        self.framing = match first {
+            Poll::Ready(None) => RequestFraming::None,
+            _ => RequestFraming::Chunked,
+        };
+        self
+    }
+
+    /// Larger than what is kept: a stream, which has as long as it makes progress.
+    pub fn is_stream(&self) -> bool {
+        !self.replayable.get() || matches!(self.framing, RequestFraming::Length(n) if n > REPLAY_LIMIT as u64)
+    }
+
+    /// Whether sending the request twice does the same as sending it once.
+    pub fn is_idempotent(&self) -> bool {
+        self.idempotent
+    }
+
+    /// How the client frames it.
+    pub fn framing(&self) -> RequestFraming {
+        self.framing
+    }
+
+    /// Whether a further try could send it again from the start.
+    pub fn can_replay(&self) -> bool {
+        self.replayable.get() && self.failure.get().is_none()
+    }
+
+    /// Whether the client has sent all of it.
+    pub fn is_complete(&self) -> bool {
+        self.complete.get()
+    }
+
+    /// Why it will never be complete.
+    pub fn failure(&self) -> Option<BodyFailure> {
+        self.failure.get()
+    }
+
+    /// Bytes received from the client.
+    pub fn received(&self) -> u64 {
+        self.received.get()
+    }
+
+    /// A reader from the start, for one try.
+    pub fn reader(self: &Rc<Self>, exchange: &Rc<Exchange>) -> UpstreamBody {
+        match self.framing {
+            RequestFraming::None => UpstreamBody::None,
+            RequestFraming::Length(0) => UpstreamBody::Empty,
+            _ => UpstreamBody::Stream { body: self.clone(), exchange: exchange.clone(), next: 0 },
+        }
+    }
+
+    fn fail(&self, failure: BodyFailure) -> BodyFailure {
+        self.failure.set(Some(failure));
+        failure
+    }
+
+    fn poll_client(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyFailure>>> {
+        if let Some(failure) = self.failure.get() {
+            return Poll::Ready(Some(Err(failure)));
+        }
+        let polled = Pin::new(&mut *self.payload.borrow_mut()).poll_next(cx);
+        match polled {
+            Poll::Ready(Some(Ok(bytes))) => {
+                *self.stall.borrow_mut() = None;
+                let received = self.received.get() + bytes.len() as u64;
+                self.received.set(received);
+                if self.limit != 0 && received > self.limit {
+                    return Poll::Ready(Some(Err(self.fail(BodyFailure::TooLarge))));
+                }
+                if self.replayable.get() {
+                    if received <= REPLAY_LIMIT as u64 {
+                        self.kept.borrow_mut().push(bytes.clone());
+                    } else {
+                        self.replayable.set(false);
+                        self.kept.borrow_mut().clear();
+                    }
+                }
+                if self.framing == RequestFraming::Length(received) {
+                    // The decoder says so too, but only when asked again.
+                    self.mark_complete();
+                }
+                Poll::Ready(Some(Ok(bytes)))
+            }
+            Poll::Ready(None) => {
+                *self.stall.borrow_mut() = None;
+                self.mark_complete();
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(self.fail(match error {
+                PayloadError::EncodingCorrupted => BodyFailure::Malformed,
+                PayloadError::Overflow => BodyFailure::TooLarge,
+                _ => BodyFailure::ClientGone,
+            })))),
+            Poll::Pending => {
+                let mut stall = self.stall.borrow_mut();
+                let deadline = stall.get_or_insert_with(|| Deadline::at(Instant::now() + self.idle));
+                match deadline.poll_passed(cx) {
+                    Poll::Ready(()) => Poll::Ready(Some(Err(self.fail(BodyFailure::Stalled)))),
+                    Poll::Pending => Poll::Pending,
+                }
+            }
+        }
+    }
+
+    fn mark_complete(&self) {
+        if !self.complete.replace(true) {
+            if let Some(connection) = &self.connection {
+                connection.body_closed();
+            }
+        }
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        if !self.complete.get() {
+            if let Some(connection) = &self.connection {
+                connection.body_closed();
+            }
+        }
+    }
+}
+
+/// What one try gives to awc as its body.
+pub enum UpstreamBody {
+    /// No body and no length.
+    None,
+    /// `Content-Length: 0`.
+    Empty,
+    /// The client's bytes from the start; `next` of the kept ones comes next.
+    Stream { body: Rc<RequestBody>, exchange: Rc<Exchange>, next: usize },
+}
+
+impl MessageBody for UpstreamBody {
+    type Error = BodyFailure;
+
+    fn size(&self) -> BodySize {
+        match self {
+            Self::None => BodySize::None,
+            Self::Empty => BodySize::Sized(0),
+            // A length, where there is one, is in the head already: awc would not let a sized body end early.
+            Self::Stream { .. } => BodySize::Stream,
+        }
+    }
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        let Self::Stream { body, exchange, next } = self.get_mut() else { return Poll::Ready(None) };
+        if body.replayable.get() {
+            if let Some(bytes) = body.kept.borrow().get(*next) {
+                *next += 1;
+                return Poll::Ready(Some(Ok(bytes.clone())));
+            }
+        }
+        if body.complete.get() {
+            exchange.body_sent.set(true);
+            return Poll::Ready(None);
+        }
+        // Upstream bytes that arrive now are an answer given before the request was complete.
+        if exchange.poll_early(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        let polled = body.poll_client(cx);
+        match &polled {
+            Poll::Ready(Some(Ok(_))) => *next += 1,
+            Poll::Ready(None) => exchange.body_sent.set(true),
+            _ => {}
+        }
+        polled
+    }
+}

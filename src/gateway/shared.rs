@@ -1,0 +1,129 @@
+//! What all workers of a gateway share: the published snapshot, where reports go, and the stop signals.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use actix::Recipient;
+use actix_http::header::HeaderMap;
+use actix_http::{Method, StatusCode};
+use aegis_actors::circuit_breaker::Outcomes;
+use aegis_actors::traffic::Counters;
+use arc_swap::{ArcSwap, ArcSwapOption};
+use bytes::Bytes;
+use futures_core::future::LocalBoxFuture;
+use tokio::sync::watch;
+
+use super::snapshot::Snapshot;
+
+/// An answer of the administration interface.
+pub struct InternalAnswer {
+    pub status: StatusCode,
+    pub content_type: &'static str,
+    /// Lower-case name and value of further fields.
+    pub headers: Vec<(&'static str, String)>,
+    pub body: Bytes,
+}
+
+/// Answers the reserved prefix on the gateway listener. Implemented by the admin module; the gateway does not know
+/// what is behind it.
+pub trait Internal: Send + Sync {
+    /// Whether the request carries the admin token; `None` when no token is configured.
+    fn authorise(&self, headers: &HeaderMap) -> Option<bool>;
+
+    /// Answers one request that has been authorised. `path` and `query` as received.
+    fn answer(
+        &self,
+        method: &Method,
+        path: &str,
+        query: &str,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> LocalBoxFuture<'static, InternalAnswer>;
+}
+
+/// One gateway; see the module.
+pub struct Shared {
+    /// The current generation.
+    pub snapshot: ArcSwap<Snapshot>,
+    /// The circuit breaker actor's mailbox, replaced with the actor.
+    pub outcomes: ArcSwapOption<Recipient<Outcomes>>,
+    /// Behind `/_aegis/`.
+    pub internal: ArcSwapOption<Box<dyn Internal>>,
+    /// Who may use the administration interface.
+    pub admin: ArcSwap<crate::config::settings::Admin>,
+    /// Requests begun and over; the difference is in flight.
+    pub started: Counters,
+    pub ended: Counters,
+    /// Answers by status class 1xx–5xx.
+    pub statuses: [Counters; 5],
+    /// Answers that the gateway made itself.
+    pub refused: Counters,
+    /// Open upgrade tunnels.
+    pub tunnels: AtomicUsize,
+    /// True from the stop signal on: `/ready` is 503 and every answer closes its connection.
+    pub draining: AtomicBool,
+    /// Turns true when tunnels are to end.
+    pub stop_tunnels: watch::Sender<bool>,
+    /// The next request panics in its handler.
+    #[cfg(feature = "test-hooks")]
+    pub panic_next: AtomicBool,
+    workers: AtomicUsize,
+}
+
+impl Shared {
+    /// A gateway for `workers` workers that serves `snapshot`.
+    pub fn new(snapshot: Snapshot, admin: crate::config::settings::Admin, workers: usize) -> Arc<Self> {
+        Arc::new(Self {
+            snapshot: ArcSwap::from_pointee(snapshot),
+            outcomes: ArcSwapOption::empty(),
+            internal: ArcSwapOption::empty(),
+            admin: ArcSwap::from_pointee(admin),
+            started: Counters::new(workers),
+            ended: Counters::new(workers),
+            statuses: std::array::from_fn(|_| Counters::new(workers)),
+            refused: Counters::new(workers),
+            tunnels: AtomicUsize::new(0),
+            draining: AtomicBool::new(false),
+            stop_tunnels: watch::Sender::new(false),
+            #[cfg(feature = "test-hooks")]
+            panic_next: AtomicBool::new(false),
+            workers: AtomicUsize::new(0),
+        })
+    }
+
+    /// Panics once after a test has asked for it.
+    #[cfg(feature = "test-hooks")]
+    pub(super) fn panic_if_asked(&self) {
+        if self.panic_next.swap(false, Ordering::Relaxed) {
+            panic!("a test asked the next request to panic");
+        }
+    }
+
+    pub(super) fn next_worker(&self) -> usize {
+        self.workers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Whether the gateway is on its way out.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Whether some backend could serve a request now: a target neither drained nor unhealthy, its breaker not open.
+    pub fn can_serve(&self) -> bool {
+        self.snapshot.load().backends.iter().any(|backend| {
+            backend.targets.iter().any(|target| {
+                let cells = &target.cells;
+                !cells.drained.load(Ordering::Relaxed)
+                    && !cells.addresses.load().is_empty()
+                    && cells.health.is_healthy()
+                    && cells.gate.peek() != aegis_actors::circuit_breaker::State::Open
+            })
+        })
+    }
+
+    /// Requests being served.
+    pub fn in_flight(&self) -> u64 {
+        let ended = self.ended.sum();
+        self.started.sum().saturating_sub(ended)
+    }
+}

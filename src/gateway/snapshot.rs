@@ -1,0 +1,227 @@
+//! What one configuration means to the request path: immutable, published whole, read without a lock.
+//!
+//! A request keeps the snapshot that it started with. Targets, their cells and their counters are shared with the
+//! snapshots before and after as long as the configuration does not change them.
+
+use std::ops::Deref;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use actix_http::Uri;
+use actix_http::header::HeaderValue;
+use aegis_actors::TargetCells;
+use aegis_actors::traffic::Counters;
+
+use super::retry_budget::Budget;
+use super::upstream::TargetTls;
+use crate::config::settings::{Backend as BackendSettings, EscapedSlash, LogFormat, Route as RouteSettings};
+use crate::router::Router;
+
+/// One generation of everything that the request path needs.
+pub struct Snapshot {
+    /// Counts applied configurations from 1.
+    pub generation: u64,
+    /// `server.bodyLimitBytes`; 0 = unlimited.
+    pub body_limit: u64,
+    /// `server.trustedProxies`.
+    pub trusted_proxies: Vec<ipnet::IpNet>,
+    /// `server.paths.escapedSlash`.
+    pub escaped_slash: EscapedSlash,
+    /// `logging.accessLog`.
+    pub access_log: bool,
+    /// `logging.format`.
+    pub log_format: LogFormat,
+    /// Payload: index into `routes`.
+    pub router: Router<usize>,
+    /// Every route, in the order of the file.
+    pub routes: Vec<Route>,
+    /// Every backend, in the order of the file.
+    pub backends: Vec<Arc<Backend>>,
+}
+
+/// A worker's handle on a snapshot: cloned per request without touching shared memory.
+#[derive(Clone)]
+pub struct SnapshotRef(Rc<Arc<Snapshot>>);
+
+impl SnapshotRef {
+    /// A handle for this thread.
+    pub fn new(snapshot: Arc<Snapshot>) -> Self {
+        Self(Rc::new(snapshot))
+    }
+
+    /// Whether this is the handle of `other`.
+    pub fn is(&self, other: &Arc<Snapshot>) -> bool {
+        Arc::ptr_eq(&self.0, other)
+    }
+}
+
+impl Deref for SnapshotRef {
+    type Target = Snapshot;
+
+    fn deref(&self) -> &Snapshot {
+        &self.0
+    }
+}
+
+/// One route with everything resolved that it inherits.
+pub struct Route {
+    /// As written.
+    pub pattern: String,
+    pub backend: Arc<Backend>,
+    /// Whole request until the response head.
+    pub timeout: Duration,
+    /// 0 = unlimited.
+    pub body_limit: u64,
+    pub deny: bool,
+    pub strip_prefix: Option<String>,
+    pub add_prefix: Option<String>,
+    pub counters: Arc<RouteCounters>,
+    /// As configured.
+    pub settings: RouteSettings,
+}
+
+/// What happened on one route; shared by all generations that have it.
+pub struct RouteCounters {
+    pub hits: Counters,
+    /// Milliseconds since the Unix epoch; 0 = never.
+    pub last_hit_ms: std::sync::atomic::AtomicU64,
+}
+
+impl RouteCounters {
+    /// Counters at zero for `workers` workers.
+    pub fn new(workers: usize) -> Arc<Self> {
+        Arc::new(Self { hits: Counters::new(workers), last_hit_ms: Default::default() })
+    }
+}
+
+/// One backend.
+pub struct Backend {
+    pub name: String,
+    pub settings: BackendSettings,
+    pub targets: Vec<Arc<Target>>,
+    /// Order in which round robin visits the targets, by index; smooth by weight.
+    pub turns: Vec<usize>,
+    /// Next turn; the one word that round robin shares over all workers.
+    pub turn: AtomicUsize,
+    pub budget: Arc<Budget>,
+    pub counters: Arc<BackendCounters>,
+    /// Changes with the TLS settings and the CA bundle's content.
+    pub tls_print: u64,
+    /// For `https://` targets.
+    pub tls_config: Option<Arc<rustls::ClientConfig>>,
+}
+
+/// What happened on one backend.
+pub struct BackendCounters {
+    pub requests: Counters,
+    /// By status class 1xx–5xx of what the upstream answered.
+    pub statuses: [Counters; 5],
+    pub retries: Counters,
+    pub retries_refused: Counters,
+}
+
+impl BackendCounters {
+    /// Counters at zero for `workers` workers.
+    pub fn new(workers: usize) -> Arc<Self> {
+        Arc::new(Self {
+            requests: Counters::new(workers),
+            statuses: std::array::from_fn(|_| Counters::new(workers)),
+            retries: Counters::new(workers),
+            retries_refused: Counters::new(workers),
+        })
+    }
+}
+
+/// One target.
+pub struct Target {
+    pub cells: Arc<TargetCells>,
+    pub weight: u32,
+    /// `http://authority` for awc, whatever the real scheme: TLS is the transport's.
+    pub uri: Uri,
+    /// The `Host` of requests to it.
+    pub host: HeaderValue,
+    pub tls: Option<TargetTls>,
+    pub connect_timeout: Duration,
+    pub counters: Arc<TargetCounters>,
+}
+
+impl Target {
+    /// The same target with another share of the requests.
+    pub fn with_weight(&self, weight: u32) -> Self {
+        Self {
+            cells: self.cells.clone(),
+            weight,
+            uri: self.uri.clone(),
+            host: self.host.clone(),
+            tls: self.tls.clone(),
+            connect_timeout: self.connect_timeout,
+            counters: self.counters.clone(),
+        }
+    }
+}
+
+/// What happened on one target.
+pub struct TargetCounters {
+    pub requests: Counters,
+    pub failures: Counters,
+    pub connections_new: Counters,
+    pub connections_reused: Counters,
+}
+
+impl TargetCounters {
+    /// Counters at zero for `workers` workers.
+    pub fn new(workers: usize) -> Arc<Self> {
+        Arc::new(Self {
+            requests: Counters::new(workers),
+            failures: Counters::new(workers),
+            connections_new: Counters::new(workers),
+            connections_reused: Counters::new(workers),
+        })
+    }
+}
+
+/// Smooth weighted round robin (nginx's): the sequence of one full turn, in which a heavy target's turns are spread.
+/// Weights are divided by their greatest common divisor; beyond 10 000 turns they are scaled down.
+pub fn smooth_turns(weights: &[u32]) -> Vec<usize> {
+    const MOST: u64 = 10_000;
+    let divisor = weights.iter().fold(0, |a, b| gcd(a, *b)).max(1);
+    let mut weights: Vec<i64> = weights.iter().map(|w| i64::from(w / divisor)).collect();
+    let total: i64 = weights.iter().sum();
+    if total as u64 > MOST {
+        weights.iter_mut().for_each(|w| *w = (*w * MOST as i64 / total).max(1));
+    }
+    let total: i64 = weights.iter().sum();
+    let mut current = vec![0; weights.len()];
+    (0..total)
+        .map(|_| {
+            let mut best = 0;
+            for i in 0..weights.len() {
+                current[i] += weights[i];
+                if current[i] > current[best] {
+                    best = i;
+                }
+            }
+            current[best] -= total;
+            best
+        })
+        .collect()
+}
+
+fn gcd(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn round_robin_spreads_a_heavy_targets_turns() {
+        assert_eq!(smooth_turns(&[5, 1, 1]), [0, 0, 1, 0, 2, 0, 0]);
+        assert_eq!(smooth_turns(&[2, 2]), [0, 1]);
+        assert_eq!(smooth_turns(&[1000, 500]), [0, 1, 0]);
+        assert!(smooth_turns(&[1000; 300]).len() == 300);
+    }
+}

@@ -1,0 +1,19 @@
+//! Towards the upstream: pooled connections on awc, with a transport of our own below it.
+//!
+//! `framing` is the pure core (bytes in, borders and violations out), `transport` the socket around it, `connector`
+//! opens connections, `pool` is what the forwarder calls, `exchange` carries facts between them. Refuses nothing by
+//! itself: it reports, `forward` decides.
+
+mod chunked;
+pub mod connector;
+pub mod exchange;
+pub mod framing;
+pub mod pool;
+mod tls;
+mod transport;
+
+pub use connector::{Dialer, TargetTls};
+pub use exchange::Exchange;
+pub use framing::{Asked, Violation};
+pub use pool::{Pool, RawStream, Upgraded};
+pub use tls::{TlsError, client_config};

@@ -1,0 +1,456 @@
+//! The socket below awc: every byte of an upstream connection passes here, through [`Framing`].
+//!
+//! On the way out it drops the `date` that awc adds to requests and, once the upstream has answered early, swallows
+//! the rest of the request. On the way in it feeds awc exactly one well-framed response per request, turns an end of
+//! stream inside a message into an error, and keeps a connection that is not clean out of the pool: awc asks an idle
+//! connection whether it is alive by reading from it, and an unfit one answers with end of stream.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use actix_rt::net::{ActixStream, Ready};
+use aegis_actors::TargetCells;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+
+use super::exchange::Exchange;
+use super::framing::{Framing, Violation};
+
+/// Bytes read at once while a head is awaited.
+const HEAD_READ: usize = 8 * 1024;
+
+/// Plain or TLS socket.
+pub enum Socket {
+    Tcp(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Socket {
+    fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Tcp(io) => io,
+            Self::Tls(io) => io.get_ref().0,
+        }
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(io) => Pin::new(io).poll_read(cx, buf),
+            Self::Tls(io) => Pin::new(io).poll_read(cx, buf),
+        }
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Tcp(io) => Pin::new(io).poll_write(cx, buf),
+            Self::Tls(io) => Pin::new(io).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(_) => Poll::Ready(Ok(())),
+            Self::Tls(io) => Pin::new(io).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(io) => Pin::new(io).poll_shutdown(cx),
+            Self::Tls(io) => Pin::new(io).poll_shutdown(cx),
+        }
+    }
+}
+
+/// One upstream connection.
+pub struct Transport {
+    inner: RefCell<Inner>,
+}
+
+struct Inner {
+    /// `None` once an unfit connection has served its last response.
+    socket: Option<Socket>,
+    peer: SocketAddr,
+    cells: Arc<TargetCells>,
+    /// The request in progress; `None` while idle.
+    active: Option<(Rc<Exchange>, Framing)>,
+    /// Head bytes of the request that the socket has not taken yet.
+    out: Vec<u8>,
+    out_from: usize,
+    /// Response bytes up to `head_len`: the head as it arrives, then, from `head_from`, what awc has not taken yet.
+    head: Vec<u8>,
+    head_len: usize,
+    head_from: usize,
+    head_ready: bool,
+    /// Why no head will come any more.
+    failed: Option<io::ErrorKind>,
+    requests: u64,
+    /// Not to be used for another request.
+    unfit: bool,
+    /// The rest of the request goes nowhere.
+    swallow: bool,
+}
+
+impl Transport {
+    fn poll_ready(&self, cx: &mut Context<'_>, interest: Interest) -> Poll<io::Result<Ready>> {
+        let inner = self.inner.borrow();
+        let Some(socket) = &inner.socket else { return Poll::Ready(Err(gone())) };
+        let ready = socket.tcp().ready(interest);
+        std::pin::pin!(ready).poll(cx)
+    }
+
+    /// See [`Exchange::poll_early`]: reads ahead while the request is still being sent.
+    pub(super) fn poll_early(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut inner = self.inner.borrow_mut();
+        if !inner.awaits_head() {
+            return Poll::Pending;
+        }
+        match inner.poll_head(cx) {
+            Poll::Ready(_) => {
+                inner.answer_early();
+                Poll::Ready(())
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl Inner {
+    fn awaits_head(&self) -> bool {
+        !self.head_ready && self.active.as_ref().is_some_and(|(_, framing)| framing.awaits_head())
+    }
+
+    /// Begins a request with the bytes of its head (and whatever follows it in the same buffer).
+    fn begin(&mut self, exchange: Rc<Exchange>, bytes: &[u8]) {
+        exchange.reused.set(self.requests > 0);
+        self.requests += 1;
+        self.out.clear();
+        self.out_from = 0;
+        self.head_len = 0;
+        self.head_from = 0;
+        self.head_ready = false;
+        self.failed = None;
+        let date = (!exchange.keeps_date).then(|| added_date(bytes)).flatten();
+        match date {
+            Some((from, to)) => {
+                self.out.extend_from_slice(&bytes[..from]);
+                self.out.extend_from_slice(&bytes[to..]);
+            }
+            None => self.out.extend_from_slice(bytes),
+        }
+        let framing = Framing::new(exchange.asked);
+        self.active = Some((exchange, framing));
+    }
+
+    /// Writes out what [`Self::begin`] kept.
+    fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.out_from < self.out.len() && !self.swallow {
+            let Some(socket) = &mut self.socket else { return Poll::Ready(Err(gone())) };
+            let n = match socket.poll_write(cx, &self.out[self.out_from..]) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(n)) => n,
+                Poll::Ready(Err(error)) => {
+                    self.write_error(error)?;
+                    break;
+                }
+                Poll::Pending => return Poll::Pending,
+            };
+            self.out_from += n;
+            if let Some((exchange, _)) = &self.active {
+                exchange.sent.set(true);
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// A broken pipe does not end the exchange if part of the request went out: the upstream may have answered
+    /// before it closed, and that answer is worth more than the error.
+    fn write_error(&mut self, error: io::Error) -> io::Result<()> {
+        self.unfit = true;
+        if self.active.as_ref().is_some_and(|(exchange, _)| exchange.sent.get()) {
+            self.swallow = true;
+            return Ok(());
+        }
+        Err(error)
+    }
+
+    /// Reads until the final head is complete, then leaves it in `head` for awc.
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(kind) = self.failed {
+            return Poll::Ready(Err(kind.into()));
+        }
+        let outcome = ready!(self.read_head(cx));
+        if let Err(error) = &outcome {
+            self.unfit = true;
+            self.failed = Some(error.kind());
+        }
+        Poll::Ready(outcome)
+    }
+
+    fn read_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            let (Some((exchange, framing)), Some(socket)) = (&mut self.active, &mut self.socket) else {
+                return Poll::Ready(Err(gone()));
+            };
+            let old = self.head_len;
+            if self.head.len() < old + HEAD_READ {
+                self.head.resize(old + HEAD_READ, 0);
+            }
+            let mut buf = ReadBuf::new(&mut self.head[old..]);
+            ready!(socket.poll_read(cx, &mut buf))?;
+            self.head_len += buf.filled().len();
+            if self.head_len == old {
+                return Poll::Ready(Err(truncated(exchange)));
+            }
+            exchange.answered.set(true);
+            // Heads end in a line feed; without a new one there is nothing new to find.
+            if memchr::memchr(b'\n', &self.head[old..self.head_len]).is_none() && self.head_len < 64 * 1024 {
+                continue;
+            }
+            let found = match framing.head(&mut self.head[..self.head_len]) {
+                Ok(found) => found,
+                Err(violation) => return Poll::Ready(Err(violated(exchange, violation))),
+            };
+            let Some(head) = found else { continue };
+            exchange.content_length.set(head.content_length);
+            let body_from = head.skip + head.len;
+            let used = match framing.body(&self.head[body_from..self.head_len]) {
+                Ok(used) => used,
+                Err(violation) => return Poll::Ready(Err(violated(exchange, violation))),
+            };
+            self.unfit |= !head.reusable || body_from + used < self.head_len;
+            self.head_len = body_from + used;
+            self.head_from = head.skip;
+            self.head_ready = true;
+            return Poll::Ready(Ok(()));
+        }
+    }
+
+    /// The answer is here before the request is complete: the rest of the request goes nowhere.
+    fn answer_early(&mut self) {
+        if let Some((exchange, _)) = &self.active {
+            if !exchange.body_sent.get() {
+                exchange.early.set(true);
+                self.swallow = true;
+                self.unfit = true;
+            }
+        }
+    }
+
+    /// Hands awc what is ready of the head; `false` when nothing is.
+    fn deliver(&mut self, buf: &mut ReadBuf<'_>) -> bool {
+        let ready = &self.head[self.head_from..self.head_len];
+        if !self.head_ready || ready.is_empty() {
+            return false;
+        }
+        let n = ready.len().min(buf.remaining());
+        buf.put_slice(&ready[..n]);
+        self.head_from += n;
+        true
+    }
+
+    fn poll_body(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let (Some((exchange, framing)), Some(socket)) = (&mut self.active, &mut self.socket) else {
+            return Poll::Ready(Err(gone()));
+        };
+        let old = buf.filled().len();
+        if let Err(error) = ready!(socket.poll_read(cx, buf)) {
+            self.unfit = true;
+            return Poll::Ready(Err(error));
+        }
+        let got = buf.filled().len() - old;
+        if got == 0 {
+            self.unfit = true;
+            return Poll::Ready(framing.end().map_err(|_| truncated(exchange)));
+        }
+        match framing.body(&buf.filled()[old..]) {
+            Ok(used) => {
+                self.unfit |= used < got;
+                buf.set_filled(old + used);
+                self.finish_if_done();
+                Poll::Ready(Ok(()))
+            }
+            Err(violation) => {
+                self.unfit = true;
+                Poll::Ready(Err(violated(exchange, violation)))
+            }
+        }
+    }
+
+    fn finish_if_done(&mut self) {
+        if self.head_from < self.head_len {
+            return;
+        }
+        if self.active.as_ref().is_some_and(|(_, framing)| framing.is_done()) {
+            // An upload that was never finished leaves the connection in the middle of a request.
+            self.unfit |= self.swallow || self.out_from < self.out.len();
+            self.active = None;
+            self.head_ready = false;
+            if self.unfit {
+                self.socket = None;
+            }
+        }
+    }
+
+    /// The pool's question, asked by a read while no request is active: end of stream keeps it out of use.
+    fn poll_idle(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match &mut self.socket {
+            Some(socket) if !self.unfit && self.cells.addresses.load().contains(&self.peer) => {
+                socket.poll_read(cx, buf)
+            }
+            _ => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+fn gone() -> io::Error {
+    io::ErrorKind::NotConnected.into()
+}
+
+fn violated(exchange: &Exchange, violation: Violation) -> io::Error {
+    exchange.violation.set(Some(violation));
+    io::Error::new(io::ErrorKind::InvalidData, violation)
+}
+
+fn truncated(exchange: &Exchange) -> io::Error {
+    exchange.violation.set(Some(Violation::Truncated));
+    io::Error::new(io::ErrorKind::UnexpectedEof, Violation::Truncated)
+}
+
+/// The `date` field that awc's encoder puts last in every head it writes: its range, line end included.
+fn added_date(bytes: &[u8]) -> Option<(usize, usize)> {
+    const LINE: usize = "date: Thu, 01 Jan 1970 00:00:00 GMT\r\n".len();
+    let end = memchr::memmem::find(bytes, b"\r\n\r\n")? + 2;
+    let from = end.checked_sub(LINE)?;
+    (bytes[from..].starts_with(b"date: ") && bytes[from - 2..].starts_with(b"\r\n")).then_some((from, end))
+}
+
+/// The handle that awc owns.
+pub struct UpstreamStream(Rc<Transport>);
+
+impl UpstreamStream {
+    /// Wraps a connected socket of one target.
+    pub fn new(socket: Socket, peer: SocketAddr, cells: Arc<TargetCells>) -> Self {
+        Self(Rc::new(Transport {
+            inner: RefCell::new(Inner {
+                socket: Some(socket),
+                peer,
+                cells,
+                active: None,
+                out: Vec::new(),
+                out_from: 0,
+                head: Vec::new(),
+                head_len: 0,
+                head_from: 0,
+                head_ready: false,
+                failed: None,
+                requests: 0,
+                unfit: false,
+                swallow: false,
+            }),
+        }))
+    }
+}
+
+impl AsyncRead for UpstreamStream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let mut inner = self.0.inner.borrow_mut();
+        if inner.active.is_none() {
+            return inner.poll_idle(cx, buf);
+        }
+        if inner.awaits_head() {
+            if !inner.swallow {
+                // What is left of the request goes out while the answer is awaited.
+                let _ = inner.poll_out(cx)?;
+            }
+            ready!(inner.poll_head(cx))?;
+        }
+        if inner.deliver(buf) {
+            inner.finish_if_done();
+            return Poll::Ready(Ok(()));
+        }
+        inner.poll_body(cx, buf)
+    }
+}
+
+impl AsyncWrite for UpstreamStream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let mut inner = self.0.inner.borrow_mut();
+        if inner.active.is_none() {
+            let Some(exchange) = Exchange::current() else {
+                return Poll::Ready(Err(io::Error::other("written to outside an exchange")));
+            };
+            exchange.attach(&self.0);
+            inner.begin(exchange, buf);
+            let _ = inner.poll_out(cx)?;
+            return Poll::Ready(Ok(buf.len()));
+        }
+        ready!(inner.poll_out(cx))?;
+        if inner.swallow {
+            return Poll::Ready(Ok(buf.len()));
+        }
+        let Some(socket) = &mut inner.socket else { return Poll::Ready(Err(gone())) };
+        match socket.poll_write(cx, buf) {
+            Poll::Ready(Err(error)) => {
+                inner.write_error(error)?;
+                Poll::Ready(Ok(buf.len()))
+            }
+            Poll::Pending => {
+                // The upstream takes nothing: it may have answered instead.
+                if inner.awaits_head() && inner.poll_head(cx).is_ready() {
+                    inner.answer_early();
+                    return Poll::Ready(Ok(buf.len()));
+                }
+                Poll::Pending
+            }
+            written => written,
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut inner = self.0.inner.borrow_mut();
+        ready!(inner.poll_out(cx))?;
+        let swallow = inner.swallow;
+        match &mut inner.socket {
+            Some(socket) if !swallow => socket.poll_flush(cx),
+            _ => Poll::Ready(Ok(())),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.0.inner.borrow_mut().socket {
+            Some(socket) => socket.poll_shutdown(cx),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+impl ActixStream for UpstreamStream {
+    fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<Ready>> {
+        self.0.poll_ready(cx, Interest::READABLE)
+    }
+
+    fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<Ready>> {
+        self.0.poll_ready(cx, Interest::WRITABLE)
+    }
+}
+
+impl fmt::Debug for UpstreamStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UpstreamStream").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transport").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,259 @@
+//! What one worker thread keeps to itself: pools, the log buffer, outcomes not yet reported, random numbers.
+//!
+//! Everything here is thread-local and written without a lock. What must leave the thread leaves in batches: outcomes
+//! every half second (a failure at once), log lines ten times a second.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use actix::Recipient;
+use actix::dev::SendError;
+use aegis_actors::TargetId;
+use aegis_actors::circuit_breaker::Outcomes;
+
+use super::answer::Cause;
+use super::downstream::ConnState;
+use super::record::RequestRecord;
+use super::retry_budget::Share;
+use super::shared::Shared;
+use super::snapshot::{Backend, SnapshotRef, Target};
+use super::upstream::{Dialer, Pool};
+use crate::config::settings::LogFormat;
+use crate::logging;
+
+/// Log bytes that leave the thread at once rather than at the next beat.
+const LOG_BATCH: usize = 32 * 1024;
+/// How often log lines leave the thread.
+const BEAT: Duration = Duration::from_millis(100);
+/// Beats between two reports of outcomes without a failure.
+const REPORT_BEATS: u32 = 5;
+
+thread_local! {
+    static WORKER: RefCell<Option<Rc<Worker>>> = const { RefCell::new(None) };
+}
+
+/// One worker thread of the gateway listener.
+pub struct Worker {
+    /// 0, 1, 2 …
+    pub index: usize,
+    /// What all workers share.
+    pub shared: Arc<Shared>,
+    snapshot: RefCell<SnapshotRef>,
+    pools: RefCell<HashMap<TargetId, Rc<Pool>>>,
+    shares: RefCell<HashMap<String, Rc<Share>>>,
+    outcomes: RefCell<Outcomes>,
+    recipient: RefCell<Option<(Arc<Recipient<Outcomes>>, Recipient<Outcomes>)>>,
+    log: RefCell<String>,
+    random: RefCell<fastrand::Rng>,
+    beats: Cell<u32>,
+}
+
+impl Worker {
+    /// The worker of this thread, made on first use.
+    pub fn here(shared: &Arc<Shared>) -> Rc<Self> {
+        WORKER.with_borrow_mut(|slot| {
+            slot.get_or_insert_with(|| {
+                let worker = Rc::new(Self::new(shared.clone()));
+                actix_rt::spawn(beat(Rc::downgrade(&worker)));
+                worker
+            })
+            .clone()
+        })
+    }
+
+    fn new(shared: Arc<Shared>) -> Self {
+        let index = shared.next_worker();
+        Self {
+            index,
+            snapshot: RefCell::new(SnapshotRef::new(shared.snapshot.load_full())),
+            shared,
+            pools: RefCell::default(),
+            shares: RefCell::default(),
+            outcomes: RefCell::new(Outcomes { worker: index, runs: Vec::new() }),
+            recipient: RefCell::default(),
+            log: RefCell::default(),
+            random: RefCell::new(fastrand::Rng::new()),
+            beats: Cell::new(0),
+        }
+    }
+
+    /// The current snapshot. After a reload, pools of targets that are gone are dropped with the first look.
+    pub fn snapshot(&self) -> SnapshotRef {
+        let current = self.shared.snapshot.load();
+        if !self.snapshot.borrow().is(&current) {
+            *self.snapshot.borrow_mut() = SnapshotRef::new(current.clone());
+            let live =
+                |id: &TargetId| current.backends.iter().any(|b| b.targets.iter().any(|t| t.cells.id == *id));
+            self.pools.borrow_mut().retain(|id, _| live(id));
+            self.shares.borrow_mut().retain(|name, _| current.backends.iter().any(|b| b.name == *name));
+        }
+        self.snapshot.borrow().clone()
+    }
+
+    /// This worker's connections to `target`.
+    pub fn pool(&self, target: &Arc<Target>) -> Rc<Pool> {
+        if let Some(pool) = self.pools.borrow().get(&target.cells.id) {
+            return pool.clone();
+        }
+        let dialer = Dialer::new(target.cells.clone(), target.tls.clone(), target.connect_timeout);
+        let pool = Rc::new(Pool::new(dialer, target.uri.clone(), target.connect_timeout));
+        self.pools.borrow_mut().insert(target.cells.id, pool.clone());
+        pool
+    }
+
+    /// This worker's share of `backend`'s retry budget.
+    pub fn share(&self, backend: &Backend) -> Rc<Share> {
+        if let Some(share) = self.shares.borrow().get(&backend.name) {
+            return share.clone();
+        }
+        self.shares.borrow_mut().entry(backend.name.clone()).or_default().clone()
+    }
+
+    /// Random numbers, not for secrets.
+    pub fn random<T>(&self, draw: impl FnOnce(&mut fastrand::Rng) -> T) -> T {
+        draw(&mut self.random.borrow_mut())
+    }
+
+    /// Notes how a call to a target ended; a failure, and whatever a half-open breaker waits for, is told at once.
+    pub fn outcome(&self, target: TargetId, epoch: u64, success: bool, slow: bool, urgent: bool) {
+        self.outcomes.borrow_mut().add(target, epoch, success, slow);
+        if urgent || !success {
+            self.report();
+        }
+    }
+
+    /// Sends the outcomes collected so far; what cannot be sent now is kept and merged into the next batch.
+    fn report(&self) {
+        if self.outcomes.borrow().runs.is_empty() {
+            return;
+        }
+        let Some(current) = self.shared.outcomes.load_full() else { return };
+        let mut slot = self.recipient.borrow_mut();
+        // One handle per actor instance: only a long-lived handle knows that the mailbox is full.
+        if !slot.as_ref().is_some_and(|(of, _)| Arc::ptr_eq(of, &current)) {
+            let handle = Recipient::clone(&current);
+            *slot = Some((current, handle));
+        }
+        let Some((_, recipient)) = slot.as_ref() else { return };
+        let empty = Outcomes { worker: self.index, runs: Vec::new() };
+        let batch = self.outcomes.replace(empty);
+        if let Err(SendError::Full(batch) | SendError::Closed(batch)) = recipient.try_send(batch) {
+            self.outcomes.replace(batch);
+        }
+    }
+
+    /// Appends one line to the log buffer.
+    pub fn log(&self, write: impl FnOnce(&mut String)) {
+        let mut log = self.log.borrow_mut();
+        write(&mut log);
+        if log.len() >= LOG_BATCH {
+            logging::access(&log);
+            log.clear();
+        }
+    }
+
+    fn flush_log(&self) {
+        let mut log = self.log.borrow_mut();
+        if !log.is_empty() {
+            logging::access(&log);
+            log.clear();
+        }
+    }
+
+    /// A request begins.
+    pub fn in_flight_begin(&self) {
+        self.shared.started.add(self.index, 1);
+    }
+
+    /// It is over.
+    pub fn in_flight_end(&self) {
+        self.shared.ended.add(self.index, 1);
+    }
+
+    /// Counts a finished request.
+    pub fn count(&self, record: &RequestRecord, status: u16) {
+        let class = usize::from(status / 100).clamp(1, 5) - 1;
+        self.shared.statuses[class].add(self.index, 1);
+        if record.cause.is_some() {
+            self.shared.refused.add(self.index, 1);
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.flush_log();
+        self.report();
+    }
+}
+
+async fn beat(worker: std::rc::Weak<Worker>) {
+    loop {
+        tokio::time::sleep(BEAT).await;
+        let Some(worker) = worker.upgrade() else { return };
+        worker.flush_log();
+        worker.beats.set(worker.beats.get() + 1);
+        if worker.beats.get() >= REPORT_BEATS {
+            worker.beats.set(0);
+            worker.report();
+        }
+    }
+}
+
+/// Lets this thread's worker go and writes out what it holds.
+pub fn flush_here() {
+    if let Some(worker) = WORKER.with_borrow(Clone::clone) {
+        worker.flush_log();
+        worker.report();
+    }
+}
+
+/// A new request id: UUIDv7 (RFC 9562 §5.7). Sortable by time; its random part comes from a fast generator, since an
+/// id names a request and guards nothing.
+pub fn request_id() -> String {
+    let mut buffer = uuid::Uuid::encode_buffer();
+    let mut random = [0; 10];
+    let fill = |random: &mut [u8; 10]| fastrand::fill(random);
+    fill(&mut random);
+    let millis = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+    let id = uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid();
+    id.hyphenated().encode_lower(&mut buffer).to_owned()
+}
+
+/// Logs a request that never reached a handler.
+pub fn log_refused(connection: &ConnState, cause: Cause, request_id: &str) {
+    let Some(worker) = WORKER.with_borrow(Clone::clone) else { return };
+    worker.shared.refused.add(worker.index, 1);
+    let class = usize::from(cause.status().as_u16() / 100).clamp(1, 5) - 1;
+    worker.shared.statuses[class].add(worker.index, 1);
+    let snapshot = worker.snapshot();
+    if !snapshot.access_log {
+        return;
+    }
+    let time = humantime::format_rfc3339_millis(SystemTime::now());
+    let (status, code) = (cause.status().as_u16(), cause.code());
+    let client = connection.peer_ip();
+    worker.log(|out| {
+        use std::fmt::Write as _;
+        let _ = match snapshot.log_format {
+            LogFormat::Json => writeln!(
+                out,
+                r#"{{"time":"{time}","type":"access","requestId":"{request_id}","client":"{client}","status":{status},"reason":"{code}"}}"#
+            ),
+            LogFormat::Text => writeln!(out, "{time} {client} - - {status} reason={code} id={request_id}"),
+        };
+    });
+}
+
+/// Milliseconds since the Unix epoch.
+pub fn unix_millis() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
+}
+
+/// `Instant` arithmetic without panic on absurd configuration values.
+pub fn after(from: Instant, duration: Duration) -> Instant {
+    from.checked_add(duration).unwrap_or_else(|| from + Duration::from_secs(365 * 24 * 3600))
+}

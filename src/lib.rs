@@ -1,0 +1,14 @@
+//! AEGIS, an API gateway: routes each request, guards it, holds it to its limits, forwards it, and shows live what
+//! happens.
+//!
+//! `gateway` is the request path, `router` judges paths, `config` reads and validates the configuration, `admin`
+//! answers operators, `supervisor` starts and replaces the actors of the `aegis-actors` crate and applies reloads.
+
+pub mod admin;
+pub mod cli;
+pub mod config;
+pub mod gateway;
+pub mod logging;
+pub mod router;
+pub mod supervisor;
+pub mod tls;

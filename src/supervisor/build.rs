@@ -1,0 +1,206 @@
+//! From settings to a snapshot, keeping everything of the one before that has not changed.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use actix_http::Uri;
+use actix_http::header::HeaderValue;
+use aegis_actors::TargetCells;
+use rustls_pki_types::ServerName;
+use thiserror::Error;
+
+use crate::config::settings::{self, Settings};
+use crate::gateway::retry_budget::Budget;
+use crate::gateway::snapshot::{
+    Backend, BackendCounters, Route, RouteCounters, Snapshot, Target, TargetCounters, smooth_turns,
+};
+use crate::gateway::upstream::{TargetTls, TlsError, client_config};
+use crate::router::{PatternError, RouteSpec, Router};
+
+/// Why valid settings cannot be put to work.
+#[derive(Debug, Error)]
+pub enum BuildError {
+    /// A bundle that cannot be read any more.
+    #[error("backend {0}: {1}")]
+    Tls(String, TlsError),
+    /// `tls.serverName` or the target's host is no name that a certificate could carry.
+    #[error("backend {0}: {1:?} is not a name that a certificate can be checked against")]
+    ServerName(String, String),
+    /// A target that cannot be put into a URI or header.
+    #[error("backend {0}: {1} is not a usable address")]
+    Authority(String, String),
+    /// A pattern that `check` would have refused.
+    #[error("route {0}: {1}")]
+    Pattern(String, PatternError),
+}
+
+/// The snapshot of `settings`, sharing with `before` what is the same in both.
+///
+/// # Errors
+/// [`BuildError`]; nothing has been changed then.
+pub fn build(
+    settings: &Settings,
+    before: Option<&Snapshot>,
+    generation: u64,
+    workers: usize,
+) -> Result<Snapshot, BuildError> {
+    let mut backends = Vec::with_capacity(settings.backends.len());
+    let mut routes = Vec::new();
+    let mut specs = Vec::new();
+    let old_routes = old_routes(before);
+    for written in &settings.backends {
+        let old = before.and_then(|b| b.backends.iter().find(|old| old.name == written.name));
+        let backend = Arc::new(backend_of(written, old.map(Arc::as_ref), workers)?);
+        for route in &written.routes {
+            specs.push(RouteSpec {
+                pattern: route.path.clone(),
+                methods: route.methods.clone(),
+                hosts: route.hosts.clone(),
+                headers: route.headers.clone(),
+                priority: route.priority,
+                payload: routes.len(),
+            });
+            let counters = old_routes.get(&route_key(&written.name, route)).cloned();
+            routes.push(Route {
+                pattern: route.path.clone(),
+                backend: backend.clone(),
+                timeout: route.timeout.unwrap_or(written.timeout),
+                body_limit: route.body_limit_bytes.unwrap_or(settings.server.body_limit_bytes),
+                deny: route.deny,
+                strip_prefix: route.strip_prefix.clone(),
+                add_prefix: route.add_prefix.clone(),
+                counters: counters.unwrap_or_else(|| RouteCounters::new(workers)),
+                settings: route.clone(),
+            });
+        }
+        backends.push(backend);
+    }
+    let router = Router::build(specs).map_err(|errors| match errors.into_iter().next() {
+        Some((index, error)) => BuildError::Pattern(routes[index].pattern.clone(), error),
+        None => BuildError::Authority("routes".into(), "?".into()),
+    })?;
+    Ok(Snapshot {
+        generation,
+        body_limit: settings.server.body_limit_bytes,
+        trusted_proxies: settings.server.trusted_proxies.clone(),
+        escaped_slash: settings.server.escaped_slash,
+        access_log: settings.logging.access_log,
+        log_format: settings.logging.format,
+        router,
+        routes,
+        backends,
+    })
+}
+
+/// What makes a route the same in two configurations.
+type RouteKey = (String, String, Vec<String>, Vec<String>, Vec<(String, String)>);
+
+fn route_key(backend: &str, route: &settings::Route) -> RouteKey {
+    (
+        backend.to_owned(),
+        route.path.clone(),
+        route.methods.clone(),
+        route.hosts.clone(),
+        route.headers.clone(),
+    )
+}
+
+fn old_routes(before: Option<&Snapshot>) -> HashMap<RouteKey, Arc<RouteCounters>> {
+    let routes = before.into_iter().flat_map(|snapshot| &snapshot.routes);
+    routes.map(|route| (route_key(&route.backend.name, &route.settings), route.counters.clone())).collect()
+}
+
+fn backend_of(
+    written: &settings::Backend,
+    old: Option<&Backend>,
+    workers: usize,
+) -> Result<Backend, BuildError> {
+    let secure = written.targets.iter().any(|target| target.https);
+    let tls_print = tls_print(&written.tls);
+    let same_tls = old.is_some_and(|old| old.tls_print == tls_print);
+    let kept_config = old.filter(|_| same_tls).and_then(|old| old.tls_config.clone());
+    let tls_config = match (secure, kept_config) {
+        (false, _) => None,
+        (true, Some(config)) => Some(config),
+        (true, None) => {
+            Some(client_config(&written.tls).map_err(|error| BuildError::Tls(written.name.clone(), error))?)
+        }
+    };
+    // Connections are made with these; a target that differs in them is another target.
+    let reusable = old.filter(|old| same_tls && old.settings.connect_timeout == written.connect_timeout);
+    let mut targets = Vec::with_capacity(written.targets.len());
+    for (index, target) in written.targets.iter().enumerate() {
+        let taken = |t: &Arc<Target>| targets.iter().any(|other: &Arc<Target>| other.cells.id == t.cells.id);
+        let same = reusable.and_then(|old| {
+            old.targets.iter().find(|old| old.cells.url == target.url() && !taken(old)).cloned()
+        });
+        let _ = index;
+        targets.push(match same {
+            Some(same) if same.weight == target.weight => same,
+            Some(same) => Arc::new(same.with_weight(target.weight)),
+            None => Arc::new(target_of(written, target, tls_config.clone(), workers)?),
+        });
+    }
+    let weights: Vec<u32> = written.targets.iter().map(|target| target.weight).collect();
+    Ok(Backend {
+        name: written.name.clone(),
+        settings: written.clone(),
+        targets,
+        turns: smooth_turns(&weights),
+        turn: Default::default(),
+        budget: old.map_or_else(|| Arc::new(Budget::new(Instant::now())), |old| old.budget.clone()),
+        counters: old.map_or_else(|| BackendCounters::new(workers), |old| old.counters.clone()),
+        tls_print,
+        tls_config,
+    })
+}
+
+fn target_of(
+    backend: &settings::Backend,
+    target: &settings::Target,
+    tls_config: Option<Arc<rustls::ClientConfig>>,
+    workers: usize,
+) -> Result<Target, BuildError> {
+    let authority = target.authority();
+    let fail = || BuildError::Authority(backend.name.clone(), authority.clone());
+    let uri: Uri = format!("http://{authority}").parse().map_err(|_| fail())?;
+    let host = HeaderValue::from_str(&authority).map_err(|_| fail())?;
+    let tls = match tls_config.filter(|_| target.https) {
+        None => None,
+        Some(config) => {
+            let name = backend.tls.server_name.clone().unwrap_or_else(|| target.host.clone());
+            let name = ServerName::try_from(name.clone())
+                .map_err(|_| BuildError::ServerName(backend.name.clone(), name))?;
+            Some(TargetTls { config, name })
+        }
+    };
+    let addresses = match target.host.parse::<IpAddr>() {
+        Ok(ip) => vec![SocketAddr::new(ip, target.port)],
+        // The resolver fills them in.
+        Err(_) => Vec::new(),
+    };
+    Ok(Target {
+        cells: TargetCells::new(&backend.name, &target.url(), addresses),
+        weight: target.weight,
+        uri,
+        host,
+        tls,
+        connect_timeout: backend.connect_timeout,
+        counters: TargetCounters::new(workers),
+    })
+}
+
+/// Changes with the TLS settings and with the bundle's content.
+fn tls_print(tls: &settings::UpstreamTls) -> u64 {
+    use std::hash::{Hash as _, Hasher as _};
+    let mut hasher = std::hash::DefaultHasher::new();
+    tls.insecure_skip_verify.hash(&mut hasher);
+    tls.server_name.hash(&mut hasher);
+    tls.ca_file.hash(&mut hasher);
+    if let Some(path) = &tls.ca_file {
+        std::fs::read(path).ok().hash(&mut hasher);
+    }
+    hasher.finish()
+}

@@ -1,0 +1,281 @@
+//! The supervised actors: how each is started, and when it is replaced.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix::dev::ToEnvelope;
+use actix::{Actor, Addr, Handler};
+use actix_rt::{Arbiter, ArbiterHandle};
+use aegis_actors::circuit_breaker::{self, CircuitBreakerActor};
+use aegis_actors::health_check::{self, HealthCheckActor, WatchTarget};
+use aegis_actors::resolver::{self, ResolverActor, SystemLookup};
+use aegis_actors::supervision::{Fence, Instances, OnStop, Ping, Stopped};
+
+use super::Supervisor;
+use super::messages::{ChildReport, Pong};
+use super::prober::GatewayProber;
+use crate::gateway::shared::Shared;
+use crate::gateway::snapshot::Snapshot;
+
+/// Without an answer for this long a child hangs.
+const PATIENCE: Duration = Duration::from_millis(1500);
+/// Restarts within [`BUDGET_WINDOW`] that happen at once; beyond them every restart waits.
+const BUDGET: usize = 5;
+const BUDGET_WINDOW: Duration = Duration::from_secs(60);
+/// The wait beyond the budget: doubles up to the longest.
+const FIRST_WAIT: Duration = Duration::from_millis(200);
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// Starts one instance on an arbiter.
+type Factory<A> = Box<dyn Fn(&ArbiterHandle, Fence, OnStop) -> Addr<A>>;
+
+/// One supervised actor. Each instance has a thread of its own: one that blocks its thread cannot hold up the
+/// others, nor its own successor.
+pub struct Child<A: Actor> {
+    name: &'static str,
+    factory: Factory<A>,
+    instances: Instances,
+    arbiter: Arbiter,
+    pub addr: Addr<A>,
+    instance: u64,
+    restarts: u64,
+    recent: VecDeque<Instant>,
+    heard: Instant,
+    waiting: bool,
+}
+
+impl<A> Child<A>
+where
+    A: Actor + Handler<Ping>,
+    A::Context: ToEnvelope<A, Ping>,
+{
+    fn start(name: &'static str, supervisor: &Addr<Supervisor>, factory: Factory<A>) -> Self {
+        let instances = Instances::default();
+        let (arbiter, addr, instance) = launch(&factory, &instances, supervisor);
+        let (recent, heard) = (VecDeque::new(), Instant::now());
+        Self { name, factory, instances, arbiter, addr, instance, restarts: 0, recent, heard, waiting: false }
+    }
+
+    /// How long to wait before the next instance: nothing within the budget.
+    fn wait(&mut self, now: Instant) -> Duration {
+        while self.recent.front().is_some_and(|at| now.duration_since(*at) > BUDGET_WINDOW) {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(now);
+        match self.recent.len().checked_sub(BUDGET + 1) {
+            None => Duration::ZERO,
+            Some(over) => (FIRST_WAIT * 2u32.saturating_pow(over as u32)).min(LONGEST_WAIT),
+        }
+    }
+
+    fn stopped(&mut self, stopped: &Stopped, now: Instant) -> Option<Duration> {
+        if stopped.name != self.name || stopped.instance != self.instance || self.waiting {
+            return None;
+        }
+        let wait = self.wait(now);
+        let how = if stopped.panicking { "panicked" } else { "stopped" };
+        log::error!(
+            "actor {} (instance {}) {how}; replaced in {} ms",
+            self.name,
+            self.instance,
+            wait.as_millis()
+        );
+        self.waiting = true;
+        Some(wait)
+    }
+
+    fn replace(&mut self, supervisor: &Addr<Supervisor>) {
+        // The old thread ends when it gets to it; if it hangs, it is left behind, fenced off from publishing.
+        self.arbiter.stop();
+        let (arbiter, addr, instance) = launch(&self.factory, &self.instances, supervisor);
+        (self.arbiter, self.addr, self.instance) = (arbiter, addr, instance);
+        self.restarts += 1;
+        self.heard = Instant::now();
+        self.waiting = false;
+        log::info!("actor {} runs again as instance {}", self.name, self.instance);
+    }
+
+    /// Sends a heartbeat; true when the child had to be replaced because it did not answer the ones before.
+    fn beat(&mut self, supervisor: &Addr<Supervisor>, now: Instant) -> bool {
+        if self.waiting {
+            return false;
+        }
+        if now.duration_since(self.heard) > PATIENCE {
+            log::error!(
+                "actor {} (instance {}) has not answered for {} ms; replaced",
+                self.name,
+                self.instance,
+                now.duration_since(self.heard).as_millis(),
+            );
+            self.recent.push_back(now);
+            self.replace(supervisor);
+            return true;
+        }
+        let (pong, supervisor) = (Pong { name: self.name, instance: self.instance }, supervisor.clone());
+        let ping = self.addr.send(Ping);
+        actix_rt::spawn(async move {
+            if ping.await.is_ok() {
+                supervisor.do_send(pong);
+            }
+        });
+        false
+    }
+
+    fn pong(&mut self, pong: &Pong, now: Instant) {
+        if pong.name == self.name && pong.instance == self.instance {
+            self.heard = now;
+        }
+    }
+
+    fn report(&self) -> ChildReport {
+        ChildReport {
+            name: self.name,
+            instance: self.instance,
+            restarts: self.restarts,
+            alive: self.addr.connected() && !self.waiting,
+        }
+    }
+}
+
+fn launch<A: Actor>(
+    factory: &Factory<A>,
+    instances: &Instances,
+    supervisor: &Addr<Supervisor>,
+) -> (Arbiter, Addr<A>, u64) {
+    let arbiter = Arbiter::new();
+    let fence = instances.next();
+    let instance = fence.instance();
+    let supervisor = supervisor.clone();
+    let addr = factory(&arbiter.handle(), fence, Box::new(move |stopped| supervisor.do_send(stopped)));
+    (arbiter, addr, instance)
+}
+
+/// All of them.
+pub struct Children {
+    pub breaker: Child<CircuitBreakerActor>,
+    pub health: Child<HealthCheckActor>,
+    pub resolver: Child<ResolverActor>,
+}
+
+/// The same call on every child.
+macro_rules! each {
+    ($self:ident, $child:ident => $call:expr) => {{
+        let ($child, breaker) = (&mut $self.breaker, ());
+        let _ = breaker;
+        let a = $call;
+        let $child = &mut $self.health;
+        let b = $call;
+        let $child = &mut $self.resolver;
+        let c = $call;
+        [a, b, c]
+    }};
+}
+
+impl Children {
+    /// Starts the first instance of each.
+    pub fn start(supervisor: Addr<Supervisor>, shared: Arc<Shared>) -> Self {
+        let transitions = supervisor.clone().recipient();
+        let breaker = Child::start(
+            CircuitBreakerActor::NAME,
+            &supervisor,
+            Box::new(move |arbiter, fence, on_stop| {
+                let transitions = transitions.clone();
+                let deps = circuit_breaker::Deps { transitions, on_stop, fence, seed: fastrand::u64(..) };
+                CircuitBreakerActor::start_in(arbiter, deps)
+            }),
+        );
+        let changes = supervisor.clone().recipient();
+        let health = Child::start(
+            HealthCheckActor::NAME,
+            &supervisor,
+            Box::new(move |arbiter, fence, on_stop| {
+                let (changes, prober) = (changes.clone(), GatewayProber::factory(shared.clone()));
+                let deps = health_check::Deps { prober, changes, on_stop, fence, seed: fastrand::u64(..) };
+                HealthCheckActor::start_in(arbiter, deps)
+            }),
+        );
+        let resolver = Child::start(
+            ResolverActor::NAME,
+            &supervisor,
+            Box::new(|arbiter, fence, on_stop| {
+                let deps = resolver::Deps {
+                    lookup: SystemLookup::factory(),
+                    refresh: resolver::REFRESH,
+                    retry: resolver::RETRY,
+                    on_stop,
+                    fence,
+                };
+                ResolverActor::start_in(arbiter, deps)
+            }),
+        );
+        Self { breaker, health, resolver }
+    }
+
+    /// Tells each child about every target that concerns it.
+    pub fn watch(&self, snapshot: &Snapshot) {
+        let mut guarded = Vec::new();
+        let mut checked = Vec::new();
+        let mut named = Vec::new();
+        for backend in &snapshot.backends {
+            let settings = &backend.settings;
+            for (target, written) in backend.targets.iter().zip(&settings.targets) {
+                let cells = &target.cells;
+                guarded.push((cells.clone(), settings.circuit_breaker.clone()));
+                checked.push(WatchTarget { cells: cells.clone(), settings: settings.health_check.clone() });
+                if written.host.parse::<std::net::IpAddr>().is_err() {
+                    named.push((cells.clone(), written.host.clone(), written.port));
+                }
+            }
+        }
+        self.breaker.addr.do_send(circuit_breaker::Watch { targets: guarded });
+        self.health.addr.do_send(health_check::Watch { targets: checked });
+        self.resolver.addr.do_send(resolver::Watch { targets: named });
+    }
+
+    /// See [`Child::stopped`]: how long to wait before the named child is replaced, if it is to be.
+    pub fn stopped(&mut self, stopped: &Stopped, now: Instant) -> Option<Duration> {
+        each!(self, child => child.stopped(stopped, now)).into_iter().flatten().next()
+    }
+
+    /// Starts the next instance of the named child.
+    pub fn replace(&mut self, name: &str, supervisor: &Addr<Supervisor>) {
+        each!(self, child => if child.name == name { child.replace(supervisor) });
+    }
+
+    /// A heartbeat to each; true when one was replaced.
+    pub fn beat(&mut self, supervisor: &Addr<Supervisor>, now: Instant) -> bool {
+        each!(self, child => child.beat(supervisor, now)).contains(&true)
+    }
+
+    /// A heartbeat was answered.
+    pub fn pong(&mut self, pong: &Pong, now: Instant) {
+        each!(self, child => child.pong(pong, now));
+    }
+
+    /// For the status page.
+    pub fn report(&self) -> Vec<ChildReport> {
+        vec![self.breaker.report(), self.health.report(), self.resolver.report()]
+    }
+
+    /// Makes one of them panic or hang.
+    #[cfg(feature = "test-hooks")]
+    pub fn torment(&self, torment: &super::messages::Torment) -> bool {
+        fn send<A>(child: &Child<A>, torment: &super::messages::Torment) -> bool
+        where
+            A: Actor + Handler<aegis_actors::supervision::Panic> + Handler<aegis_actors::supervision::Hang>,
+            A::Context: ToEnvelope<A, aegis_actors::supervision::Panic>
+                + ToEnvelope<A, aegis_actors::supervision::Hang>,
+        {
+            if child.name != torment.actor {
+                return false;
+            }
+            match torment.hang {
+                None => child.addr.do_send(aegis_actors::supervision::Panic),
+                Some(time) => child.addr.do_send(aegis_actors::supervision::Hang(time)),
+            }
+            true
+        }
+        send(&self.breaker, torment) || send(&self.health, torment) || send(&self.resolver, torment)
+    }
+}

@@ -1,0 +1,87 @@
+//! The last things that happened, for the status page.
+
+use std::collections::VecDeque;
+use std::time::SystemTime;
+
+use actix::Handler;
+use aegis_actors::circuit_breaker::Transition;
+use aegis_actors::health_check::HealthChanged;
+use aegis_actors::supervision::count_message;
+use serde::Serialize;
+
+use super::Supervisor;
+
+/// How many are kept.
+const KEPT: usize = 100;
+
+/// One thing that happened.
+#[derive(Clone, Debug, Serialize)]
+pub struct Event {
+    #[serde(serialize_with = "super::messages::rfc3339")]
+    pub at: SystemTime,
+    /// `breaker`, `health`, `drain`, `reload`.
+    pub kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backend: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// One phrase.
+    pub what: String,
+}
+
+impl Event {
+    /// An operator drained a target or undid it.
+    pub fn drain(backend: &str, target: &str, drained: bool) -> Self {
+        let what = if drained { "draining" } else { "takes requests again" };
+        Self::of("drain", Some(backend), Some(target), what.to_owned())
+    }
+
+    /// A reload, applied or refused.
+    pub fn reload(what: String) -> Self {
+        Self::of("reload", None, None, what)
+    }
+
+    fn of(kind: &'static str, backend: Option<&str>, target: Option<&str>, what: String) -> Self {
+        let own = |text: Option<&str>| text.map(str::to_owned);
+        Self { at: SystemTime::now(), kind, backend: own(backend), target: own(target), what }
+    }
+}
+
+/// The newest events.
+#[derive(Debug, Default)]
+pub struct Ring(VecDeque<Event>);
+
+impl Ring {
+    /// Adds one; the oldest makes room.
+    pub fn push(&mut self, event: Event) {
+        if self.0.len() == KEPT {
+            self.0.pop_front();
+        }
+        self.0.push_back(event);
+    }
+
+    /// Newest first.
+    pub fn recent(&self) -> Vec<Event> {
+        self.0.iter().rev().cloned().collect()
+    }
+}
+
+impl Handler<Transition> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, change: Transition, _: &mut Self::Context) {
+        count_message();
+        let what = format!("{} to {}: {}", change.from.as_str(), change.to.as_str(), change.reason);
+        self.events.push(Event::of("breaker", Some(&change.backend), Some(&change.target), what));
+    }
+}
+
+impl Handler<HealthChanged> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, change: HealthChanged, _: &mut Self::Context) {
+        count_message();
+        let what = format!("{}: {}", if change.healthy { "healthy" } else { "unhealthy" }, change.reason);
+        self.events.push(Event::of("health", Some(&change.backend), Some(&change.target), what));
+    }
+}

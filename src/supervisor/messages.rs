@@ -1,0 +1,164 @@
+//! What the supervisor understands, and what it answers.
+
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use actix::{Addr, Message};
+use aegis_actors::circuit_breaker::{self, CircuitBreakerActor};
+use aegis_actors::health_check::HealthCheckActor;
+use aegis_actors::resolver::ResolverActor;
+use serde::Serialize;
+use thiserror::Error;
+
+use super::events::Event;
+use crate::config::{Changes, Problem};
+
+/// Load the configuration again and apply it.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Result<ReloadReport, Vec<Problem>>")]
+pub struct Reload {
+    /// Who asked.
+    pub by: ReloadBy,
+}
+
+/// Who asked for a reload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ReloadBy {
+    /// The file changed.
+    File,
+    /// SIGHUP.
+    Signal,
+    /// The administration interface.
+    Admin,
+}
+
+/// What a reload changed.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReloadReport {
+    pub generation: u64,
+    pub hash: String,
+    #[serde(flatten)]
+    pub changes: Changes,
+    pub warnings: Vec<String>,
+}
+
+/// The last reload, whatever came of it.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReloadRecord {
+    #[serde(serialize_with = "rfc3339")]
+    pub at: SystemTime,
+    pub by: ReloadBy,
+    pub ok: bool,
+    /// `FILE:LINE:COL: error: …`; empty when it was applied.
+    pub problems: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub changes: Option<Changes>,
+}
+
+/// How many reloads were asked for.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct ReloadCounts {
+    pub applied: u64,
+    pub refused: u64,
+}
+
+pub(super) fn rfc3339<S: serde::Serializer>(at: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&humantime::format_rfc3339_millis(*at))
+}
+
+/// Something of the configuration's files may have changed.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct FilesTouched;
+
+/// A child answered its heartbeat.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Pong {
+    pub name: &'static str,
+    pub instance: u64,
+}
+
+/// Keep new requests away from one target, or let them come again.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "Result<(), NoSuch>")]
+pub struct Drain {
+    pub backend: String,
+    /// Position in the backend's `targets`, from 0.
+    pub target: usize,
+    pub drained: bool,
+}
+
+/// Hold all breakers of a backend; answers how many.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "Result<usize, NoSuch>")]
+pub struct Hold(pub circuit_breaker::Hold);
+
+/// Asks for everything that the status page shows of the supervisor.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Overview")]
+pub struct Inspect;
+
+/// The answer to [`Inspect`].
+pub struct Overview {
+    pub actors: Vec<ChildReport>,
+    pub hash: String,
+    pub file: Option<PathBuf>,
+    pub effective: serde_json::Value,
+    pub warnings: Vec<Problem>,
+    pub last_reload: Option<ReloadRecord>,
+    pub reloads: ReloadCounts,
+    pub events: Vec<Event>,
+    /// For details that only the child knows.
+    pub breaker: Option<Addr<CircuitBreakerActor>>,
+    pub health: Option<Addr<HealthCheckActor>>,
+    pub resolver: Option<Addr<ResolverActor>>,
+}
+
+/// One supervised actor.
+#[derive(Clone, Debug, Serialize)]
+pub struct ChildReport {
+    pub name: &'static str,
+    /// Counts from 1.
+    pub instance: u64,
+    pub restarts: u64,
+    pub alive: bool,
+}
+
+/// What an operator named does not exist.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("{0}")]
+pub struct NoSuch(pub String);
+
+impl NoSuch {
+    /// No backend of this name.
+    pub fn backend(name: &str) -> Self {
+        Self(format!("no backend is named {name:?}"))
+    }
+
+    /// No such position.
+    pub fn target(backend: &str, target: usize, count: usize) -> Self {
+        Self(format!(
+            "backend {backend:?} has no target {target}: they are numbered 0 to {}",
+            count.saturating_sub(1)
+        ))
+    }
+
+    /// The actor is being replaced.
+    pub fn actor(name: &str) -> Self {
+        Self(format!("the {name} actor is being replaced; try again"))
+    }
+}
+
+/// Make a child panic or hang; test builds only. Answers whether there is such a child.
+#[cfg(feature = "test-hooks")]
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "bool")]
+pub struct Torment {
+    pub actor: String,
+    /// `None` = panic, else block its thread for that long.
+    pub hang: Option<std::time::Duration>,
+}

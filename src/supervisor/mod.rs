@@ -1,0 +1,229 @@
+//! The composition root as an actor: it starts the others, watches and replaces them, and applies configurations.
+//!
+//! Nothing else starts an actor. A child that dies tells it (`stopped()` runs on a panic's unwind too); one that
+//! hangs misses its heartbeats. Either way a new instance takes over from what the old one last published, while
+//! requests go on with exactly that. A reload is all or nothing: loaded, judged and built beside the running one,
+//! then published in one step.
+
+mod build;
+mod children;
+mod events;
+mod messages;
+mod prober;
+mod reload;
+mod watch;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix::{Actor, Addr, AsyncContext, Context, Handler, ResponseFuture};
+use aegis_actors::circuit_breaker::{HoldState, Outcomes};
+use aegis_actors::supervision::{Stopped, count_message};
+
+pub use self::build::{BuildError, build};
+use self::children::Children;
+pub use self::events::Event;
+pub use self::messages::*;
+pub use self::watch::watch_files;
+use crate::config::Source;
+use crate::gateway::shared::Shared;
+use crate::tls::ServerTls;
+
+/// Only operators, files and children write to this actor.
+const MAILBOX: usize = 256;
+/// Time between two heartbeats.
+const HEARTBEAT: Duration = Duration::from_millis(250);
+
+/// What the supervisor is given at start.
+pub struct Deps {
+    /// Where the configuration comes from, for reloads.
+    pub source: Source,
+    /// The configuration that is running.
+    pub loaded: crate::config::Loaded,
+    /// The gateway.
+    pub shared: Arc<Shared>,
+    /// The listener's certificate, where there is one.
+    pub tls: Option<Arc<ServerTls>>,
+    /// Workers of the gateway, for counters.
+    pub workers: usize,
+}
+
+/// See the module.
+pub struct Supervisor {
+    source: Source,
+    loaded: crate::config::Loaded,
+    shared: Arc<Shared>,
+    tls: Option<Arc<ServerTls>>,
+    workers: usize,
+    children: Option<Children>,
+    last_reload: Option<ReloadRecord>,
+    reloads: ReloadCounts,
+    file_state: Option<u64>,
+    file_check_pending: bool,
+    events: events::Ring,
+}
+
+impl Supervisor {
+    /// Starts the supervisor and its children on this thread's system.
+    pub fn start_with(deps: Deps) -> Addr<Self> {
+        Self::create(move |ctx| {
+            ctx.set_mailbox_capacity(MAILBOX);
+            let Deps { source, loaded, shared, tls, workers } = deps;
+            let file_state = watch::fingerprint(&loaded);
+            Self {
+                source,
+                loaded,
+                shared,
+                tls,
+                workers,
+                children: None,
+                last_reload: None,
+                reloads: ReloadCounts::default(),
+                file_state,
+                file_check_pending: false,
+                events: events::Ring::default(),
+            }
+        })
+    }
+
+    /// Tells every child which targets there are.
+    fn publish_targets(&self) {
+        if let Some(children) = &self.children {
+            children.watch(&self.shared.snapshot.load());
+        }
+    }
+
+    /// Points the workers to the breaker actor's current mailbox.
+    fn publish_outcomes(&self) {
+        if let Some(children) = &self.children {
+            let recipient: actix::Recipient<Outcomes> = children.breaker.addr.clone().recipient();
+            self.shared.outcomes.store(Some(Arc::new(recipient)));
+        }
+    }
+}
+
+impl Actor for Supervisor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.children = Some(Children::start(ctx.address(), self.shared.clone()));
+        self.publish_targets();
+        self.publish_outcomes();
+        ctx.run_interval(HEARTBEAT, |this, ctx| {
+            if let Some(children) = &mut this.children {
+                let replaced = children.beat(&ctx.address(), Instant::now());
+                if replaced {
+                    this.publish_targets();
+                    this.publish_outcomes();
+                }
+            }
+        });
+    }
+}
+
+impl Handler<Stopped> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, stopped: Stopped, ctx: &mut Self::Context) {
+        count_message();
+        let Some(children) = &mut self.children else { return };
+        if let Some(wait) = children.stopped(&stopped, Instant::now()) {
+            ctx.run_later(wait, move |this, ctx| {
+                if let Some(children) = &mut this.children {
+                    children.replace(stopped.name, &ctx.address());
+                    this.publish_targets();
+                    this.publish_outcomes();
+                }
+            });
+        }
+    }
+}
+
+impl Handler<Pong> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, pong: Pong, _: &mut Self::Context) {
+        if let Some(children) = &mut self.children {
+            children.pong(&pong, Instant::now());
+        }
+    }
+}
+
+impl Handler<Inspect> for Supervisor {
+    type Result = actix::MessageResult<Inspect>;
+
+    fn handle(&mut self, _: Inspect, _: &mut Self::Context) -> Self::Result {
+        count_message();
+        actix::MessageResult(Overview {
+            actors: self.children.as_ref().map(Children::report).unwrap_or_default(),
+            hash: self.loaded.hash.clone(),
+            file: self.loaded.file.clone(),
+            effective: self.loaded.effective.clone(),
+            warnings: self.loaded.warnings.clone(),
+            last_reload: self.last_reload.clone(),
+            reloads: self.reloads,
+            events: self.events.recent(),
+            breaker: self.children.as_ref().map(|children| children.breaker.addr.clone()),
+            health: self.children.as_ref().map(|children| children.health.addr.clone()),
+            resolver: self.children.as_ref().map(|children| children.resolver.addr.clone()),
+        })
+    }
+}
+
+impl Handler<Drain> for Supervisor {
+    type Result = Result<(), NoSuch>;
+
+    fn handle(&mut self, drain: Drain, _: &mut Self::Context) -> Self::Result {
+        count_message();
+        let snapshot = self.shared.snapshot.load();
+        let backend = snapshot.backends.iter().find(|b| b.name == drain.backend);
+        let backend = backend.ok_or_else(|| NoSuch::backend(&drain.backend))?;
+        let target = backend.targets.get(drain.target);
+        let target =
+            target.ok_or_else(|| NoSuch::target(&drain.backend, drain.target, backend.targets.len()))?;
+        target.cells.drained.store(drain.drained, std::sync::atomic::Ordering::Relaxed);
+        let what = if drain.drained { "draining" } else { "taking requests again" };
+        log::info!(
+            "target {} of backend {} is {what}, by request of an operator",
+            target.cells.url,
+            backend.name
+        );
+        self.events.push(Event::drain(&backend.name, &target.cells.url, drain.drained));
+        Ok(())
+    }
+}
+
+impl Handler<Hold> for Supervisor {
+    type Result = ResponseFuture<Result<usize, NoSuch>>;
+
+    fn handle(&mut self, hold: Hold, _: &mut Self::Context) -> Self::Result {
+        count_message();
+        let Some(children) = &self.children else {
+            return Box::pin(async { Err(NoSuch::actor("circuit_breaker")) });
+        };
+        let until = hold.0.ttl.map_or(String::new(), |ttl| format!(" for {} s", ttl.as_secs()));
+        let what = match hold.0.state {
+            HoldState::Open => "held open",
+            HoldState::Closed => "held closed",
+            HoldState::Auto => "on their own again",
+        };
+        log::info!("breakers of backend {} are {what}{until}, by request of an operator", hold.0.backend);
+        let answer = children.breaker.addr.send(hold.0);
+        Box::pin(async move {
+            match answer.await {
+                Ok(Ok(count)) => Ok(count),
+                Ok(Err(unknown)) => Err(NoSuch::backend(&unknown.0)),
+                Err(_) => Err(NoSuch::actor("circuit_breaker")),
+            }
+        })
+    }
+}
+
+#[cfg(feature = "test-hooks")]
+impl Handler<Torment> for Supervisor {
+    type Result = bool;
+
+    fn handle(&mut self, torment: Torment, _: &mut Self::Context) -> bool {
+        self.children.as_ref().is_some_and(|children| children.torment(&torment))
+    }
+}

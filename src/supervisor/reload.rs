@@ -1,0 +1,117 @@
+//! Applying a configuration while the old one serves.
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use actix::{AsyncContext as _, Handler};
+use aegis_actors::supervision::count_message;
+
+use super::events::Event;
+use super::messages::{FilesTouched, Reload, ReloadBy, ReloadRecord, ReloadReport};
+use super::{Supervisor, build, watch};
+use crate::config::{Place, Problem, Severity, diff, load_with};
+use crate::{cli, logging};
+
+/// Editors write a file in several steps: the last touch counts.
+const SETTLE: Duration = Duration::from_millis(150);
+
+impl Supervisor {
+    fn reload(&mut self, by: ReloadBy) -> Result<ReloadReport, Vec<Problem>> {
+        let outcome = self.try_reload();
+        let by_whom = match by {
+            ReloadBy::File => "the file changed",
+            ReloadBy::Signal => "SIGHUP",
+            ReloadBy::Admin => "asked by the admin API",
+        };
+        let (problems, changes) = match &outcome {
+            Ok(report) => {
+                self.reloads.applied += 1;
+                log::info!(
+                    "configuration reloaded ({by_whom}), generation {}: {}",
+                    report.generation,
+                    report.changes
+                );
+                self.events.push(Event::reload(format!("applied: {}", report.changes)));
+                (Vec::new(), Some(report.changes.clone()))
+            }
+            Err(problems) => {
+                self.reloads.refused += 1;
+                for problem in problems {
+                    log::error!("reload refused ({by_whom}), the running configuration stays: {problem}");
+                }
+                let errors = problems.iter().filter(|p| p.severity == Severity::Error).count();
+                self.events.push(Event::reload(format!("refused: {errors} problems")));
+                (problems.iter().map(ToString::to_string).collect(), None)
+            }
+        };
+        let ok = outcome.is_ok();
+        self.last_reload = Some(ReloadRecord { at: SystemTime::now(), by, ok, problems, changes });
+        outcome
+    }
+
+    fn try_reload(&mut self) -> Result<ReloadReport, Vec<Problem>> {
+        self.file_state = watch::fingerprint(&self.loaded);
+        let loaded = load_with(&self.source, cli::check::judge).map_err(|problems| problems.0)?;
+        let label =
+            loaded.file.as_ref().map_or_else(|| "configuration".to_owned(), |f| f.display().to_string());
+        let refuse = |what: String| vec![Place::start(&label).error(what)];
+        let before = self.shared.snapshot.load_full();
+        let generation = before.generation + 1;
+        let snapshot = build(&loaded.settings, Some(&before), generation, self.workers)
+            .map_err(|error| refuse(error.to_string()))?;
+        if let (Some(tls), Some(files)) = (&self.tls, &loaded.settings.server.tls) {
+            tls.reload(files).map_err(|error| refuse(error.to_string()))?;
+        }
+        // From here on nothing fails.
+        let changes = diff(&self.loaded.settings, &loaded.settings);
+        self.shared.snapshot.store(Arc::new(snapshot));
+        self.shared.admin.store(Arc::new(loaded.settings.admin.clone()));
+        self.publish_targets();
+        logging::init(&loaded.settings.logging);
+        for key in &changes.needs_restart {
+            log::warn!("{key} changed: it applies after a restart");
+        }
+        let warnings = loaded.warnings.iter().map(ToString::to_string).collect();
+        self.loaded = loaded;
+        Ok(ReloadReport { generation, hash: self.loaded.hash.clone(), changes, warnings })
+    }
+}
+
+impl Handler<Reload> for Supervisor {
+    type Result = Result<ReloadReport, Vec<Problem>>;
+
+    fn handle(&mut self, reload: Reload, _: &mut Self::Context) -> Self::Result {
+        count_message();
+        self.reload(reload.by)
+    }
+}
+
+impl Handler<FilesTouched> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, _: FilesTouched, ctx: &mut Self::Context) {
+        if std::mem::replace(&mut self.file_check_pending, true) {
+            return;
+        }
+        ctx.run_later(SETTLE, |this, _| {
+            this.file_check_pending = false;
+            if this.loaded.settings.hot_reload && watch::fingerprint(&this.loaded) != this.file_state {
+                let _ = this.reload(ReloadBy::File);
+            }
+        });
+    }
+}
+
+/// Changes when the bytes do.
+pub(super) fn hash_file(path: &std::path::Path, hasher: &mut DefaultHasher) {
+    path.hash(hasher);
+    std::fs::read(path).ok().hash(hasher);
+}
+
+/// An empty hasher with fixed keys.
+pub(super) fn hasher() -> DefaultHasher {
+    let mut hasher = DefaultHasher::new();
+    hasher.write_u8(0);
+    hasher
+}

@@ -1,0 +1,77 @@
+//! TLS on the gateway listener: certificate and key from files, loaded again when they change.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use rustls::ServerConfig;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use thiserror::Error;
+use tokio_rustls::TlsAcceptor;
+
+use crate::config::settings::ServerTls as Settings;
+
+/// Why a certificate cannot be served.
+#[derive(Debug, Error)]
+pub enum CertificateError {
+    /// Missing, unreadable, or no PEM.
+    #[error("server.tls.{key} {path}: {what}")]
+    File { key: &'static str, path: String, what: String },
+    /// The key is not the certificate's, or of a kind that is not supported.
+    #[error("server.tls: the certificate and the key cannot be used together: {0}")]
+    Pair(rustls::Error),
+}
+
+/// The listener's current TLS configuration. Connections keep the one that they were accepted with.
+pub struct ServerTls(ArcSwap<ServerConfig>);
+
+impl ServerTls {
+    /// Loads the files.
+    ///
+    /// # Errors
+    /// [`CertificateError`].
+    pub fn load(settings: &Settings) -> Result<Arc<Self>, CertificateError> {
+        Ok(Arc::new(Self(ArcSwap::new(config(settings)?))))
+    }
+
+    /// Loads the files again; on failure the old certificate stays.
+    ///
+    /// # Errors
+    /// [`CertificateError`].
+    pub fn reload(&self, settings: &Settings) -> Result<(), CertificateError> {
+        self.0.store(config(settings)?);
+        Ok(())
+    }
+
+    /// An acceptor for one connection.
+    pub fn acceptor(&self) -> TlsAcceptor {
+        TlsAcceptor::from(self.0.load_full())
+    }
+}
+
+fn config(settings: &Settings) -> Result<Arc<ServerConfig>, CertificateError> {
+    let fail = |key, path: &Path, what: String| CertificateError::File {
+        key,
+        path: path.display().to_string(),
+        what,
+    };
+    let cert_file = |what| fail("certFile", &settings.cert_file, what);
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&settings.cert_file)
+        .and_then(Iterator::collect)
+        .map_err(|e| cert_file(e.to_string()))?;
+    if chain.is_empty() {
+        return Err(cert_file("holds no PEM certificate".into()));
+    }
+    let key = PrivateKeyDer::from_pem_file(&settings.key_file)
+        .map_err(|e| fail("keyFile", &settings.key_file, e.to_string()))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(CertificateError::Pair)?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(CertificateError::Pair)?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
