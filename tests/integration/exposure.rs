@@ -1,0 +1,112 @@
+//! Who may ask the admin API, and from where (section 3).
+
+use crate::harness::{Backend, Builder, Call, Client, Gateway, Upstream};
+
+const TOKEN: &str = "s3cret-t0ken";
+const ENDPOINTS: [&str; 3] = ["/_aegis/status", "/_aegis/routes", "/_aegis/config"];
+
+fn guarded() -> (Upstream, Builder) {
+    let upstream = Upstream::ok("ok");
+    let builder = Gateway::builder().backend(Backend::all(&upstream));
+    (upstream, builder)
+}
+
+fn bearer(target: &str, token: &str) -> Call {
+    Call::get(target).header("Authorization", &format!("Bearer {token}"))
+}
+
+#[test]
+fn with_a_token_the_admin_api_answers_nobody_else() {
+    let (_upstream, builder) = guarded();
+    let gateway = builder.admin(&format!("token: {TOKEN}")).start();
+    let ask = |call: &Call| Client::connect(gateway.admin).send(call);
+    for target in ENDPOINTS {
+        ask(&Call::get(target)).assert_problem(401, "auth_missing");
+        assert_eq!(ask(&bearer(target, TOKEN)).status, 200, "{target}");
+        for wrong in ["", "wrong", &TOKEN[1..], &format!("{TOKEN}x"), &TOKEN.to_uppercase()] {
+            let response = ask(&bearer(target, wrong));
+            assert_eq!(response.status, 401, "{target} with {wrong:?}");
+            assert!(response.header("www-authenticate").is_some(), "{target} with {wrong:?}");
+        }
+        let basic = Call::get(target).header("Authorization", &format!("Basic {TOKEN}"));
+        assert_eq!(ask(&basic).status, 401, "{target}");
+    }
+    let reload = ask(&Call::post("/_aegis/reload", ""));
+    assert_eq!(reload.status, 401);
+    for open in ["/health", "/healthz", "/ready"] {
+        assert_eq!(ask(&Call::get(open)).status, 200, "{open} needs no token");
+    }
+}
+
+#[test]
+fn a_foreign_host_is_403_so_that_no_web_page_can_rebind_its_name_to_us() {
+    let (_upstream, builder) = guarded();
+    let gateway = builder.admin("allowedOrigins: [\"https://ops.example.com\"]").start();
+    let port = gateway.admin.port();
+    let ask = |host: &str| {
+        let status = Client::connect(gateway.admin).send(&Call::get("/_aegis/status").header("Host", host));
+        status.status
+    };
+    for host in [
+        format!("127.0.0.1:{port}"),
+        format!("localhost:{port}"),
+        format!("[::1]:{port}"),
+        format!("LOCALHOST:{port}"),
+        "ops.example.com".into(),
+    ] {
+        assert_eq!(ask(&host), 200, "{host}");
+    }
+    for host in [
+        "evil.test".into(),
+        format!("evil.test:{port}"),
+        format!("127.0.0.1.evil.test:{port}"),
+        format!("localhost.evil.test:{port}"),
+        "ops.example.com.evil.test".into(),
+        format!("notlocalhost:{port}"),
+    ] {
+        assert_eq!(ask(&host), 403, "{host}");
+    }
+    let call = Call::post("/_aegis/reload", "").header("Host", "evil.test");
+    assert_eq!(Client::connect(gateway.admin).send(&call).status, 403);
+}
+
+#[test]
+fn without_a_token_the_reserved_prefix_on_the_gateway_listener_is_404() {
+    let (upstream, builder) = guarded();
+    let gateway = builder.start();
+    for target in [
+        "/_aegis/status",
+        "/_aegis/",
+        "/_aegis/reload",
+        "//_aegis/status",
+        "/x/../_aegis/status",
+        "/%5faegis/x",
+    ] {
+        let response = gateway.get(target);
+        assert_eq!(response.status, 404, "{target}");
+    }
+    assert_eq!(upstream.count(), 0, "the prefix is never proxied");
+}
+
+#[test]
+fn with_a_token_the_reserved_prefix_on_the_gateway_listener_asks_for_it() {
+    let (upstream, builder) = guarded();
+    let gateway = builder.admin(&format!("token: {TOKEN}")).start();
+    for target in ENDPOINTS {
+        gateway.get(target).assert_problem(401, "auth_missing");
+        gateway.send(&bearer(target, "wrong")).assert_problem(401, "auth_invalid");
+        assert_eq!(gateway.send(&bearer(target, TOKEN)).status, 200, "{target}");
+    }
+    assert_eq!(gateway.get("//_aegis/status").status, 401, "however it is spelled");
+    assert_eq!(gateway.send(&bearer("/_aegis/nothing", TOKEN)).status, 404);
+    assert_eq!(upstream.count(), 0);
+}
+
+#[test]
+fn metrics_and_the_history_api_are_never_on_the_gateway_listener() {
+    let upstream = Upstream::ok("ok");
+    let gateway = Gateway::with(Backend::named("main").to(&upstream).route("/app/**"));
+    for target in ["/metrics", "/api/metrics/overview", "/ws/metrics"] {
+        gateway.get(target).assert_problem(404, "no_route");
+    }
+}

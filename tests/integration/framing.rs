@@ -1,0 +1,162 @@
+//! Messages of every framing pass intact, both ways (section 6; A4).
+
+use crate::harness::{Backend, Call, Gateway, Then, Upstream};
+
+/// Name, what the upstream sends and does then, and the status and body that must arrive.
+type Case = (&'static str, &'static str, Then, u16, &'static str);
+
+const RESPONSES: &[Case] = &[
+    ("content-length", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", Then::Keep, 200, "hello"),
+    ("an empty body", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", Then::Keep, 200, ""),
+    (
+        "chunked",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2;ext=1\r\nlo\r\n0\r\n\r\n",
+        Then::Keep,
+        200,
+        "hello",
+    ),
+    (
+        "chunked with trailers",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX-After: 1\r\n\r\n",
+        Then::Keep,
+        200,
+        "hello",
+    ),
+    ("close-delimited", "HTTP/1.1 200 OK\r\n\r\nhello", Then::Close, 200, "hello"),
+    (
+        "announced close-delimited",
+        "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhello",
+        Then::Close,
+        200,
+        "hello",
+    ),
+    ("HTTP/1.0", "HTTP/1.0 200 OK\r\n\r\nhello", Then::Close, 200, "hello"),
+    ("HTTP/1.0 with length", "HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello", Then::Close, 200, "hello"),
+    ("204", "HTTP/1.1 204 No Content\r\n\r\n", Then::Keep, 204, ""),
+    ("304", "HTTP/1.1 304 Not Modified\r\nETag: \"a\"\r\n\r\n", Then::Keep, 304, ""),
+    (
+        "304 with content-length",
+        "HTTP/1.1 304 Not Modified\r\nETag: \"a\"\r\nContent-Length: 5\r\n\r\n",
+        Then::Keep,
+        304,
+        "",
+    ),
+    (
+        "103 and then 200",
+        "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+        Then::Keep,
+        200,
+        "hello",
+    ),
+    (
+        "100, 102 and then 404",
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 404 No\r\nContent-Length: 4\r\n\r\nlost",
+        Then::Keep,
+        404,
+        "lost",
+    ),
+    ("a status nobody knows", "HTTP/1.1 299 Odd\r\nContent-Length: 2\r\n\r\nok", Then::Keep, 299, "ok"),
+    ("a server error", "HTTP/1.1 500 Oops\r\nContent-Length: 4\r\n\r\noops", Then::Keep, 500, "oops"),
+    ("no reason phrase", "HTTP/1.1 200 \r\nContent-Length: 2\r\n\r\nok", Then::Keep, 200, "ok"),
+];
+
+#[test]
+fn responses_of_every_framing_arrive_as_they_were_sent() {
+    let upstream = Upstream::start(|exchange| {
+        let case = exchange.target().trim_start_matches("/").parse::<usize>();
+        let Ok(case) = case else { return exchange.ok("next") };
+        let (_, bytes, then, ..) = RESPONSES[case];
+        exchange.answer(bytes, then)
+    });
+    let gateway = Gateway::with(Backend::all(&upstream).with("retries: 0"));
+    for (i, (name, _, _, status, body)) in RESPONSES.iter().enumerate() {
+        let mut client = gateway.client();
+        let response = client.get(&format!("/{i}"));
+        assert_eq!((response.status, response.text().as_str()), (*status, *body), "{name}");
+        assert_eq!(response.reason(), None, "{name}");
+        assert!(response.interim.iter().all(|s| *s != 101), "{name}");
+        if response.keeps_alive() {
+            assert_eq!(client.get("/next").text(), "next", "the request after {name}");
+        }
+    }
+}
+
+#[test]
+fn a_304_keeps_its_content_length_and_validators() {
+    let bytes = "HTTP/1.1 304 Not Modified\r\nETag: \"a\"\r\nContent-Length: 5\r\n\r\n";
+    let upstream = Upstream::answering(bytes, Then::Keep);
+    let gateway = Gateway::with(Backend::all(&upstream));
+    let mut client = gateway.client();
+    for _ in 0..2 {
+        let response = client.get("/x");
+        assert_eq!(response.status, 304);
+        assert_eq!(response.header("etag"), Some("\"a\""));
+        assert_eq!(response.header("content-length"), Some("5"));
+    }
+}
+
+#[test]
+fn the_answer_to_a_head_request_keeps_its_length_and_has_no_body() {
+    let upstream = Upstream::start(|exchange| match exchange.target() {
+        "/long" => exchange.answer("HTTP/1.1 200 OK\r\nContent-Length: 1234567\r\n\r\n", Then::Keep),
+        "/chunked" => exchange.answer("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", Then::Keep),
+        "/bare" => exchange.answer("HTTP/1.1 200 OK\r\n\r\n", Then::Keep),
+        _ => exchange.ok("next"),
+    });
+    let gateway = Gateway::with(Backend::all(&upstream));
+    let mut client = gateway.client();
+    let long = client.send(&Call::new("HEAD", "/long"));
+    assert_eq!((long.status, long.header("content-length")), (200, Some("1234567")));
+    assert_eq!(client.get("/next").text(), "next");
+    for target in ["/chunked", "/bare"] {
+        let mut client = gateway.client();
+        let response = client.send(&Call::new("HEAD", target));
+        assert_eq!((response.status, response.header("content-length")), (200, None), "{target}");
+        if response.keeps_alive() {
+            assert_eq!(client.get("/next").text(), "next", "after {target}");
+        }
+    }
+}
+
+#[test]
+fn request_bodies_of_every_framing_arrive_as_they_were_sent() {
+    let upstream = Upstream::echo();
+    let gateway = Gateway::with(Backend::all(&upstream));
+    let large = "0123456789abcdef".repeat(20_000);
+    let halves = [&large.as_bytes()[..100_000], &large.as_bytes()[100_000..]];
+    for (name, call, body, length) in [
+        ("content-length", Call::post("/x", "hello"), "hello", Some("5")),
+        ("no bytes", Call::post("/x", ""), "", Some("0")),
+        ("chunked", Call::new("PUT", "/x").chunks(&[b"hel", b"lo"]), "hello", None),
+        ("chunked and empty", Call::new("POST", "/x").chunks(&[]), "", None),
+        ("large", Call::post("/x", large.as_str()), &large, Some("320000")),
+        ("large and chunked", Call::new("POST", "/x").chunks(&halves), &large, None),
+        ("a body on GET", Call::get("/x").body("hello"), "hello", Some("5")),
+        ("a body on DELETE", Call::new("DELETE", "/x").body("hello"), "hello", Some("5")),
+    ] {
+        let mut client = gateway.client();
+        assert_eq!(client.send(&call).status, 200, "{name}");
+        let seen = upstream.last();
+        assert!(seen.complete && seen.body == body.as_bytes(), "{name}: {} bytes", seen.body.len());
+        if let Some(length) = length {
+            assert_eq!(seen.head.get("content-length"), Some(length), "{name}");
+            assert!(seen.head.all("transfer-encoding").is_empty(), "{name}");
+        }
+        assert_eq!(client.get("/next").status, 200, "the request after {name}");
+    }
+}
+
+#[test]
+fn methods_and_odd_but_lawful_requests_pass_unchanged() {
+    let upstream = Upstream::echo();
+    let gateway = Gateway::with(Backend::all(&upstream));
+    for method in ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND", "X-Custom"] {
+        assert_eq!(gateway.send(&Call::new(method, "/x")).json()["method"], method);
+    }
+    let long = "v".repeat(4000);
+    let response =
+        gateway.send(&Call::get(&format!("/x?q={long}")).header("X-Long", &long).header("X-Empty", ""));
+    assert_eq!(response.json()["target"], format!("/x?q={long}"));
+    assert_eq!(upstream.last().head.get("x-long"), Some(long.as_str()));
+    assert_eq!(upstream.last().head.get("x-empty"), Some(""));
+}

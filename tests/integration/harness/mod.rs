@@ -1,0 +1,34 @@
+//! The players of every test: [`Gateway`] (the binary), [`Upstream`] (a server under byte control) and
+//! [`Client`] (a strict HTTP/1.1 reader), with [`eventually`] as the only way to wait.
+
+mod backend;
+mod client;
+mod exchange;
+mod folder;
+mod frames;
+mod gateway;
+mod head;
+mod load;
+mod port;
+mod response;
+mod status;
+mod tls;
+mod upstream;
+mod wait;
+mod websocket;
+mod wire;
+
+pub use backend::Backend;
+pub use client::{Broken, Call, Client};
+pub use exchange::{Exchange, Then};
+pub use folder::Folder;
+pub use frames::{Frame, Opcode};
+pub use gateway::{Builder, Gateway, run};
+pub use load::Load;
+pub use port::Port;
+pub use response::Response;
+pub use status::backend_status;
+pub use tls::Authority;
+pub use upstream::Upstream;
+pub use wait::{Gate, SOON, eventually, holds_for};
+pub use websocket::{WebSocket, echo_websocket, upgrade_request};

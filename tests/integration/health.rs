@@ -1,0 +1,136 @@
+//! Active health checks, draining, and what happens when no target is left (sections 2 and 3).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering::SeqCst};
+
+use crate::harness::{Backend, Gate, Gateway, SOON, Upstream, backend_status, eventually};
+
+const CHECKS: &str = "healthCheck: {path: /health, intervalMs: 100, timeoutMs: 300, unhealthyThreshold: 2, healthyThreshold: 2}";
+
+/// An upstream that says its name, with a health endpoint whose status the test sets.
+struct Checked {
+    upstream: Upstream,
+    health: Arc<AtomicU16>,
+}
+
+impl Checked {
+    fn named(name: &'static str) -> Self {
+        let health = Arc::new(AtomicU16::new(200));
+        let status = Arc::clone(&health);
+        let upstream = Upstream::start(move |exchange| match exchange.target() {
+            "/health" => exchange.reply(status.load(SeqCst), &[], b""),
+            _ => exchange.ok(name),
+        });
+        Self { upstream, health }
+    }
+
+    fn say(&self, status: u16) {
+        self.health.store(status, SeqCst);
+    }
+}
+
+fn pair(a: &Upstream, b: &Upstream) -> Backend {
+    Backend::named("main").to(a).to(b).route("/**").with("loadBalance: roundRobin").with("retries: 0")
+}
+
+#[test]
+fn an_unhealthy_target_leaves_and_comes_back() {
+    let (a, b) = (Checked::named("a"), Checked::named("b"));
+    let gateway = Gateway::with(pair(&a.upstream, &b.upstream).with(CHECKS));
+    let seen = |name: &str| eventually(SOON, || gateway.get("/x").text() == name);
+    assert!(seen("a") && seen("b"));
+    a.say(500);
+    assert!(eventually(SOON, || !gateway.healthy("main", 0)));
+    assert!(gateway.healthy("main", 1));
+    (0..20).for_each(|_| assert_eq!(gateway.get("/x").text(), "b"));
+    a.say(204);
+    assert!(eventually(SOON, || gateway.healthy("main", 0)));
+    assert!(seen("a"), "it takes requests again");
+}
+
+#[test]
+fn a_target_that_is_down_or_silent_or_hung_is_unhealthy() {
+    let (a, b) = (Checked::named("a"), Checked::named("b"));
+    let hung = Upstream::start(|exchange| match exchange.target() {
+        "/health" => {
+            exchange.wait_for_close();
+            Ok(crate::harness::Then::Drop)
+        }
+        _ => exchange.ok("hung"),
+    });
+    let gateway = Gateway::with(pair(&a.upstream, &b.upstream).to(&hung).with(CHECKS));
+    assert!(eventually(SOON, || !gateway.healthy("main", 2)), "a check that gets no answer fails");
+    a.upstream.stop();
+    assert!(eventually(SOON, || !gateway.healthy("main", 0)));
+    (0..20).for_each(|_| assert_eq!(gateway.get("/x").text(), "b"));
+    a.upstream.restart();
+    assert!(eventually(SOON, || gateway.healthy("main", 0)));
+}
+
+#[test]
+fn with_no_healthy_target_requests_fail_fast_or_go_to_all_as_configured() {
+    let a = Checked::named("a");
+    let backend = |name: &str| Backend::named(name).to(&a.upstream).route(&format!("/{name}")).with(CHECKS);
+    let gateway = Gateway::builder()
+        .backend(backend("fast"))
+        .backend(backend("all").with("whenAllUnhealthy: routeAll"))
+        .start();
+    a.say(500);
+    assert!(eventually(SOON, || !gateway.healthy("fast", 0) && !gateway.healthy("all", 0)));
+    gateway.get("/fast").assert_problem(503, "no_healthy_target");
+    assert_eq!(gateway.get("/all").text(), "a");
+    a.say(200);
+    assert!(eventually(SOON, || gateway.get("/fast").text() == "a"));
+}
+
+#[test]
+fn checks_never_pile_up_on_a_target_that_does_not_answer() {
+    let door = Gate::new();
+    let theirs = door.clone();
+    let upstream = Upstream::start(move |exchange| {
+        theirs.wait();
+        exchange.ok("late")
+    });
+    let checks = "healthCheck: {path: /health, intervalMs: 50, timeoutMs: 5000, unhealthyThreshold: 1}";
+    let gateway = Gateway::with(Backend::all(&upstream).with(checks));
+    assert!(eventually(SOON, || upstream.count() == 1));
+    let more = eventually(std::time::Duration::from_millis(400), || upstream.count() > 1);
+    assert!(!more, "{} checks in flight", upstream.count());
+    door.open();
+    assert!(eventually(SOON, || upstream.count() > 2), "and they go on afterwards");
+    assert!(gateway.healthy("main", 0));
+}
+
+#[test]
+fn an_operator_can_drain_a_target_and_take_it_back() {
+    let (a, b) = (Upstream::ok("a"), Upstream::ok("b"));
+    let gateway = Gateway::with(pair(&a, &b));
+    let order = |what: &str| gateway.admin_post(what, "").status;
+    assert_eq!(order("/_aegis/backends/main/targets/0/drain"), 200);
+    assert!(eventually(SOON, || backend_status(&gateway, "main")["targets"][0]["drained"] == true));
+    (0..20).for_each(|_| assert_eq!(gateway.get("/x").text(), "b"));
+    assert_eq!(order("/_aegis/backends/main/targets/1/drain"), 200);
+    gateway.get("/x").assert_problem(503, "no_healthy_target");
+    assert_eq!(order("/_aegis/backends/main/targets/0/undrain"), 200);
+    assert_eq!(gateway.get("/x").text(), "a");
+    for missing in ["/_aegis/backends/none/targets/0/drain", "/_aegis/backends/main/targets/9/drain"] {
+        assert_eq!(order(missing), 404, "{missing}");
+    }
+}
+
+#[test]
+fn requests_in_flight_on_a_drained_target_finish() {
+    let gate = Gate::new();
+    let theirs = gate.clone();
+    let upstream = Upstream::start(move |exchange| {
+        theirs.wait();
+        exchange.ok("finished")
+    });
+    let gateway = Gateway::with(Backend::all(&upstream));
+    let mut client = gateway.client();
+    client.start(&crate::harness::Call::get("/x"));
+    assert!(eventually(SOON, || upstream.count() == 1));
+    assert_eq!(gateway.admin_post("/_aegis/backends/main/targets/0/drain", "").status, 200);
+    gate.open();
+    assert_eq!(client.read("GET").unwrap().text(), "finished");
+}

@@ -1,0 +1,145 @@
+//! Actors that die or hang, and what they cost (builds with `test-hooks`; A10, A12).
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::harness::{Backend, Gateway, Load, Port, SOON, Upstream, eventually};
+
+const ACTORS: [&str; 3] = ["circuit_breaker", "health_check", "resolver"];
+const CHECKS: &str = "healthCheck: {path: /health, intervalMs: 100, timeoutMs: 300, unhealthyThreshold: 2}";
+
+/// Every entry of `actors` with this name.
+fn actors(gateway: &Gateway, name: &str) -> Vec<Value> {
+    let status = gateway.admin_json("/_aegis/status");
+    let all = status["actors"].as_array().unwrap_or_else(|| panic!("no actors in {status}")).clone();
+    let named: Vec<_> = all.into_iter().filter(|actor| actor["name"] == name).collect();
+    assert!(!named.is_empty(), "no {name} in {status}");
+    named
+}
+
+fn restarts(gateway: &Gateway, name: &str) -> u64 {
+    actors(gateway, name).iter().map(|actor| actor["restarts"].as_u64().unwrap()).sum()
+}
+
+fn alive(gateway: &Gateway, name: &str) -> bool {
+    actors(gateway, name).iter().all(|actor| actor["alive"] == true)
+}
+
+/// Kills one actor after the other under load, and looks that nothing was lost.
+fn lose_each_actor(how: &str, limit: Duration) {
+    let (well, ill) = (Upstream::ok("ok"), Upstream::status(500));
+    let named = format!("url: \"http://localhost:{}\"", well.addr().port());
+    let down = Port::reserve();
+    let breaker = "circuitBreaker: {failureThreshold: 2, resetTimeoutMs: 60000}";
+    let mut gateway = Gateway::builder()
+        .backend(Backend::named("main").target(&named).route("/steady").with(CHECKS))
+        .backend(Backend::named("tripped").to(&ill).route("/tripped").with("retries: 0").with(breaker))
+        .backend(
+            Backend::named("down").target(&format!("url: \"{}\"", down.url())).route("/down").with(CHECKS),
+        )
+        .start();
+    gateway.expect_panics();
+    assert!(eventually(SOON, || gateway.get("/tripped").reason() == Some("circuit_open")));
+    assert!(eventually(SOON, || gateway.get("/down").reason() == Some("no_healthy_target")));
+    let tries = ill.count();
+    let load = Load::start(gateway.addr, 4, Duration::from_millis(2), "/steady");
+    load.wait_for(20);
+    for name in ACTORS {
+        let before = restarts(&gateway, name);
+        let response = gateway.admin_post(&format!("/_aegis/test/{how}/{name}"), "");
+        assert!(response.status < 300, "{how} {name}: {} {}", response.status, response.text());
+        let still_published = || {
+            gateway.get("/tripped").assert_problem(503, "circuit_open");
+            gateway.get("/down").assert_problem(503, "no_healthy_target");
+        };
+        let back = || {
+            still_published();
+            restarts(&gateway, name) > before && alive(&gateway, name)
+        };
+        assert!(eventually(limit, back), "{name} is not back within {limit:?}");
+        still_published();
+        load.wait_for(20);
+    }
+    load.stop_flawless();
+    assert_eq!(ill.count(), tries, "an open breaker stays open through all of it");
+
+    // The new actors do their work.
+    well.stop();
+    assert!(eventually(SOON, || !gateway.healthy("main", 0)), "health is still checked");
+    well.restart();
+    assert!(eventually(SOON, || gateway.healthy("main", 0)));
+    assert_eq!(gateway.admin_post("/_aegis/backends/tripped/breaker", "{\"state\":\"closed\"}").status, 200);
+    assert!(eventually(SOON, || gateway.get("/tripped").status == 500), "the breaker still takes orders");
+}
+
+#[test]
+fn an_actor_that_panics_under_load_is_back_within_a_second_and_nobody_notices() {
+    lose_each_actor("panic", Duration::from_secs(1));
+}
+
+#[test]
+fn an_actor_that_hangs_under_load_is_replaced_and_nobody_notices() {
+    lose_each_actor("hang", Duration::from_secs(10));
+}
+
+#[test]
+fn an_actor_that_dies_again_and_again_is_started_again_and_again() {
+    let upstream = Upstream::ok("ok");
+    let mut gateway = Gateway::with(Backend::all(&upstream));
+    gateway.expect_panics();
+    for round in 1..=4 {
+        assert!(gateway.admin_post("/_aegis/test/panic/circuit_breaker", "").status < 300);
+        let back = || restarts(&gateway, "circuit_breaker") >= round && alive(&gateway, "circuit_breaker");
+        assert!(eventually(Duration::from_secs(10), back), "round {round}");
+        assert_eq!(gateway.get("/x").status, 200);
+    }
+}
+
+#[test]
+fn a_panic_in_a_handler_fails_that_request_with_500_and_no_other() {
+    let upstream = Upstream::ok("ok");
+    let mut gateway = Gateway::with(Backend::all(&upstream));
+    gateway.expect_panics();
+    for _ in 0..5 {
+        assert!(gateway.admin_post("/_aegis/test/panic/next-request", "").status < 300);
+        gateway.get("/x").assert_problem(500, "internal_error");
+        let mut client = gateway.client();
+        (0..10).for_each(|_| assert_eq!(client.get("/x").text(), "ok"));
+    }
+    assert!(eventually(SOON, || gateway.in_flight() == 0));
+}
+
+#[test]
+fn ten_thousand_requests_in_steady_state_cost_fewer_than_two_hundred_actor_messages() {
+    let upstream = Upstream::ok("ok");
+    let gateway = Gateway::with(Backend::all(&upstream));
+    let messages = || {
+        let status = gateway.admin_json("/_aegis/status");
+        status["actorMessages"].as_u64().unwrap_or_else(|| panic!("no actorMessages in {status}"))
+    };
+    let warm = gateway.client().get("/x");
+    assert_eq!(warm.status, 200);
+    let before = messages();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let mut client = gateway.client();
+                (0..2500).for_each(|_| assert_eq!(client.get("/x").status, 200));
+            });
+        }
+    });
+    let cost = messages() - before;
+    assert!(cost < 200, "{cost} messages");
+}
+
+#[test]
+fn the_hooks_are_on_the_admin_listener_only_and_refuse_what_they_do_not_know() {
+    let upstream = Upstream::ok("ok");
+    let gateway = Gateway::with(Backend::all(&upstream));
+    assert_eq!(gateway.admin_post("/_aegis/test/panic/nobody", "").status, 404);
+    let call = crate::harness::Call::post("/_aegis/test/panic/circuit_breaker", "");
+    assert_eq!(gateway.send(&call).status, 404);
+    assert!(alive(&gateway, "circuit_breaker"));
+    assert_eq!(restarts(&gateway, "circuit_breaker"), 0);
+}

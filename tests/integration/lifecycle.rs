@@ -1,0 +1,196 @@
+//! Start, drain and stop; exit codes (section 1; A9).
+
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::harness::{
+    Backend, Builder, Call, Client, Folder, Gate, Gateway, SOON, Upstream, eventually, holds_for, run,
+};
+
+/// An upstream that holds `/slow` until the gate opens.
+fn holding() -> (Upstream, Gate, Builder) {
+    let gate = Gate::new();
+    let theirs = gate.clone();
+    let upstream = Upstream::start(move |exchange| {
+        if exchange.target().starts_with("/slow") {
+            theirs.wait();
+        }
+        exchange.ok("finished")
+    });
+    let builder = Gateway::builder().backend(Backend::all(&upstream).with("retries: 0"));
+    (upstream, gate, builder)
+}
+
+fn draining(gateway: &Gateway) -> bool {
+    eventually(SOON, || Client::connect(gateway.admin).get("/ready").status == 503)
+}
+
+#[test]
+fn sigterm_answers_every_request_in_flight_and_then_ends_with_0() {
+    for signal in ["TERM", "INT"] {
+        let (upstream, gate, builder) = holding();
+        let mut gateway = builder.start();
+        let mut clients: Vec<_> = (0..20).map(|_| gateway.client()).collect();
+        clients.iter_mut().for_each(|client| client.start(&Call::get("/slow")));
+        assert!(eventually(SOON, || upstream.count() == 20));
+        gateway.signal(signal);
+        assert!(draining(&gateway), "/ready turns 503");
+        assert!(
+            holds_for(Duration::from_millis(300), || gateway.exit(Duration::ZERO).is_none()),
+            "it waits for them"
+        );
+        gate.open();
+        for client in &mut clients {
+            let response = client.read("GET").expect("an accepted request is answered");
+            assert_eq!((response.status, response.text().as_str()), (200, "finished"));
+            assert!(
+                response.head.lists("connection", "close"),
+                "keep-alive is told to end: {:?}",
+                response.head
+            );
+            assert!(client.ends());
+        }
+        assert_eq!(gateway.exit(SOON).expect("it stops").code(), Some(0), "SIG{signal}");
+    }
+}
+
+#[test]
+fn sigterm_under_load_loses_no_request_that_was_taken() {
+    let upstream = Upstream::start(|exchange| {
+        thread::sleep(Duration::from_millis(20)); // work that takes a while
+        exchange.ok("done")
+    });
+    let mut gateway = Gateway::with(Backend::all(&upstream).with("retries: 0"));
+    let (answered, wrong, addr) = (AtomicUsize::new(0), AtomicUsize::new(0), gateway.addr);
+    thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                // Until the listener is gone. A connection that never got through is not an accepted request.
+                while let Ok(mut client) = Client::try_connect(addr) {
+                    match client.try_send(&Call::get("/x")) {
+                        Ok(response) if response.text() == "done" => drop(answered.fetch_add(1, Relaxed)),
+                        Ok(response) if response.status == 503 => response.assert_problem(503, "draining"),
+                        Err(crate::harness::Broken::Closed) => {}
+                        _ => drop(wrong.fetch_add(1, Relaxed)),
+                    }
+                }
+            });
+        }
+        assert!(eventually(SOON, || answered.load(Relaxed) > 50));
+        gateway.signal("TERM");
+        assert_eq!(gateway.exit(SOON).expect("it stops").code(), Some(0));
+    });
+    assert_eq!(wrong.load(Relaxed), 0);
+    assert_eq!(answered.load(Relaxed), upstream.count(), "what the upstream answered, the clients have");
+}
+
+#[test]
+fn idle_keep_alive_connections_do_not_hold_the_stop_up() {
+    let (_upstream, _gate, builder) = holding();
+    let mut gateway = builder.server("shutdownTimeoutMs: 20000").start();
+    let mut client = gateway.client();
+    assert_eq!(client.get("/x").text(), "finished");
+    gateway.signal("TERM");
+    assert_eq!(gateway.exit(SOON).expect("it stops").code(), Some(0));
+    assert!(client.ends());
+}
+
+#[test]
+fn a_request_that_never_ends_is_cut_after_the_shutdown_timeout() {
+    let (upstream, _gate, builder) = holding();
+    let mut gateway = builder.server("shutdownTimeoutMs: 500").start();
+    let mut client = gateway.client();
+    client.start(&Call::get("/slow"));
+    assert!(eventually(SOON, || upstream.count() == 1));
+    let asked = Instant::now();
+    gateway.signal("TERM");
+    assert!(gateway.exit(SOON).expect("it stops").code().is_some(), "by itself, not by a signal");
+    assert!(asked.elapsed() >= Duration::from_millis(450), "it had its time: {:?}", asked.elapsed());
+}
+
+#[test]
+fn a_second_signal_stops_at_once() {
+    let (upstream, _gate, builder) = holding();
+    let mut gateway = builder.server("shutdownTimeoutMs: 30000").start();
+    let mut client = gateway.client();
+    client.start(&Call::get("/slow"));
+    assert!(eventually(SOON, || upstream.count() == 1));
+    gateway.signal("TERM");
+    assert!(draining(&gateway));
+    gateway.signal("TERM");
+    assert!(gateway.exit(Duration::from_secs(2)).expect("it stops now").code().is_some());
+}
+
+#[test]
+fn a_port_in_use_is_said_plainly() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let (_upstream, _gate, builder) = holding();
+    for builder in [builder.clone().server(&format!("port: {port}")), builder.admin(&format!("port: {port}"))]
+    {
+        let (code, log) = builder.start_and_fail();
+        assert_eq!(code, Some(1), "{log}");
+        assert!(log.contains(&port.to_string()) && log.to_lowercase().contains("in use"), "{log}");
+        assert!(!log.contains("panicked"), "{log}");
+    }
+}
+
+#[test]
+fn a_bad_configuration_at_the_start_prints_every_problem_and_ends_with_1() {
+    let (_upstream, _gate, builder) = holding();
+    let (code, log) = builder.server("prot: 1").top("hotReload: perhaps").top("nonsense: 1").start_and_fail();
+    assert_eq!(code, Some(1), "{log}");
+    for problem in ["prot", "hotReload", "nonsense", "aegis.yaml:", "did you mean"] {
+        assert!(log.contains(problem), "{problem} is missing in {log}");
+    }
+}
+
+#[test]
+fn an_admin_listener_for_everybody_needs_a_token() {
+    let (_upstream, _gate, builder) = holding();
+    let (code, log) = builder.clone().admin("host: 0.0.0.0").start_and_fail();
+    assert_eq!(code, Some(1), "{log}");
+    assert!(log.contains("token"), "{log}");
+}
+
+#[test]
+fn the_command_line_ends_with_0_1_or_2() {
+    let folder = Folder::new();
+    let (_upstream, _gate, builder) = holding();
+    std::fs::write(folder.path().join("good.yaml"), builder.yaml()).unwrap();
+    std::fs::write(folder.path().join("bad.yaml"), builder.top("unknownKey: 1").yaml()).unwrap();
+    for (arguments, code) in [
+        (vec!["--version"], 0),
+        (vec!["--help"], 0),
+        (vec!["check", "-c", "good.yaml"], 0),
+        (vec!["check", "-c", "bad.yaml"], 1),
+        (vec!["check", "-c", "missing.yaml"], 1),
+        (vec!["routes", "-c", "good.yaml"], 0),
+        (vec!["serve", "-c", "missing.yaml"], 1),
+        (vec!["--no-such-option"], 2),
+        (vec!["no-such-command"], 2),
+    ] {
+        let output = run(folder.path(), &arguments);
+        let said =
+            String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
+        assert!(!said.contains("panicked"), "{arguments:?}: {said}");
+    }
+    let output = run(folder.path(), &["check", "-c", "bad.yaml"]);
+    let said =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("bad.yaml:") && said.contains("error:") && said.contains("unknownKey"), "{said}");
+}
+
+#[test]
+fn settings_come_from_the_environment_and_from_set_too() {
+    let (_upstream, _gate, builder) = holding();
+    let folder = Folder::new();
+    std::fs::write(folder.path().join("aegis.yaml"), builder.yaml()).unwrap();
+    let check = |set: &str| run(folder.path(), &["serve", "-c", "aegis.yaml", "--set", set]);
+    let output = check("server.workers=many");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("workers"), "{output:?}");
+}

@@ -1,0 +1,127 @@
+//! The access log: one line for each request, in JSON or text, with nothing raw in it (section 7).
+
+use serde_json::Value;
+
+use crate::harness::{Backend, Builder, Call, Gateway, SOON, Upstream, eventually};
+
+fn logging(format: &str) -> (Upstream, Builder) {
+    let upstream = Upstream::echo();
+    let backend = Backend::named("main").to(&upstream).route("/x/**").route("{path: /admin, deny: true}");
+    let logging = format!("logging: {{level: info, format: {format}, accessLog: true}}");
+    (upstream, Gateway::builder().top(&logging).backend(backend))
+}
+
+/// The access lines (those with a request id and a status) whose path starts with `path`.
+fn lines(gateway: &Gateway, path: &str) -> Vec<Value> {
+    let log = gateway.log();
+    let parsed = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let access = parsed.filter(|line| line["requestId"].is_string() && line["status"].is_number());
+    access.filter(|line| line["path"].as_str().is_some_and(|p| p.starts_with(path))).collect()
+}
+
+fn line(gateway: &Gateway, path: &str) -> Value {
+    assert!(eventually(SOON, || !lines(gateway, path).is_empty()), "no line for {path} in {}", gateway.log());
+    lines(gateway, path).remove(0)
+}
+
+#[test]
+fn every_request_has_one_json_line_with_the_id_that_client_and_upstream_saw() {
+    let (upstream, builder) = logging("json");
+    let gateway = builder.start();
+    let response = gateway.send(&Call::post("/x/one?q=1", "hello"));
+    let id = response.header("x-request-id").unwrap();
+    assert_eq!(upstream.last().head.get("x-request-id"), Some(id));
+    let line = line(&gateway, "/x/one");
+    assert_eq!(line["requestId"], id);
+    for (field, value) in [
+        ("method", Value::from("POST")),
+        ("status", 200.into()),
+        ("route", "/x/**".into()),
+        ("backend", "main".into()),
+        ("clientIp", "127.0.0.1".into()),
+        ("bytesIn", 5.into()),
+        ("bytesOut", response.body.len().into()),
+    ] {
+        assert_eq!(line[field], value, "{field} in {line}");
+    }
+    assert!(line["durationMs"].as_f64().is_some_and(|ms| ms >= 0.0), "{line}");
+}
+
+#[test]
+fn refused_requests_are_logged_like_any_other_with_their_reason() {
+    let (_upstream, builder) = logging("json");
+    let gateway = builder.start();
+    for (target, status, reason) in
+        [("/nothing", 404, "no_route"), ("/admin", 403, "denied"), ("/bad%00path", 400, "bad_path")]
+    {
+        let response = gateway.get(target);
+        response.assert_problem(status, reason);
+        let line = line(&gateway, &target[..4]);
+        assert_eq!((&line["status"], &line["reason"]), (&status.into(), &reason.into()), "{line}");
+        assert_eq!(line["requestId"], response.header("x-request-id").unwrap());
+    }
+}
+
+#[test]
+fn each_request_is_logged_exactly_once_also_when_they_come_fast() {
+    let (_upstream, builder) = logging("json");
+    let gateway = builder.start();
+    let mut client = gateway.client();
+    (0..500).for_each(|i| assert_eq!(client.get(&format!("/x/{i}")).status, 200));
+    assert!(eventually(SOON, || lines(&gateway, "/x/").len() >= 500));
+    let lines = lines(&gateway, "/x/");
+    let mut ids: Vec<_> = lines.iter().map(|line| line["requestId"].as_str().unwrap()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!((lines.len(), ids.len()), (500, 500));
+}
+
+#[test]
+fn nothing_that_a_client_sends_can_forge_a_line_or_move_the_terminal() {
+    for format in ["json", "text"] {
+        let (_upstream, builder) = logging(format);
+        let gateway = builder.start();
+        let forged = "{\"status\":200}";
+        gateway.send(
+            &Call::get(&format!("/x/evil%0a{forged}?a=%1b[31m"))
+                .header("User-Agent", "a\u{9b}31m\tb\"\\c")
+                .header("Referer", forged),
+        );
+        gateway.get("/x/fine");
+        assert!(eventually(SOON, || gateway.log().contains("/x/fine")), "{format}: {}", gateway.log());
+        let log = gateway.log();
+        let raw = log.chars().find(|c| c.is_control() && *c != '\n');
+        assert_eq!(raw, None, "{format}: {log:?}");
+        assert!(!log.lines().any(|line| line.starts_with(forged)), "{format}: {log}");
+    }
+}
+
+#[test]
+fn the_text_format_is_one_readable_line_for_each_request() {
+    let (_upstream, builder) = logging("text");
+    let gateway = builder.start();
+    let response = gateway.get("/x/readable");
+    let id = response.header("x-request-id").unwrap();
+    let of_request =
+        || gateway.log().lines().filter(|line| line.contains(id)).map(str::to_owned).collect::<Vec<_>>();
+    assert!(eventually(SOON, || !of_request().is_empty()), "{}", gateway.log());
+    let lines = of_request();
+    assert_eq!(lines.len(), 1);
+    assert!(
+        lines[0].contains("GET") && lines[0].contains("/x/readable") && lines[0].contains("200"),
+        "{lines:?}"
+    );
+    assert!(serde_json::from_str::<Value>(&lines[0]).is_err(), "text, not JSON: {}", lines[0]);
+}
+
+#[test]
+fn the_access_log_can_be_turned_off() {
+    let (_upstream, builder) = logging("json");
+    let gateway = builder.top("logging: {level: info, format: json, accessLog: false}").start();
+    let response = gateway.get("/x/silent");
+    let reload = gateway.admin_post("/_aegis/reload", "");
+    assert_eq!(reload.status, 200);
+    // The reload's own line comes after any line of the request would have come.
+    assert!(eventually(SOON, || gateway.log().contains("reload")), "{}", gateway.log());
+    assert!(!gateway.log().contains(response.header("x-request-id").unwrap()), "{}", gateway.log());
+}

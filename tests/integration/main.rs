@@ -1,0 +1,31 @@
+//! Black-box tests: the real `aegis` binary between a byte-exact client and upstreams that can misbehave.
+//!
+//! Each test starts its own gateway on ports of its own and speaks to it over real sockets; nothing here
+//! links against the gateway's code. `harness` holds the three players and the waits; every other module is
+//! one capability of the contract. Build with `--features test-hooks` for the tests that kill actors.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop there")]
+#![cfg_attr(not(feature = "test-hooks"), allow(dead_code, reason = "the players that only `hooks` needs"))]
+
+mod admin;
+mod breaker;
+mod client_faults;
+mod exposure;
+mod forwarding;
+mod framing;
+mod harness;
+mod headers;
+mod health;
+#[cfg(feature = "test-hooks")]
+mod hooks;
+mod lifecycle;
+mod logs;
+mod paths;
+mod reload;
+mod retries;
+mod routing;
+mod streaming;
+mod targets;
+mod tunnels;
+mod upstream_faults;
+mod upstream_tls;

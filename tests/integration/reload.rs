@@ -1,0 +1,180 @@
+//! Reloads: applied whole or not at all, without a failed request (sections 2 and 3; A8).
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use crate::harness::{Backend, Builder, Gateway, Load, SOON, Upstream, eventually, holds_for};
+
+/// A configuration whose route `/generation/N` tells which one is live.
+fn generation(upstream: &Upstream, n: usize) -> Builder {
+    Gateway::builder()
+        .backend(Backend::named("main").to(upstream).route("/steady").route(&format!("/generation/{n}")))
+}
+
+fn live(gateway: &Gateway, n: usize) -> bool {
+    gateway.get(&format!("/generation/{n}")).status == 200
+}
+
+#[test]
+fn reloads_under_load_fail_no_request() {
+    let (count, span) = match std::env::var_os("AEGIS_TEST_BIG") {
+        Some(_) => (100, Duration::from_secs(60)),
+        None => (20, Duration::from_secs(4)),
+    };
+    let upstream = Upstream::ok("ok");
+    let gateway = generation(&upstream, 0).start();
+    let load = Load::start(gateway.addr, 8, Duration::from_millis(4), "/steady");
+    let started = Instant::now();
+    for n in 1..=count {
+        let other = Backend::named(&format!("other{}", n % 3)).to(&upstream).route("/other");
+        gateway.rewrite(&generation(&upstream, n).backend(other));
+        let response = gateway.admin_post("/_aegis/reload", "");
+        assert_eq!(response.status, 200, "reload {n}: {}", response.text());
+        assert!(live(&gateway, n) && !live(&gateway, n - 1), "reload {n} is applied when it is answered");
+        // Spread over the span; the traffic goes on meanwhile.
+        std::thread::sleep((span / count as u32 * n as u32).saturating_sub(started.elapsed()));
+    }
+    let done = load.stop_flawless();
+    assert!(done > 100, "only {done} requests");
+    let status = gateway.admin_json("/_aegis/status");
+    assert_eq!(status["config"]["generation"], count + 1, "{status}");
+}
+
+#[test]
+fn a_reload_says_what_it_kept_added_removed_and_changed() {
+    let upstream = Upstream::ok("ok");
+    let backend = |name: &str| Backend::named(name).to(&upstream).route(&format!("/{name}"));
+    let base = Gateway::builder();
+    let gateway =
+        base.clone().backend(backend("kept")).backend(backend("gone")).backend(backend("edited")).start();
+    let edited = backend("edited").with("timeout: 5s");
+    gateway.rewrite(&base.backend(backend("kept")).backend(edited).backend(backend("new")));
+    let response = gateway.admin_post("/_aegis/reload", "");
+    assert_eq!(response.status, 200);
+    let said = response.json();
+    for (what, names) in [("kept", "kept"), ("added", "new"), ("removed", "gone"), ("changed", "edited")] {
+        assert_eq!(said[what], serde_json::json!([names]), "{said}");
+    }
+    assert_eq!(gateway.get("/new").status, 200);
+    gateway.get("/gone").assert_problem(404, "no_route");
+}
+
+#[test]
+fn a_broken_file_leaves_the_running_configuration_and_says_what_is_wrong_and_where() {
+    let upstream = Upstream::ok("ok");
+    let gateway = generation(&upstream, 0).start();
+    let good = generation(&upstream, 1).yaml();
+    let broken = [
+        ("an unknown key", good.replace("    routes:", "    timeuot: 5s\n    routes:"), "timeuot"),
+        ("a bad value", good.replace("workers: 2", "workers: many"), "workers"),
+        ("not YAML", format!("{good}\n  : ["), "aegis.yaml"),
+        (
+            "two of a name",
+            format!("{good}{}", Backend::named("main").to(&upstream).route("/y").yaml()),
+            "main",
+        ),
+        ("no file", String::new(), ""),
+    ];
+    for (name, yaml, mention) in broken {
+        match name {
+            "no file" => fs::remove_file(gateway.file("aegis.yaml")).unwrap(),
+            _ => gateway.rewrite_text(&yaml),
+        }
+        let response = gateway.admin_post("/_aegis/reload", "");
+        assert_eq!(response.status, 422, "{name}: {}", response.text());
+        assert!(response.text().contains(mention), "{name}: {}", response.text());
+        let line =
+            yaml.lines().position(|line| line.contains("timeuot")).map(|index| format!(":{}:", index + 1));
+        assert!(line.is_none_or(|line| response.text().contains(&line)), "{name}: {}", response.text());
+        assert!(live(&gateway, 0) && !live(&gateway, 1), "{name}");
+        let status = gateway.admin_json("/_aegis/status");
+        assert_eq!(status["config"]["generation"], 1, "{name}");
+        assert!(status["lastReload"]["errors"].as_array().is_some_and(|e| !e.is_empty()), "{name}: {status}");
+    }
+    gateway.rewrite_text(&good);
+    assert_eq!(gateway.admin_post("/_aegis/reload", "").status, 200);
+    assert!(live(&gateway, 1));
+    let errors = gateway.admin_json("/_aegis/status")["lastReload"]["errors"].clone();
+    assert_eq!(errors, serde_json::json!([]));
+}
+
+#[test]
+fn sighup_reloads_and_survives_a_broken_file() {
+    let upstream = Upstream::ok("ok");
+    let gateway = generation(&upstream, 0).start();
+    gateway.rewrite(&generation(&upstream, 1));
+    gateway.signal("HUP");
+    assert!(eventually(SOON, || live(&gateway, 1)));
+    gateway.rewrite_text("backends: 7\n");
+    gateway.signal("HUP");
+    let told = || gateway.admin_json("/_aegis/status")["lastReload"]["errors"] != serde_json::json!([]);
+    assert!(eventually(SOON, told));
+    assert!(live(&gateway, 1));
+}
+
+#[test]
+fn the_file_is_watched_when_hot_reload_is_on() {
+    let upstream = Upstream::ok("ok");
+    let watched = |n| generation(&upstream, n).top("hotReload: true");
+    let gateway = watched(0).start();
+    gateway.rewrite(&watched(1));
+    assert!(eventually(SOON, || live(&gateway, 1)), "replaced by a rename");
+    fs::write(gateway.file("aegis.yaml"), watched(2).yaml()).unwrap();
+    assert!(eventually(SOON, || live(&gateway, 2)), "written in place");
+    gateway.rewrite(&watched(3));
+    assert!(eventually(SOON, || live(&gateway, 3)), "replaced again");
+}
+
+#[test]
+fn the_file_is_left_alone_when_hot_reload_is_off() {
+    let upstream = Upstream::ok("ok");
+    let gateway = generation(&upstream, 0).start();
+    gateway.rewrite(&generation(&upstream, 1));
+    assert!(holds_for(Duration::from_millis(700), || live(&gateway, 0)));
+}
+
+#[test]
+fn what_a_reload_does_not_change_keeps_its_breaker_its_drain_and_its_connections() {
+    let (ill, well) = (Upstream::status(500), Upstream::ok("ok"));
+    let breaker = "circuitBreaker: {failureThreshold: 2, resetTimeoutMs: 60000}";
+    let tripped = Backend::named("tripped").to(&ill).route("/tripped").with("retries: 0").with(breaker);
+    let drained = Backend::named("drained").to(&well).route("/drained");
+    let busy = Backend::named("busy").to(&well).route("/busy");
+    let base = Gateway::builder().server("workers: 1").backend(tripped).backend(drained).backend(busy);
+    let gateway = base.clone().start();
+    assert!(eventually(SOON, || gateway.get("/tripped").reason() == Some("circuit_open")));
+    assert_eq!(gateway.admin_post("/_aegis/backends/drained/targets/0/drain", "").status, 200);
+    assert_eq!(gateway.get("/busy").status, 200);
+    let (tries, connections) = (ill.count(), well.connections());
+
+    gateway.rewrite(&base.backend(Backend::named("new").to(&well).route("/new")));
+    assert_eq!(gateway.admin_post("/_aegis/reload", "").status, 200);
+    assert_eq!(gateway.get("/busy").status, 200);
+    assert_eq!(well.connections(), connections, "the pooled connection is used again");
+    for _ in 0..10 {
+        gateway.get("/tripped").assert_problem(503, "circuit_open");
+        gateway.get("/drained").assert_problem(503, "no_healthy_target");
+    }
+    assert_eq!(ill.count(), tries);
+    assert_eq!(gateway.get("/new").status, 200);
+}
+
+#[test]
+fn requests_in_flight_finish_under_the_configuration_that_they_began_with() {
+    let gate = crate::harness::Gate::new();
+    let theirs = gate.clone();
+    let slow = Upstream::start(move |exchange| {
+        theirs.wait();
+        exchange.ok("finished")
+    });
+    let other = Upstream::ok("other");
+    let gateway = Gateway::with(Backend::all(&slow));
+    let mut client = gateway.client();
+    client.start(&crate::harness::Call::get("/x"));
+    assert!(eventually(SOON, || slow.count() == 1));
+    gateway.rewrite(&Gateway::builder().backend(Backend::all(&other)));
+    assert_eq!(gateway.admin_post("/_aegis/reload", "").status, 200);
+    assert_eq!(gateway.get("/x").text(), "other");
+    gate.open();
+    assert_eq!(client.read("GET").unwrap().text(), "finished");
+}
