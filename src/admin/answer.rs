@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::gateway::shared::InternalAnswer;
+use crate::gateway::worker;
 
 /// 200 with a document.
 pub fn ok(value: &impl Serialize) -> InternalAnswer {
@@ -22,7 +23,9 @@ pub fn document(status: StatusCode, content_type: &'static str, value: &impl Ser
 
 /// A problem document (RFC 9457) with further members.
 pub fn problem(status: StatusCode, reason: &str, detail: impl Into<String>, more: Value) -> InternalAnswer {
+    let id = worker::request_id();
     let mut value = json!({
+        "requestId": id,
         "type": "about:blank",
         "title": status.canonical_reason().unwrap_or("Error"),
         "status": status.as_u16(),
@@ -34,6 +37,7 @@ pub fn problem(status: StatusCode, reason: &str, detail: impl Into<String>, more
     }
     let mut answer = document(status, "application/problem+json", &value);
     answer.headers.push(("aegis-reason", reason.to_owned()));
+    answer.headers.push(("x-request-id", id));
     answer
 }
 

@@ -118,12 +118,9 @@ async fn reload(admin: &Admin) -> InternalAnswer {
         Ok(Err(problems)) => {
             let errors = problems.iter().filter(|problem| problem.severity == Severity::Error).count();
             let detail = format!("{errors} errors; the running configuration stays");
-            answer::problem(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "bad_config",
-                detail,
-                json!({"problems": problems}),
-            )
+            let errors: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            let more = json!({"errors": errors, "problems": problems});
+            answer::problem(StatusCode::UNPROCESSABLE_ENTITY, "bad_config", detail, more)
         }
         Err(_) => gone(),
     }

@@ -11,7 +11,7 @@ use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use serde_json::Value;
 
 use super::{Admin, answer, endpoints};
-use crate::gateway::shared::InternalAnswer;
+use crate::gateway::shared::{InternalAnswer, Token};
 
 /// Largest request body.
 const BODY_LIMIT: usize = 64 * 1024;
@@ -69,13 +69,15 @@ fn refuse(request: &HttpRequest, admin: &Admin) -> Option<InternalAnswer> {
         return Some(answer::problem(StatusCode::FORBIDDEN, "denied", detail, Value::Null));
     }
     let probe = matches!(request.path(), "/health" | "/healthz" | "/ready");
-    if !probe && admin.has_token(request.headers()) == Some(false) {
-        let detail = "send the admin token: Authorization: Bearer TOKEN";
-        let mut refusal = answer::problem(StatusCode::UNAUTHORIZED, "auth_missing", detail, Value::Null);
-        refusal.headers.push(("www-authenticate", "Bearer".to_owned()));
-        return Some(refusal);
-    }
-    None
+    let (reason, detail) = match admin.token_of(request.headers()) {
+        _ if probe => return None,
+        Token::NotConfigured | Token::Right => return None,
+        Token::Missing => ("auth_missing", "send the admin token: Authorization: Bearer TOKEN"),
+        Token::Wrong => ("auth_invalid", "the token is not the admin token"),
+    };
+    let mut refusal = answer::problem(StatusCode::UNAUTHORIZED, reason, detail, Value::Null);
+    refusal.headers.push(("www-authenticate", "Bearer".to_owned()));
+    Some(refusal)
 }
 
 fn knows_host(headers: &HeaderMap, admin: &Admin) -> bool {

@@ -20,7 +20,7 @@ use futures_core::future::LocalBoxFuture;
 use subtle::ConstantTimeEq as _;
 
 pub use self::listener::serve;
-use crate::gateway::shared::{Internal, InternalAnswer, Shared};
+use crate::gateway::shared::{Internal, InternalAnswer, Shared, Token};
 use crate::supervisor::Supervisor;
 
 /// See the module.
@@ -39,24 +39,26 @@ impl Admin {
         Self { shared, supervisor, started: Instant::now(), started_at: SystemTime::now(), workers }
     }
 
-    /// Whether the request carries the token; `None` when none is configured.
-    fn has_token(&self, headers: &HeaderMap) -> Option<bool> {
+    /// What the request says of the token.
+    fn token_of(&self, headers: &HeaderMap) -> Token {
         let admin = self.shared.admin.load();
         if admin.token.is_empty() {
-            return None;
+            return Token::NotConfigured;
         }
         let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let given = given
-            .and_then(|value| value.split_once(' '))
-            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-        // Lengths differ visibly; the token's own length is no secret worth hiding.
-        Some(given.is_some_and(|(_, token)| token.trim().as_bytes().ct_eq(admin.token.as_bytes()).into()))
+        let bearer = given.and_then(|value| value.split_once(' '));
+        match bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")) {
+            None => Token::Missing,
+            // The comparison takes the same time wherever the two differ.
+            Some((_, token)) if token.trim().as_bytes().ct_eq(admin.token.as_bytes()).into() => Token::Right,
+            Some(_) => Token::Wrong,
+        }
     }
 }
 
 impl Internal for Admin {
-    fn authorise(&self, headers: &HeaderMap) -> Option<bool> {
-        self.has_token(headers)
+    fn token(&self, headers: &HeaderMap) -> Token {
+        self.token_of(headers)
     }
 
     fn answer(

@@ -42,9 +42,9 @@ pub async fn status(admin: &Admin) -> InternalAnswer {
             "hash": overview.hash,
             "file": overview.file,
             "warnings": overview.warnings.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "lastReload": overview.last_reload,
             "reloads": overview.reloads,
         },
+        "lastReload": overview.last_reload,
         "workers": admin.workers,
         "inFlight": shared.in_flight(),
         "tunnels": shared.tunnels.load(Ordering::Relaxed),
@@ -149,7 +149,7 @@ pub fn routes(admin: &Admin) -> InternalAnswer {
         let last_hit = (last != 0)
             .then(|| humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(last)).to_string());
         json!({
-            "pattern": route.pattern,
+            "path": route.pattern,
             "specificity": compiled.specificity(),
             "priority": compiled.priority(),
             "methods": compiled.methods(),

@@ -31,6 +31,8 @@ pub enum Cause {
     UpstreamTimeout,
     /// The reserved prefix without the token.
     AdminTokenMissing,
+    /// The reserved prefix with a wrong token.
+    AdminTokenInvalid,
     /// A bug: the handler panicked.
     Internal,
     /// Nobody is there to read the answer; only logged.
@@ -67,6 +69,7 @@ impl Cause {
             }
             Self::UpstreamTimeout => (StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", "Upstream timed out"),
             Self::AdminTokenMissing => (StatusCode::UNAUTHORIZED, "auth_missing", "Admin token required"),
+            Self::AdminTokenInvalid => (StatusCode::UNAUTHORIZED, "auth_invalid", "Admin token invalid"),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "Internal error"),
             Self::ClientGone => (StatusCode::BAD_REQUEST, "client_gone", "Client closed the request"),
         }
@@ -92,6 +95,7 @@ impl Cause {
             Self::UpstreamBadResponse => "The service answered with something that is not valid HTTP.",
             Self::UpstreamTimeout => "The service did not answer in time.",
             Self::AdminTokenMissing => "This prefix answers only with the admin token.",
+            Self::AdminTokenInvalid => "The token is not the admin token.",
             Self::Internal => "The gateway failed to handle this request; the log has the details.",
             Self::ClientGone => "",
         }
@@ -136,7 +140,7 @@ pub fn headers(cause: Cause, request_id: &HeaderValue, retry_after: Option<u64>)
     if let Some(seconds) = retry_after {
         map.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
-    if cause == Cause::AdminTokenMissing {
+    if matches!(cause, Cause::AdminTokenMissing | Cause::AdminTokenInvalid) {
         map.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     map

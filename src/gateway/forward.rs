@@ -106,7 +106,7 @@ pub async fn forward(mut request: Box<Request>) -> Result<HttpResponse, Refused>
         Err(cause) => return Err(Refused::new(request, cause)),
     };
     let hash = hash_key(&request, backend);
-    let mut head = upstream_head(&mut request, &body);
+    let mut head = upstream_head(&mut request);
     let deadline = after(request.record.started, route.timeout);
     let idempotent = is_idempotent(&request.arrival.method);
     let (mut tried, mut stale): (Vec<TargetId>, u32) = (Vec::new(), 0);
@@ -171,8 +171,7 @@ async fn attempt(
     let worker = request.worker.clone();
     let asked =
         Asked { head: request.arrival.method == Method::HEAD, upgrade: request.arrival.upgrade.is_some() };
-    let has_body = !matches!(body.framing(), RequestFraming::None | RequestFraming::Length(0));
-    let exchange = Exchange::new(asked, has_body, head.headers.contains_key(header::DATE));
+    let exchange = Exchange::new(asked, body.reader(), head.headers.contains_key(header::DATE));
     address(head, &target, backend.settings.preserve_host, request.host.as_ref());
     let started = Instant::now();
     let sent = send(request, &worker.pool(&target), head.clone(), body, &exchange, backend, deadline).await;
@@ -248,8 +247,8 @@ async fn send(
         let upgrading = pool.upgrade(head, exchange.clone());
         within(limit, upgrading).await.map(|sent| sent.map(|(head, up)| (head, AnsweredBody::Upgraded(up))))
     } else {
-        let sending = pool.send(head, body.reader(exchange), exchange.clone());
-        let sent = if exchange.has_body {
+        let sending = pool.send(head, exchange.clone());
+        let sent = if body.framing().has_bytes() {
             let limits = UploadLimits { overall: deadline, first_byte };
             Upload { sending, exchange, body, limits, phase: None }.await
         } else {
@@ -302,7 +301,7 @@ impl<F: Future> Future for Upload<'_, F> {
             return Poll::Ready(Some(sent));
         }
         let stream = this.body.is_stream();
-        let phase = match (this.exchange.body_sent.get(), stream) {
+        let phase = match (this.exchange.complete.get(), stream) {
             (true, _) => UploadPhase::Sent,
             (false, true) => UploadPhase::Stream,
             (false, false) => UploadPhase::Small,
@@ -430,7 +429,7 @@ fn hash_key(request: &Request, backend: &Backend) -> u64 {
 }
 
 /// The head that every try sends, but for the target's own `Host`.
-fn upstream_head(request: &mut Request, body: &RequestBody) -> Rc<RequestHead> {
+fn upstream_head(request: &mut Request) -> Rc<RequestHead> {
     let mut fields = std::mem::take(&mut request.arrival.headers);
     let record = &request.record;
     let trace = record.trace.clone().unwrap_or_else(|| HeaderValue::from_static(""));
@@ -457,14 +456,6 @@ fn upstream_head(request: &mut Request, body: &RequestBody) -> Rc<RequestHead> {
         Some(path) => path.parse::<Uri>().unwrap_or_else(|_| request.arrival.uri.clone()),
         None => request.arrival.uri.clone(),
     };
-    match body.framing() {
-        // A length of its own: awc would not let a sized body end early, so it is told nothing of the size.
-        RequestFraming::Length(1..) => head.no_chunking(true),
-        RequestFraming::Length(0) => {}
-        RequestFraming::None | RequestFraming::Chunked => {
-            head.headers.remove(header::CONTENT_LENGTH);
-        }
-    }
     if request.arrival.upgrade.is_some() {
         head.set_connection_type(ConnectionType::Upgrade);
     }

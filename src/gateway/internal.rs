@@ -5,6 +5,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 
 use super::answer::Cause;
+use super::shared::Token;
 use super::{Refused, Request, response};
 
 /// Largest body that an administration request may have.
@@ -38,10 +39,11 @@ pub async fn answer_reserved(mut request: Box<Request>) -> Result<HttpResponse, 
     let Some(internal) = request.worker.shared.internal.load_full() else {
         return Err(Refused::new(request, Cause::NoRoute));
     };
-    match internal.authorise(&request.arrival.headers) {
-        None => return Err(Refused::new(request, Cause::NoRoute)),
-        Some(false) => return Err(Refused::new(request, Cause::AdminTokenMissing)),
-        Some(true) => {}
+    match internal.token(&request.arrival.headers) {
+        Token::NotConfigured => return Err(Refused::new(request, Cause::NoRoute)),
+        Token::Missing => return Err(Refused::new(request, Cause::AdminTokenMissing)),
+        Token::Wrong => return Err(Refused::new(request, Cause::AdminTokenInvalid)),
+        Token::Right => {}
     }
     let mut body = BytesMut::new();
     while let Some(chunk) = request.arrival.payload.next().await {

@@ -8,7 +8,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_http::{HttpService, KeepAlive, Protocol};
+use actix_http::body::BoxBody;
+use actix_http::{HttpService, KeepAlive, Protocol, Request, Response};
 use actix_server::{Server, ServerHandle};
 use actix_service::{
     IntoServiceFactory as _, ServiceFactory, ServiceFactoryExt as _, fn_service, map_config,
@@ -19,9 +20,9 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 use super::downstream::{ClientSocket, ClientStream, ConnState, Limits};
-use super::serve;
 use super::shared::Shared;
 use super::worker::Worker;
+use super::{refuse_uninvited, serve};
 use crate::config::settings;
 
 /// HTTP/2's connection preface (RFC 9113 §3.4).
@@ -194,11 +195,21 @@ fn http(
     Error = actix_http::error::DispatchError,
     InitError = (),
 > {
+    let expecting = shared.clone();
     let app = App::new().default_service(fn_service(move |request: ServiceRequest| {
         let worker = Worker::here(&shared);
         async move { Ok::<_, actix_web::Error>(serve(worker, request).await) }
     }));
     let app = app.into_factory().map_err(|error: actix_web::Error| error.error_response());
+    let expect = fn_service(move |mut request: Request| {
+        let worker = Worker::here(&expecting);
+        async move {
+            match refuse_uninvited(worker, &mut request).await {
+                None => Ok(request),
+                Some(refusal) => Err(Response::<BoxBody>::from(refusal)),
+            }
+        }
+    });
     HttpService::build()
         .graceful_shutdown_signal(move || {
             let signal = signal.clone();
@@ -210,6 +221,7 @@ fn http(
         .client_disconnect_timeout(UNREAD_LINGER)
         .h1_allow_half_closed(true)
         .local_addr(address)
+        .expect(expect)
         .on_connect_ext(|stream: &ClientStream, data| {
             data.insert(stream.state.clone());
         })

@@ -28,8 +28,8 @@ pub mod worker;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 
-use actix_http::HttpMessage as _;
 use actix_http::header::HeaderValue;
+use actix_http::{HttpMessage as _, Payload, RequestHead};
 use actix_web::HttpResponse;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use futures_util::FutureExt as _;
@@ -38,9 +38,10 @@ use self::answer::Cause;
 use self::arrival::{Arrival, host_name};
 use self::downstream::ConnState;
 use self::record::RequestRecord;
-use self::snapshot::SnapshotRef;
+use self::request_body::RequestFraming;
+use self::snapshot::{Snapshot, SnapshotRef};
 use self::worker::Worker;
-use crate::router::{Found, RequestFacts, canonicalise};
+use crate::router::{Canonical, Found, RequestFacts, canonicalise};
 
 /// A request on its way through the stages.
 struct Request {
@@ -73,25 +74,43 @@ impl Refused {
 
 /// Serves one request of the gateway listener.
 pub async fn serve(worker: Rc<Worker>, mut service_request: ServiceRequest) -> ServiceResponse {
-    let shared = worker.shared.clone();
-    let (request, is_raw) = match begin(worker, &mut service_request) {
-        Ok(request) => request,
-        Err(response) => return service_request.into_response(response),
+    let connection = service_request.conn_data::<Rc<ConnState>>().cloned();
+    let payload = service_request.take_payload();
+    let response = serve_parts(worker, connection, service_request.head_mut(), payload).await;
+    service_request.into_response(response)
+}
+
+/// A request that waits for `100 Continue` but would be refused whatever its body is gets its refusal instead of the
+/// invitation (RFC 9110 §10.1.1). `None`: invite it.
+pub async fn refuse_uninvited(worker: Rc<Worker>, request: &mut actix_http::Request) -> Option<HttpResponse> {
+    if is_invited(&worker, request.head()) {
+        return None;
+    }
+    let connection = request.conn_data::<Rc<ConnState>>().cloned();
+    let payload = request.take_payload();
+    Some(serve_parts(worker, connection, request.head_mut(), payload).await)
+}
+
+async fn serve_parts(
+    worker: Rc<Worker>,
+    connection: Option<Rc<ConnState>>,
+    head: &mut RequestHead,
+    payload: Payload,
+) -> HttpResponse {
+    let Some(connection) = connection else {
+        // Every stream of this listener carries its state.
+        return response::internal_error(&HeaderValue::from_static("none"));
     };
-    let connection = request.connection.clone();
-    let id = request.record.request_id.clone();
+    let shared = worker.shared.clone();
+    let request = begin(worker, connection.clone(), head, payload);
+    let (id, is_raw) = (request.record.request_id.clone(), request.arrival.is_raw());
     // A panic must cost one request, not the connection's task and everything else on it.
     let response = match AssertUnwindSafe(stages(request)).catch_unwind().await {
         Ok(Ok(response)) => response,
         Ok(Err(refused)) => response::refuse(refused),
         Err(_) => response::internal_error(&id),
     };
-    service_request.into_response(response::for_connection(
-        response,
-        &connection,
-        is_raw,
-        shared.is_draining(),
-    ))
+    response::for_connection(response, &connection, is_raw, shared.is_draining())
 }
 
 /// The stages, in the order of the contract.
@@ -112,23 +131,9 @@ async fn stages(mut request: Box<Request>) -> Result<HttpResponse, Refused> {
     if internal::is_reserved(&canonical.path) {
         return internal::answer_reserved(request).await;
     }
-    let facts = RequestFacts {
-        method: request.arrival.method.as_str(),
-        host: request.host.as_ref().and_then(|host| host.to_str().ok()).map_or("", host_name),
-        path: &canonical.path,
-        trailing_slash: canonical.trailing_slash,
-        headers: &forward::RoutedHeaders(&request.arrival.headers),
-    };
-    let index = match request.snapshot.router.find(&facts) {
-        Found::Route(route) => *route.payload(),
-        Found::NoRoute => return Err(Refused::new(request, Cause::NoRoute)),
-        Found::Ambiguous { .. } => {
-            let why = "Another reading of the path leads to another route.";
-            return Err(Refused::new(request, Cause::BadPath(why)));
-        }
-        Found::MethodNotAllowed { allow } => {
-            return Err(Refused { allow: Some(allow), ..Refused::new(request, Cause::MethodNotAllowed) });
-        }
+    let index = match find_route(&request.snapshot, &request.arrival, request.host.as_ref(), &canonical) {
+        Ok(index) => index,
+        Err((cause, allow)) => return Err(Refused { allow, ..Refused::new(request, cause) }),
     };
     let route = &request.snapshot.routes[index];
     request.record.route = Some(index);
@@ -142,16 +147,55 @@ async fn stages(mut request: Box<Request>) -> Result<HttpResponse, Refused> {
     forward::forward(request).await
 }
 
-/// Takes the request out of actix-web and starts its record.
+/// The route of a request: its index, or the cause of its refusal, with `Allow` for a 405.
+fn find_route(
+    snapshot: &Snapshot,
+    arrival: &Arrival,
+    host: Option<&HeaderValue>,
+    canonical: &Canonical<'_>,
+) -> Result<usize, (Cause, Option<String>)> {
+    let facts = RequestFacts {
+        method: arrival.method.as_str(),
+        host: host.and_then(|host| host.to_str().ok()).map_or("", host_name),
+        path: &canonical.path,
+        trailing_slash: canonical.trailing_slash,
+        headers: &forward::RoutedHeaders(&arrival.headers),
+    };
+    match snapshot.router.find(&facts) {
+        Found::Route(route) => Ok(*route.payload()),
+        Found::NoRoute => Err((Cause::NoRoute, None)),
+        Found::Ambiguous { .. } => {
+            Err((Cause::BadPath("Another reading of the path leads to another route."), None))
+        }
+        Found::MethodNotAllowed { allow } => Err((Cause::MethodNotAllowed, Some(allow))),
+    }
+}
+
+/// Whether a request that waits for `100 Continue` may send its body, as far as its head tells.
+fn is_invited(worker: &Worker, head: &RequestHead) -> bool {
+    let snapshot = worker.snapshot();
+    let (method, uri) = (head.method.clone(), head.uri.clone());
+    let arrival =
+        Arrival::new(method, uri, head.version, head.headers.clone(), Payload::None, head.connection_type());
+    if arrival.check().is_err() {
+        return false;
+    }
+    let Ok(canonical) = canonicalise(arrival.raw_path(), snapshot.escaped_slash) else { return false };
+    let Ok(index) = find_route(&snapshot, &arrival, arrival.host().as_ref(), &canonical) else {
+        return internal::is_reserved(&canonical.path);
+    };
+    let route = &snapshot.routes[index];
+    let too_large = matches!(arrival.framing(), RequestFraming::Length(n) if route.body_limit != 0 && n > route.body_limit);
+    !route.deny && !too_large
+}
+
+/// Takes the request out of actix and starts its record.
 fn begin(
     worker: Rc<Worker>,
-    service_request: &mut ServiceRequest,
-) -> Result<(Box<Request>, bool), HttpResponse> {
-    let Some(connection) = service_request.conn_data::<Rc<ConnState>>().cloned() else {
-        return Err(response::internal_error(&HeaderValue::from_static("none")));
-    };
-    let payload = service_request.take_payload();
-    let head = service_request.head_mut();
+    connection: Rc<ConnState>,
+    head: &mut RequestHead,
+    payload: Payload,
+) -> Box<Request> {
     let arrival = Arrival::new(
         head.method.clone(),
         head.uri.clone(),
@@ -192,9 +236,5 @@ fn begin(
         snapshot: snapshot.clone(),
         connection: connection.clone(),
     };
-    let is_raw = arrival.is_raw();
-    Ok((
-        Box::new(Request { worker, snapshot, connection, arrival, host, traced, path: None, record }),
-        is_raw,
-    ))
+    Box::new(Request { worker, snapshot, connection, arrival, host, traced, path: None, record })
 }

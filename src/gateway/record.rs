@@ -89,7 +89,7 @@ impl RequestRecord {
         use std::fmt::Write as _;
         let time = humantime::format_rfc3339_millis(SystemTime::now());
         let _ = write!(out, r#"{{"time":"{time}","type":"access","requestId":"{}""#, text(&self.request_id));
-        let _ = write!(out, r#","client":"{}","method":"#, self.client);
+        let _ = write!(out, r#","clientIp":"{}","method":"#, self.client);
         string(out, self.method.as_str());
         if let Some(host) = &self.host {
             out.push_str(r#","host":"#);

@@ -10,7 +10,6 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use actix_http::Payload;
-use actix_http::body::{BodySize, MessageBody};
 use actix_http::error::PayloadError;
 use bytes::Bytes;
 use futures_core::Stream;
@@ -18,7 +17,6 @@ use thiserror::Error;
 
 use super::deadline::Deadline;
 use super::downstream::ConnState;
-use super::upstream::Exchange;
 
 /// Bytes of a body that are kept for a retry.
 pub const REPLAY_LIMIT: usize = 64 * 1024;
@@ -49,6 +47,13 @@ pub enum RequestFraming {
     Length(u64),
     /// Chunked, or an HTTP/2 stream without a length.
     Chunked,
+}
+
+impl RequestFraming {
+    /// Whether bytes follow the head.
+    pub fn has_bytes(self) -> bool {
+        !matches!(self, Self::None | Self::Length(0))
+    }
 }
 
 /// One client body, shared by the tries that send it.
@@ -143,13 +148,9 @@ impl RequestBody {
         self.received.get()
     }
 
-    /// A reader from the start, for one try.
-    pub fn reader(self: &Rc<Self>, exchange: &Rc<Exchange>) -> UpstreamBody {
-        match self.framing {
-            RequestFraming::None => UpstreamBody::None,
-            RequestFraming::Length(0) => UpstreamBody::Empty,
-            _ => UpstreamBody::Stream { body: self.clone(), exchange: exchange.clone(), next: 0 },
-        }
+    /// A reader from the start, for one try; `None` where there is nothing to say about a body at all.
+    pub fn reader(self: &Rc<Self>) -> Option<BodyReader> {
+        (self.framing != RequestFraming::None).then(|| BodyReader { body: self.clone(), next: 0 })
     }
 
     fn fail(&self, failure: BodyFailure) -> BodyFailure {
@@ -224,49 +225,33 @@ impl Drop for RequestBody {
     }
 }
 
-/// What one try gives to awc as its body.
-pub enum UpstreamBody {
-    /// No body and no length.
-    None,
-    /// `Content-Length: 0`.
-    Empty,
-    /// The client's bytes from the start; `next` of the kept ones comes next.
-    Stream { body: Rc<RequestBody>, exchange: Rc<Exchange>, next: usize },
+/// One try's way through the body, from the start.
+pub struct BodyReader {
+    body: Rc<RequestBody>,
+    /// Which of the kept chunks comes next.
+    next: usize,
 }
 
-impl MessageBody for UpstreamBody {
-    type Error = BodyFailure;
-
-    fn size(&self) -> BodySize {
-        match self {
-            Self::None => BodySize::None,
-            Self::Empty => BodySize::Sized(0),
-            // A length, where there is one, is in the head already: awc would not let a sized body end early.
-            Self::Stream { .. } => BodySize::Stream,
-        }
+impl BodyReader {
+    /// How the body is framed, for the head in front of it.
+    pub fn framing(&self) -> RequestFraming {
+        self.body.framing
     }
 
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        let Self::Stream { body, exchange, next } = self.get_mut() else { return Poll::Ready(None) };
-        if body.replayable.get() {
-            if let Some(bytes) = body.kept.borrow().get(*next) {
-                *next += 1;
+    /// The next bytes; `None` at the end.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyFailure>>> {
+        if self.body.replayable.get() {
+            if let Some(bytes) = self.body.kept.borrow().get(self.next) {
+                self.next += 1;
                 return Poll::Ready(Some(Ok(bytes.clone())));
             }
         }
-        if body.complete.get() {
-            exchange.body_sent.set(true);
+        if self.body.complete.get() {
             return Poll::Ready(None);
         }
-        // Upstream bytes that arrive now are an answer given before the request was complete.
-        if exchange.poll_early(cx).is_ready() {
-            return Poll::Ready(None);
-        }
-        let polled = body.poll_client(cx);
-        match &polled {
-            Poll::Ready(Some(Ok(_))) => *next += 1,
-            Poll::Ready(None) => exchange.body_sent.set(true),
-            _ => {}
+        let polled = self.body.poll_client(cx);
+        if let Poll::Ready(Some(Ok(_))) = &polled {
+            self.next += 1;
         }
         polled
     }

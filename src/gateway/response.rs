@@ -113,10 +113,15 @@ impl RelayedBody {
     }
 
     fn break_off(&mut self) -> Broken {
-        self.record.broken = true;
         self.in_flight = None;
         self.payload = Payload::None;
-        self.record.worker.outcome(self.blame.target, self.blame.epoch, false, false, false);
+        if self.request_body.failure().is_some() {
+            // The client stopped sending what the upstream was still reading: nobody's fault but its own.
+            self.record.cause = Some(Cause::ClientGone);
+        } else {
+            self.record.broken = true;
+            self.record.worker.outcome(self.blame.target, self.blame.epoch, false, false, false);
+        }
         if !self.record.connection.http2 {
             self.record.connection.abort();
         }
@@ -206,6 +211,7 @@ impl MessageBody for WholeBody {
 /// The gateway's own answer to a request that a stage has refused.
 pub fn refuse(refused: Refused) -> HttpResponse {
     let Refused { request, cause, retry_after, allow } = refused;
+    let connection = request.connection.clone();
     let mut record = request.record;
     record.refuse(cause);
     let id = record.request_id.clone();
@@ -222,6 +228,11 @@ pub fn refuse(refused: Refused) -> HttpResponse {
     let body = WholeBody { bytes: (!head_only).then_some(bytes), size, record };
     let mut response = HttpResponse::with_body(cause.status(), BoxBody::new(body));
     *response.headers_mut() = fields;
+    if matches!(cause, Cause::BadRequest(_) | Cause::BodyTimeout) {
+        // Whoever sends such a request may mean something else by what follows it.
+        response.head_mut().set_connection_type(ConnectionType::Close);
+        connection.close_soon();
+    }
     response
 }
 

@@ -24,11 +24,21 @@ pub struct InternalAnswer {
     pub body: Bytes,
 }
 
+/// A request's claim to the administration interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Token {
+    /// None is configured.
+    NotConfigured,
+    Missing,
+    Wrong,
+    Right,
+}
+
 /// Answers the reserved prefix on the gateway listener. Implemented by the admin module; the gateway does not know
 /// what is behind it.
 pub trait Internal: Send + Sync {
-    /// Whether the request carries the admin token; `None` when no token is configured.
-    fn authorise(&self, headers: &HeaderMap) -> Option<bool>;
+    /// What the request says of the admin token.
+    fn token(&self, headers: &HeaderMap) -> Token;
 
     /// Answers one request that has been authorised. `path` and `query` as received.
     fn answer(

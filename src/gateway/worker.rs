@@ -241,7 +241,7 @@ pub fn log_refused(connection: &ConnState, cause: Cause, request_id: &str) {
         let _ = match snapshot.log_format {
             LogFormat::Json => writeln!(
                 out,
-                r#"{{"time":"{time}","type":"access","requestId":"{request_id}","client":"{client}","status":{status},"reason":"{code}"}}"#
+                r#"{{"time":"{time}","type":"access","requestId":"{request_id}","clientIp":"{client}","status":{status},"reason":"{code}"}}"#
             ),
             LogFormat::Text => writeln!(out, "{time} {client} - - {status} reason={code} id={request_id}"),
         };

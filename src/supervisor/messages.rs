@@ -53,7 +53,7 @@ pub struct ReloadRecord {
     pub by: ReloadBy,
     pub ok: bool,
     /// `FILE:LINE:COL: error: …`; empty when it was applied.
-    pub problems: Vec<String>,
+    pub errors: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub changes: Option<Changes>,
 }

@@ -9,7 +9,6 @@ use aegis_actors::TargetCells;
 use aegis_actors::health_check::{ProbeFuture, Prober, ProberFactory};
 use awc::error::SendRequestError;
 
-use crate::gateway::request_body::UpstreamBody;
 use crate::gateway::shared::Shared;
 use crate::gateway::upstream::{Asked, Dialer, Exchange, Pool};
 
@@ -26,8 +25,8 @@ impl GatewayProber {
 impl Prober for GatewayProber {
     fn probe(&self, cells: Arc<TargetCells>, path: String, timeout: Duration) -> ProbeFuture {
         let snapshot = self.0.snapshot.load_full();
-        let targets = snapshot.backends.iter().flat_map(|backend| &backend.targets);
-        let target = targets.filter(|target| target.cells.id == cells.id).next().cloned();
+        let mut targets = snapshot.backends.iter().flat_map(|backend| &backend.targets);
+        let target = targets.find(|target| target.cells.id == cells.id).cloned();
         Box::pin(async move {
             let target = target.ok_or("the target is not configured any more")?;
             let mut head = RequestHead::default();
@@ -37,8 +36,8 @@ impl Prober for GatewayProber {
             head.set_connection_type(actix_http::ConnectionType::Close);
             let dialer = Dialer::new(target.cells.clone(), target.tls.clone(), timeout);
             let pool = Pool::new(dialer, target.uri.clone(), timeout);
-            let exchange = Exchange::new(Asked::default(), false, false);
-            let sent = pool.send(RequestHeadType::Owned(head), UpstreamBody::None, exchange.clone()).await;
+            let exchange = Exchange::new(Asked::default(), None, false);
+            let sent = pool.send(RequestHeadType::Owned(head), exchange.clone()).await;
             let (head, _body) = sent.map_err(|error| phrase(&error, &exchange))?;
             match head.status.as_u16() {
                 200..=399 => Ok(()),

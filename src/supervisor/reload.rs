@@ -46,7 +46,7 @@ impl Supervisor {
             }
         };
         let ok = outcome.is_ok();
-        self.last_reload = Some(ReloadRecord { at: SystemTime::now(), by, ok, problems, changes });
+        self.last_reload = Some(ReloadRecord { at: SystemTime::now(), by, ok, errors: problems, changes });
         outcome
     }
 

@@ -49,7 +49,7 @@ fn read(section: &Section<'_>) -> (Backend, Vec<Place>) {
         connect_timeout: section.duration("connectTimeoutMs").unwrap_or(defaults.connect_timeout),
         first_byte_timeout: section.duration("firstByteTimeoutMs").unwrap_or(defaults.first_byte_timeout),
         idle_timeout: section.duration("idleTimeoutMs").unwrap_or(defaults.idle_timeout),
-        retries: section.integer("retries", 0..=20).unwrap_or(defaults.retries),
+        retries: section.integer("retries", 0..=100).unwrap_or(defaults.retries),
         max_in_flight: section.integer("maxInFlight", 1..=1_000_000).unwrap_or(defaults.max_in_flight),
         health_check: resilience::health_check(section),
         circuit_breaker: resilience::circuit_breaker(section),

@@ -64,9 +64,9 @@ fn a_number_out_of_range_or_of_the_wrong_kind_is_refused() {
         "1:16",
         &["between 0 and 65535", "the number 70000"],
     );
-    refused(&backend_text("retries: 1.5"), "2:10", &["a whole number between 0 and 20", "the number 1.5"]);
+    refused(&backend_text("retries: 1.5"), "2:10", &["a whole number between 0 and 100", "the number 1.5"]);
     refused(&backend_text("retries: '2'"), "2:10", &["remove the quotes"]);
-    refused(&backend_text("retries: 99999999999999999999"), "2:10", &["between 0 and 20"]);
+    refused(&backend_text("retries: 99999999999999999999"), "2:10", &["between 0 and 100"]);
     refused(&format!("{GOOD}server: {{workers: 1025}}"), "2:19", &["between 0 and 1024"]);
     refused(&format!("{GOOD}server: {{bodyLimitBytes: -1}}"), "2:26", &["the number -1"]);
 }

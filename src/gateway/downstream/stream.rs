@@ -79,6 +79,7 @@ pub struct ClientStream {
     write_stalled: Option<Instant>,
     half_closed: Option<Instant>,
     seen_bytes: bool,
+    lines: HeadLines,
     /// An answer of our own that replaces actix's, and how much of it is out.
     replacement: Option<(Vec<u8>, usize)>,
 }
@@ -94,6 +95,7 @@ impl ClientStream {
             write_stalled: None,
             half_closed: None,
             seen_bytes: false,
+            lines: HeadLines::default(),
             replacement: None,
         }
     }
@@ -148,11 +150,22 @@ impl ClientStream {
         Poll::Pending
     }
 
+    /// 400 to a client that ends lines with a bare line feed.
+    fn refuse_line_ends(&mut self) -> io::Error {
+        self.answer_directly(Cause::BadRequest("A line of the request head does not end in CRLF."));
+        io::ErrorKind::InvalidData.into()
+    }
+
     /// 408 to a client whose head did not arrive; best effort, the connection ends behind it.
     fn answer_timeout(&mut self) {
+        self.answer_directly(Cause::HeaderTimeout);
+    }
+
+    /// An answer past actix, which does not know of the request; the connection ends behind it.
+    fn answer_directly(&mut self, cause: Cause) {
         let id = worker::request_id();
-        let bytes = answer::raw(Cause::HeaderTimeout, &id);
-        worker::log_refused(&self.state, Cause::HeaderTimeout, &id);
+        let bytes = answer::raw(cause, &id);
+        worker::log_refused(&self.state, cause, &id);
         self.state.linger.set(true);
         let mut cx = Context::from_waker(std::task::Waker::noop());
         let _ = self.socket().poll_write(&mut cx, &bytes);
@@ -203,6 +216,43 @@ impl ClientStream {
     }
 }
 
+/// Follows the lines of a request head: httparse takes a bare line feed for a line end, other parsers do not, and what
+/// two parsers read differently is refused (RFC 9112 §2.2).
+#[derive(Clone, Copy, Debug, Default)]
+struct HeadLines {
+    /// The last byte was a carriage return.
+    cr: bool,
+    /// Bytes of the current line, up to 2 of interest.
+    line: usize,
+    /// A line with content has been seen.
+    begun: bool,
+    /// The blank line has been seen; what follows is no head.
+    done: bool,
+}
+
+impl HeadLines {
+    /// Whether every line that ends in `bytes`, up to the end of the head, ends in CRLF.
+    fn accept(&mut self, bytes: &[u8]) -> bool {
+        let mut from = 0;
+        while !self.done {
+            let Some(at) = memchr::memchr(b'\n', &bytes[from..]) else { break };
+            let end = from + at;
+            let cr = if end > 0 { bytes[end - 1] == b'\r' } else { self.cr };
+            if !cr {
+                return false;
+            }
+            let blank = self.line + at == 1;
+            self.done = blank && self.begun;
+            self.begun |= !blank;
+            self.line = 0;
+            from = end + 1;
+        }
+        self.line += bytes.len() - from;
+        self.cr = bytes.last() == Some(&b'\r');
+        true
+    }
+}
+
 /// What an alarm may find.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Expiry {
@@ -230,6 +280,11 @@ impl AsyncRead for ClientStream {
                 this.seen_bytes = true;
                 if let Phase::Idle(_) = this.state.phase.get() {
                     this.state.phase.set(Phase::Head(Instant::now()));
+                    this.lines = HeadLines::default();
+                }
+                let in_head = matches!(this.state.phase.get(), Phase::Head(_)) && !this.state.http2;
+                if in_head && !this.state.closing.get() && !this.lines.accept(&buf.filled()[before..]) {
+                    return Poll::Ready(Err(this.refuse_line_ends()));
                 }
                 Poll::Ready(Ok(()))
             }
@@ -360,4 +415,25 @@ async fn linger(mut socket: ClientSocket) {
         }
     };
     let _ = tokio::time::timeout(LINGER, drain).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::HeadLines;
+
+    fn accepts(head: &str, step: usize) -> bool {
+        let mut lines = HeadLines::default();
+        head.as_bytes().chunks(step).all(|piece| lines.accept(piece))
+    }
+
+    #[test]
+    fn a_bare_line_feed_in_a_head_is_seen_however_it_arrives() {
+        for step in 1..12 {
+            assert!(accepts("GET / HTTP/1.1\r\nHost: a\r\n\r\nbody\nwith\nlines", step), "{step}");
+            assert!(accepts("\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\nbody\n", step), "{step}");
+            assert!(!accepts("GET / HTTP/1.1\nHost: a\r\n\r\n", step), "{step}");
+            assert!(!accepts("GET / HTTP/1.1\r\nHost: a\n\r\n", step), "{step}");
+            assert!(!accepts("GET / HTTP/1.1\r\nHost: a\r\n\n", step), "{step}");
+        }
+    }
 }

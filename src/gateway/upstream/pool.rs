@@ -7,6 +7,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use actix_http::body::None as NoBody;
 use actix_http::h1::ClientPayloadCodec;
 use actix_http::{Payload, RequestHeadType, ResponseHead, Uri};
 use actix_service::Service;
@@ -17,7 +18,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::connector::Dialer;
 use super::exchange::Exchange;
-use crate::gateway::request_body::UpstreamBody;
 
 /// How long an idle connection stays in the pool. Below the usual upstream's own limit, where there is one; a
 /// connection that the upstream closed first is noticed and replaced.
@@ -42,7 +42,7 @@ type Upgrading = LocalBoxFuture<'static, Result<(ResponseHead, Upgraded), SendRe
 
 /// See the module.
 pub struct Pool {
-    send: Box<dyn Fn(RequestHeadType, UpstreamBody, Rc<Exchange>) -> Sending>,
+    send: Box<dyn Fn(RequestHeadType, Rc<Exchange>) -> Sending>,
     upgrade: Box<dyn Fn(RequestHeadType, Rc<Exchange>) -> Upgrading>,
 }
 
@@ -61,12 +61,15 @@ impl Pool {
         let connect = awc::Connect { uri, addr: None };
         let send = {
             let (connector, connect) = (connector.clone(), connect.clone());
-            move |head, body, exchange: Rc<Exchange>| -> Sending {
+            move |head, exchange: Rc<Exchange>| -> Sending {
                 let connecting = connector.call(connect.clone());
                 Box::pin(async move {
                     let connection = connecting.await.map_err(SendRequestError::Connect)?;
                     exchange.connected.set(true);
-                    exchange.scope(connection.send_request::<UpstreamBody, RequestHeadType>(head, body)).await
+                    // awc is told of no body: the transport sends it, and reads while it does.
+                    exchange
+                        .scope(connection.send_request::<NoBody, RequestHeadType>(head, NoBody::new()))
+                        .await
                 })
             }
         };
@@ -100,8 +103,8 @@ impl Pool {
     ///
     /// # Errors
     /// awc's, with the facts that it leaves out in `exchange`.
-    pub fn send(&self, head: RequestHeadType, body: UpstreamBody, exchange: Rc<Exchange>) -> Sending {
-        (self.send)(head, body, exchange)
+    pub fn send(&self, head: RequestHeadType, exchange: Rc<Exchange>) -> Sending {
+        (self.send)(head, exchange)
     }
 
     /// Sends a request that offers an upgrade and waits for the response head.

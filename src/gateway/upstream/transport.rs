@@ -1,14 +1,15 @@
 //! The socket below awc: every byte of an upstream connection passes here, through [`Framing`].
 //!
-//! On the way out it drops the `date` that awc adds to requests and, once the upstream has answered early, swallows
-//! the rest of the request. On the way in it feeds awc exactly one well-framed response per request, turns an end of
-//! stream inside a message into an error, and keeps a connection that is not clean out of the pool: awc asks an idle
-//! connection whether it is alive by reading from it, and an unfit one answers with end of stream.
+//! On the way out it finishes the request's head (awc adds a `date` and knows no body) and sends the body by itself,
+//! reading while it writes: awc would write a body to its end before it looked for an answer. On the way in it feeds
+//! awc exactly one well-framed response per request, turns an end of stream inside a message into an error, and keeps
+//! a connection that is not clean out of the pool: awc asks an idle connection whether it is alive by reading from it,
+//! and an unfit one answers with end of stream.
 
 use std::cell::RefCell;
 use std::fmt;
 use std::future::Future;
-use std::io;
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -17,12 +18,14 @@ use std::task::{Context, Poll, ready};
 
 use actix_rt::net::{ActixStream, Ready};
 use aegis_actors::TargetCells;
+use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use super::exchange::Exchange;
 use super::framing::{Framing, Violation};
+use crate::gateway::request_body::{BodyReader, RequestFraming};
 
 /// Bytes read at once while a head is awaited.
 const HEAD_READ: usize = 8 * 1024;
@@ -82,9 +85,11 @@ struct Inner {
     cells: Arc<TargetCells>,
     /// The request in progress; `None` while idle.
     active: Option<(Rc<Exchange>, Framing)>,
-    /// Head bytes of the request that the socket has not taken yet.
+    /// Request bytes that the socket has not taken yet: the head and the coding around chunks, then a chunk.
     out: Vec<u8>,
     out_from: usize,
+    chunk: Bytes,
+    upload: Option<BodyReader>,
     /// Response bytes up to `head_len`: the head as it arrives, then, from `head_from`, what awc has not taken yet.
     head: Vec<u8>,
     head_len: usize,
@@ -95,8 +100,8 @@ struct Inner {
     requests: u64,
     /// Not to be used for another request.
     unfit: bool,
-    /// The rest of the request goes nowhere.
-    swallow: bool,
+    /// The upstream takes no more of the request; what it said before decides.
+    deaf: bool,
 }
 
 impl Transport {
@@ -106,21 +111,6 @@ impl Transport {
         let ready = socket.tcp().ready(interest);
         std::pin::pin!(ready).poll(cx)
     }
-
-    /// See [`Exchange::poll_early`]: reads ahead while the request is still being sent.
-    pub(super) fn poll_early(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut inner = self.inner.borrow_mut();
-        if !inner.awaits_head() {
-            return Poll::Pending;
-        }
-        match inner.poll_head(cx) {
-            Poll::Ready(_) => {
-                inner.answer_early();
-                Poll::Ready(())
-            }
-            Poll::Pending => Poll::Pending,
-        }
-    }
 }
 
 impl Inner {
@@ -128,8 +118,8 @@ impl Inner {
         !self.head_ready && self.active.as_ref().is_some_and(|(_, framing)| framing.awaits_head())
     }
 
-    /// Begins a request with the bytes of its head (and whatever follows it in the same buffer).
-    fn begin(&mut self, exchange: Rc<Exchange>, bytes: &[u8]) {
+    /// Begins a request with its head as awc wrote it.
+    fn begin(&mut self, exchange: Rc<Exchange>, head: &[u8]) {
         exchange.reused.set(self.requests > 0);
         self.requests += 1;
         self.out.clear();
@@ -138,32 +128,37 @@ impl Inner {
         self.head_from = 0;
         self.head_ready = false;
         self.failed = None;
-        let date = (!exchange.keeps_date).then(|| added_date(bytes)).flatten();
-        match date {
-            Some((from, to)) => {
-                self.out.extend_from_slice(&bytes[..from]);
-                self.out.extend_from_slice(&bytes[to..]);
+        let end = head.len() - 2; // the blank line
+        let date = if exchange.keeps_date { None } else { added_date(head) };
+        self.out.extend_from_slice(&head[..date.unwrap_or(end)]);
+        self.upload = exchange.body.borrow_mut().take();
+        match self.upload.as_ref().map(BodyReader::framing) {
+            None | Some(RequestFraming::None) => {}
+            Some(RequestFraming::Chunked) => self.out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+            Some(RequestFraming::Length(length)) => {
+                let _ = write!(self.out, "content-length: {length}\r\n");
             }
-            None => self.out.extend_from_slice(bytes),
         }
+        self.out.extend_from_slice(b"\r\n");
         let framing = Framing::new(exchange.asked);
         self.active = Some((exchange, framing));
     }
 
-    /// Writes out what [`Self::begin`] kept.
+    /// Writes out what is ready of the request. `Ready` when there is nothing left of that.
     fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.out_from < self.out.len() && !self.swallow {
+        while !self.deaf {
             let Some(socket) = &mut self.socket else { return Poll::Ready(Err(gone())) };
-            let n = match socket.poll_write(cx, &self.out[self.out_from..]) {
-                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(Ok(n)) => n,
-                Poll::Ready(Err(error)) => {
-                    self.write_error(error)?;
-                    break;
-                }
-                Poll::Pending => return Poll::Pending,
-            };
-            self.out_from += n;
+            let head = &self.out[self.out_from..];
+            let ready = if head.is_empty() { &self.chunk[..] } else { head };
+            if ready.is_empty() {
+                return socket.poll_flush(cx);
+            }
+            match ready!(socket.poll_write(cx, ready)) {
+                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Ok(n) if head.is_empty() => self.chunk.advance(n),
+                Ok(n) => self.out_from += n,
+                Err(error) => self.write_error(error)?,
+            }
             if let Some((exchange, _)) = &self.active {
                 exchange.sent.set(true);
             }
@@ -171,12 +166,57 @@ impl Inner {
         Poll::Ready(Ok(()))
     }
 
+    /// Sends as much of the request as the client has given and the upstream takes. `Err` is the client's failure;
+    /// everything else shows in what the upstream answers.
+    fn drive_upload(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        loop {
+            if self.poll_out(cx)?.is_pending() {
+                return Ok(());
+            }
+            if self.deaf {
+                self.upload = None;
+            }
+            let Some(upload) = &mut self.upload else { break };
+            let chunked = upload.framing() == RequestFraming::Chunked;
+            let Poll::Ready(next) = upload.poll_next(cx) else { return Ok(()) };
+            self.out.clear();
+            self.out_from = 0;
+            match next {
+                Some(Ok(bytes)) if chunked => {
+                    let _ = write!(self.out, "{:x}\r\n", bytes.len());
+                    self.out.extend_from_slice(&bytes);
+                    self.out.extend_from_slice(b"\r\n");
+                }
+                Some(Ok(bytes)) => self.chunk = bytes,
+                Some(Err(failure)) => {
+                    self.unfit = true;
+                    return Err(io::Error::other(failure));
+                }
+                None => {
+                    self.upload = None;
+                    if chunked {
+                        self.out.extend_from_slice(b"0\r\n\r\n");
+                    }
+                }
+            }
+        }
+        if let Some((exchange, _)) = &self.active {
+            exchange.complete.set(true);
+        }
+        Ok(())
+    }
+
+    /// Whether part of the request has not gone out.
+    fn is_uploading(&self) -> bool {
+        self.upload.is_some() || self.out_from < self.out.len() || !self.chunk.is_empty()
+    }
+
     /// A broken pipe does not end the exchange if part of the request went out: the upstream may have answered
     /// before it closed, and that answer is worth more than the error.
     fn write_error(&mut self, error: io::Error) -> io::Result<()> {
         self.unfit = true;
         if self.active.as_ref().is_some_and(|(exchange, _)| exchange.sent.get()) {
-            self.swallow = true;
+            self.deaf = true;
             return Ok(());
         }
         Err(error)
@@ -234,17 +274,6 @@ impl Inner {
         }
     }
 
-    /// The answer is here before the request is complete: the rest of the request goes nowhere.
-    fn answer_early(&mut self) {
-        if let Some((exchange, _)) = &self.active {
-            if !exchange.body_sent.get() {
-                exchange.early.set(true);
-                self.swallow = true;
-                self.unfit = true;
-            }
-        }
-    }
-
     /// Hands awc what is ready of the head; `false` when nothing is.
     fn deliver(&mut self, buf: &mut ReadBuf<'_>) -> bool {
         let ready = &self.head[self.head_from..self.head_len];
@@ -291,7 +320,8 @@ impl Inner {
         }
         if self.active.as_ref().is_some_and(|(_, framing)| framing.is_done()) {
             // An upload that was never finished leaves the connection in the middle of a request.
-            self.unfit |= self.swallow || self.out_from < self.out.len();
+            self.unfit |= self.deaf || self.is_uploading();
+            self.upload = None;
             self.active = None;
             self.head_ready = false;
             if self.unfit {
@@ -325,12 +355,11 @@ fn truncated(exchange: &Exchange) -> io::Error {
     io::Error::new(io::ErrorKind::UnexpectedEof, Violation::Truncated)
 }
 
-/// The `date` field that awc's encoder puts last in every head it writes: its range, line end included.
-fn added_date(bytes: &[u8]) -> Option<(usize, usize)> {
-    const LINE: usize = "date: Thu, 01 Jan 1970 00:00:00 GMT\r\n".len();
-    let end = memchr::memmem::find(bytes, b"\r\n\r\n")? + 2;
-    let from = end.checked_sub(LINE)?;
-    (bytes[from..].starts_with(b"date: ") && bytes[from - 2..].starts_with(b"\r\n")).then_some((from, end))
+/// Where the `date` field begins that awc's encoder puts last in every head it writes.
+fn added_date(head: &[u8]) -> Option<usize> {
+    const LINE: usize = "date: Thu, 01 Jan 1970 00:00:00 GMT\r\n\r\n".len();
+    let from = head.len().checked_sub(LINE)?;
+    head[from - 2..].starts_with(b"\r\ndate: ").then_some(from)
 }
 
 /// The handle that awc owns.
@@ -347,6 +376,8 @@ impl UpstreamStream {
                 active: None,
                 out: Vec::new(),
                 out_from: 0,
+                chunk: Bytes::new(),
+                upload: None,
                 head: Vec::new(),
                 head_len: 0,
                 head_from: 0,
@@ -354,7 +385,7 @@ impl UpstreamStream {
                 failed: None,
                 requests: 0,
                 unfit: false,
-                swallow: false,
+                deaf: false,
             }),
         }))
     }
@@ -366,11 +397,10 @@ impl AsyncRead for UpstreamStream {
         if inner.active.is_none() {
             return inner.poll_idle(cx, buf);
         }
+        if inner.is_uploading() {
+            inner.drive_upload(cx)?;
+        }
         if inner.awaits_head() {
-            if !inner.swallow {
-                // What is left of the request goes out while the answer is awaited.
-                let _ = inner.poll_out(cx)?;
-            }
             ready!(inner.poll_head(cx))?;
         }
         if inner.deliver(buf) {
@@ -388,41 +418,24 @@ impl AsyncWrite for UpstreamStream {
             let Some(exchange) = Exchange::current() else {
                 return Poll::Ready(Err(io::Error::other("written to outside an exchange")));
             };
-            exchange.attach(&self.0);
+            if !buf.ends_with(b"\r\n\r\n") {
+                return Poll::Ready(Err(io::Error::other("a request begins with its whole head")));
+            }
             inner.begin(exchange, buf);
             let _ = inner.poll_out(cx)?;
             return Poll::Ready(Ok(buf.len()));
         }
+        // A tunnel's bytes.
         ready!(inner.poll_out(cx))?;
-        if inner.swallow {
-            return Poll::Ready(Ok(buf.len()));
-        }
-        let Some(socket) = &mut inner.socket else { return Poll::Ready(Err(gone())) };
-        match socket.poll_write(cx, buf) {
-            Poll::Ready(Err(error)) => {
-                inner.write_error(error)?;
-                Poll::Ready(Ok(buf.len()))
-            }
-            Poll::Pending => {
-                // The upstream takes nothing: it may have answered instead.
-                if inner.awaits_head() && inner.poll_head(cx).is_ready() {
-                    inner.answer_early();
-                    return Poll::Ready(Ok(buf.len()));
-                }
-                Poll::Pending
-            }
-            written => written,
+        match &mut inner.socket {
+            Some(socket) => socket.poll_write(cx, buf),
+            None => Poll::Ready(Err(gone())),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut inner = self.0.inner.borrow_mut();
-        ready!(inner.poll_out(cx))?;
-        let swallow = inner.swallow;
-        match &mut inner.socket {
-            Some(socket) if !swallow => socket.poll_flush(cx),
-            _ => Poll::Ready(Ok(())),
-        }
+        inner.poll_out(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
