@@ -23,8 +23,9 @@ pub(super) fn all(root: &Section<'_>) -> (Vec<Backend>, Places) {
             && let Some(node) = section.node("name")
         {
             let what = format!(
-                "`{}` is the name of `backends[{first}]` already: names must differ",
-                section.name("name")
+                "`{}` is the name of `backends[{first}]` already, {:?}: names must differ",
+                section.name("name"),
+                backend.name,
             );
             section.error(node, what);
         } else if !backend.name.is_empty() {
