@@ -28,7 +28,7 @@ fn inspect(file: &str, text: &str, source: &Source) -> Inspection {
 
 /// Neither environment nor `--set`.
 fn alone() -> Source {
-    Source { file: None, set: Vec::new(), env: Env::empty() }
+    Source { env: Env::empty(), ..Source::default() }
 }
 
 fn set(entries: &[&str]) -> Source {

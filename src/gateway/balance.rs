@@ -15,6 +15,8 @@ use crate::config::settings::{LoadBalance, WhenAllUnhealthy};
 /// A target chosen for one try, with what the try holds of it.
 pub struct Pick {
     pub target: Arc<Target>,
+    /// Position among the backend's targets.
+    pub position: usize,
     pub admission: Admission,
     pub in_flight: InFlight,
 }
@@ -75,8 +77,7 @@ pub fn pick(
             }
         }
         let at = choose(backend, worker, &candidates, key, now);
-        let target = &backend.targets[candidates.swap_remove(at)];
-        match take(backend, target, now) {
+        match take(backend, candidates.swap_remove(at), now) {
             Ok(pick) => return Ok(pick),
             Err(new) => refusal = Some(telling(refusal, new)),
         }
@@ -93,7 +94,7 @@ fn take_only(backend: &Backend, target: &Arc<Target>, now: Instant) -> Result<Pi
     if !healthy || cells.drained.load(Ordering::Relaxed) {
         return Err(NoTarget { cause: Cause::NoHealthyTarget, retry_after: Duration::from_secs(1) });
     }
-    take(backend, target, now)
+    take(backend, 0, now)
 }
 
 /// Indices of targets that are neither drained, unhealthy nor tried. When nothing is healthy and the backend says so,
@@ -119,11 +120,12 @@ fn eligible(backend: &Backend, tried: &[TargetId]) -> Vec<usize> {
     healthy
 }
 
-fn take(backend: &Backend, target: &Arc<Target>, now: Instant) -> Result<Pick, NoTarget> {
+fn take(backend: &Backend, position: usize, now: Instant) -> Result<Pick, NoTarget> {
+    let target = &backend.targets[position];
     let full = NoTarget { cause: Cause::PoolFull, retry_after: Duration::from_secs(1) };
     let in_flight = InFlight::take(&target.cells, backend.settings.max_in_flight).ok_or(full)?;
     match target.cells.gate.admit(now) {
-        Ok(admission) => Ok(Pick { target: target.clone(), admission, in_flight }),
+        Ok(admission) => Ok(Pick { target: target.clone(), position, admission, in_flight }),
         Err(refusal) => Err(NoTarget { cause: Cause::CircuitOpen, retry_after: refusal.retry_after }),
     }
 }

@@ -37,7 +37,16 @@ struct Wheel {
     entries: Vec<Entry>,
     free: Vec<usize>,
     live: usize,
-    ticking: bool,
+    ticker: Ticker,
+}
+
+/// Whoever turns the wheel.
+enum Ticker {
+    /// Nobody yet.
+    None,
+    Running,
+    /// Waits until something is armed.
+    Idle(Waker),
 }
 
 impl Wheel {
@@ -49,7 +58,7 @@ impl Wheel {
             entries: Vec::new(),
             free: Vec::new(),
             live: 0,
-            ticking: false,
+            ticker: Ticker::None,
         }
     }
 
@@ -150,7 +159,12 @@ impl Deadline {
             }
             None => {
                 self.key = Some(wheel.insert(self.at, cx.waker().clone()));
-                Ok(!std::mem::replace(&mut wheel.ticking, true))
+                match std::mem::replace(&mut wheel.ticker, Ticker::Running) {
+                    Ticker::None => return Ok(true),
+                    Ticker::Running => {}
+                    Ticker::Idle(waker) => waker.wake(),
+                }
+                Ok(false)
             }
         });
         match start {
@@ -171,23 +185,45 @@ impl Drop for Deadline {
     }
 }
 
+/// Starts this thread's ticker. The first deadline would do it too, but not from inside an exchange, where nothing
+/// may be spawned.
+pub fn start() {
+    let start = WHEEL.with_borrow_mut(|wheel| {
+        let none = matches!(wheel.ticker, Ticker::None);
+        if none {
+            wheel.ticker = Ticker::Running;
+        }
+        none
+    });
+    if start {
+        actix_rt::spawn(tick());
+    }
+}
+
 /// Turns the wheel while anything is armed.
 async fn tick() {
-    /// A ticker that dies (its runtime is shut down) must not keep the next one from starting.
-    struct Stopped;
-    impl Drop for Stopped {
+    /// A ticker that ends (its runtime is shut down) must not keep the next one from starting.
+    struct Ended;
+    impl Drop for Ended {
         fn drop(&mut self) {
-            let _ = WHEEL.try_with(|wheel| wheel.borrow_mut().ticking = false);
+            let _ = WHEEL.try_with(|wheel| wheel.borrow_mut().ticker = Ticker::None);
         }
     }
-    let _stopped = Stopped;
+    let _ended = Ended;
     loop {
+        std::future::poll_fn(|cx| {
+            WHEEL.with_borrow_mut(|wheel| match wheel.live {
+                0 => {
+                    wheel.ticker = Ticker::Idle(cx.waker().clone());
+                    Poll::Pending
+                }
+                _ => Poll::Ready(()),
+            })
+        })
+        .await;
         tokio::time::sleep(TICK).await;
-        let (wakers, idle) = WHEEL.with_borrow_mut(|wheel| (wheel.advance(Instant::now()), wheel.live == 0));
+        let wakers = WHEEL.with_borrow_mut(|wheel| wheel.advance(Instant::now()));
         wakers.into_iter().for_each(Waker::wake);
-        if idle {
-            return;
-        }
     }
 }
 

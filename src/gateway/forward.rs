@@ -26,7 +26,7 @@ use super::request_body::{BodyFailure, RequestBody, RequestFraming};
 use super::snapshot::{Backend, Target};
 use super::upstream::{Asked, Exchange, Upgraded, Violation};
 use super::worker::after;
-use super::{Refused, Request, identity, response, tunnel};
+use super::{Refused, Request, response, tunnel};
 use crate::config::settings::{HashOn, LoadBalance};
 use crate::router::RequestHeaders;
 
@@ -97,7 +97,7 @@ pub async fn forward(mut request: Box<Request>) -> Result<HttpResponse, Refused>
     let snapshot = request.snapshot.clone();
     let route = &snapshot.routes[index];
     let backend = &route.backend;
-    let share = request.worker.share(backend);
+    let share = &snapshot.local(backend).share;
     share.earn();
     backend.counters.requests.add(request.worker.index, 1);
     request.connection.set_write_limit(backend.settings.idle_timeout);
@@ -106,7 +106,7 @@ pub async fn forward(mut request: Box<Request>) -> Result<HttpResponse, Refused>
         Err(cause) => return Err(Refused::new(request, cause)),
     };
     let hash = hash_key(&request, backend);
-    let mut head = upstream_head(&mut request);
+    let (mut head, lines) = upstream_head(&mut request);
     let deadline = after(request.record.started, route.timeout);
     let idempotent = is_idempotent(&request.arrival.method);
     let (mut tried, mut stale): (Vec<TargetId>, u32) = (Vec::new(), 0);
@@ -119,8 +119,11 @@ pub async fn forward(mut request: Box<Request>) -> Result<HttpResponse, Refused>
         request.record.target = Some(target.clone());
         request.record.tries += 1;
         target.counters.requests.add(request.worker.index, 1);
-        let failure = match attempt(&mut request, backend, pick, &mut head, &body, deadline).await {
-            Ok(answered) => return pass_on(request, backend, answered),
+        let failure = match attempt(&mut request, backend, pick, (&mut head, &lines), &body, deadline).await {
+            Ok(answered) => {
+                request.worker.give_head(head);
+                return pass_on(request, backend, answered);
+            }
             Err(failure) => failure,
         };
         if failure.verdict == Verdict::Failed {
@@ -163,18 +166,20 @@ async fn attempt(
     request: &mut Request,
     backend: &Backend,
     pick: Pick,
-    head: &mut Rc<RequestHead>,
+    (head, lines): (&mut Rc<RequestHead>, &Rc<Vec<u8>>),
     body: &Rc<RequestBody>,
     deadline: Instant,
 ) -> Result<Answered, Failure> {
-    let Pick { target, admission, in_flight } = pick;
+    let Pick { target, position, admission, in_flight } = pick;
     let worker = request.worker.clone();
     let asked =
         Asked { head: request.arrival.method == Method::HEAD, upgrade: request.arrival.upgrade.is_some() };
-    let exchange = Exchange::new(asked, body.reader(), head.headers.contains_key(header::DATE));
+    let exchange =
+        Exchange::new(asked, body.reader(), lines.clone(), head.headers.contains_key(header::DATE));
     address(head, &target, backend.settings.preserve_host, request.host.as_ref());
     let started = Instant::now();
-    let sent = send(request, &worker.pool(&target), head.clone(), body, &exchange, backend, deadline).await;
+    let pool = worker.pool(&request.snapshot, backend, &target, position);
+    let sent = send(request, &pool, head.clone(), body, &exchange, backend, deadline).await;
     let took = started.elapsed();
     if exchange.connected.get() {
         let counters = &target.counters;
@@ -258,7 +263,10 @@ async fn send(
     };
     match outcome {
         Some(Ok(answered)) => Ok(answered),
-        Some(Err(error)) => Err(classify(&error, exchange, body)),
+        Some(Err(error)) => {
+            let idempotent = is_idempotent(&request.arrival.method);
+            Err(classify(&error, exchange, body, idempotent))
+        }
         None => Err(timed_out(exchange)),
     }
 }
@@ -331,7 +339,7 @@ fn timed_out(exchange: &Exchange) -> Failure {
 }
 
 /// What an error of awc means, with the facts that the transport noted.
-fn classify(error: &SendRequestError, exchange: &Exchange, body: &RequestBody) -> Failure {
+fn classify(error: &SendRequestError, exchange: &Exchange, body: &RequestBody, idempotent: bool) -> Failure {
     let failed = |cause, again| Failure { cause, verdict: Verdict::Failed, again, answered: None };
     if let Some(failure) = body.failure() {
         let cause = match failure {
@@ -357,8 +365,7 @@ fn classify(error: &SendRequestError, exchange: &Exchange, body: &RequestBody) -
         return failed(Cause::UpstreamBadResponse, Again::Never);
     }
     if exchange.reused.get() && !exchange.answered.get() {
-        let again = if exchange.sent.get() { Again::IfIdempotent } else { Again::AtOnce };
-        let again = if again == Again::IfIdempotent && body.is_idempotent() { Again::AtOnce } else { again };
+        let again = if idempotent || !exchange.sent.get() { Again::AtOnce } else { Again::Never };
         let verdict = if again == Again::AtOnce { Verdict::Neutral } else { Verdict::Failed };
         return Failure { cause: Cause::UpstreamReset, verdict, again, answered: None };
     }
@@ -390,21 +397,13 @@ async fn take_body(request: &mut Request, limit: u64, idle: Duration) -> Result<
             return Err(Cause::BodyTooLarge);
         }
     }
-    let idempotent = is_idempotent(&request.arrival.method);
     let upgrading = request.arrival.upgrade.is_some() || request.arrival.is_raw();
     if upgrading || (framing == RequestFraming::None && request.arrival.version < Version::HTTP_2) {
-        return Ok(Rc::new(RequestBody::new(
-            Payload::None,
-            RequestFraming::None,
-            limit,
-            idle,
-            idempotent,
-            None,
-        )));
+        return Ok(RequestBody::none());
     }
     let payload = std::mem::replace(&mut request.arrival.payload, Payload::None);
     let connection = request.connection.clone();
-    let body = RequestBody::new(payload, framing, limit, idle, idempotent, Some(connection));
+    let body = RequestBody::new(payload, framing, limit, idle, Some(connection));
     if framing == RequestFraming::None {
         // HTTP/2 says nowhere but in its frames whether a body follows.
         return Ok(Rc::new(body.resolve_framing().await));
@@ -428,28 +427,27 @@ fn hash_key(request: &Request, backend: &Backend) -> u64 {
     }
 }
 
-/// The head that every try sends, but for the target's own `Host`.
-fn upstream_head(request: &mut Request) -> Rc<RequestHead> {
+/// The head that every try sends, but for the target's own `Host`, and the lines that the gateway adds to it.
+fn upstream_head(request: &mut Request) -> (Rc<RequestHead>, Rc<Vec<u8>>) {
     let mut fields = std::mem::take(&mut request.arrival.headers);
-    let record = &request.record;
-    let trace = record.trace.clone().unwrap_or_else(|| HeaderValue::from_static(""));
-    headers::to_upstream(
-        &mut fields,
-        &Forwarding {
-            peer: request.connection.peer_value(),
-            trusted: identity::is_trusted(&request.snapshot.trusted_proxies, request.connection.peer_ip()),
-            secure: request.connection.secure,
-            host: request.host.as_ref(),
-            request_id: &record.request_id,
-            traceparent: &trace,
-            traced: request.traced,
-            upgrade: request.arrival.upgrade.is_some(),
-        },
-    );
+    let facts = Forwarding {
+        peer: request.connection.peer_value(),
+        trusted: request.trusted,
+        secure: request.connection.secure,
+        host: request.host.as_ref(),
+        request_id: request.record.request_id.as_str(),
+        trace: &request.record.trace,
+        upgrade: request.arrival.upgrade.is_some(),
+    };
+    let lines = headers::to_upstream(&mut fields, &facts);
     if request.arrival.upgrade == Some(Upgrade::WebSocket) {
         fields.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     }
-    let mut head = RequestHead::default();
+    let mut shared = request.head.take().unwrap_or_default();
+    if Rc::get_mut(&mut shared).is_none() {
+        shared = Rc::default();
+    }
+    let Some(head) = Rc::get_mut(&mut shared) else { return (shared, Rc::new(lines)) };
     head.method = request.arrival.method.clone();
     head.headers = fields;
     head.uri = match &request.path {
@@ -459,7 +457,7 @@ fn upstream_head(request: &mut Request) -> Rc<RequestHead> {
     if request.arrival.upgrade.is_some() {
         head.set_connection_type(ConnectionType::Upgrade);
     }
-    Rc::new(head)
+    (shared, Rc::new(lines))
 }
 
 /// Sets the `Host` of the next try.

@@ -2,39 +2,14 @@
 
 use actix_http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-use super::answer::{REASON, REQUEST_ID};
-use super::identity::{FORWARDED_FOR, TRACEPARENT};
+use super::answer::REQUEST_ID;
+use super::identity::{FORWARDED_FOR, Trace};
 use super::upstream::framing::{HIDDEN_CODING, HIDDEN_LENGTH};
 
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
-const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 const VIA_SELF: HeaderValue = HeaderValue::from_static("1.1 aegis");
-const NO_BODY_LENGTH: HeaderName = HeaderName::from_static(HIDDEN_LENGTH);
-const NO_BODY_CODING: HeaderName = HeaderName::from_static(HIDDEN_CODING);
-
-/// Fields that no client may set, in any spelling; a verified identity sets them.
-const IDENTITY: [HeaderName; 4] = [
-    HeaderName::from_static("x-user-id"),
-    HeaderName::from_static("x-user-roles"),
-    HeaderName::from_static("x-user-email"),
-    HeaderName::from_static("x-user-tier"),
-];
-
-/// Meaningful to one connection only, whether or not `Connection` names them.
-const HOP_BY_HOP: [HeaderName; 7] = [
-    header::CONNECTION,
-    KEEP_ALIVE,
-    PROXY_CONNECTION,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-];
 
 /// What a request carries on behalf of its connection and client.
 pub struct Forwarding<'a> {
@@ -45,76 +20,125 @@ pub struct Forwarding<'a> {
     pub secure: bool,
     /// The host that the client asked for.
     pub host: Option<&'a HeaderValue>,
-    pub request_id: &'a HeaderValue,
-    pub traceparent: &'a HeaderValue,
-    /// The client's trace goes on, and its `tracestate` with it.
-    pub traced: bool,
+    pub request_id: &'a str,
+    pub trace: &'a Trace,
     /// Keep `Upgrade`: the upstream is asked.
     pub upgrade: bool,
 }
 
-/// Turns a client's header fields into the upstream's. `Host` and the body's framing are set by the caller.
-pub fn to_upstream(headers: &mut HeaderMap, facts: &Forwarding<'_>) {
+/// Takes out of a client's header fields what must not reach the upstream, and returns the lines that the gateway adds,
+/// ready for the wire: they never need to be looked up again. `Host` and the body's framing are set by others.
+pub fn to_upstream(headers: &mut HeaderMap, facts: &Forwarding<'_>) -> Vec<u8> {
     remove_nominated(headers);
-    let upgrade = facts.upgrade.then(|| headers.get(header::UPGRADE).cloned()).flatten();
-    remove_hop_by_hop(headers);
-    if let Some(upgrade) = upgrade {
-        headers.insert(header::UPGRADE, upgrade);
+    let mut lines = Vec::with_capacity(448);
+    let kept = |name: &HeaderName| if facts.trusted { joined(headers, name) } else { None };
+    add(&mut lines, "x-forwarded-for", &[kept(&FORWARDED_FOR).as_ref(), Some(facts.peer)]);
+    add(&mut lines, "x-real-ip", &[kept(&REAL_IP).as_ref().or(Some(facts.peer))]);
+    let proto = HeaderValue::from_static(if facts.secure { "https" } else { "http" });
+    add(&mut lines, "x-forwarded-proto", &[kept(&FORWARDED_PROTO).as_ref().or(Some(&proto))]);
+    add(&mut lines, "x-forwarded-host", &[kept(&FORWARDED_HOST).as_ref().or(facts.host)]);
+    add(&mut lines, "via", &[joined(headers, &header::VIA).as_ref(), Some(&VIA_SELF)]);
+    add_bytes(&mut lines, "x-request-id", facts.request_id.as_bytes());
+    add_bytes(&mut lines, "traceparent", facts.trace.as_bytes());
+    headers.retain(|name, _| !is_dropped(name.as_str(), facts));
+    lines
+}
+
+/// Whether a request field stays behind: hop-by-hop, set by the gateway, or a look-alike of such.
+fn is_dropped(name: &str, facts: &Forwarding<'_>) -> bool {
+    // Dispatch on the length first: most fields of a request are settled by it.
+    match name.len() {
+        2 => name == "te",
+        3 => name == "via",
+        6 => name == "expect",
+        7 => name == "trailer" || (name == "upgrade" && !facts.upgrade),
+        9 => match name {
+            "x-real-ip" | "x-user-id" => true,
+            // RFC 7239: nothing vouches for it.
+            "forwarded" => !facts.trusted,
+            _ => is_lookalike(name),
+        },
+        10 => {
+            name == "connection" || name == "keep-alive" || (name == "tracestate" && !facts.trace.continued)
+        }
+        11 => name == "traceparent" || name == "x-user-tier" || is_lookalike(name),
+        12 => matches!(name, "x-request-id" | "x-user-roles" | "x-user-email") || is_lookalike(name),
+        14 => name == "content-length" || name == "http2-settings" || is_lookalike(name),
+        15 => name == "x-forwarded-for" || is_lookalike(name),
+        16 => name == "proxy-connection" || name == "x-forwarded-host" || is_lookalike(name),
+        17 => name == "transfer-encoding" || name == "x-forwarded-proto" || is_lookalike(name),
+        19 => name == "proxy-authorization" || is_lookalike(name),
+        _ => false,
     }
-    for name in [header::PROXY_AUTHORIZATION, HTTP2_SETTINGS, header::EXPECT] {
-        headers.remove(name);
+}
+
+/// `X_User_Id` becomes `X-User-Id` in CGI and WSGI backends: fields that only look different from one that the
+/// gateway sets or removes go too.
+fn is_lookalike(name: &str) -> bool {
+    name.contains('_')
+        && matches!(
+            name.replace('_', "-").as_str(),
+            "x-real-ip"
+                | "x-user-id"
+                | "x-user-tier"
+                | "x-user-roles"
+                | "x-user-email"
+                | "x-request-id"
+                | "x-forwarded-for"
+                | "x-forwarded-host"
+                | "x-forwarded-proto"
+                | "content-length"
+                | "transfer-encoding"
+                | "proxy-connection"
+                | "proxy-authorization"
+                | "http2-settings"
+        )
+}
+
+/// One line: the values that are there, as a list.
+fn add(lines: &mut Vec<u8>, name: &str, values: &[Option<&HeaderValue>]) {
+    let mut values = values.iter().flatten();
+    let Some(first) = values.next() else { return };
+    lines.extend_from_slice(name.as_bytes());
+    lines.extend_from_slice(b": ");
+    lines.extend_from_slice(first.as_bytes());
+    for value in values {
+        lines.extend_from_slice(b", ");
+        lines.extend_from_slice(value.as_bytes());
     }
-    for name in IDENTITY {
-        headers.remove(name);
-    }
-    remove_lookalikes(headers);
-    let chain = facts.trusted.then(|| joined(headers, &FORWARDED_FOR)).flatten();
-    headers
-        .insert(FORWARDED_FOR, chain.map_or_else(|| facts.peer.clone(), |chain| append(&chain, facts.peer)));
-    if !facts.trusted || !headers.contains_key(REAL_IP) {
-        headers.insert(REAL_IP, facts.peer.clone());
-    }
-    if !facts.trusted || !headers.contains_key(FORWARDED_PROTO) {
-        headers
-            .insert(FORWARDED_PROTO, HeaderValue::from_static(if facts.secure { "https" } else { "http" }));
-    }
-    if !facts.trusted || !headers.contains_key(FORWARDED_HOST) {
-        match facts.host {
-            Some(host) => headers.insert(FORWARDED_HOST, host.clone()),
-            None => headers.remove(FORWARDED_HOST),
-        };
-    }
-    if !facts.trusted {
-        // RFC 7239: nothing vouches for it.
-        headers.remove(header::FORWARDED);
-    }
-    headers.insert(REQUEST_ID, facts.request_id.clone());
-    headers.insert(TRACEPARENT, facts.traceparent.clone());
-    if !facts.traced {
-        headers.remove(TRACESTATE);
-    }
-    add_via(headers);
+    lines.extend_from_slice(b"\r\n");
+}
+
+fn add_bytes(lines: &mut Vec<u8>, name: &str, value: &[u8]) {
+    lines.extend_from_slice(name.as_bytes());
+    lines.extend_from_slice(b": ");
+    lines.extend_from_slice(value);
+    lines.extend_from_slice(b"\r\n");
 }
 
 /// Turns an upstream's header fields into the client's. The framing is set by the caller.
-pub fn to_client(headers: &mut HeaderMap, request_id: &HeaderValue, keep_upgrade: bool) {
+pub fn to_client(headers: &mut HeaderMap, request_id: HeaderValue, keep_upgrade: bool) {
     remove_nominated(headers);
-    let upgrade = keep_upgrade.then(|| headers.get(header::UPGRADE).cloned()).flatten();
-    remove_hop_by_hop(headers);
-    if let Some(upgrade) = upgrade {
-        headers.insert(header::UPGRADE, upgrade);
-    }
-    for name in [header::PROXY_AUTHENTICATE, NO_BODY_LENGTH, NO_BODY_CODING, REASON] {
-        headers.remove(name);
-    }
-    headers.insert(REQUEST_ID, request_id.clone());
-    add_via(headers);
-}
-
-fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    for name in HOP_BY_HOP {
-        headers.remove(name);
-    }
+    let via = match joined(headers, &header::VIA) {
+        Some(chain) => append(&chain, &VIA_SELF),
+        None => VIA_SELF,
+    };
+    headers.retain(|name, _| {
+        let name = name.as_str();
+        !match name.len() {
+            2 => name == "te",
+            7 => name == "trailer" || (name == "upgrade" && !keep_upgrade),
+            10 => name == "connection" || name == "keep-alive",
+            12 => name == "aegis-reason",
+            14 => name == "content-length" || name == HIDDEN_LENGTH,
+            16 => name == "proxy-connection",
+            17 => name == "transfer-encoding" || name == HIDDEN_CODING,
+            18 => name == "proxy-authenticate",
+            _ => false,
+        }
+    });
+    headers.insert(REQUEST_ID, request_id);
+    headers.insert(header::VIA, via);
 }
 
 /// RFC 9110 §7.6.1: fields that `Connection` names go no further, except those that the message cannot be without.
@@ -136,38 +160,6 @@ fn remove_nominated(headers: &mut HeaderMap) {
     for name in nominated {
         headers.remove(name);
     }
-}
-
-/// `X_User_Id` becomes `X-User-Id` in CGI and WSGI backends: fields that only look different from one that the
-/// gateway sets or removes go too.
-fn remove_lookalikes(headers: &mut HeaderMap) {
-    if !headers.keys().any(|name| name.as_str().contains('_')) {
-        return;
-    }
-    let managed = [FORWARDED_FOR, FORWARDED_PROTO, FORWARDED_HOST, REAL_IP, REQUEST_ID, TRACEPARENT];
-    let framing = [header::HOST, header::CONTENT_LENGTH, header::FORWARDED, header::UPGRADE];
-    let is_lookalike = |name: &HeaderName| {
-        let dashed = name.as_str().replace('_', "-");
-        name.as_str().contains('_')
-            && managed
-                .iter()
-                .chain(&framing)
-                .chain(&IDENTITY)
-                .chain(&HOP_BY_HOP)
-                .any(|known| known.as_str() == dashed)
-    };
-    let found: Vec<HeaderName> = headers.keys().filter(|name| is_lookalike(name)).cloned().collect();
-    for name in found {
-        headers.remove(name);
-    }
-}
-
-fn add_via(headers: &mut HeaderMap) {
-    let value = match joined(headers, &header::VIA) {
-        Some(chain) => append(&chain, &VIA_SELF),
-        None => VIA_SELF,
-    };
-    headers.insert(header::VIA, value);
 }
 
 /// All values of a list field as one.
@@ -195,78 +187,89 @@ mod tests {
         map
     }
 
-    fn forwarding(trusted: bool) -> Forwarding<'static> {
-        static PEER: HeaderValue = HeaderValue::from_static("9.9.9.9");
-        static ID: HeaderValue = HeaderValue::from_static("id-1");
-        static HOST: HeaderValue = HeaderValue::from_static("a.test");
-        Forwarding {
-            peer: &PEER,
+    /// What the upstream would receive of `fields`, beside `Host` and framing.
+    fn sent(fields: &[(&'static str, &'static str)], trusted: bool) -> Vec<(String, String)> {
+        let mut headers = map(fields);
+        let (peer, host) = (HeaderValue::from_static("9.9.9.9"), HeaderValue::from_static("a.test"));
+        let trace = Trace::of(&headers, (1, 2));
+        let facts = Forwarding {
+            peer: &peer,
             trusted,
             secure: false,
-            host: Some(&HOST),
-            request_id: &ID,
-            traceparent: &ID,
-            traced: false,
+            host: Some(&host),
+            request_id: "id-1",
+            trace: &trace,
             upgrade: false,
-        }
+        };
+        let lines = String::from_utf8(to_upstream(&mut headers, &facts)).unwrap();
+        let added = lines.lines().map(|line| line.split_once(": ").unwrap());
+        let kept = headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap()));
+        kept.chain(added).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    }
+
+    fn get<'a>(sent: &'a [(String, String)], name: &str) -> Vec<&'a str> {
+        sent.iter().filter(|(known, _)| known == name).map(|(_, value)| value.as_str()).collect()
     }
 
     #[test]
     fn nothing_a_client_says_about_itself_survives() {
-        let mut headers = map(&[
-            ("x-forwarded-for", "6.6.6.6"),
-            ("x-real-ip", "6.6.6.6"),
-            ("x-forwarded-proto", "https"),
-            ("x-forwarded-host", "evil.test"),
-            ("forwarded", "for=6.6.6.6"),
-            ("x-user-id", "evil"),
-            ("x_user_id", "evil"),
-            ("x_forwarded_for", "6.6.6.6"),
-            ("x_app_field", "kept"),
-        ]);
-        to_upstream(&mut headers, &forwarding(false));
-        for value in headers.iter().map(|(_, value)| value.to_str().unwrap()) {
+        let sent = sent(
+            &[
+                ("x-forwarded-for", "6.6.6.6"),
+                ("x-real-ip", "6.6.6.6"),
+                ("x-forwarded-proto", "https"),
+                ("x-forwarded-host", "evil.test"),
+                ("forwarded", "for=6.6.6.6"),
+                ("x-user-id", "evil"),
+                ("x_user_id", "evil"),
+                ("x-user_roles", "evil"),
+                ("x_forwarded_for", "6.6.6.6"),
+                ("x_app_field", "kept"),
+            ],
+            false,
+        );
+        for (_, value) in &sent {
             assert!(!value.contains("6.6.6.6") && !value.contains("evil") && value != "https", "{value}");
         }
-        assert_eq!(headers.get("x_app_field").unwrap(), "kept");
-        assert_eq!(headers.get("x-forwarded-host").unwrap(), "a.test");
+        assert_eq!(get(&sent, "x_app_field"), ["kept"]);
+        assert_eq!(get(&sent, "x-forwarded-host"), ["a.test"]);
+        assert_eq!(get(&sent, "x-forwarded-for"), ["9.9.9.9"]);
     }
 
     #[test]
     fn a_trusted_proxys_chain_is_extended() {
-        let mut headers = map(&[
-            ("x-forwarded-for", "1.1.1.1"),
-            ("x-forwarded-for", "2.2.2.2"),
-            ("x-forwarded-proto", "https"),
-        ]);
-        to_upstream(&mut headers, &forwarding(true));
-        assert_eq!(headers.get(FORWARDED_FOR).unwrap(), "1.1.1.1, 2.2.2.2, 9.9.9.9");
-        assert_eq!(headers.get(FORWARDED_PROTO).unwrap(), "https");
+        let fields =
+            [("x-forwarded-for", "1.1.1.1"), ("x-forwarded-for", "2.2.2.2"), ("x-forwarded-proto", "https")];
+        let sent = sent(&fields, true);
+        assert_eq!(get(&sent, "x-forwarded-for"), ["1.1.1.1, 2.2.2.2, 9.9.9.9"]);
+        assert_eq!(get(&sent, "x-forwarded-proto"), ["https"]);
     }
 
     #[test]
     fn hop_by_hop_fields_go_and_nominations_cannot_remove_what_the_gateway_adds() {
-        let mut headers = map(&[
-            ("connection", "close, X-Hop, x-forwarded-for, content-length"),
-            ("x-hop", "1"),
-            ("keep-alive", "5"),
-            ("te", "gzip"),
-            ("content-length", "5"),
-            ("x-end", "1"),
-        ]);
-        to_upstream(&mut headers, &forwarding(false));
+        let sent = sent(
+            &[
+                ("connection", "close, X-Hop, x-forwarded-for"),
+                ("x-hop", "1"),
+                ("keep-alive", "5"),
+                ("te", "gzip"),
+                ("via", "1.0 other"),
+                ("x-end", "1"),
+            ],
+            false,
+        );
         for gone in ["connection", "x-hop", "keep-alive", "te"] {
-            assert!(!headers.contains_key(gone), "{gone}");
+            assert!(get(&sent, gone).is_empty(), "{gone}");
         }
-        for kept in ["content-length", "x-end", "x-forwarded-for", "via"] {
-            assert!(headers.contains_key(kept), "{kept}");
-        }
+        assert_eq!(get(&sent, "x-end"), ["1"]);
+        assert_eq!(get(&sent, "x-forwarded-for"), ["9.9.9.9"]);
+        assert_eq!(get(&sent, "via"), ["1.0 other, 1.1 aegis"]);
     }
 
     #[test]
     fn repeated_fields_stay_repeated() {
         let mut headers = map(&[("set-cookie", "a=1"), ("set-cookie", "b=2"), ("via", "1.0 other")]);
-        to_client(&mut headers, &HeaderValue::from_static("id"), false);
+        to_client(&mut headers, HeaderValue::from_static("id"), false);
         assert_eq!(headers.get_all("set-cookie").count(), 2);
         assert_eq!(headers.get("via").unwrap(), "1.0 other, 1.1 aegis");
     }

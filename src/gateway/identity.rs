@@ -49,14 +49,38 @@ fn parse_hop(hop: &str) -> Option<IpAddr> {
     parsed.map(|address| address.to_canonical())
 }
 
-/// The request id: a trusted proxy's if it is well formed, else a new one.
-pub fn request_id(headers: &HeaderMap, trusted: bool) -> HeaderValue {
-    if trusted {
-        if let Some(id) = headers.get(REQUEST_ID).filter(|id| is_request_id(id.as_bytes())) {
-            return id.clone();
+/// A request's id: the gateway's own, or one that a trusted proxy gave.
+#[derive(Clone, Debug)]
+pub enum RequestId {
+    Own([u8; 36]),
+    Given(HeaderValue),
+}
+
+impl RequestId {
+    /// A trusted proxy's if it is well formed, else a new one.
+    pub fn of(headers: &HeaderMap, trusted: bool) -> Self {
+        let given = headers.get(REQUEST_ID).filter(|id| trusted && is_request_id(id.as_bytes()));
+        given.map_or_else(|| Self::Own(worker::new_request_id()), |id| Self::Given(id.clone()))
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        let bytes = match self {
+            Self::Own(bytes) => &bytes[..],
+            Self::Given(value) => value.as_bytes(),
+        };
+        // Both kinds are ASCII by construction.
+        std::str::from_utf8(bytes).unwrap_or("")
+    }
+
+    /// The id as a header value.
+    pub fn to_value(&self) -> HeaderValue {
+        match self {
+            Self::Own(bytes) => HeaderValue::from_maybe_shared(Bytes::copy_from_slice(bytes))
+                .unwrap_or_else(|_| HeaderValue::from_static("invalid")),
+            Self::Given(value) => value.clone(),
         }
     }
-    value(worker::request_id())
 }
 
 /// 1–128 of `A-Za-z0-9._-`.
@@ -64,14 +88,46 @@ fn is_request_id(id: &[u8]) -> bool {
     (1..=128).contains(&id.len()) && id.iter().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(b))
 }
 
-/// Continues the client's trace under a new span, or starts one. The flag is whether the client's was continued; its
-/// `tracestate` means nothing without it.
-pub fn traceparent(headers: &HeaderMap, random: (u128, u64)) -> (HeaderValue, bool) {
-    let span = random.1.max(1);
-    let theirs = headers.get(TRACEPARENT).and_then(|v| v.to_str().ok()).filter(|v| is_traceparent(v));
-    match theirs {
-        Some(theirs) => (value(format!("00-{}-{span:016x}-{}", &theirs[3..35], &theirs[53..55])), true),
-        None => (value(format!("00-{:032x}-{span:016x}-01", random.0.max(1))), false),
+/// A `traceparent` of this hop (W3C Trace Context §3.2).
+#[derive(Clone, Copy, Debug)]
+pub struct Trace {
+    text: [u8; 55],
+    /// The client's trace goes on; its `tracestate` means nothing without it.
+    pub continued: bool,
+}
+
+impl Trace {
+    /// Continues the client's trace under a new span, or starts one; `random` makes the ids.
+    pub fn of(headers: &HeaderMap, random: (u128, u64)) -> Self {
+        let mut text = *b"00-00000000000000000000000000000000-0000000000000000-01";
+        let theirs = headers.get(TRACEPARENT).and_then(|v| v.to_str().ok()).filter(|v| is_traceparent(v));
+        match theirs {
+            Some(theirs) => {
+                text[3..35].copy_from_slice(&theirs.as_bytes()[3..35]);
+                text[53..55].copy_from_slice(&theirs.as_bytes()[53..55]);
+            }
+            None => hex(&mut text[3..35], &random.0.max(1).to_be_bytes()),
+        }
+        hex(&mut text[36..52], &random.1.max(1).to_be_bytes());
+        Self { text, continued: theirs.is_some() }
+    }
+
+    /// The whole field value.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// The trace id, 32 hex digits.
+    pub fn id(&self) -> &str {
+        std::str::from_utf8(&self.text[3..35]).unwrap_or("")
+    }
+}
+
+fn hex(out: &mut [u8], bytes: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for (pair, byte) in out.chunks_exact_mut(2).zip(bytes) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 15)];
     }
 }
 
@@ -90,10 +146,6 @@ fn is_traceparent(v: &str) -> bool {
         && !v.starts_with("ff")
         && ids(3..35)
         && ids(36..52)
-}
-
-fn value(text: String) -> HeaderValue {
-    HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or_else(|_| HeaderValue::from_static("invalid"))
 }
 
 #[cfg(test)]
@@ -137,10 +189,10 @@ mod tests {
     fn a_request_id_is_kept_only_well_formed_and_from_a_trusted_proxy() {
         let mut headers = HeaderMap::new();
         headers.insert(REQUEST_ID, HeaderValue::from_static("abc-1.2_3"));
-        assert_eq!(request_id(&headers, true), "abc-1.2_3");
-        assert_ne!(request_id(&headers, false), "abc-1.2_3");
+        assert_eq!(RequestId::of(&headers, true).as_str(), "abc-1.2_3");
+        assert_ne!(RequestId::of(&headers, false).as_str(), "abc-1.2_3");
         headers.insert(REQUEST_ID, HeaderValue::from_static("<script>"));
-        assert_eq!(request_id(&headers, true).len(), 36);
+        assert_eq!(RequestId::of(&headers, true).as_str().len(), 36);
     }
 
     #[test]
@@ -148,9 +200,9 @@ mod tests {
         let mut headers = HeaderMap::new();
         let theirs = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
         headers.insert(TRACEPARENT, HeaderValue::from_static(theirs));
-        let (ours, continued) = traceparent(&headers, (1, 2));
-        assert!(continued);
-        assert_eq!(ours, "00-0af7651916cd43dd8448eb211c80319c-0000000000000002-00");
+        let ours = Trace::of(&headers, (1, 2));
+        assert!(ours.continued);
+        assert_eq!(ours.as_bytes(), "00-0af7651916cd43dd8448eb211c80319c-0000000000000002-00".as_bytes());
         for bad in [
             "",
             "zz-bad",
@@ -158,9 +210,9 @@ mod tests {
             "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00",
         ] {
             headers.insert(TRACEPARENT, HeaderValue::from_static(bad));
-            let (ours, continued) = traceparent(&headers, (1, 2));
-            assert!(!continued);
-            assert_eq!(ours, "00-00000000000000000000000000000001-0000000000000002-01");
+            let ours = Trace::of(&headers, (1, 2));
+            assert!(!ours.continued);
+            assert_eq!(ours.as_bytes(), "00-00000000000000000000000000000001-0000000000000002-01".as_bytes());
         }
     }
 }

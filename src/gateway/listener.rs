@@ -27,6 +27,8 @@ use crate::config::settings;
 
 /// HTTP/2's connection preface (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Bytes of an answer that are collected before they are written; what is there is written when the upstream pauses.
+const WRITE_BUFFER: usize = 64 * 1024;
 /// How long actix reads on after an answer to a request whose body it had not read.
 const UNREAD_LINGER: Duration = Duration::from_secs(1);
 
@@ -220,6 +222,7 @@ fn http(
         .client_request_timeout(Duration::ZERO)
         .client_disconnect_timeout(UNREAD_LINGER)
         .h1_allow_half_closed(true)
+        .h1_write_buffer_size(WRITE_BUFFER)
         .local_addr(address)
         .expect(expect)
         .on_connect_ext(|stream: &ClientStream, data| {

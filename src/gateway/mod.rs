@@ -37,6 +37,7 @@ use futures_util::FutureExt as _;
 use self::answer::Cause;
 use self::arrival::{Arrival, host_name};
 use self::downstream::ConnState;
+use self::identity::{RequestId, Trace};
 use self::record::RequestRecord;
 use self::request_body::RequestFraming;
 use self::snapshot::{Snapshot, SnapshotRef};
@@ -50,9 +51,12 @@ struct Request {
     connection: Rc<ConnState>,
     arrival: Arrival,
     host: Option<HeaderValue>,
-    traced: bool,
+    /// The socket peer is a trusted proxy.
+    trusted: bool,
     /// What the upstream is asked for where it is not what the client asked for.
     path: Option<String>,
+    /// To be filled in for the upstream.
+    head: Option<Rc<RequestHead>>,
     record: RequestRecord,
 }
 
@@ -108,7 +112,7 @@ async fn serve_parts(
     let response = match AssertUnwindSafe(stages(request)).catch_unwind().await {
         Ok(Ok(response)) => response,
         Ok(Err(refused)) => response::refuse(refused),
-        Err(_) => response::internal_error(&id),
+        Err(_) => response::internal_error(&id.to_value()),
     };
     response::for_connection(response, &connection, is_raw, shared.is_draining())
 }
@@ -196,11 +200,13 @@ fn begin(
     head: &mut RequestHead,
     payload: Payload,
 ) -> Box<Request> {
+    let mut spare = worker.take_head();
+    let table = Rc::get_mut(&mut spare).map(|spare| std::mem::take(&mut spare.headers)).unwrap_or_default();
     let arrival = Arrival::new(
         head.method.clone(),
         head.uri.clone(),
         head.version,
-        std::mem::take(&mut head.headers),
+        std::mem::replace(&mut head.headers, table),
         payload,
         head.connection_type(),
     );
@@ -208,9 +214,9 @@ fn begin(
     worker.in_flight_begin();
     let snapshot = worker.snapshot();
     let trusted = identity::is_trusted(&snapshot.trusted_proxies, connection.peer_ip());
-    let request_id = identity::request_id(&arrival.headers, trusted);
+    let request_id = RequestId::of(&arrival.headers, trusted);
     let draw = worker.random(|random| (random.u128(..), random.u64(..)));
-    let (trace, traced) = identity::traceparent(&arrival.headers, draw);
+    let trace = Trace::of(&arrival.headers, draw);
     let host = arrival.host();
     let record = RequestRecord {
         started: std::time::Instant::now(),
@@ -221,7 +227,7 @@ fn begin(
         user_agent: arrival.headers.get(actix_http::header::USER_AGENT).cloned(),
         client: identity::client_ip(&arrival.headers, &connection, &snapshot.trusted_proxies),
         request_id,
-        trace: Some(trace),
+        trace,
         route: None,
         target: None,
         tries: 0,
@@ -236,5 +242,15 @@ fn begin(
         snapshot: snapshot.clone(),
         connection: connection.clone(),
     };
-    Box::new(Request { worker, snapshot, connection, arrival, host, traced, path: None, record })
+    Box::new(Request {
+        worker,
+        snapshot,
+        connection,
+        arrival,
+        host,
+        trusted,
+        path: None,
+        head: Some(spare),
+        record,
+    })
 }

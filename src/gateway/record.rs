@@ -8,6 +8,7 @@ use actix_http::{Method, Uri, Version};
 
 use super::answer::{CLIENT_CLOSED_REQUEST, Cause};
 use super::downstream::ConnState;
+use super::identity::{RequestId, Trace};
 use super::snapshot::{SnapshotRef, Target};
 use super::worker::Worker;
 use crate::config::settings::LogFormat;
@@ -25,8 +26,8 @@ pub struct RequestRecord {
     pub host: Option<HeaderValue>,
     pub user_agent: Option<HeaderValue>,
     pub client: std::net::IpAddr,
-    pub request_id: HeaderValue,
-    pub trace: Option<HeaderValue>,
+    pub request_id: RequestId,
+    pub trace: Trace,
     /// Index into the snapshot's routes.
     pub route: Option<usize>,
     pub target: Option<std::sync::Arc<Target>>,
@@ -88,7 +89,8 @@ impl RequestRecord {
     fn write_json(&self, out: &mut String, status: u16) {
         use std::fmt::Write as _;
         let time = humantime::format_rfc3339_millis(SystemTime::now());
-        let _ = write!(out, r#"{{"time":"{time}","type":"access","requestId":"{}""#, text(&self.request_id));
+        let _ =
+            write!(out, r#"{{"time":"{time}","type":"access","requestId":"{}""#, self.request_id.as_str());
         let _ = write!(out, r#","clientIp":"{}","method":"#, self.client);
         string(out, self.method.as_str());
         if let Some(host) = &self.host {
@@ -121,11 +123,7 @@ impl RequestRecord {
             out.push_str(r#","userAgent":"#);
             string(out, text(agent));
         }
-        if let Some(trace) = &self.trace {
-            // `00-TRACEID-…`: validated where it was made or continued.
-            let _ = write!(out, r#","traceId":"{}""#, text(trace).get(3..35).unwrap_or_default());
-        }
-        out.push_str("}\n");
+        let _ = writeln!(out, r#","traceId":"{}"}}"#, self.trace.id());
     }
 
     fn write_text(&self, out: &mut String, status: u16) {
@@ -151,7 +149,7 @@ impl RequestRecord {
         if self.tries > 1 {
             let _ = write!(out, " tries={}", self.tries);
         }
-        let _ = writeln!(out, " id={}", text(&self.request_id));
+        let _ = writeln!(out, " id={}", self.request_id.as_str());
     }
 }
 

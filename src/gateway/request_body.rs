@@ -68,19 +68,17 @@ pub struct RequestBody {
     complete: Cell<bool>,
     failure: Cell<Option<BodyFailure>>,
     stall: RefCell<Option<Deadline>>,
-    idempotent: bool,
     /// Told whether a body is awaited on it.
     connection: Option<Rc<ConnState>>,
 }
 
 impl RequestBody {
-    /// A body not yet read. `limit` 0 = unlimited; `idle` is the longest pause; `idempotent` is the method's.
+    /// A body not yet read. `limit` 0 = unlimited; `idle` is the longest pause.
     pub fn new(
         payload: Payload,
         framing: RequestFraming,
         limit: u64,
         idle: Duration,
-        idempotent: bool,
         connection: Option<Rc<ConnState>>,
     ) -> Self {
         let connection = connection.filter(|_| framing != RequestFraming::Length(0));
@@ -98,9 +96,17 @@ impl RequestBody {
             complete: Cell::new(framing == RequestFraming::Length(0) || connection.is_none()),
             failure: Cell::new(None),
             stall: RefCell::new(None),
-            idempotent,
             connection,
         }
+    }
+
+    /// No body at all; one for all requests of a thread.
+    pub fn none() -> Rc<Self> {
+        thread_local! {
+            static NONE: Rc<RequestBody> =
+                Rc::new(RequestBody::new(Payload::None, RequestFraming::None, 0, Duration::ZERO, None));
+        }
+        NONE.with(Rc::clone)
     }
 
     /// Finds out whether an HTTP/2 request has a body at all: its end is known at once when it has none.
@@ -116,11 +122,6 @@ impl RequestBody {
     /// Larger than what is kept: a stream, which has as long as it makes progress.
     pub fn is_stream(&self) -> bool {
         !self.replayable.get() || matches!(self.framing, RequestFraming::Length(n) if n > REPLAY_LIMIT as u64)
-    }
-
-    /// Whether sending the request twice does the same as sending it once.
-    pub fn is_idempotent(&self) -> bool {
-        self.idempotent
     }
 
     /// How the client frames it.

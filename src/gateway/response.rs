@@ -40,8 +40,11 @@ pub fn relay(mut request: Request, backend: &Backend, answered: Answered) -> Htt
     let Answered { mut head, body, exchange, in_flight, target, epoch, deadline, request_body } = answered;
     let status = head.status;
     let mut fields = std::mem::take(&mut head.headers);
-    headers::to_client(&mut fields, &request.record.request_id, status == StatusCode::UPGRADE_REQUIRED);
-    fields.remove(header::CONTENT_LENGTH);
+    headers::to_client(
+        &mut fields,
+        request.record.request_id.to_value(),
+        status == StatusCode::UPGRADE_REQUIRED,
+    );
     request.record.status = status.as_u16();
     let length = exchange.content_length.get();
     let bodiless = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
@@ -214,9 +217,9 @@ pub fn refuse(refused: Refused) -> HttpResponse {
     let connection = request.connection.clone();
     let mut record = request.record;
     record.refuse(cause);
-    let id = record.request_id.clone();
+    let id = record.request_id.to_value();
     let head_only = request.arrival.method == Method::HEAD;
-    let bytes = answer::problem(cause, id.to_str().unwrap_or(""));
+    let bytes = answer::problem(cause, record.request_id.as_str());
     let mut fields = answer::headers(cause, &id, retry_after);
     if let Some(allow) = allow.and_then(|allow| HeaderValue::from_str(&allow).ok()) {
         fields.insert(header::ALLOW, allow);
@@ -246,7 +249,7 @@ pub fn small(
 ) -> HttpResponse {
     let mut record = request.record;
     record.status = status.as_u16();
-    let id = record.request_id.clone();
+    let id = record.request_id.to_value();
     let head_only = request.arrival.method == Method::HEAD;
     let size = bytes.len() as u64;
     let body = WholeBody { bytes: (!head_only).then_some(bytes), size, record };

@@ -3,19 +3,19 @@
 //! A request keeps the snapshot that it started with. Targets, their cells and their counters are shared with the
 //! snapshots before and after as long as the configuration does not change them.
 
+use std::cell::OnceCell;
 use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-use actix_http::Uri;
 use actix_http::header::HeaderValue;
 use aegis_actors::TargetCells;
 use aegis_actors::traffic::Counters;
 
-use super::retry_budget::Budget;
-use super::upstream::TargetTls;
+use super::retry_budget::{Budget, Share};
+use super::upstream::{Pool, TargetTls};
 use crate::config::settings::{Backend as BackendSettings, EscapedSlash, LogFormat, Route as RouteSettings};
 use crate::router::Router;
 
@@ -43,17 +43,51 @@ pub struct Snapshot {
 
 /// A worker's handle on a snapshot: cloned per request without touching shared memory.
 #[derive(Clone)]
-pub struct SnapshotRef(Rc<Arc<Snapshot>>);
+pub struct SnapshotRef(Rc<View>);
+
+/// A snapshot with what this worker keeps for each of its backends, by position.
+struct View {
+    snapshot: Arc<Snapshot>,
+    locals: Vec<BackendLocal>,
+}
+
+/// One worker's part of a backend.
+#[derive(Default)]
+pub struct BackendLocal {
+    /// Its share of the retry budget.
+    pub share: Share,
+    /// Its connections, by position of the target.
+    pub pools: Vec<OnceCell<Rc<Pool>>>,
+}
 
 impl SnapshotRef {
-    /// A handle for this thread.
-    pub fn new(snapshot: Arc<Snapshot>) -> Self {
-        Self(Rc::new(snapshot))
+    /// A handle for this thread; pools of targets that `before` had as well are carried over.
+    pub fn new(snapshot: Arc<Snapshot>, before: Option<&Self>) -> Self {
+        let known = |target: &Arc<Target>| {
+            let before = before?;
+            let mut backends = before.backends.iter().zip(&before.0.locals);
+            backends.find_map(|(backend, local)| {
+                let at = backend.targets.iter().position(|old| old.cells.id == target.cells.id)?;
+                local.pools[at].get().cloned()
+            })
+        };
+        let pool = |target: &Arc<Target>| known(target).map_or_else(OnceCell::new, OnceCell::from);
+        let local = |backend: &Arc<Backend>| BackendLocal {
+            share: Share::default(),
+            pools: backend.targets.iter().map(pool).collect(),
+        };
+        let locals = snapshot.backends.iter().map(local).collect();
+        Self(Rc::new(View { snapshot, locals }))
     }
 
     /// Whether this is the handle of `other`.
     pub fn is(&self, other: &Arc<Snapshot>) -> bool {
-        Arc::ptr_eq(&self.0, other)
+        Arc::ptr_eq(&self.0.snapshot, other)
+    }
+
+    /// This worker's part of a backend.
+    pub fn local(&self, backend: &Backend) -> &BackendLocal {
+        &self.0.locals[backend.index]
     }
 }
 
@@ -61,7 +95,7 @@ impl Deref for SnapshotRef {
     type Target = Snapshot;
 
     fn deref(&self) -> &Snapshot {
-        &self.0
+        &self.0.snapshot
     }
 }
 
@@ -99,6 +133,8 @@ impl RouteCounters {
 /// One backend.
 pub struct Backend {
     pub name: String,
+    /// Position in [`Snapshot::backends`].
+    pub index: usize,
     pub settings: BackendSettings,
     pub targets: Vec<Arc<Target>>,
     /// Order in which round robin visits the targets, by index; smooth by weight.
@@ -138,8 +174,6 @@ impl BackendCounters {
 pub struct Target {
     pub cells: Arc<TargetCells>,
     pub weight: u32,
-    /// `http://authority` for awc, whatever the real scheme: TLS is the transport's.
-    pub uri: Uri,
     /// The `Host` of requests to it.
     pub host: HeaderValue,
     pub tls: Option<TargetTls>,
@@ -153,7 +187,6 @@ impl Target {
         Self {
             cells: self.cells.clone(),
             weight,
-            uri: self.uri.clone(),
             host: self.host.clone(),
             tls: self.tls.clone(),
             connect_timeout: self.connect_timeout,

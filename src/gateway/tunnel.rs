@@ -13,7 +13,6 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use actix_http::body::{BodySize, BoxBody, MessageBody};
-use actix_http::header;
 use actix_http::{ConnectionType, Payload};
 use actix_web::HttpResponse;
 use bytes::{Bytes, BytesMut};
@@ -46,11 +45,10 @@ const CLOSE_TO_UPSTREAM: &[u8] = &[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xE9];
 pub fn open(mut request: Request, backend: &Backend, answered: Answered) -> HttpResponse {
     let Answered { mut head, body, in_flight, .. } = answered;
     let AnsweredBody::Upgraded(Upgraded::Tunnel(stream, early)) = body else {
-        return response::internal_error(&request.record.request_id);
+        return response::internal_error(&request.record.request_id.to_value());
     };
     let mut fields = std::mem::take(&mut head.headers);
-    headers::to_client(&mut fields, &request.record.request_id, true);
-    fields.remove(header::CONTENT_LENGTH);
+    headers::to_client(&mut fields, request.record.request_id.to_value(), true);
     request.record.status = head.status.as_u16();
     let websocket = request.arrival.upgrade == Some(Upgrade::WebSocket);
     let client = if websocket {

@@ -4,26 +4,28 @@
 //! every half second (a failure at once), log lines ten times a second.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use actix::Recipient;
 use actix::dev::SendError;
+use actix_http::{ConnectionType, RequestHead};
 use aegis_actors::TargetId;
 use aegis_actors::circuit_breaker::Outcomes;
 
 use super::answer::Cause;
+use super::deadline;
 use super::downstream::ConnState;
 use super::record::RequestRecord;
-use super::retry_budget::Share;
 use super::shared::Shared;
 use super::snapshot::{Backend, SnapshotRef, Target};
 use super::upstream::{Dialer, Pool};
 use crate::config::settings::LogFormat;
 use crate::logging;
 
+/// Request heads kept for the next requests.
+const SPARE_HEADS: usize = 256;
 /// Log bytes that leave the thread at once rather than at the next beat.
 const LOG_BATCH: usize = 32 * 1024;
 /// How often log lines leave the thread.
@@ -42,8 +44,7 @@ pub struct Worker {
     /// What all workers share.
     pub shared: Arc<Shared>,
     snapshot: RefCell<SnapshotRef>,
-    pools: RefCell<HashMap<TargetId, Rc<Pool>>>,
-    shares: RefCell<HashMap<String, Rc<Share>>>,
+    heads: RefCell<Vec<Rc<RequestHead>>>,
     outcomes: RefCell<Outcomes>,
     recipient: RefCell<Option<(Arc<Recipient<Outcomes>>, Recipient<Outcomes>)>>,
     log: RefCell<String>,
@@ -57,6 +58,7 @@ impl Worker {
         WORKER.with_borrow_mut(|slot| {
             slot.get_or_insert_with(|| {
                 let worker = Rc::new(Self::new(shared.clone()));
+                deadline::start();
                 actix_rt::spawn(beat(Rc::downgrade(&worker)));
                 worker
             })
@@ -68,10 +70,9 @@ impl Worker {
         let index = shared.next_worker();
         Self {
             index,
-            snapshot: RefCell::new(SnapshotRef::new(shared.snapshot.load_full())),
+            snapshot: RefCell::new(SnapshotRef::new(shared.snapshot.load_full(), None)),
             shared,
-            pools: RefCell::default(),
-            shares: RefCell::default(),
+            heads: RefCell::default(),
             outcomes: RefCell::new(Outcomes { worker: index, runs: Vec::new() }),
             recipient: RefCell::default(),
             log: RefCell::default(),
@@ -80,36 +81,48 @@ impl Worker {
         }
     }
 
-    /// The current snapshot. After a reload, pools of targets that are gone are dropped with the first look.
+    /// The current snapshot. The first look after a reload lets go of the pools of targets that are gone.
     pub fn snapshot(&self) -> SnapshotRef {
         let current = self.shared.snapshot.load();
-        if !self.snapshot.borrow().is(&current) {
-            *self.snapshot.borrow_mut() = SnapshotRef::new(current.clone());
-            let live =
-                |id: &TargetId| current.backends.iter().any(|b| b.targets.iter().any(|t| t.cells.id == *id));
-            self.pools.borrow_mut().retain(|id, _| live(id));
-            self.shares.borrow_mut().retain(|name, _| current.backends.iter().any(|b| b.name == *name));
+        let known = self.snapshot.borrow().is(&current);
+        if !known {
+            let next = SnapshotRef::new(current.clone(), Some(&self.snapshot.borrow()));
+            *self.snapshot.borrow_mut() = next;
         }
         self.snapshot.borrow().clone()
     }
 
-    /// This worker's connections to `target`.
-    pub fn pool(&self, target: &Arc<Target>) -> Rc<Pool> {
-        if let Some(pool) = self.pools.borrow().get(&target.cells.id) {
-            return pool.clone();
-        }
-        let dialer = Dialer::new(target.cells.clone(), target.tls.clone(), target.connect_timeout);
-        let pool = Rc::new(Pool::new(dialer, target.uri.clone(), target.connect_timeout));
-        self.pools.borrow_mut().insert(target.cells.id, pool.clone());
-        pool
+    /// This worker's connections to a target of `backend`.
+    pub fn pool(
+        &self,
+        snapshot: &SnapshotRef,
+        backend: &Backend,
+        target: &Target,
+        position: usize,
+    ) -> Rc<Pool> {
+        let pool = snapshot.local(backend).pools[position].get_or_init(|| {
+            let dialer = Dialer::new(target.cells.clone(), target.tls.clone(), target.connect_timeout);
+            Rc::new(Pool::new(dialer, target.connect_timeout))
+        });
+        pool.clone()
     }
 
-    /// This worker's share of `backend`'s retry budget.
-    pub fn share(&self, backend: &Backend) -> Rc<Share> {
-        if let Some(share) = self.shares.borrow().get(&backend.name) {
-            return share.clone();
+    /// A request head to fill in, from those given back.
+    pub fn take_head(&self) -> Rc<RequestHead> {
+        self.heads.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Gives a request head back. Its tables are the largest allocations of a request, so they are used again.
+    pub fn give_head(&self, mut head: Rc<RequestHead>) {
+        let mut heads = self.heads.borrow_mut();
+        // A head's flags cannot be taken back, so one that offered an upgrade is not used again.
+        if heads.len() < SPARE_HEADS
+            && head.connection_type() == ConnectionType::KeepAlive
+            && let Some(own) = Rc::get_mut(&mut head)
+        {
+            own.headers.clear();
+            heads.push(head);
         }
-        self.shares.borrow_mut().entry(backend.name.clone()).or_default().clone()
     }
 
     /// Random numbers, not for secrets.
@@ -213,14 +226,18 @@ pub fn flush_here() {
 
 /// A new request id: UUIDv7 (RFC 9562 §5.7). Sortable by time; its random part comes from a fast generator, since an
 /// id names a request and guards nothing.
-pub fn request_id() -> String {
-    let mut buffer = uuid::Uuid::encode_buffer();
+pub fn new_request_id() -> [u8; 36] {
     let mut random = [0; 10];
-    let fill = |random: &mut [u8; 10]| fastrand::fill(random);
-    fill(&mut random);
-    let millis = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
-    let id = uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid();
-    id.hyphenated().encode_lower(&mut buffer).to_owned()
+    fastrand::fill(&mut random);
+    let id = uuid::Builder::from_unix_timestamp_millis(unix_millis(), &random).into_uuid();
+    let mut text = [0; 36];
+    id.hyphenated().encode_lower(&mut text);
+    text
+}
+
+/// [`new_request_id`] as text.
+pub fn request_id() -> String {
+    String::from_utf8_lossy(&new_request_id()).into_owned()
 }
 
 /// Logs a request that never reached a handler.

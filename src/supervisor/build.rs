@@ -5,7 +5,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
-use actix_http::Uri;
 use actix_http::header::HeaderValue;
 use aegis_actors::TargetCells;
 use rustls_pki_types::ServerName;
@@ -52,7 +51,7 @@ pub fn build(
     let old_routes = old_routes(before);
     for written in &settings.backends {
         let old = before.and_then(|b| b.backends.iter().find(|old| old.name == written.name));
-        let backend = Arc::new(backend_of(written, old.map(Arc::as_ref), workers)?);
+        let backend = Arc::new(backend_of(written, backends.len(), old.map(Arc::as_ref), workers)?);
         for route in &written.routes {
             specs.push(RouteSpec {
                 pattern: route.path.clone(),
@@ -114,6 +113,7 @@ fn old_routes(before: Option<&Snapshot>) -> HashMap<RouteKey, Arc<RouteCounters>
 
 fn backend_of(
     written: &settings::Backend,
+    index: usize,
     old: Option<&Backend>,
     workers: usize,
 ) -> Result<Backend, BuildError> {
@@ -131,12 +131,11 @@ fn backend_of(
     // Connections are made with these; a target that differs in them is another target.
     let reusable = old.filter(|old| same_tls && old.settings.connect_timeout == written.connect_timeout);
     let mut targets = Vec::with_capacity(written.targets.len());
-    for (index, target) in written.targets.iter().enumerate() {
+    for target in &written.targets {
         let taken = |t: &Arc<Target>| targets.iter().any(|other: &Arc<Target>| other.cells.id == t.cells.id);
         let same = reusable.and_then(|old| {
             old.targets.iter().find(|old| old.cells.url == target.url() && !taken(old)).cloned()
         });
-        let _ = index;
         targets.push(match same {
             Some(same) if same.weight == target.weight => same,
             Some(same) => Arc::new(same.with_weight(target.weight)),
@@ -146,6 +145,7 @@ fn backend_of(
     let weights: Vec<u32> = written.targets.iter().map(|target| target.weight).collect();
     Ok(Backend {
         name: written.name.clone(),
+        index,
         settings: written.clone(),
         targets,
         turns: smooth_turns(&weights),
@@ -164,9 +164,8 @@ fn target_of(
     workers: usize,
 ) -> Result<Target, BuildError> {
     let authority = target.authority();
-    let fail = || BuildError::Authority(backend.name.clone(), authority.clone());
-    let uri: Uri = format!("http://{authority}").parse().map_err(|_| fail())?;
-    let host = HeaderValue::from_str(&authority).map_err(|_| fail())?;
+    let host = HeaderValue::from_str(&authority)
+        .map_err(|_| BuildError::Authority(backend.name.clone(), authority.clone()))?;
     let tls = match tls_config.filter(|_| target.https) {
         None => None,
         Some(config) => {
@@ -184,7 +183,6 @@ fn target_of(
     Ok(Target {
         cells: TargetCells::new(&backend.name, &target.url(), addresses),
         weight: target.weight,
-        uri,
         host,
         tls,
         connect_timeout: backend.connect_timeout,

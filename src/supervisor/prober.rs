@@ -35,8 +35,8 @@ impl Prober for GatewayProber {
             head.headers.insert(header::USER_AGENT, HeaderValue::from_static("aegis-health-check"));
             head.set_connection_type(actix_http::ConnectionType::Close);
             let dialer = Dialer::new(target.cells.clone(), target.tls.clone(), timeout);
-            let pool = Pool::new(dialer, target.uri.clone(), timeout);
-            let exchange = Exchange::new(Asked::default(), None, false);
+            let pool = Pool::new(dialer, timeout);
+            let exchange = Exchange::new(Asked::default(), None, Default::default(), false);
             let sent = pool.send(RequestHeadType::Owned(head), exchange.clone()).await;
             let (head, _body) = sent.map_err(|error| phrase(&error, &exchange))?;
             match head.status.as_u16() {

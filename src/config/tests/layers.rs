@@ -12,6 +12,7 @@ fn later_layers_win_over_earlier_ones() {
         set: vec!["server.workers=4".into(), "server.workers=5".into()],
         env: [("AEGIS__SERVER__WORKERS", "3"), ("AEGIS__SERVER__MAX_CONNECTIONS", "3")].into_iter().collect(),
         file: None,
+        ..Source::default()
     };
     let server = load_from(file, &source).unwrap().settings.server;
     assert_eq!((server.port, server.workers, server.max_connections), (2, 5, 3));

@@ -10,12 +10,31 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
+use tokio::task::{LocalEnterGuard, LocalSet};
 
 use super::framing::{Asked, Violation};
 use crate::gateway::request_body::BodyReader;
 
 thread_local! {
     static CURRENT: RefCell<Option<Rc<Exchange>>> = const { RefCell::new(None) };
+    static PARKED: RefCell<(LocalSet, u32)> = RefCell::new((LocalSet::new(), 0));
+}
+
+/// Requests after which the tasks that awc has spawned for them are let go.
+const PARKED_MOST: u32 = 256;
+
+/// For every request awc makes a codec, and every codec spawns a task that keeps a date current which the transport
+/// throws away. Run, that task costs each request a timer and often a wake-up call to the runtime. So awc is polled
+/// with another task set in place, one that nobody runs and that is dropped, tasks and all, from time to time.
+/// Nothing else may be spawned inside an exchange.
+fn park_spawned() -> LocalEnterGuard {
+    PARKED.with_borrow_mut(|(set, count)| {
+        *count += 1;
+        if *count > PARKED_MOST {
+            (*set, *count) = (LocalSet::new(), 0);
+        }
+        set.enter()
+    })
 }
 
 /// One try: what was asked, and what the transport saw of it.
@@ -23,6 +42,8 @@ thread_local! {
 pub struct Exchange {
     /// What the request asked for.
     pub asked: Asked,
+    /// Field lines to add to the head, each with its line end.
+    pub lines: Rc<Vec<u8>>,
     /// The client's own `Date` is in the request, so the one at its end is not awc's.
     pub keeps_date: bool,
     /// A connection was there, new or pooled.
@@ -45,8 +66,8 @@ pub struct Exchange {
 
 impl Exchange {
     /// A try that has not begun.
-    pub fn new(asked: Asked, body: Option<BodyReader>, keeps_date: bool) -> Rc<Self> {
-        Rc::new(Self { asked, keeps_date, body: RefCell::new(body), ..Self::default() })
+    pub fn new(asked: Asked, body: Option<BodyReader>, lines: Rc<Vec<u8>>, keeps_date: bool) -> Rc<Self> {
+        Rc::new(Self { asked, keeps_date, lines, body: RefCell::new(body), ..Self::default() })
     }
 
     /// Runs `future` with this exchange in reach of the transport it writes to.
@@ -83,6 +104,7 @@ impl<F: Future> Future for Scope<F> {
         let this = self.project();
         CURRENT.set(Some(this.exchange.clone()));
         let _reset = Reset;
+        let _parked = park_spawned();
         this.future.poll(cx)
     }
 }

@@ -118,6 +118,15 @@ impl Framing {
         matches!(self.at, At::Done)
     }
 
+    /// Bytes of the body that are still to come, where that is known.
+    pub fn left(&self) -> Option<u64> {
+        match self.at {
+            At::Body(Body::Length(left)) => Some(left),
+            At::Done => Some(0),
+            At::Head | At::Body(_) => None,
+        }
+    }
+
     /// Looks for the final head in `bytes`, which hold everything received for this response so far. `None`: not
     /// complete yet. The head found is patched in place so that awc reads its borders right.
     ///

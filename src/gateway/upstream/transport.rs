@@ -29,6 +29,9 @@ use crate::gateway::request_body::{BodyReader, RequestFraming};
 
 /// Bytes read at once while a head is awaited.
 const HEAD_READ: usize = 8 * 1024;
+/// Bytes read at once of a large body, and what is large.
+const READ_AHEAD: usize = 64 * 1024;
+const LARGE: u64 = 2 * HEAD_READ as u64;
 
 /// Plain or TLS socket.
 pub enum Socket {
@@ -98,6 +101,8 @@ struct Inner {
     /// Why no head will come any more.
     failed: Option<io::ErrorKind>,
     requests: u64,
+    /// The last read of a body of unknown length left no room.
+    full_reads: bool,
     /// Not to be used for another request.
     unfit: bool,
     /// The upstream takes no more of the request; what it said before decides.
@@ -131,6 +136,7 @@ impl Inner {
         let end = head.len() - 2; // the blank line
         let date = if exchange.keeps_date { None } else { added_date(head) };
         self.out.extend_from_slice(&head[..date.unwrap_or(end)]);
+        self.out.extend_from_slice(&exchange.lines);
         self.upload = exchange.body.borrow_mut().take();
         match self.upload.as_ref().map(BodyReader::framing) {
             None | Some(RequestFraming::None) => {}
@@ -290,12 +296,17 @@ impl Inner {
         let (Some((exchange, framing)), Some(socket)) = (&mut self.active, &mut self.socket) else {
             return Poll::Ready(Err(gone()));
         };
+        if framing.left().map_or(self.full_reads, |left| left > LARGE) {
+            return self.read_ahead(cx, buf);
+        }
+        let room = buf.remaining();
         let old = buf.filled().len();
         if let Err(error) = ready!(socket.poll_read(cx, buf)) {
             self.unfit = true;
             return Poll::Ready(Err(error));
         }
         let got = buf.filled().len() - old;
+        self.full_reads = got == room;
         if got == 0 {
             self.unfit = true;
             return Poll::Ready(framing.end().map_err(|_| truncated(exchange)));
@@ -304,6 +315,39 @@ impl Inner {
             Ok(used) => {
                 self.unfit |= used < got;
                 buf.set_filled(old + used);
+                self.finish_if_done();
+                Poll::Ready(Ok(()))
+            }
+            Err(violation) => {
+                self.unfit = true;
+                Poll::Ready(Err(violated(exchange, violation)))
+            }
+        }
+    }
+
+    /// awc reads eight KiB at a time; of a large body more is taken from the socket at once and handed over from here.
+    fn read_ahead(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let (Some((exchange, framing)), Some(socket)) = (&mut self.active, &mut self.socket) else {
+            return Poll::Ready(Err(gone()));
+        };
+        if self.head.len() < READ_AHEAD {
+            self.head = vec![0; READ_AHEAD];
+        }
+        let mut ahead = ReadBuf::new(&mut self.head);
+        if let Err(error) = ready!(socket.poll_read(cx, &mut ahead)) {
+            self.unfit = true;
+            return Poll::Ready(Err(error));
+        }
+        let got = ahead.filled().len();
+        if got == 0 {
+            self.unfit = true;
+            return Poll::Ready(framing.end().map_err(|_| truncated(exchange)));
+        }
+        match framing.body(ahead.filled()) {
+            Ok(used) => {
+                self.unfit |= used < got;
+                (self.head_from, self.head_len) = (0, used);
+                self.deliver(buf);
                 self.finish_if_done();
                 Poll::Ready(Ok(()))
             }
@@ -324,6 +368,11 @@ impl Inner {
             self.upload = None;
             self.active = None;
             self.head_ready = false;
+            self.full_reads = false;
+            if self.head.len() > 2 * HEAD_READ {
+                // An idle connection keeps no large buffer.
+                self.head = Vec::new();
+            }
             if self.unfit {
                 self.socket = None;
             }
@@ -384,6 +433,7 @@ impl UpstreamStream {
                 head_ready: false,
                 failed: None,
                 requests: 0,
+                full_reads: false,
                 unfit: false,
                 deaf: false,
             }),
