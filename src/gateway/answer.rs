@@ -87,7 +87,9 @@ impl Cause {
             Self::HeaderTimeout => "The request head did not arrive in time.",
             Self::BodyTimeout => "The request body stopped arriving.",
             Self::CircuitOpen => "The service failed repeatedly and is given time to recover; retry later.",
-            Self::NoHealthyTarget => "No instance of the service passes its health check.",
+            Self::NoHealthyTarget => {
+                "No instance of the service may take requests: unhealthy, or kept away by an operator."
+            }
             Self::PoolFull => "Every instance of the service has as many requests in flight as it may.",
             Self::Draining => "The gateway is shutting down; retry on a new connection.",
             Self::ConnectFailed => "No connection to the service could be made.",

@@ -145,11 +145,11 @@ fn is_host(host: &[u8]) -> bool {
         if literal.is_none() {
             return false;
         }
-        (&host[..=end], &host[end + 1..])
+        (&b"v6"[..], &host[end + 1..])
     } else {
         host.split_at(memchr::memchr(b':', host).unwrap_or(host.len()))
     };
-    let registered = |b: &u8| b.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=[]:".contains(b);
+    let registered = |b: &u8| b.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=".contains(b);
     let port = match rest {
         [] | [b':'] => true,
         [b':', digits @ ..] => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
@@ -177,7 +177,7 @@ mod tests {
         }
         for bad in [
             "a b", "a/b", "u@a", "a, b", "a?b", "a#b", "a:xx", "a\u{1}b", "<a>", "[::1", "[x]", "a:1:2",
-            "a:123456", ":80",
+            "a:123456", "a[b]", "a]", ":80",
         ] {
             assert!(!is_host(bad.as_bytes()), "{bad}");
         }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use actix_http::error::ParseError;
 use actix_http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use actix_http::{ConnectionType, Method, Payload, RequestHead, RequestHeadType, ResponseHead, Uri, Version};
+use actix_http::{ConnectionType, Method, Payload, RequestHead, RequestHeadType, ResponseHead, Version};
 use actix_web::HttpResponse;
 use aegis_actors::TargetId;
 use awc::error::SendRequestError;
@@ -46,7 +46,8 @@ pub struct Answered {
     pub head: ResponseHead,
     pub body: AnsweredBody,
     pub exchange: Rc<Exchange>,
-    pub in_flight: InFlight,
+    /// Given back before another try.
+    pub in_flight: Option<InFlight>,
     pub target: Arc<Target>,
     /// For a failure after the head.
     pub epoch: u64,
@@ -110,25 +111,28 @@ pub async fn forward(mut request: Box<Request>) -> Result<HttpResponse, Refused>
     let deadline = after(request.record.started, route.timeout);
     let idempotent = is_idempotent(&request.arrival.method);
     let (mut tried, mut stale): (Vec<TargetId>, u32) = (Vec::new(), 0);
+    let mut last: Option<Failure> = None;
     loop {
-        let pick = match balance::pick(backend, &request.worker, &tried, || hash, Instant::now()) {
-            Ok(pick) => pick,
-            Err(refusal) => return Err(no_target(request, refusal)),
+        let pick = match (balance::pick(backend, &request.worker, &tried, || hash, Instant::now()), last) {
+            (Ok(pick), _) => pick,
+            (Err(refusal), None) => return Err(no_target(request, refusal)),
+            // What the try before came to says more than that nobody is left for another.
+            (Err(_), Some(failure)) => return give_up(request, backend, failure, &body),
         };
         let target = pick.target.clone();
         request.record.target = Some(target.clone());
         request.record.tries += 1;
         target.counters.requests.add(request.worker.index, 1);
-        let failure = match attempt(&mut request, backend, pick, (&mut head, &lines), &body, deadline).await {
-            Ok(answered) => {
-                request.worker.give_head(head);
-                return pass_on(request, backend, answered);
-            }
-            Err(failure) => failure,
-        };
-        if failure.verdict == Verdict::Failed {
-            target.counters.failures.add(request.worker.index, 1);
-        }
+        let failure =
+            match attempt(&mut request, backend, pick, (&mut head, &lines), &body, (deadline, route.timeout))
+                .await
+            {
+                Ok(answered) => {
+                    request.worker.give_head(head);
+                    return pass_on(request, backend, answered);
+                }
+                Err(failure) => failure,
+            };
         let now = Instant::now();
         let allowed = match failure.again {
             Again::Never => false,
@@ -144,10 +148,7 @@ pub async fn forward(mut request: Box<Request>) -> Result<HttpResponse, Refused>
             counter.add(request.worker.index, u64::from(budgeted));
         }
         if !retry {
-            return match failure.answered {
-                Some(answered) => pass_on(request, backend, *answered),
-                None => Err(Refused::new(request, failure.cause)),
-            };
+            return give_up(request, backend, failure, &body);
         }
         if failure.again == Again::AtOnce {
             stale += 1;
@@ -157,7 +158,28 @@ pub async fn forward(mut request: Box<Request>) -> Result<HttpResponse, Refused>
             let pause = request.worker.random(|random| random.u64(25..=most.min(250)));
             let until = (now + Duration::from_millis(pause)).min(deadline);
             let _ = within(until, std::future::pending::<()>()).await;
+            if Instant::now() >= deadline {
+                return give_up(request, backend, failure, &body);
+            }
         }
+        last = Some(failure);
+        if let Some(answered) = last.as_mut().and_then(|last| last.answered.as_mut()) {
+            answered.in_flight = None;
+        }
+    }
+}
+
+/// Passes on what the last try came to.
+fn give_up(
+    mut request: Box<Request>,
+    backend: &Backend,
+    failure: Failure,
+    body: &RequestBody,
+) -> Result<HttpResponse, Refused> {
+    request.record.bytes_in = body.received();
+    match failure.answered {
+        Some(answered) => pass_on(request, backend, *answered),
+        None => Err(Refused::new(request, failure.cause)),
     }
 }
 
@@ -168,7 +190,7 @@ async fn attempt(
     pick: Pick,
     (head, lines): (&mut Rc<RequestHead>, &Rc<Vec<u8>>),
     body: &Rc<RequestBody>,
-    deadline: Instant,
+    (deadline, timeout): (Instant, Duration),
 ) -> Result<Answered, Failure> {
     let Pick { target, position, admission, in_flight } = pick;
     let worker = request.worker.clone();
@@ -198,18 +220,24 @@ async fn attempt(
             let class = usize::from(status / 100).clamp(1, 5) - 1;
             backend.counters.statuses[class].add(worker.index, 1);
             let failed = status >= 500 || status == 408;
-            if failed || status != 429 {
+            // 429 says nothing about the target's health, however long it took.
+            if status != 429 {
                 worker.outcome(target.cells.id, epoch, !failed, slow, is_probe);
+                if failed || slow {
+                    admission.probe.into_iter().for_each(|probe| probe.fail());
+                }
             }
-            if failed || slow {
-                admission.probe.into_iter().for_each(|probe| probe.fail());
+            if failed {
+                target.counters.failures.add(worker.index, 1);
             }
+            // A stream of a request has taken its time; its answer gets its own.
+            let deadline = if body.is_stream() { after(Instant::now(), timeout) } else { deadline };
             let request_body = body.clone();
             let answered = Answered {
                 head,
                 body: answered_body,
                 exchange,
-                in_flight,
+                in_flight: Some(in_flight),
                 target,
                 epoch,
                 deadline,
@@ -227,6 +255,7 @@ async fn attempt(
         }
         Err(failure) => {
             if failure.verdict == Verdict::Failed {
+                target.counters.failures.add(worker.index, 1);
                 worker.outcome(target.cells.id, epoch, false, slow, is_probe);
                 admission.probe.into_iter().for_each(|probe| probe.fail());
             }
@@ -254,7 +283,7 @@ async fn send(
     } else {
         let sending = pool.send(head, exchange.clone());
         let sent = if body.framing().has_bytes() {
-            let limits = UploadLimits { overall: deadline, first_byte };
+            let limits = UploadLimits { overall: deadline, first_byte, idle: backend.settings.idle_timeout };
             Upload { sending, exchange, body, limits, phase: None }.await
         } else {
             within(limit, sending).await
@@ -275,6 +304,8 @@ async fn send(
 struct UploadLimits {
     overall: Instant,
     first_byte: Duration,
+    /// How long the upstream may take nothing of a stream.
+    idle: Duration,
 }
 
 /// Where an upload stands; each phase has a limit of its own.
@@ -282,8 +313,9 @@ struct UploadLimits {
 enum UploadPhase {
     /// A small body is on its way: the request's own limit rules.
     Small,
-    /// A stream has as long as it makes progress, which the body watches itself.
-    Stream,
+    /// A stream has as long as it makes progress. The client's part of that is watched by the body itself; here it is
+    /// how many bytes the upstream had taken.
+    Stream { written: u64 },
     /// The answer is awaited.
     Sent,
 }
@@ -311,7 +343,7 @@ impl<F: Future> Future for Upload<'_, F> {
         let stream = this.body.is_stream();
         let phase = match (this.exchange.complete.get(), stream) {
             (true, _) => UploadPhase::Sent,
-            (false, true) => UploadPhase::Stream,
+            (false, true) => UploadPhase::Stream { written: this.exchange.written.get() },
             (false, false) => UploadPhase::Small,
         };
         if !matches!(this.phase, Some((current, _)) if *current == phase) {
@@ -320,7 +352,7 @@ impl<F: Future> Future for Upload<'_, F> {
                 UploadPhase::Small => this.limits.overall,
                 UploadPhase::Sent if stream => answer_by,
                 UploadPhase::Sent => answer_by.min(this.limits.overall),
-                UploadPhase::Stream => after(Instant::now(), Duration::MAX),
+                UploadPhase::Stream { .. } => after(Instant::now(), this.limits.idle),
             };
             *this.phase = Some((phase, Deadline::at(at)));
         }
@@ -328,7 +360,15 @@ impl<F: Future> Future for Upload<'_, F> {
             Some((UploadPhase::Small | UploadPhase::Sent, deadline)) => {
                 deadline.poll_passed(cx).map(|()| None)
             }
-            _ => Poll::Pending,
+            Some((UploadPhase::Stream { .. }, deadline)) => {
+                // Every byte taken moves the deadline; while the client is the slow one, the body's own limit rules.
+                if !this.exchange.blocked.get() {
+                    *this.phase = None;
+                    return Poll::Pending;
+                }
+                deadline.poll_passed(cx).map(|()| None)
+            }
+            None => Poll::Pending,
         }
     }
 }
@@ -365,9 +405,9 @@ fn classify(error: &SendRequestError, exchange: &Exchange, body: &RequestBody, i
         return failed(Cause::UpstreamBadResponse, Again::Never);
     }
     if exchange.reused.get() && !exchange.answered.get() {
+        // The upstream had closed it, most likely for its age: that says nothing about the upstream.
         let again = if idempotent || !exchange.sent.get() { Again::AtOnce } else { Again::Never };
-        let verdict = if again == Again::AtOnce { Verdict::Neutral } else { Verdict::Failed };
-        return Failure { cause: Cause::UpstreamReset, verdict, again, answered: None };
+        return Failure { cause: Cause::UpstreamReset, verdict: Verdict::Neutral, again, answered: None };
     }
     failed(Cause::UpstreamReset, if exchange.sent.get() { Again::IfIdempotent } else { Again::Unprocessed })
 }
@@ -450,8 +490,8 @@ fn upstream_head(request: &mut Request) -> (Rc<RequestHead>, Rc<Vec<u8>>) {
     let Some(head) = Rc::get_mut(&mut shared) else { return (shared, Rc::new(lines)) };
     head.method = request.arrival.method.clone();
     head.headers = fields;
-    head.uri = match &request.path {
-        Some(path) => path.parse::<Uri>().unwrap_or_else(|_| request.arrival.uri.clone()),
+    head.uri = match &request.rewritten {
+        Some(rewritten) => rewritten.clone(),
         None => request.arrival.uri.clone(),
     };
     if request.arrival.upgrade.is_some() {

@@ -12,8 +12,8 @@ use super::{Refused, Request, response};
 const BODY_LIMIT: usize = 64 * 1024;
 
 /// Whether the path is one that anybody may ask, before routing.
-pub fn is_open(path: &str) -> bool {
-    matches!(path, "/health" | "/healthz" | "/ready")
+pub fn is_open(canonical: &str) -> bool {
+    matches!(canonical, "/health" | "/healthz" | "/ready")
 }
 
 /// Whether the canonical path belongs to the gateway and is never proxied.
@@ -22,13 +22,13 @@ pub fn is_reserved(canonical: &str) -> bool {
 }
 
 /// `/health`, `/healthz`: alive. `/ready`: able to serve and not on the way out.
-pub fn answer_open(request: Box<Request>) -> HttpResponse {
+pub fn answer_open(request: Box<Request>, readiness: bool) -> HttpResponse {
     let shared = &request.worker.shared;
-    let (ready, text) = match request.arrival.raw_path() {
-        "/ready" if shared.is_draining() => (false, r#"{"status":"draining"}"#),
-        "/ready" if !shared.can_serve() => (false, r#"{"status":"no backend can serve"}"#),
-        "/ready" => (true, r#"{"status":"ready"}"#),
-        _ => (true, r#"{"status":"ok"}"#),
+    let (ready, text) = match readiness {
+        true if shared.is_draining() => (false, r#"{"status":"draining"}"#),
+        true if !shared.can_serve() => (false, r#"{"status":"no backend can serve"}"#),
+        true => (true, r#"{"status":"ready"}"#),
+        false => (true, r#"{"status":"ok"}"#),
     };
     let status = if ready { actix_http::StatusCode::OK } else { actix_http::StatusCode::SERVICE_UNAVAILABLE };
     response::small(*request, status, "application/json", Vec::new(), Bytes::from_static(text.as_bytes()))

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use actix_http::body::BoxBody;
 use actix_http::{HttpService, KeepAlive, Protocol, Request, Response};
-use actix_server::{Server, ServerHandle};
+use actix_server::{GracefulShutdownSignal, Server, ServerHandle};
 use actix_service::{
     IntoServiceFactory as _, ServiceFactory, ServiceFactoryExt as _, fn_service, map_config,
 };
@@ -29,6 +29,8 @@ use crate::config::settings;
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Bytes of an answer that are collected before they are written; what is there is written when the upstream pauses.
 const WRITE_BUFFER: usize = 64 * 1024;
+/// How long a connection that has not yet said what it speaks may outlive the stop: what it sends may be on its way.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 /// How long actix reads on after an answer to a request whose body it had not read.
 const UNREAD_LINGER: Duration = Duration::from_secs(1);
 
@@ -101,18 +103,18 @@ impl Bound {
         workers: usize,
         tls: Option<Arc<crate::tls::ServerTls>>,
     ) -> io::Result<(Server, ServerHandle)> {
-        let limits = Limits { head: server.header_timeout, keep_alive: server.keep_alive };
         let builder = Server::build()
             .workers(workers)
             .max_concurrent_connections(server.max_connections)
-            .shutdown_timeout(server.shutdown_timeout.as_secs().max(1))
+            // Whoever stops it bounds the time.
+            .shutdown_timeout(u64::from(u32::MAX))
             .disable_signals();
         let signal = builder.graceful_shutdown_signal();
         let address = self.address;
         let server = builder
             .listen("gateway", self.listener, move || {
                 let signal = signal.clone();
-                connections(limits, tls.clone(), address)
+                connections(shared.clone(), signal.clone(), tls.clone())
                     .and_then(http(shared.clone(), signal, address).map_err(|_| ()))
             })?
             .run();
@@ -123,9 +125,9 @@ impl Bound {
 
 /// From an accepted socket to a stream whose protocol is known.
 fn connections(
-    limits: Limits,
+    shared: Arc<Shared>,
+    signal: GracefulShutdownSignal,
     tls: Option<Arc<crate::tls::ServerTls>>,
-    _address: SocketAddr,
 ) -> impl ServiceFactory<
     TcpStream,
     Config = (),
@@ -135,9 +137,21 @@ fn connections(
 > {
     fn_service(move |tcp: TcpStream| {
         let acceptor = tls.as_ref().map(|tls| tls.acceptor());
+        let signal = signal.clone();
+        let server = shared.server.load();
+        let limits = Limits { head: server.header_timeout, keep_alive: server.keep_alive };
         async move {
-            let accepted = tokio::time::timeout(limits.head, accept(tcp, acceptor, limits)).await;
-            accepted.map_err(|_| ())?.map_err(|_| ())
+            let stopping = async {
+                signal.notified().await;
+                tokio::time::sleep(LAST_WORDS).await;
+            };
+            tokio::select! {
+                accepted = tokio::time::timeout(limits.head, accept(tcp, acceptor, limits)) => {
+                    accepted.map_err(|_| ())?.map_err(|_| ())
+                }
+                // Whoever has said nothing has nothing to lose, and must not hold up the stop.
+                () = stopping => Err(()),
+            }
         }
     })
 }
@@ -188,7 +202,7 @@ async fn speaks_http2(tcp: &TcpStream) -> io::Result<bool> {
 /// HTTP on such a stream.
 fn http(
     shared: Arc<Shared>,
-    signal: actix_server::GracefulShutdownSignal,
+    signal: GracefulShutdownSignal,
     address: SocketAddr,
 ) -> impl ServiceFactory<
     (ClientStream, Protocol, Option<SocketAddr>),
@@ -197,7 +211,7 @@ fn http(
     Error = actix_http::error::DispatchError,
     InitError = (),
 > {
-    let expecting = shared.clone();
+    let (expecting, connecting) = (shared.clone(), shared.clone());
     let app = App::new().default_service(fn_service(move |request: ServiceRequest| {
         let worker = Worker::here(&shared);
         async move { Ok::<_, actix_web::Error>(serve(worker, request).await) }
@@ -225,7 +239,9 @@ fn http(
         .h1_write_buffer_size(WRITE_BUFFER)
         .local_addr(address)
         .expect(expect)
-        .on_connect_ext(|stream: &ClientStream, data| {
+        .on_connect_ext(move |stream: &ClientStream, data| {
+            // Also for the connections whose first request never reaches a handler.
+            let _ = Worker::here(&connecting);
             data.insert(stream.state.clone());
         })
         .finish(map_config(app, |()| AppConfig::default()))

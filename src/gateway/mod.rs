@@ -26,12 +26,15 @@ pub mod upstream;
 pub mod worker;
 
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 
 use actix_http::header::HeaderValue;
-use actix_http::{HttpMessage as _, Payload, RequestHead};
+use actix_http::{HttpMessage as _, Payload, RequestHead, Uri};
 use actix_web::HttpResponse;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use futures_core::Stream as _;
 use futures_util::FutureExt as _;
 
 use self::answer::Cause;
@@ -44,6 +47,9 @@ use self::snapshot::{Snapshot, SnapshotRef};
 use self::worker::Worker;
 use crate::router::{Canonical, Found, RequestFacts, canonicalise};
 
+/// Bytes of an unwanted body that are read so that its connection can go on.
+const DISCARDED: usize = 64 * 1024;
+
 /// A request on its way through the stages.
 struct Request {
     worker: Rc<Worker>,
@@ -54,10 +60,28 @@ struct Request {
     /// The socket peer is a trusted proxy.
     trusted: bool,
     /// What the upstream is asked for where it is not what the client asked for.
-    path: Option<String>,
+    rewritten: Option<Uri>,
     /// To be filled in for the upstream.
     head: Option<Rc<RequestHead>>,
     record: RequestRecord,
+}
+
+impl Request {
+    /// Reads what has arrived of a body that nobody wants. A small one is there already, and its connection can go on;
+    /// behind any other the connection ends.
+    fn discard_body(&mut self) {
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut left = DISCARDED;
+        while let Poll::Ready(Some(Ok(bytes))) = Pin::new(&mut self.arrival.payload).poll_next(&mut cx) {
+            left = left.saturating_sub(bytes.len());
+            if left == 0 {
+                return;
+            }
+        }
+        if let Poll::Ready(None) = Pin::new(&mut self.arrival.payload).poll_next(&mut cx) {
+            self.connection.body_closed();
+        }
+    }
 }
 
 /// A request that a stage has refused.
@@ -108,13 +132,17 @@ async fn serve_parts(
     let shared = worker.shared.clone();
     let request = begin(worker, connection.clone(), head, payload);
     let (id, is_raw) = (request.record.request_id.clone(), request.arrival.is_raw());
+    let drains = shared.is_draining();
     // A panic must cost one request, not the connection's task and everything else on it.
     let response = match AssertUnwindSafe(stages(request)).catch_unwind().await {
         Ok(Ok(response)) => response,
-        Ok(Err(refused)) => response::refuse(refused),
+        Ok(Err(mut refused)) => {
+            refused.request.discard_body();
+            response::refuse(refused)
+        }
         Err(_) => response::internal_error(&id.to_value()),
     };
-    response::for_connection(response, &connection, is_raw, shared.is_draining())
+    response::for_connection(response, &connection, is_raw, drains || shared.is_draining())
 }
 
 /// The stages, in the order of the contract.
@@ -124,14 +152,15 @@ async fn stages(mut request: Box<Request>) -> Result<HttpResponse, Refused> {
     if let Err(cause) = request.arrival.check() {
         return Err(Refused::new(request, cause));
     }
-    if internal::is_open(request.arrival.raw_path()) {
-        return Ok(internal::answer_open(request));
-    }
     let slash = request.snapshot.escaped_slash;
     let canonical = match canonicalise(request.arrival.raw_path(), slash) {
         Ok(canonical) => canonical,
         Err(bad) => return Err(Refused::new(request, Cause::BadPath(response::bad_path(bad)))),
     };
+    if internal::is_open(&canonical.path) {
+        let ready = canonical.path == "/ready";
+        return Ok(internal::answer_open(request, ready));
+    }
     if internal::is_reserved(&canonical.path) {
         return internal::answer_reserved(request).await;
     }
@@ -142,12 +171,16 @@ async fn stages(mut request: Box<Request>) -> Result<HttpResponse, Refused> {
     let route = &request.snapshot.routes[index];
     request.record.route = Some(index);
     route.counters.hits.add(request.worker.index, 1);
-    route.counters.last_hit_ms.store(worker::unix_millis(), std::sync::atomic::Ordering::Relaxed);
+    route.counters.touch(worker::unix_millis());
     if route.deny {
         return Err(Refused::new(request, Cause::Denied));
     }
-    request.path = rewrite::target(route, &canonical, &request.arrival.uri);
+    let rewritten = rewrite::target(route, &canonical, &request.arrival.uri);
     drop(canonical);
+    request.rewritten = match rewritten {
+        Ok(rewritten) => rewritten,
+        Err(cause) => return Err(Refused::new(request, cause)),
+    };
     forward::forward(request).await
 }
 
@@ -210,7 +243,7 @@ fn begin(
         payload,
         head.connection_type(),
     );
-    connection.begin();
+    connection.begin(arrival.framing().has_bytes());
     worker.in_flight_begin();
     let snapshot = worker.snapshot();
     let trusted = identity::is_trusted(&snapshot.trusted_proxies, connection.peer_ip());
@@ -249,7 +282,7 @@ fn begin(
         arrival,
         host,
         trusted,
-        path: None,
+        rewritten: None,
         head: Some(spare),
         record,
     })

@@ -49,7 +49,9 @@ impl RequestRecord {
     /// Notes the answer that the gateway makes itself.
     pub fn refuse(&mut self, cause: Cause) {
         self.cause = Some(cause);
-        self.status = cause.status().as_u16();
+        // Nobody reads the answer to a client that is gone; the log keeps its own number for it.
+        self.status =
+            if cause == Cause::ClientGone { CLIENT_CLOSED_REQUEST } else { cause.status().as_u16() };
     }
 }
 
@@ -58,7 +60,9 @@ impl Drop for RequestRecord {
         self.connection.end();
         let worker = self.worker.clone();
         worker.in_flight_end();
-        if !self.complete && !self.broken && self.cause.is_none() {
+        if std::thread::panicking() {
+            self.refuse(Cause::Internal);
+        } else if !self.complete && !self.broken && self.cause.is_none() {
             // The dispatcher dropped the handler or the body: nobody is there any more.
             self.cause = Some(Cause::ClientGone);
         }

@@ -68,7 +68,7 @@ pub struct RequestBody {
     complete: Cell<bool>,
     failure: Cell<Option<BodyFailure>>,
     stall: RefCell<Option<Deadline>>,
-    /// Told whether a body is awaited on it.
+    /// Told when nothing more of the body is awaited on it.
     connection: Option<Rc<ConnState>>,
 }
 
@@ -81,10 +81,7 @@ impl RequestBody {
         idle: Duration,
         connection: Option<Rc<ConnState>>,
     ) -> Self {
-        let connection = connection.filter(|_| framing != RequestFraming::Length(0));
-        if let Some(connection) = &connection {
-            connection.body_opened();
-        }
+        let connection = connection.filter(|_| framing.has_bytes());
         Self {
             payload: RefCell::new(payload),
             framing,
@@ -209,16 +206,6 @@ impl RequestBody {
 
     fn mark_complete(&self) {
         if !self.complete.replace(true) {
-            if let Some(connection) = &self.connection {
-                connection.body_closed();
-            }
-        }
-    }
-}
-
-impl Drop for RequestBody {
-    fn drop(&mut self) {
-        if !self.complete.get() {
             if let Some(connection) = &self.connection {
                 connection.body_closed();
             }

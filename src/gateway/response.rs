@@ -72,7 +72,7 @@ pub fn relay(mut request: Request, backend: &Backend, answered: Answered) -> Htt
         idle: backend.settings.idle_timeout,
         waiting: None,
         whole: (!is_stream).then_some(deadline),
-        in_flight: Some(in_flight),
+        in_flight,
         blame: Blame { target: target.cells.id, epoch },
         exchange,
         request_body,
@@ -288,7 +288,9 @@ pub fn for_connection(
         // actix frames nothing on a connection whose request offered a websocket: the answer ends with it.
         response.head_mut().no_chunking(true);
     }
-    if is_raw || draining || connection.awaits_body() {
+    // On HTTP/2 a body that nobody reads ends with its stream.
+    let unread = connection.awaits_body() && !connection.http2;
+    if is_raw || draining || unread {
         response.head_mut().set_connection_type(ConnectionType::Close);
         connection.close_soon();
     }

@@ -44,7 +44,7 @@ impl Budget {
 }
 
 /// One worker's share of the proportional part: earned by its requests, spent by their retries.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Share(Cell<u32>);
 
 impl Share {

@@ -4,14 +4,18 @@ use std::borrow::Cow;
 
 use actix_http::Uri;
 
+use super::answer::Cause;
 use super::snapshot::Route;
 use crate::router::Canonical;
 
 /// The target to send, where it differs from what the client sent: the canonical path where the client's has another
 /// structure, so that both sides judge the same path, and the route's prefixes. The query is never touched.
-pub fn target(route: &Route, canonical: &Canonical<'_>, uri: &Uri) -> Option<String> {
+///
+/// # Errors
+/// [`Cause::BadRequest`] where the rewritten target is too long to be one.
+pub fn target(route: &Route, canonical: &Canonical<'_>, uri: &Uri) -> Result<Option<Uri>, Cause> {
     if !canonical.rewritten && route.strip_prefix.is_none() && route.add_prefix.is_none() {
-        return None;
+        return Ok(None);
     }
     let base: &str = if canonical.rewritten { &canonical.path } else { uri.path() };
     let stripped = match &route.strip_prefix {
@@ -23,7 +27,9 @@ pub fn target(route: &Route, canonical: &Canonical<'_>, uri: &Uri) -> Option<Str
         target.push('?');
         target.push_str(query);
     }
-    Some(target)
+    let parsed =
+        target.parse().map_err(|_| Cause::BadRequest("The request target is too long to be rewritten."))?;
+    Ok(Some(parsed))
 }
 
 /// `path` without `prefix`, at a segment border. Where the prefix is spelled differently in `path` (an escaped letter),

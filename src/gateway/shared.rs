@@ -13,7 +13,8 @@ use bytes::Bytes;
 use futures_core::future::LocalBoxFuture;
 use tokio::sync::watch;
 
-use super::snapshot::Snapshot;
+use super::snapshot::{Backend, Snapshot};
+use crate::config::settings::{self, Settings, WhenAllUnhealthy};
 
 /// An answer of the administration interface.
 pub struct InternalAnswer {
@@ -60,7 +61,9 @@ pub struct Shared {
     /// Behind `/_aegis/`.
     pub internal: ArcSwapOption<Box<dyn Internal>>,
     /// Who may use the administration interface.
-    pub admin: ArcSwap<crate::config::settings::Admin>,
+    pub admin: ArcSwap<settings::Admin>,
+    /// Of the listener: time limits, which a connection takes when it is accepted, and the time for a stop.
+    pub server: ArcSwap<settings::Server>,
     /// Requests begun and over; the difference is in flight.
     pub started: Counters,
     pub ended: Counters,
@@ -81,13 +84,14 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// A gateway for `workers` workers that serves `snapshot`.
-    pub fn new(snapshot: Snapshot, admin: crate::config::settings::Admin, workers: usize) -> Arc<Self> {
+    /// A gateway for `workers` workers that serves `snapshot`, made of `settings`.
+    pub fn new(snapshot: Snapshot, settings: &Settings, workers: usize) -> Arc<Self> {
         Arc::new(Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             outcomes: ArcSwapOption::empty(),
             internal: ArcSwapOption::empty(),
-            admin: ArcSwap::from_pointee(admin),
+            admin: ArcSwap::from_pointee(settings.admin.clone()),
+            server: ArcSwap::from_pointee(settings.server.clone()),
             started: Counters::new(workers),
             ended: Counters::new(workers),
             statuses: std::array::from_fn(|_| Counters::new(workers)),
@@ -119,16 +123,9 @@ impl Shared {
     }
 
     /// Whether some backend could serve a request now: a target neither drained nor unhealthy, its breaker not open.
+    /// Where all targets are unhealthy and the backend says `routeAll`, health is ignored, as the balancer does.
     pub fn can_serve(&self) -> bool {
-        self.snapshot.load().backends.iter().any(|backend| {
-            backend.targets.iter().any(|target| {
-                let cells = &target.cells;
-                !cells.drained.load(Ordering::Relaxed)
-                    && !cells.addresses.load().is_empty()
-                    && cells.health.is_healthy()
-                    && cells.gate.peek() != aegis_actors::circuit_breaker::State::Open
-            })
-        })
+        self.snapshot.load().backends.iter().any(|backend| could_serve(backend))
     }
 
     /// Requests being served.
@@ -136,4 +133,17 @@ impl Shared {
         let ended = self.ended.sum();
         self.started.sum().saturating_sub(ended)
     }
+}
+
+fn could_serve(backend: &Backend) -> bool {
+    let targets = &backend.targets;
+    let ignore_health = backend.settings.when_all_unhealthy == WhenAllUnhealthy::RouteAll
+        && !targets.iter().any(|target| target.cells.health.is_healthy());
+    targets.iter().any(|target| {
+        let cells = &target.cells;
+        !cells.drained.load(Ordering::Relaxed)
+            && !cells.addresses.load().is_empty()
+            && (ignore_health || cells.health.is_healthy())
+            && cells.gate.peek() != aegis_actors::circuit_breaker::State::Open
+    })
 }

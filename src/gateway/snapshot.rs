@@ -7,7 +7,7 @@ use std::cell::OnceCell;
 use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actix_http::header::HeaderValue;
@@ -72,8 +72,12 @@ impl SnapshotRef {
             })
         };
         let pool = |target: &Arc<Target>| known(target).map_or_else(OnceCell::new, OnceCell::from);
+        let share = |backend: &Arc<Backend>| {
+            let old = before?.backends.iter().position(|old| old.name == backend.name)?;
+            Some(before?.0.locals[old].share.clone())
+        };
         let local = |backend: &Arc<Backend>| BackendLocal {
-            share: Share::default(),
+            share: share(backend).unwrap_or_default(),
             pools: backend.targets.iter().map(pool).collect(),
         };
         let locals = snapshot.backends.iter().map(local).collect();
@@ -124,6 +128,14 @@ pub struct RouteCounters {
 }
 
 impl RouteCounters {
+    /// Notes a hit at that time; a second's resolution is enough, and a write that all workers would see each time
+    /// is not.
+    pub fn touch(&self, now_ms: u64) {
+        if now_ms.saturating_sub(self.last_hit_ms.load(Ordering::Relaxed)) >= 1000 {
+            self.last_hit_ms.store(now_ms, Ordering::Relaxed);
+        }
+    }
+
     /// Counters at zero for `workers` workers.
     pub fn new(workers: usize) -> Arc<Self> {
         Arc::new(Self { hits: Counters::new(workers), last_hit_ms: Default::default() })

@@ -98,7 +98,7 @@ struct Tunnel {
     pump: tokio::task::AbortHandle,
     connection: Rc<ConnState>,
     shared: Arc<Shared>,
-    _in_flight: InFlight,
+    _in_flight: Option<InFlight>,
     record: RequestRecord,
 }
 

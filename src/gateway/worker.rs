@@ -208,6 +208,8 @@ async fn beat(worker: std::rc::Weak<Worker>) {
         tokio::time::sleep(BEAT).await;
         let Some(worker) = worker.upgrade() else { return };
         worker.flush_log();
+        // A worker without requests lets go of what a reload has removed, too.
+        let _ = worker.snapshot();
         worker.beats.set(worker.beats.get() + 1);
         if worker.beats.get() >= REPORT_BEATS {
             worker.beats.set(0);

@@ -78,6 +78,8 @@ pub struct ConnState {
     peer_value: OnceCell<HeaderValue>,
     pub(super) phase: Cell<Phase>,
     requests: Cell<u32>,
+    /// Bytes behind the head of a request without a body have arrived.
+    pub(super) pipelined: Cell<bool>,
     /// Requests whose body has not arrived completely.
     open_bodies: Cell<u32>,
     /// How long a write may make no progress.
@@ -102,6 +104,7 @@ impl ConnState {
             peer_value: OnceCell::new(),
             phase: Cell::new(Phase::Idle(Instant::now())),
             requests: Cell::new(0),
+            pipelined: Cell::new(false),
             open_bodies: Cell::new(0),
             write_limit: Cell::new(Duration::from_secs(60)),
             abort: Cell::new(false),
@@ -125,10 +128,15 @@ impl ConnState {
         })
     }
 
-    /// A request begins.
-    pub fn begin(&self) {
+    /// A request begins, with or without a body to come.
+    pub fn begin(&self, has_body: bool) {
         self.requests.set(self.requests.get() + 1);
         self.phase.set(Phase::Busy);
+        if has_body {
+            self.body_opened();
+            // What follows the head is its body, not another head.
+            self.pipelined.set(false);
+        }
     }
 
     /// Its response is complete, or given up.
@@ -136,12 +144,13 @@ impl ConnState {
         let left = self.requests.get().saturating_sub(1);
         self.requests.set(left);
         if left == 0 {
-            self.phase.set(Phase::Idle(Instant::now()));
+            let now = Instant::now();
+            // Part of the next head may be here already; its time runs from now.
+            self.phase.set(if self.pipelined.take() { Phase::Head(now) } else { Phase::Idle(now) });
         }
     }
 
-    /// A request body is awaited.
-    pub fn body_opened(&self) {
+    fn body_opened(&self) {
         self.open_bodies.set(self.open_bodies.get() + 1);
     }
 

@@ -231,15 +231,15 @@ struct HeadLines {
 }
 
 impl HeadLines {
-    /// Whether every line that ends in `bytes`, up to the end of the head, ends in CRLF.
-    fn accept(&mut self, bytes: &[u8]) -> bool {
+    /// How many of `bytes` lie behind the head; `None` when a line of it does not end in CRLF.
+    fn accept(&mut self, bytes: &[u8]) -> Option<usize> {
         let mut from = 0;
         while !self.done {
             let Some(at) = memchr::memchr(b'\n', &bytes[from..]) else { break };
             let end = from + at;
             let cr = if end > 0 { bytes[end - 1] == b'\r' } else { self.cr };
             if !cr {
-                return false;
+                return None;
             }
             let blank = self.line + at == 1;
             self.done = blank && self.begun;
@@ -249,7 +249,7 @@ impl HeadLines {
         }
         self.line += bytes.len() - from;
         self.cr = bytes.last() == Some(&b'\r');
-        true
+        Some(if self.done { bytes.len() - from } else { 0 })
     }
 }
 
@@ -283,8 +283,14 @@ impl AsyncRead for ClientStream {
                     this.lines = HeadLines::default();
                 }
                 let in_head = matches!(this.state.phase.get(), Phase::Head(_)) && !this.state.http2;
-                if in_head && !this.state.closing.get() && !this.lines.accept(&buf.filled()[before..]) {
-                    return Poll::Ready(Err(this.refuse_line_ends()));
+                let new = &buf.filled()[before..];
+                if in_head && !this.state.closing.get() {
+                    match this.lines.accept(new) {
+                        None => return Poll::Ready(Err(this.refuse_line_ends())),
+                        Some(rest) => this.state.pipelined.set(rest > 0),
+                    }
+                } else if this.state.phase.get() == Phase::Busy && !this.state.awaits_body() {
+                    this.state.pipelined.set(true);
                 }
                 Poll::Ready(Ok(()))
             }
@@ -334,7 +340,9 @@ impl ClientStream {
 
     /// The client has closed its side. While an answer is being made, the end is held back for a moment.
     fn end_of_stream(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let waits = self.state.phase.get() == Phase::Busy && !self.state.awaits_body() && !self.state.http2;
+        // A head that has just arrived is a request about to begin.
+        let idle = matches!(self.state.phase.get(), Phase::Idle(_));
+        let waits = !idle && !self.state.awaits_body() && !self.state.http2;
         if !waits {
             return Poll::Ready(Ok(()));
         }
@@ -423,7 +431,7 @@ mod tests {
 
     fn accepts(head: &str, step: usize) -> bool {
         let mut lines = HeadLines::default();
-        head.as_bytes().chunks(step).all(|piece| lines.accept(piece))
+        head.as_bytes().chunks(step).all(|piece| lines.accept(piece).is_some())
     }
 
     #[test]

@@ -15,7 +15,8 @@ use futures_core::future::LocalBoxFuture;
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 
-use super::transport::{Socket, UpstreamStream};
+use super::socket::Socket;
+use super::transport::UpstreamStream;
 
 /// TLS towards one target.
 #[derive(Clone)]

@@ -54,6 +54,9 @@ pub struct Exchange {
     pub sent: Cell<bool>,
     /// The request has gone out completely, its body included.
     pub complete: Cell<bool>,
+    /// Bytes of the request that the socket has taken, and whether it takes no more at the moment.
+    pub written: Cell<u64>,
+    pub blocked: Cell<bool>,
     /// At least one byte of the response arrived.
     pub answered: Cell<bool>,
     /// `content-length` of the answer, also where no body follows it.

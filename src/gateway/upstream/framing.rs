@@ -91,7 +91,7 @@ pub struct Head {
     pub status: u16,
     /// The connection may carry another request after this response.
     pub reusable: bool,
-    /// `content-length` as the head says it, whether or not a body follows.
+    /// `content-length` where it counts, whether or not a body follows.
     pub content_length: Option<u64>,
 }
 
@@ -158,7 +158,8 @@ impl Framing {
                 len: parsed.len,
                 status: parsed.status,
                 reusable: keep,
-                content_length: parsed.length,
+                // Beside a coding a length says nothing (RFC 9112 §6.3 item 3).
+                content_length: parsed.length.filter(|_| !parsed.chunked),
             }));
         }
     }

@@ -9,6 +9,7 @@ pub mod connector;
 pub mod exchange;
 pub mod framing;
 pub mod pool;
+mod socket;
 mod tls;
 mod transport;
 

@@ -20,11 +20,10 @@ use actix_rt::net::{ActixStream, Ready};
 use aegis_actors::TargetCells;
 use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
-use tokio::net::TcpStream;
-use tokio_rustls::client::TlsStream;
 
 use super::exchange::Exchange;
 use super::framing::{Framing, Violation};
+use super::socket::Socket;
 use crate::gateway::request_body::{BodyReader, RequestFraming};
 
 /// Bytes read at once while a head is awaited.
@@ -32,49 +31,6 @@ const HEAD_READ: usize = 8 * 1024;
 /// Bytes read at once of a large body, and what is large.
 const READ_AHEAD: usize = 64 * 1024;
 const LARGE: u64 = 2 * HEAD_READ as u64;
-
-/// Plain or TLS socket.
-pub enum Socket {
-    Tcp(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
-}
-
-impl Socket {
-    fn tcp(&self) -> &TcpStream {
-        match self {
-            Self::Tcp(io) => io,
-            Self::Tls(io) => io.get_ref().0,
-        }
-    }
-
-    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Self::Tcp(io) => Pin::new(io).poll_read(cx, buf),
-            Self::Tls(io) => Pin::new(io).poll_read(cx, buf),
-        }
-    }
-
-    fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match self {
-            Self::Tcp(io) => Pin::new(io).poll_write(cx, buf),
-            Self::Tls(io) => Pin::new(io).poll_write(cx, buf),
-        }
-    }
-
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Self::Tcp(_) => Poll::Ready(Ok(())),
-            Self::Tls(io) => Pin::new(io).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Self::Tcp(io) => Pin::new(io).poll_shutdown(cx),
-            Self::Tls(io) => Pin::new(io).poll_shutdown(cx),
-        }
-    }
-}
 
 /// One upstream connection.
 pub struct Transport {
@@ -159,14 +115,24 @@ impl Inner {
             if ready.is_empty() {
                 return socket.poll_flush(cx);
             }
-            match ready!(socket.poll_write(cx, ready)) {
-                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Ok(n) if head.is_empty() => self.chunk.advance(n),
-                Ok(n) => self.out_from += n,
-                Err(error) => self.write_error(error)?,
-            }
+            let taken = socket.poll_write(cx, ready);
             if let Some((exchange, _)) = &self.active {
-                exchange.sent.set(true);
+                exchange.blocked.set(taken.is_pending());
+            }
+            match ready!(taken) {
+                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Ok(n) => {
+                    if head.is_empty() {
+                        self.chunk.advance(n)
+                    } else {
+                        self.out_from += n
+                    }
+                    if let Some((exchange, _)) = &self.active {
+                        exchange.sent.set(true);
+                        exchange.written.set(exchange.written.get() + n as u64);
+                    }
+                }
+                Err(error) => self.write_error(error)?,
             }
         }
         Poll::Ready(Ok(()))
