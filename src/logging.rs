@@ -5,7 +5,7 @@
 //! is logged once there is room again.
 
 use std::io::{self, Write};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
@@ -22,6 +22,8 @@ pub const ACCESS: &str = "access";
 const QUEUE: usize = 1024;
 
 static DROPPED: AtomicU64 = AtomicU64::new(0);
+/// The format, for the writer's own notice.
+static JSON: AtomicBool = AtomicBool::new(true);
 static LOGGER: OnceLock<Reloadable> = OnceLock::new();
 
 enum Piece {
@@ -58,10 +60,9 @@ fn write_all(queue: Receiver<Piece>) {
         }
         let dropped = DROPPED.swap(0, Ordering::Relaxed);
         if dropped > 0 {
-            let _ = writeln!(
-                out,
-                r#"{{"level":"warn","message":"{dropped} log batches were dropped: standard output is too slow"}}"#
-            );
+            let format = if JSON.load(Ordering::Relaxed) { LogFormat::Json } else { LogFormat::Text };
+            let message = format!("{dropped} log batches were dropped: standard output is too slow");
+            let _ = write_line(&mut out, format, log::Level::Warn, module_path!(), &message);
         }
     }
 }
@@ -89,7 +90,8 @@ impl Log for &'static Reloadable {
     }
 }
 
-/// Installs the logger, or changes it after a reload. `RUST_LOG`, where set, wins over `logging.level`.
+/// Installs the logger, or changes it after a reload. `RUST_LOG`, where set, wins over `logging.level`. Neither's level
+/// counts for the access log: `logging.accessLog` decides, or `access=off` in a filter.
 pub fn init(settings: &Logging) {
     let logger = LOGGER.get_or_init(|| {
         let (queue, receiver) = sync_channel(QUEUE);
@@ -100,6 +102,7 @@ pub fn init(settings: &Logging) {
         }
         Reloadable { inner: ArcSwap::new(Arc::new(build(settings, queue.clone()))), queue }
     });
+    JSON.store(settings.format == LogFormat::Json, Ordering::Relaxed);
     logger.inner.store(Arc::new(build(settings, logger.queue.clone())));
     let max = logger.inner.load().filter();
     // Fails only when it is installed already.
@@ -113,32 +116,45 @@ pub fn flush() {
 }
 
 fn build(settings: &Logging, queue: SyncSender<Piece>) -> env_logger::Logger {
-    let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| quiet(&settings.level));
     let format = settings.format;
-    env_logger::Builder::new()
-        .parse_filters(&filter)
+    filtered(settings, std::env::var("RUST_LOG").ok())
         .target(env_logger::Target::Pipe(Box::new(Queue(queue))))
         .write_style(env_logger::WriteStyle::Never)
         .format(move |out, record| {
             if record.target() == ACCESS {
                 return write!(out, "{}", record.args());
             }
-            let time = humantime::format_rfc3339_millis(SystemTime::now());
-            let level = record.level().as_str().to_ascii_lowercase();
-            let message = record.args().to_string();
-            match format {
-                LogFormat::Json => {
-                    let message = serde_json::Value::from(message);
-                    writeln!(
-                        out,
-                        r#"{{"time":"{time}","level":"{level}","target":"{}","message":{message}}}"#,
-                        record.target()
-                    )
-                }
-                LogFormat::Text => writeln!(out, "{time} {level:<5} {}", printable(&message)),
-            }
+            write_line(out, format, record.level(), record.target(), &record.args().to_string())
         })
         .build()
+}
+
+/// What is let through.
+fn filtered(settings: &Logging, rust_log: Option<String>) -> env_logger::Builder {
+    let mut builder = env_logger::Builder::new();
+    if settings.access_log {
+        builder.filter_module(ACCESS, log::LevelFilter::Info);
+    }
+    builder.parse_filters(&rust_log.unwrap_or_else(|| quiet(&settings.level)));
+    builder
+}
+
+fn write_line(
+    out: &mut impl Write,
+    format: LogFormat,
+    level: log::Level,
+    target: &str,
+    message: &str,
+) -> io::Result<()> {
+    let time = humantime::format_rfc3339_millis(SystemTime::now());
+    let level = level.as_str().to_ascii_lowercase();
+    match format {
+        LogFormat::Json => {
+            let message = serde_json::Value::from(message);
+            writeln!(out, r#"{{"time":"{time}","level":"{level}","target":"{target}","message":{message}}}"#)
+        }
+        LogFormat::Text => writeln!(out, "{time} {level:<5} {}", printable(message)),
+    }
 }
 
 /// The libraries below log per connection what the access log already says.
@@ -157,4 +173,47 @@ pub fn printable(text: &str) -> String {
 /// Writes one batch of complete access log lines.
 pub fn access(lines: &str) {
     log::info!(target: ACCESS, "{lines}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lets_through(level: &str, access_log: bool, rust_log: Option<&str>, target: &str) -> bool {
+        let settings = Logging { level: level.to_owned(), format: LogFormat::Json, access_log };
+        let logger = filtered(&settings, rust_log.map(str::to_owned)).build();
+        let record = Record::builder().level(log::Level::Info).target(target).build();
+        // What `log::set_max_level` is given must not hold it back either.
+        logger.matches(&record) && logger.filter() >= log::LevelFilter::Info
+    }
+
+    #[test]
+    fn the_access_log_does_not_depend_on_the_level() {
+        for level in ["off", "error", "warn", "info", "warn,aegis=error"] {
+            assert!(lets_through(level, true, None, ACCESS), "{level}");
+        }
+        assert!(lets_through("info", true, Some("warn"), ACCESS));
+        assert!(!lets_through("warn", true, None, "aegis::gateway"));
+        assert!(!lets_through("warn", false, None, ACCESS));
+    }
+
+    #[test]
+    fn a_filter_can_turn_the_access_log_off() {
+        assert!(!lets_through("info", true, Some("info,access=off"), ACCESS));
+        assert!(!lets_through("info,access=off", true, None, ACCESS));
+    }
+
+    #[test]
+    fn every_line_has_its_time_in_either_format() {
+        let line = |format| {
+            let mut out = Vec::new();
+            write_line(&mut out, format, log::Level::Warn, "aegis::logging", "a \"b\"\nc").expect("it fits");
+            String::from_utf8(out).expect("text")
+        };
+        let json: serde_json::Value = serde_json::from_str(&line(LogFormat::Json)).expect("JSON");
+        assert_eq!((&json["level"], &json["message"]), (&"warn".into(), &"a \"b\"\nc".into()));
+        assert!(json["time"].as_str().is_some_and(|time| time.ends_with('Z')));
+        let text = line(LogFormat::Text);
+        assert!(text.ends_with(" warn  a \"b\" c\n") && text.lines().count() == 1, "{text:?}");
+    }
 }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::gateway::shared::InternalAnswer;
 use crate::gateway::worker;
+use crate::supervisor::NotDone;
 
 /// 200 with a document.
 pub fn ok(value: &impl Serialize) -> InternalAnswer {
@@ -57,4 +58,37 @@ pub fn method_not_allowed(allow: &'static str) -> InternalAnswer {
     let mut answer = problem(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail, Value::Null);
     answer.headers.push(("allow", allow.to_owned()));
     answer
+}
+
+/// 503: the supervisor is gone, and soon the process.
+pub fn gone() -> InternalAnswer {
+    problem(StatusCode::SERVICE_UNAVAILABLE, "draining", "the gateway is shutting down", Value::Null)
+}
+
+/// An order that was not carried out: 404 for what does not exist, 503 while an actor is being replaced.
+pub fn not_done(why: &NotDone) -> InternalAnswer {
+    match why {
+        NotDone::NoSuch(_) => not_found(why.to_string()),
+        NotDone::Busy(_) => {
+            let mut answer =
+                problem(StatusCode::SERVICE_UNAVAILABLE, "unavailable", why.to_string(), Value::Null);
+            answer.headers.push(("retry-after", "1".to_owned()));
+            answer
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_exist_is_404_and_what_is_being_replaced_503() {
+        assert_eq!(not_done(&NotDone::backend("x")).status, StatusCode::NOT_FOUND);
+        assert_eq!(not_done(&NotDone::target("x", 7, 1)).status, StatusCode::NOT_FOUND);
+        let busy = not_done(&NotDone::Busy("circuit_breaker"));
+        assert_eq!(busy.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(busy.headers.contains(&("retry-after", "1".to_owned())));
+        assert_eq!(gone().status, StatusCode::SERVICE_UNAVAILABLE);
+    }
 }

@@ -7,7 +7,7 @@ use aegis_actors::circuit_breaker::{self, HoldState};
 use bytes::Bytes;
 use futures_core::future::LocalBoxFuture;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{Admin, answer, status};
 use crate::config::Severity;
@@ -108,7 +108,7 @@ async fn health(admin: &Admin, liveness: bool) -> InternalAnswer {
 async fn config(admin: &Admin) -> InternalAnswer {
     match admin.supervisor.send(Inspect).await {
         Ok(overview) => answer::ok(&overview.effective),
-        Err(_) => gone(),
+        Err(_) => answer::gone(),
     }
 }
 
@@ -122,7 +122,7 @@ async fn reload(admin: &Admin) -> InternalAnswer {
             let more = json!({"errors": errors, "problems": problems});
             answer::problem(StatusCode::UNPROCESSABLE_ENTITY, "bad_config", detail, more)
         }
-        Err(_) => gone(),
+        Err(_) => answer::gone(),
     }
 }
 
@@ -132,8 +132,8 @@ async fn drain(admin: &Admin, backend: &str, target: &str, drained: bool) -> Int
     };
     match admin.supervisor.send(Drain { backend: backend.to_owned(), target, drained }).await {
         Ok(Ok(())) => answer::ok(&json!({"backend": backend, "target": target, "drained": drained})),
-        Ok(Err(missing)) => answer::not_found(missing.to_string()),
-        Err(_) => gone(),
+        Ok(Err(why)) => answer::not_done(&why),
+        Err(_) => answer::gone(),
     }
 }
 
@@ -160,13 +160,9 @@ async fn hold(admin: &Admin, backend: &str, body: &[u8]) -> InternalAnswer {
         Ok(Ok(count)) => answer::ok(
             &json!({"backend": backend, "state": request.state, "ttlMs": request.ttl_ms, "breakers": count}),
         ),
-        Ok(Err(missing)) => answer::not_found(missing.to_string()),
-        Err(_) => gone(),
+        Ok(Err(why)) => answer::not_done(&why),
+        Err(_) => answer::gone(),
     }
-}
-
-fn gone() -> InternalAnswer {
-    answer::problem(StatusCode::SERVICE_UNAVAILABLE, "draining", "the gateway is shutting down", Value::Null)
 }
 
 /// Test builds: `panic/ACTOR`, `panic/next-request`, `hang/ACTOR`.
@@ -180,6 +176,8 @@ async fn torment(admin: &Admin, what: &str, actor: &str) -> InternalAnswer {
     let hang = (what == "hang").then_some(Duration::from_secs(5));
     match admin.supervisor.send(Torment { actor: actor.to_owned(), hang }).await {
         Ok(true) => answer::ok(&json!({"ok": true})),
-        _ => answer::not_found(format!("no actor is named {actor:?}")),
+        // That was the supervisor.
+        Err(_) => answer::gone(),
+        Ok(false) => answer::not_found(format!("no actor is named {actor:?}")),
     }
 }

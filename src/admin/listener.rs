@@ -5,11 +5,12 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use actix_http::StatusCode;
-use actix_http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use actix_http::header::{self, HeaderName, HeaderValue};
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use serde_json::Value;
 
+use super::origin::Own;
 use super::{Admin, answer, endpoints};
 use crate::gateway::shared::{InternalAnswer, Token};
 
@@ -60,11 +61,20 @@ async fn handle(request: HttpRequest, admin: web::Data<Admin>, body: web::Bytes)
 /// Who may not: a browser that was tricked into another name for this address, and whoever lacks the token. The
 /// probes need no token, so that an orchestrator can ask them.
 fn refuse(request: &HttpRequest, admin: &Admin) -> Option<InternalAnswer> {
-    if !knows_host(request.headers(), admin) {
+    let text = |name| request.headers().get(name).map(|value| value.to_str().unwrap_or(""));
+    let host = text(header::HOST).unwrap_or("");
+    let settings = admin.shared.admin.load();
+    let own = Own {
+        address: request.app_config().local_addr().ip(),
+        host: &admin.host,
+        allowed: &settings.allowed_origins,
+    };
+    if !own.knows(host) {
         let detail = "the Host header names neither this listener nor an allowed origin";
         return Some(answer::problem(StatusCode::FORBIDDEN, "denied", detail, Value::Null));
     }
-    if foreign_origin(request.headers(), admin) {
+    // A page of another site may send simple POSTs; its `Origin` gives it away.
+    if text(header::ORIGIN).is_some_and(|origin| !own.trusts(origin, host)) {
         let detail = "the Origin header is not an allowed origin";
         return Some(answer::problem(StatusCode::FORBIDDEN, "denied", detail, Value::Null));
     }
@@ -78,37 +88,4 @@ fn refuse(request: &HttpRequest, admin: &Admin) -> Option<InternalAnswer> {
     let mut refusal = answer::problem(StatusCode::UNAUTHORIZED, reason, detail, Value::Null);
     refusal.headers.push(("www-authenticate", "Bearer".to_owned()));
     Some(refusal)
-}
-
-fn knows_host(headers: &HeaderMap, admin: &Admin) -> bool {
-    let Some(host) = headers.get(header::HOST).and_then(|host| host.to_str().ok()) else { return false };
-    is_known(name_of(host), admin)
-}
-
-/// A page of another site may send simple POSTs; its `Origin` gives it away.
-fn foreign_origin(headers: &HeaderMap, admin: &Admin) -> bool {
-    let Some(origin) = headers.get(header::ORIGIN) else { return false };
-    let host =
-        origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, host)| name_of(host));
-    !host.is_some_and(|host| is_known(host, admin))
-}
-
-fn is_known(name: &str, admin: &Admin) -> bool {
-    let settings = admin.shared.admin.load();
-    let loopback = name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
-        || name.eq_ignore_ascii_case("localhost");
-    let allowed = |origin: &String| {
-        let host = origin.split_once("://").map_or(origin.as_str(), |(_, host)| host);
-        name_of(host).eq_ignore_ascii_case(name)
-    };
-    loopback || name.eq_ignore_ascii_case(&settings.host) || settings.allowed_origins.iter().any(allowed)
-}
-
-/// `host:port` without the port, brackets or a trailing path.
-fn name_of(host: &str) -> &str {
-    let host = host.split('/').next().unwrap_or(host);
-    match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or(rest),
-        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
-    }
 }

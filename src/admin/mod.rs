@@ -7,6 +7,7 @@
 mod answer;
 mod endpoints;
 mod listener;
+mod origin;
 mod status;
 
 use std::sync::Arc;
@@ -31,12 +32,15 @@ pub struct Admin {
     started: Instant,
     started_at: SystemTime,
     workers: usize,
+    /// `admin.host` as it was bound; a reload does not change it.
+    host: Arc<str>,
 }
 
 impl Admin {
-    /// The interface of one gateway.
-    pub fn new(shared: Arc<Shared>, supervisor: Addr<Supervisor>, workers: usize) -> Self {
-        Self { shared, supervisor, started: Instant::now(), started_at: SystemTime::now(), workers }
+    /// The interface of one gateway, bound to `host`.
+    pub fn new(shared: Arc<Shared>, supervisor: Addr<Supervisor>, workers: usize, host: &str) -> Self {
+        let (started, started_at) = (Instant::now(), SystemTime::now());
+        Self { shared, supervisor, started, started_at, workers, host: host.into() }
     }
 
     /// What the request says of the token.

@@ -19,17 +19,15 @@ const PATIENCE: Duration = Duration::from_millis(300);
 /// Everything at a glance.
 pub async fn status(admin: &Admin) -> InternalAnswer {
     let Ok(overview) = admin.supervisor.send(Inspect).await else {
-        return answer::not_found("the gateway is shutting down");
+        return answer::gone();
     };
     let breakers = breakers(&overview).await;
     let shared = &admin.shared;
     let snapshot = shared.snapshot.load_full();
     let classes = ["1xx", "2xx", "3xx", "4xx", "5xx"];
-    let by_class: serde_json::Map<String, Value> = classes
-        .iter()
-        .zip(&shared.statuses)
-        .map(|(class, count)| ((*class).to_owned(), json!(count.sum())))
-        .collect();
+    let counts = shared.statuses.each_ref().map(|count| count.sum());
+    let by_class: serde_json::Map<String, Value> =
+        classes.iter().zip(counts).map(|(class, count)| ((*class).to_owned(), json!(count))).collect();
     #[allow(unused_mut, reason = "test builds add to it")]
     let mut value = json!({
         "version": env!("CARGO_PKG_VERSION"),
@@ -49,7 +47,7 @@ pub async fn status(admin: &Admin) -> InternalAnswer {
         "inFlight": shared.in_flight(),
         "tunnels": shared.tunnels.load(Ordering::Relaxed),
         "requests": {
-            "total": shared.ended.sum(),
+            "total": counts.iter().sum::<u64>(),
             "byStatus": by_class,
             "madeByGateway": shared.refused.sum(),
         },

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::demo_upstreams::Upstreams;
-use super::{check, serve};
+use super::serve;
 use crate::config::{Source, load_with};
+use crate::supervisor::judge;
 
 /// What the demo's traffic asks for, one request per turn.
 const ROUND: &[&str] = &[
@@ -29,9 +30,8 @@ pub fn run(port: u16) -> i32 {
             return 1;
         }
     };
-    let text = configuration(port, &upstreams);
-    let source = Source { text: Some(("demo".into(), text)), ..Source::default() };
-    let loaded = match load_with(&source, check::judge) {
+    let source = configuration(port, &upstreams);
+    let loaded = match load_with(&source, judge) {
         Ok(loaded) => loaded,
         Err(problems) => {
             eprintln!("{problems}");
@@ -64,29 +64,20 @@ fn introduction(gateway: &str, admin: &str) -> String {
     )
 }
 
-fn configuration(port: u16, upstreams: &Upstreams) -> String {
+/// `config/demo.yaml` with the ports and the upstreams of this run.
+fn configuration(port: u16, upstreams: &Upstreams) -> Source {
     let admin = if port == 0 { 0 } else { port.checked_add(1).unwrap_or(0) };
-    format!(
-        "server: {{host: 127.0.0.1, port: {port}}}
-admin: {{host: 127.0.0.1, port: {admin}}}
-hotReload: false
-logging: {{level: info, format: text, accessLog: false}}
-backends:
-  - name: users
-    url: http://{}
-    routes: [/api/users, \"/api/users/**\"]
-    healthCheck: {{path: /health, intervalMs: 5000}}
-  - name: orders
-    url: http://{}
-    routes: [/api/orders, \"/api/orders/**\"]
-    circuitBreaker: {{resetTimeoutMs: 5000}}
-  - name: reports
-    url: http://{}
-    routes: [\"/api/reports/**\"]
-    timeout: 5s
-",
-        upstreams.users, upstreams.orders, upstreams.reports
-    )
+    Source {
+        text: Some(("config/demo.yaml".into(), include_str!("../../config/demo.yaml").into())),
+        set: vec![
+            format!("server.port={port}"),
+            format!("admin.port={admin}"),
+            format!("backends.0.url=http://{}", upstreams.users),
+            format!("backends.1.url=http://{}", upstreams.orders),
+            format!("backends.2.url=http://{}", upstreams.reports),
+        ],
+        ..Source::default()
+    }
 }
 
 /// A request every turn, for ever; what comes of it is the gateway's to show.
@@ -99,5 +90,31 @@ async fn traffic(gateway: String) {
             let _ = response.body().await;
         }
         tokio::time::sleep(PACE).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::settings::LogFormat;
+
+    #[test]
+    fn the_demo_is_the_file_with_this_runs_ports_and_upstreams() {
+        let address = |port: u16| std::net::SocketAddr::from(([127, 0, 0, 1], port));
+        let upstreams = Upstreams { users: address(1), orders: address(2), reports: address(3) };
+        for (port, admin) in [(9000, 9001), (0, 0), (65_535, 0)] {
+            let loaded = load_with(&configuration(port, &upstreams), judge).expect("a good configuration");
+            assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+            let settings = loaded.settings;
+            assert_eq!((settings.server.port, settings.admin.port), (port, admin));
+            let expected = [("users", 1), ("orders", 2), ("reports", 3)];
+            assert_eq!(settings.backends.len(), expected.len());
+            for (backend, (name, port)) in settings.backends.iter().zip(expected) {
+                assert_eq!((backend.name.as_str(), backend.targets.len()), (name, 1));
+                assert_eq!(backend.targets[0].port, port);
+            }
+            assert!(!settings.hot_reload && !settings.logging.access_log);
+            assert_eq!(settings.logging.format, LogFormat::Text);
+        }
     }
 }

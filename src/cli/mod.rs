@@ -2,10 +2,10 @@
 //!
 //! Exit codes: 0 fine, 1 the thing asked for failed, 2 usage.
 
-pub mod check;
+mod check;
 mod demo;
 mod demo_upstreams;
-pub mod routes;
+mod routes;
 mod serve;
 
 use std::path::PathBuf;

@@ -3,13 +3,13 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use super::check;
 use crate::config::listing::{Row, table};
 use crate::config::{Settings, Source, load_with};
+use crate::supervisor::{RouteNumbers, compile, judge};
 
 /// Prints the table; the exit code is 1 when the configuration is refused, whose problems go to stderr.
 pub fn run(file: Option<PathBuf>, set: Vec<String>, json: bool) -> i32 {
-    let loaded = match load_with(&Source { file, set, ..Source::default() }, check::judge) {
+    let loaded = match load_with(&Source { file, set, ..Source::default() }, judge) {
         Ok(loaded) => loaded,
         Err(problems) => {
             let _ = writeln!(std::io::stderr(), "{problems}");
@@ -25,8 +25,8 @@ pub fn run(file: Option<PathBuf>, set: Vec<String>, json: bool) -> i32 {
 
 fn rows(settings: &Settings) -> Vec<Row> {
     // What does not compile was refused by the judge already.
-    let Ok(router) = check::compile(settings) else { return Vec::new() };
-    let row = |route: &crate::router::CompiledRoute<check::RouteNumbers>| {
+    let Ok(router) = compile(settings) else { return Vec::new() };
+    let row = |route: &crate::router::CompiledRoute<RouteNumbers>| {
         let (backend, number) = *route.payload();
         let backend = &settings.backends[backend];
         let settings = &backend.routes[number];

@@ -10,15 +10,15 @@ use actix::Addr;
 use actix_server::ServerHandle;
 use tokio::io::AsyncWriteExt as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
 
-use super::check;
 use crate::admin::{self, Admin};
 use crate::config::{Loaded, Severity, Source, load_with};
 use crate::gateway::answer::{self, Cause};
 use crate::gateway::shared::{Internal, Shared};
 use crate::gateway::{listener, worker};
 use crate::logging;
-use crate::supervisor::{self, Deps, Reload, ReloadBy, Supervisor, build};
+use crate::supervisor::{Deps, Reload, ReloadBy, Supervisor, build, judge};
 use crate::tls::ServerTls;
 
 /// From the stop signal on, connections are still accepted for this long, so that load balancers see `/ready` turn and
@@ -29,7 +29,7 @@ const RESOLVE: Duration = Duration::from_secs(2);
 
 /// Runs the gateway until it is told to stop.
 pub fn run(source: Source) -> i32 {
-    let loaded = match load_with(&source, check::judge) {
+    let loaded = match load_with(&source, judge) {
         Ok(loaded) => loaded,
         Err(problems) => {
             eprintln!("{problems}");
@@ -84,16 +84,22 @@ async fn gateway(source: Source, loaded: Loaded, started: impl FnOnce(&Started))
         secure: settings.server.tls.is_some(),
     };
     let late = gateway.try_clone()?;
+    // Before anybody can know that there is something to signal.
+    let mut signals = Signals::new()?;
 
-    let shared = Shared::new(snapshot, settings.admin.clone(), workers);
+    let shared = Shared::new(snapshot, &settings, workers);
     let (warned, file) = (loaded.warnings.len(), loaded.file.clone());
-    let watched = loaded.clone();
-    let supervisor =
-        Supervisor::start_with(Deps { source, loaded, shared: shared.clone(), tls: tls.clone(), workers });
-    let admin = Admin::new(shared.clone(), supervisor.clone(), workers);
+    let supervisor = Supervisor::start_with(Deps {
+        source,
+        loaded,
+        shared: shared.clone(),
+        tls: tls.clone(),
+        admin: addresses.admin,
+        workers,
+    });
+    let admin = Admin::new(shared.clone(), supervisor.clone(), workers, &settings.admin.host);
     let internal: Box<dyn Internal> = Box::new(admin.clone());
     shared.internal.store(Some(Arc::new(internal)));
-    let _watcher = settings.hot_reload.then(|| supervisor::watch_files(&watched, supervisor.clone()));
     resolved(&shared).await;
 
     let (server, handle) = gateway.serve(shared.clone(), &settings.server, workers, tls)?;
@@ -113,25 +119,55 @@ async fn gateway(source: Source, loaded: Loaded, started: impl FnOnce(&Started))
     write_port_file(&addresses);
     started(&addresses);
 
-    let mut signals = Signals::new()?;
+    let mut outcome = Ok(());
     tokio::select! {
         () = signals.stop(&supervisor) => {}
         ended = &mut serving => {
             ended.map_err(io::Error::other)??;
             return Err(io::Error::other("the gateway listener ended by itself"));
         }
+        () = death(&supervisor) => {
+            // Traffic would go on, but nobody would replace an actor or apply a reload any more.
+            log::error!("the supervisor has died; the gateway stops, to be started again");
+            outcome = Err(io::Error::other("the supervisor has died"));
+        }
     }
-    let timeout = settings.server.shutdown_timeout;
     tokio::select! {
-        () = drain(&shared, &handle, late, addresses.secure, timeout) => {}
+        finished = drain(&shared, &handle, late, addresses.secure) => {
+            if !finished {
+                cut(&shared, serving).await;
+            }
+        }
         () = signals.stop(&supervisor) => {
             log::warn!("second stop signal: {} requests in flight are cut", shared.in_flight());
-            let _ = tokio::time::timeout(Duration::from_millis(500), handle.stop(false)).await;
+            cut(&shared, serving).await;
         }
     }
     admin_handle.stop(false).await;
     log::info!("stopped");
-    Ok(())
+    outcome
+}
+
+/// Returns when the supervisor is no more.
+async fn death(supervisor: &Addr<Supervisor>) {
+    while supervisor.connected() {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// Ends the workers with all that they have: a server that is stopping gracefully hears no second order, but it takes
+/// its workers with it when it is dropped.
+async fn cut(shared: &Shared, serving: JoinHandle<io::Result<()>>) {
+    serving.abort();
+    let ended = async {
+        let _ = serving.await;
+        while shared.in_flight() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        // For the workers' last log lines.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    let _ = tokio::time::timeout(Duration::from_millis(250), ended).await;
 }
 
 /// Waits until every host name has an address, within bounds.
@@ -148,14 +184,11 @@ async fn resolved(shared: &Shared) {
 }
 
 /// Lets everything under way finish: `/ready` says no, answers close their connections, tunnels are closed with 1001,
-/// then the listener closes and the rest gets what is left of `timeout`.
-async fn drain(
-    shared: &Shared,
-    handle: &ServerHandle,
-    late: std::net::TcpListener,
-    secure: bool,
-    timeout: Duration,
-) {
+/// then the listener closes and the rest gets what is left of `server.shutdownTimeoutMs`, as it is configured now. False
+/// when that was not enough.
+async fn drain(shared: &Shared, handle: &ServerHandle, late: std::net::TcpListener, secure: bool) -> bool {
+    let timeout = shared.server.load().shutdown_timeout;
+    let end = tokio::time::Instant::now() + timeout;
     log::info!(
         "stopping: {} requests and {} tunnels in flight",
         shared.in_flight(),
@@ -165,11 +198,12 @@ async fn drain(
     shared.stop_tunnels.send_replace(true);
     tokio::time::sleep(FAREWELL.min(timeout / 4)).await;
     let too_late = actix_rt::spawn(answer_late(late, secure));
-    let hard = tokio::time::timeout(timeout, handle.stop(true)).await;
+    let finished = tokio::time::timeout_at(end, handle.stop(true)).await.is_ok();
     too_late.abort();
-    if hard.is_err() || shared.in_flight() > 0 {
+    if shared.in_flight() > 0 {
         log::warn!("shutdownTimeoutMs has passed: {} requests in flight are cut", shared.in_flight());
     }
+    finished
 }
 
 /// Connections that the system had queued when the listener closed would be reset; they get an answer instead.

@@ -101,15 +101,16 @@ impl Arrival {
             None | Some("http" | "https") => {}
             Some(_) => return Err(Cause::BadRequest("The request target's scheme must be http or https.")),
         }
-        if let Some(authority) = self.uri.authority() {
-            if !is_host(authority.as_str().as_bytes()) {
-                return Err(Cause::BadRequest("The request target's host is not valid."));
-            }
+        if let Some(authority) = self.uri.authority()
+            && !is_host(authority.as_str().as_bytes())
+        {
+            return Err(Cause::BadRequest("The request target's host is not valid."));
         }
-        if let Some(host) = self.headers.get(header::HOST) {
-            if !is_host(host.as_bytes()) && !host.is_empty() {
-                return Err(Cause::BadRequest("The Host header is not a valid host."));
-            }
+        if let Some(host) = self.headers.get(header::HOST)
+            && !is_host(host.as_bytes())
+            && !host.is_empty()
+        {
+            return Err(Cause::BadRequest("The Host header is not a valid host."));
         }
         if self.is_raw() && (self.framing() != RequestFraming::None || self.method != Method::GET) {
             // RFC 6455 §4.1: a websocket handshake is a GET; behind it nothing can be told apart any more.

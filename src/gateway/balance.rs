@@ -71,10 +71,10 @@ pub fn pick(
     let mut hash = Some(hash);
     let mut key = 0;
     while !candidates.is_empty() {
-        if let Some(hash) = hash.take() {
-            if matches!(backend.settings.load_balance, LoadBalance::Hash(_)) {
-                key = hash();
-            }
+        if let Some(hash) = hash.take()
+            && matches!(backend.settings.load_balance, LoadBalance::Hash(_))
+        {
+            key = hash();
         }
         let at = choose(backend, worker, &candidates, key, now);
         match take(backend, candidates.swap_remove(at), now) {

@@ -3,11 +3,8 @@
 //! A try ends in a response head or in a [`Failure`]. Every failure says which cause the client would be told, what
 //! it means for the breaker, and whether another try could do better; the loop only obeys.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use actix_http::error::ParseError;
@@ -20,10 +17,11 @@ use awc::error::SendRequestError;
 use super::answer::Cause;
 use super::arrival::Upgrade;
 use super::balance::{self, InFlight, NoTarget, Pick};
-use super::deadline::{Deadline, within};
+use super::deadline::within;
 use super::headers::{self, Forwarding};
 use super::request_body::{BodyFailure, RequestBody, RequestFraming};
 use super::snapshot::{Backend, Target};
+use super::upload::{Upload, UploadLimits};
 use super::upstream::{Asked, Exchange, Upgraded, Violation};
 use super::worker::after;
 use super::{Refused, Request, response, tunnel};
@@ -284,7 +282,7 @@ async fn send(
         let sending = pool.send(head, exchange.clone());
         let sent = if body.framing().has_bytes() {
             let limits = UploadLimits { overall: deadline, first_byte, idle: backend.settings.idle_timeout };
-            Upload { sending, exchange, body, limits, phase: None }.await
+            Upload::new(sending, exchange, body, limits).await
         } else {
             within(limit, sending).await
         };
@@ -300,79 +298,6 @@ async fn send(
     }
 }
 
-/// Time limits of a try with a body.
-struct UploadLimits {
-    overall: Instant,
-    first_byte: Duration,
-    /// How long the upstream may take nothing of a stream.
-    idle: Duration,
-}
-
-/// Where an upload stands; each phase has a limit of its own.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum UploadPhase {
-    /// A small body is on its way: the request's own limit rules.
-    Small,
-    /// A stream has as long as it makes progress. The client's part of that is watched by the body itself; here it is
-    /// how many bytes the upstream had taken.
-    Stream { written: u64 },
-    /// The answer is awaited.
-    Sent,
-}
-
-pin_project_lite::pin_project! {
-    /// Sends a request with a body. `None`: the limit of the phase it was in has passed.
-    struct Upload<'a, F> {
-        #[pin]
-        sending: F,
-        exchange: &'a Rc<Exchange>,
-        body: &'a Rc<RequestBody>,
-        limits: UploadLimits,
-        phase: Option<(UploadPhase, Deadline)>,
-    }
-}
-
-impl<F: Future> Future for Upload<'_, F> {
-    type Output = Option<F::Output>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        if let Poll::Ready(sent) = this.sending.poll(cx) {
-            return Poll::Ready(Some(sent));
-        }
-        let stream = this.body.is_stream();
-        let phase = match (this.exchange.complete.get(), stream) {
-            (true, _) => UploadPhase::Sent,
-            (false, true) => UploadPhase::Stream { written: this.exchange.written.get() },
-            (false, false) => UploadPhase::Small,
-        };
-        if !matches!(this.phase, Some((current, _)) if *current == phase) {
-            let answer_by = after(Instant::now(), this.limits.first_byte);
-            let at = match phase {
-                UploadPhase::Small => this.limits.overall,
-                UploadPhase::Sent if stream => answer_by,
-                UploadPhase::Sent => answer_by.min(this.limits.overall),
-                UploadPhase::Stream { .. } => after(Instant::now(), this.limits.idle),
-            };
-            *this.phase = Some((phase, Deadline::at(at)));
-        }
-        match this.phase {
-            Some((UploadPhase::Small | UploadPhase::Sent, deadline)) => {
-                deadline.poll_passed(cx).map(|()| None)
-            }
-            Some((UploadPhase::Stream { .. }, deadline)) => {
-                // Every byte taken moves the deadline; while the client is the slow one, the body's own limit rules.
-                if !this.exchange.blocked.get() {
-                    *this.phase = None;
-                    return Poll::Pending;
-                }
-                deadline.poll_passed(cx).map(|()| None)
-            }
-            None => Poll::Pending,
-        }
-    }
-}
-
 fn timed_out(exchange: &Exchange) -> Failure {
     let again = if exchange.sent.get() { Again::IfIdempotent } else { Again::Unprocessed };
     Failure { cause: Cause::UpstreamTimeout, verdict: Verdict::Failed, again, answered: None }
@@ -382,12 +307,7 @@ fn timed_out(exchange: &Exchange) -> Failure {
 fn classify(error: &SendRequestError, exchange: &Exchange, body: &RequestBody, idempotent: bool) -> Failure {
     let failed = |cause, again| Failure { cause, verdict: Verdict::Failed, again, answered: None };
     if let Some(failure) = body.failure() {
-        let cause = match failure {
-            BodyFailure::ClientGone => Cause::ClientGone,
-            BodyFailure::Stalled => Cause::BodyTimeout,
-            BodyFailure::TooLarge => Cause::BodyTooLarge,
-            BodyFailure::Malformed => Cause::BadRequest("The request body is not valid chunked coding."),
-        };
+        let cause = failure.cause();
         return Failure { cause, verdict: Verdict::Neutral, again: Again::Never, answered: None };
     }
     if matches!(error, SendRequestError::Timeout) {
@@ -432,10 +352,11 @@ fn pass_on(request: Box<Request>, backend: &Backend, answered: Answered) -> Resu
 /// Readies the client's body for the tries.
 async fn take_body(request: &mut Request, limit: u64, idle: Duration) -> Result<Rc<RequestBody>, Cause> {
     let framing = request.arrival.framing();
-    if let RequestFraming::Length(length) = framing {
-        if limit != 0 && length > limit {
-            return Err(Cause::BodyTooLarge);
-        }
+    if let RequestFraming::Length(length) = framing
+        && limit != 0
+        && length > limit
+    {
+        return Err(Cause::BodyTooLarge);
     }
     let upgrading = request.arrival.upgrade.is_some() || request.arrival.is_raw();
     if upgrading || (framing == RequestFraming::None && request.arrival.version < Version::HTTP_2) {
@@ -447,6 +368,9 @@ async fn take_body(request: &mut Request, limit: u64, idle: Duration) -> Result<
     if framing == RequestFraming::None {
         // HTTP/2 says nowhere but in its frames whether a body follows.
         return Ok(Rc::new(body.resolve_framing().await));
+    }
+    if framing.has_bytes() {
+        body.look().await.map_err(BodyFailure::cause)?;
     }
     Ok(Rc::new(body))
 }

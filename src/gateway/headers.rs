@@ -150,10 +150,10 @@ fn remove_nominated(headers: &mut HeaderMap) {
             if option.is_empty() || known.iter().any(|known| option.eq_ignore_ascii_case(known)) {
                 continue;
             }
-            if let Ok(name) = HeaderName::from_bytes(option) {
-                if ![header::HOST, header::CONTENT_LENGTH, header::CONNECTION].contains(&name) {
-                    nominated.push(name);
-                }
+            if let Ok(name) = HeaderName::from_bytes(option)
+                && ![header::HOST, header::CONTENT_LENGTH, header::CONNECTION].contains(&name)
+            {
+                nominated.push(name);
             }
         }
     }

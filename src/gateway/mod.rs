@@ -22,6 +22,7 @@ mod rewrite;
 pub mod shared;
 pub mod snapshot;
 mod tunnel;
+mod upload;
 pub mod upstream;
 pub mod worker;
 

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use futures_core::Stream;
 use thiserror::Error;
 
+use super::answer::Cause;
 use super::deadline::Deadline;
 use super::downstream::ConnState;
 
@@ -47,6 +48,18 @@ pub enum RequestFraming {
     Length(u64),
     /// Chunked, or an HTTP/2 stream without a length.
     Chunked,
+}
+
+impl BodyFailure {
+    /// The answer to a request whose body failed like this.
+    pub fn cause(self) -> Cause {
+        match self {
+            Self::ClientGone => Cause::ClientGone,
+            Self::Stalled => Cause::BodyTimeout,
+            Self::TooLarge => Cause::BodyTooLarge,
+            Self::Malformed => Cause::BadRequest("The request body is not valid chunked coding."),
+        }
+    }
 }
 
 impl RequestFraming {
@@ -114,6 +127,20 @@ impl RequestBody {
             _ => RequestFraming::Chunked,
         };
         self
+    }
+
+    /// Looks at what has arrived of the body before anything is sent: actix hands a request over before it decodes the
+    /// bytes behind its head, and a body that is broken from the start is refused rather than begun.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub async fn look(&self) -> Result<(), BodyFailure> {
+        tokio::task::yield_now().await;
+        match std::future::poll_fn(|cx| Poll::Ready(self.poll_client(cx))).await {
+            Poll::Ready(Some(Err(failure))) => Err(failure),
+            // A chunk is kept for the first try to send.
+            Poll::Ready(_) | Poll::Pending => Ok(()),
+        }
     }
 
     /// Larger than what is kept: a stream, which has as long as it makes progress.
@@ -205,10 +232,10 @@ impl RequestBody {
     }
 
     fn mark_complete(&self) {
-        if !self.complete.replace(true) {
-            if let Some(connection) = &self.connection {
-                connection.body_closed();
-            }
+        if !self.complete.replace(true)
+            && let Some(connection) = &self.connection
+        {
+            connection.body_closed();
         }
     }
 }
@@ -228,11 +255,11 @@ impl BodyReader {
 
     /// The next bytes; `None` at the end.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyFailure>>> {
-        if self.body.replayable.get() {
-            if let Some(bytes) = self.body.kept.borrow().get(self.next) {
-                self.next += 1;
-                return Poll::Ready(Some(Ok(bytes.clone())));
-            }
+        if self.body.replayable.get()
+            && let Some(bytes) = self.body.kept.borrow().get(self.next)
+        {
+            self.next += 1;
+            return Poll::Ready(Some(Ok(bytes.clone())));
         }
         if self.body.complete.get() {
             return Poll::Ready(None);

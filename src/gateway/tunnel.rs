@@ -167,10 +167,10 @@ impl MessageBody for Tunnel {
             let bytes = this.early.split().freeze();
             return Poll::Ready(Some(Ok(this.pass(bytes))));
         }
-        if let Poll::Ready(bytes) = this.poll_stop(cx) {
-            if !bytes.is_empty() {
-                return Poll::Ready(Some(Ok(bytes)));
-            }
+        if let Poll::Ready(bytes) = this.poll_stop(cx)
+            && !bytes.is_empty()
+        {
+            return Poll::Ready(Some(Ok(bytes)));
         }
         if this.closing.as_mut().is_some_and(|closing| closing.poll_passed(cx).is_ready()) {
             return this.end();

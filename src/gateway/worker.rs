@@ -46,10 +46,16 @@ pub struct Worker {
     snapshot: RefCell<SnapshotRef>,
     heads: RefCell<Vec<Rc<RequestHead>>>,
     outcomes: RefCell<Outcomes>,
-    recipient: RefCell<Option<(Arc<Recipient<Outcomes>>, Recipient<Outcomes>)>>,
+    breaker: RefCell<Option<Breaker>>,
     log: RefCell<String>,
     random: RefCell<fastrand::Rng>,
     beats: Cell<u32>,
+}
+
+/// A worker's own handle on the breaker actor, and the published one that it was made from.
+struct Breaker {
+    published: Arc<Recipient<Outcomes>>,
+    handle: Recipient<Outcomes>,
 }
 
 impl Worker {
@@ -74,7 +80,7 @@ impl Worker {
             shared,
             heads: RefCell::default(),
             outcomes: RefCell::new(Outcomes { worker: index, runs: Vec::new() }),
-            recipient: RefCell::default(),
+            breaker: RefCell::default(),
             log: RefCell::default(),
             random: RefCell::new(fastrand::Rng::new()),
             beats: Cell::new(0),
@@ -144,16 +150,16 @@ impl Worker {
             return;
         }
         let Some(current) = self.shared.outcomes.load_full() else { return };
-        let mut slot = self.recipient.borrow_mut();
+        let mut slot = self.breaker.borrow_mut();
         // One handle per actor instance: only a long-lived handle knows that the mailbox is full.
-        if !slot.as_ref().is_some_and(|(of, _)| Arc::ptr_eq(of, &current)) {
+        if !slot.as_ref().is_some_and(|breaker| Arc::ptr_eq(&breaker.published, &current)) {
             let handle = Recipient::clone(&current);
-            *slot = Some((current, handle));
+            *slot = Some(Breaker { published: current, handle });
         }
-        let Some((_, recipient)) = slot.as_ref() else { return };
+        let Some(breaker) = slot.as_ref() else { return };
         let empty = Outcomes { worker: self.index, runs: Vec::new() };
         let batch = self.outcomes.replace(empty);
-        if let Err(SendError::Full(batch) | SendError::Closed(batch)) = recipient.try_send(batch) {
+        if let Err(SendError::Full(batch) | SendError::Closed(batch)) = breaker.handle.try_send(batch) {
             self.outcomes.replace(batch);
         }
     }

@@ -1,6 +1,5 @@
 //! The supervised actors: how each is started, and when it is replaced.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,18 +13,10 @@ use aegis_actors::supervision::{Fence, Instances, OnStop, Ping, Stopped};
 
 use super::Supervisor;
 use super::messages::{ChildReport, Pong};
+use super::patience::{Beat, Budget, Pulse};
 use super::prober::GatewayProber;
 use crate::gateway::shared::Shared;
 use crate::gateway::snapshot::Snapshot;
-
-/// Without an answer for this long a child hangs.
-const PATIENCE: Duration = Duration::from_millis(1500);
-/// Restarts within [`BUDGET_WINDOW`] that happen at once; beyond them every restart waits.
-const BUDGET: usize = 5;
-const BUDGET_WINDOW: Duration = Duration::from_secs(60);
-/// The wait beyond the budget: doubles up to the longest.
-const FIRST_WAIT: Duration = Duration::from_millis(200);
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// Starts one instance on an arbiter.
 type Factory<A> = Box<dyn Fn(&ArbiterHandle, Fence, OnStop) -> Addr<A>>;
@@ -40,8 +31,8 @@ pub struct Child<A: Actor> {
     pub addr: Addr<A>,
     instance: u64,
     restarts: u64,
-    recent: VecDeque<Instant>,
-    heard: Instant,
+    budget: Budget,
+    pulse: Pulse,
     waiting: bool,
 }
 
@@ -53,36 +44,24 @@ where
     fn start(name: &'static str, supervisor: &Addr<Supervisor>, factory: Factory<A>) -> Self {
         let instances = Instances::default();
         let (arbiter, addr, instance) = launch(&factory, &instances, supervisor);
-        let (recent, heard) = (VecDeque::new(), Instant::now());
-        Self { name, factory, instances, arbiter, addr, instance, restarts: 0, recent, heard, waiting: false }
-    }
-
-    /// How long to wait before the next instance: nothing within the budget.
-    fn wait(&mut self, now: Instant) -> Duration {
-        while self.recent.front().is_some_and(|at| now.duration_since(*at) > BUDGET_WINDOW) {
-            self.recent.pop_front();
-        }
-        self.recent.push_back(now);
-        match self.recent.len().checked_sub(BUDGET + 1) {
-            None => Duration::ZERO,
-            Some(over) => (FIRST_WAIT * 2u32.saturating_pow(over as u32)).min(LONGEST_WAIT),
-        }
+        let (budget, pulse) = (Budget::default(), Pulse::default());
+        Self { name, factory, instances, arbiter, addr, instance, restarts: 0, budget, pulse, waiting: false }
     }
 
     fn stopped(&mut self, stopped: &Stopped, now: Instant) -> Option<Duration> {
         if stopped.name != self.name || stopped.instance != self.instance || self.waiting {
             return None;
         }
-        let wait = self.wait(now);
-        let how = if stopped.panicking { "panicked" } else { "stopped" };
-        log::error!(
-            "actor {} (instance {}) {how}; replaced in {} ms",
-            self.name,
-            self.instance,
-            wait.as_millis()
-        );
+        Some(self.lost(if stopped.panicking { "panicked" } else { "stopped" }, now))
+    }
+
+    /// The instance is of no use any more; answers how long to wait before the next one is started.
+    fn lost(&mut self, how: &str, now: Instant) -> Duration {
+        let wait = self.budget.wait(now);
+        let (name, instance) = (self.name, self.instance);
+        log::error!("actor {name} (instance {instance}) {how}; replaced in {} ms", wait.as_millis());
         self.waiting = true;
-        Some(wait)
+        wait
     }
 
     fn replace(&mut self, supervisor: &Addr<Supervisor>) {
@@ -91,26 +70,26 @@ where
         let (arbiter, addr, instance) = launch(&self.factory, &self.instances, supervisor);
         (self.arbiter, self.addr, self.instance) = (arbiter, addr, instance);
         self.restarts += 1;
-        self.heard = Instant::now();
+        self.pulse = Pulse::default();
         self.waiting = false;
         log::info!("actor {} runs again as instance {}", self.name, self.instance);
     }
 
-    /// Sends a heartbeat; true when the child had to be replaced because it did not answer the ones before.
-    fn beat(&mut self, supervisor: &Addr<Supervisor>, now: Instant) -> bool {
+    /// A heartbeat, `late` when the supervisor itself had stalled; answers how long to wait before the child is
+    /// replaced, if it has not answered for too many of them.
+    fn beat(
+        &mut self,
+        supervisor: &Addr<Supervisor>,
+        now: Instant,
+        late: bool,
+    ) -> Option<(&'static str, Duration)> {
         if self.waiting {
-            return false;
+            return None;
         }
-        if now.duration_since(self.heard) > PATIENCE {
-            log::error!(
-                "actor {} (instance {}) has not answered for {} ms; replaced",
-                self.name,
-                self.instance,
-                now.duration_since(self.heard).as_millis(),
-            );
-            self.recent.push_back(now);
-            self.replace(supervisor);
-            return true;
+        match self.pulse.beat(late) {
+            Beat::Wait => return None,
+            Beat::Hangs => return Some((self.name, self.lost("does not answer", now))),
+            Beat::Ask => {}
         }
         let (pong, supervisor) = (Pong { name: self.name, instance: self.instance }, supervisor.clone());
         let ping = self.addr.send(Ping);
@@ -119,12 +98,12 @@ where
                 supervisor.do_send(pong);
             }
         });
-        false
+        None
     }
 
-    fn pong(&mut self, pong: &Pong, now: Instant) {
+    fn pong(&mut self, pong: &Pong) {
         if pong.name == self.name && pong.instance == self.instance {
-            self.heard = now;
+            self.pulse.answered();
         }
     }
 
@@ -161,14 +140,13 @@ pub struct Children {
 /// The same call on every child.
 macro_rules! each {
     ($self:ident, $child:ident => $call:expr) => {{
-        let ($child, breaker) = (&mut $self.breaker, ());
-        let _ = breaker;
-        let a = $call;
+        let $child = &mut $self.breaker;
+        let breaker = $call;
         let $child = &mut $self.health;
-        let b = $call;
+        let health = $call;
         let $child = &mut $self.resolver;
-        let c = $call;
-        [a, b, c]
+        let resolver = $call;
+        [breaker, health, resolver]
     }};
 }
 
@@ -243,14 +221,19 @@ impl Children {
         each!(self, child => if child.name == name { child.replace(supervisor) });
     }
 
-    /// A heartbeat to each; true when one was replaced.
-    pub fn beat(&mut self, supervisor: &Addr<Supervisor>, now: Instant) -> bool {
-        each!(self, child => child.beat(supervisor, now)).contains(&true)
+    /// A heartbeat to each: which are to be replaced, and after how long. `late` = the supervisor itself had stalled.
+    pub fn beat(
+        &mut self,
+        supervisor: &Addr<Supervisor>,
+        now: Instant,
+        late: bool,
+    ) -> impl Iterator<Item = (&'static str, Duration)> + use<> {
+        each!(self, child => child.beat(supervisor, now, late)).into_iter().flatten()
     }
 
     /// A heartbeat was answered.
-    pub fn pong(&mut self, pong: &Pong, now: Instant) {
-        each!(self, child => child.pong(pong, now));
+    pub fn pong(&mut self, pong: &Pong) {
+        each!(self, child => child.pong(pong));
     }
 
     /// For the status page.

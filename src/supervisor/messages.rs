@@ -5,8 +5,6 @@ use std::time::SystemTime;
 
 use actix::{Addr, Message};
 use aegis_actors::circuit_breaker::{self, CircuitBreakerActor};
-use aegis_actors::health_check::HealthCheckActor;
-use aegis_actors::resolver::ResolverActor;
 use serde::Serialize;
 use thiserror::Error;
 
@@ -84,7 +82,7 @@ pub struct Pong {
 
 /// Keep new requests away from one target, or let them come again.
 #[derive(Clone, Debug, Message)]
-#[rtype(result = "Result<(), NoSuch>")]
+#[rtype(result = "Result<(), NotDone>")]
 pub struct Drain {
     pub backend: String,
     /// Position in the backend's `targets`, from 0.
@@ -94,7 +92,7 @@ pub struct Drain {
 
 /// Hold all breakers of a backend; answers how many.
 #[derive(Clone, Debug, Message)]
-#[rtype(result = "Result<usize, NoSuch>")]
+#[rtype(result = "Result<usize, NotDone>")]
 pub struct Hold(pub circuit_breaker::Hold);
 
 /// Asks for everything that the status page shows of the supervisor.
@@ -114,8 +112,6 @@ pub struct Overview {
     pub events: Vec<Event>,
     /// For details that only the child knows.
     pub breaker: Option<Addr<CircuitBreakerActor>>,
-    pub health: Option<Addr<HealthCheckActor>>,
-    pub resolver: Option<Addr<ResolverActor>>,
 }
 
 /// One supervised actor.
@@ -128,28 +124,29 @@ pub struct ChildReport {
     pub alive: bool,
 }
 
-/// What an operator named does not exist.
+/// Why an operator's order cannot be carried out.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[error("{0}")]
-pub struct NoSuch(pub String);
+pub enum NotDone {
+    /// What it names does not exist.
+    #[error("{0}")]
+    NoSuch(String),
+    /// The actor that would have to do it is being replaced.
+    #[error("the {0} actor is being replaced; try again")]
+    Busy(&'static str),
+}
 
-impl NoSuch {
+impl NotDone {
     /// No backend of this name.
     pub fn backend(name: &str) -> Self {
-        Self(format!("no backend is named {name:?}"))
+        Self::NoSuch(format!("no backend is named {name:?}"))
     }
 
     /// No such position.
     pub fn target(backend: &str, target: usize, count: usize) -> Self {
-        Self(format!(
+        Self::NoSuch(format!(
             "backend {backend:?} has no target {target}: they are numbered 0 to {}",
             count.saturating_sub(1)
         ))
-    }
-
-    /// The actor is being replaced.
-    pub fn actor(name: &str) -> Self {
-        Self(format!("the {name} actor is being replaced; try again"))
     }
 }
 

@@ -8,31 +8,34 @@
 mod build;
 mod children;
 mod events;
+mod judge;
 mod messages;
+mod patience;
 mod prober;
 mod reload;
 mod watch;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::{Actor, Addr, AsyncContext, Context, Handler, ResponseFuture};
-use aegis_actors::circuit_breaker::{HoldState, Outcomes};
+use aegis_actors::circuit_breaker::{CircuitBreakerActor, HoldState, Outcomes};
 use aegis_actors::supervision::{Stopped, count_message};
 
 pub use self::build::{BuildError, build};
 use self::children::Children;
 pub use self::events::Event;
+pub use self::judge::{RouteNumbers, compile, judge};
 pub use self::messages::*;
-pub use self::watch::watch_files;
+use self::patience::HEARTBEAT;
+use self::watch::{FileState, Watch};
 use crate::config::Source;
 use crate::gateway::shared::Shared;
 use crate::tls::ServerTls;
 
 /// Only operators, files and children write to this actor.
 const MAILBOX: usize = 256;
-/// Time between two heartbeats.
-const HEARTBEAT: Duration = Duration::from_millis(250);
 
 /// What the supervisor is given at start.
 pub struct Deps {
@@ -44,6 +47,8 @@ pub struct Deps {
     pub shared: Arc<Shared>,
     /// The listener's certificate, where there is one.
     pub tls: Option<Arc<ServerTls>>,
+    /// Where the admin listener really listens.
+    pub admin: SocketAddr,
     /// Workers of the gateway, for counters.
     pub workers: usize,
 }
@@ -54,12 +59,15 @@ pub struct Supervisor {
     loaded: crate::config::Loaded,
     shared: Arc<Shared>,
     tls: Option<Arc<ServerTls>>,
+    admin: SocketAddr,
     workers: usize,
     children: Option<Children>,
     last_reload: Option<ReloadRecord>,
     reloads: ReloadCounts,
-    file_state: Option<u64>,
+    file_state: FileState,
     file_check_pending: bool,
+    watch: Watch,
+    last_beat: Instant,
     events: events::Ring,
 }
 
@@ -68,19 +76,22 @@ impl Supervisor {
     pub fn start_with(deps: Deps) -> Addr<Self> {
         Self::create(move |ctx| {
             ctx.set_mailbox_capacity(MAILBOX);
-            let Deps { source, loaded, shared, tls, workers } = deps;
-            let file_state = watch::fingerprint(&loaded);
+            let Deps { source, loaded, shared, tls, admin, workers } = deps;
+            let file_state = FileState::of(&watch::files(&loaded));
             Self {
                 source,
                 loaded,
                 shared,
                 tls,
+                admin,
                 workers,
                 children: None,
                 last_reload: None,
                 reloads: ReloadCounts::default(),
                 file_state,
                 file_check_pending: false,
+                watch: Watch::default(),
+                last_beat: Instant::now(),
                 events: events::Ring::default(),
             }
         })
@@ -91,6 +102,29 @@ impl Supervisor {
         if let Some(children) = &self.children {
             children.watch(&self.shared.snapshot.load());
         }
+    }
+
+    /// A heartbeat to every child. One leads to the next, so that beats that a stall has held up do not come in a burst.
+    fn beat(&mut self, ctx: &mut Context<Self>) {
+        let now = Instant::now();
+        let late = now.duration_since(std::mem::replace(&mut self.last_beat, now)) > HEARTBEAT * 2;
+        if let Some(children) = &mut self.children {
+            for (name, wait) in children.beat(&ctx.address(), now, late) {
+                self.replace(name, wait, ctx);
+            }
+        }
+        ctx.run_later(HEARTBEAT, Self::beat);
+    }
+
+    /// Starts the next instance of the named child after `wait`, and tells it what there is.
+    fn replace(&mut self, name: &'static str, wait: Duration, ctx: &mut Context<Self>) {
+        ctx.run_later(wait, move |this, ctx| {
+            if let Some(children) = &mut this.children {
+                children.replace(name, &ctx.address());
+                this.publish_targets();
+                this.publish_outcomes();
+            }
+        });
     }
 
     /// Points the workers to the breaker actor's current mailbox.
@@ -109,15 +143,9 @@ impl Actor for Supervisor {
         self.children = Some(Children::start(ctx.address(), self.shared.clone()));
         self.publish_targets();
         self.publish_outcomes();
-        ctx.run_interval(HEARTBEAT, |this, ctx| {
-            if let Some(children) = &mut this.children {
-                let replaced = children.beat(&ctx.address(), Instant::now());
-                if replaced {
-                    this.publish_targets();
-                    this.publish_outcomes();
-                }
-            }
-        });
+        self.last_beat = Instant::now();
+        ctx.run_later(HEARTBEAT, Self::beat);
+        self.watch_files(ctx);
     }
 }
 
@@ -128,13 +156,7 @@ impl Handler<Stopped> for Supervisor {
         count_message();
         let Some(children) = &mut self.children else { return };
         if let Some(wait) = children.stopped(&stopped, Instant::now()) {
-            ctx.run_later(wait, move |this, ctx| {
-                if let Some(children) = &mut this.children {
-                    children.replace(stopped.name, &ctx.address());
-                    this.publish_targets();
-                    this.publish_outcomes();
-                }
-            });
+            self.replace(stopped.name, wait, ctx);
         }
     }
 }
@@ -144,7 +166,7 @@ impl Handler<Pong> for Supervisor {
 
     fn handle(&mut self, pong: Pong, _: &mut Self::Context) {
         if let Some(children) = &mut self.children {
-            children.pong(&pong, Instant::now());
+            children.pong(&pong);
         }
     }
 }
@@ -164,23 +186,21 @@ impl Handler<Inspect> for Supervisor {
             reloads: self.reloads,
             events: self.events.recent(),
             breaker: self.children.as_ref().map(|children| children.breaker.addr.clone()),
-            health: self.children.as_ref().map(|children| children.health.addr.clone()),
-            resolver: self.children.as_ref().map(|children| children.resolver.addr.clone()),
         })
     }
 }
 
 impl Handler<Drain> for Supervisor {
-    type Result = Result<(), NoSuch>;
+    type Result = Result<(), NotDone>;
 
     fn handle(&mut self, drain: Drain, _: &mut Self::Context) -> Self::Result {
         count_message();
         let snapshot = self.shared.snapshot.load();
         let backend = snapshot.backends.iter().find(|b| b.name == drain.backend);
-        let backend = backend.ok_or_else(|| NoSuch::backend(&drain.backend))?;
+        let backend = backend.ok_or_else(|| NotDone::backend(&drain.backend))?;
         let target = backend.targets.get(drain.target);
         let target =
-            target.ok_or_else(|| NoSuch::target(&drain.backend, drain.target, backend.targets.len()))?;
+            target.ok_or_else(|| NotDone::target(&drain.backend, drain.target, backend.targets.len()))?;
         target.cells.drained.store(drain.drained, std::sync::atomic::Ordering::Relaxed);
         let what = if drain.drained { "draining" } else { "taking requests again" };
         log::info!(
@@ -194,26 +214,29 @@ impl Handler<Drain> for Supervisor {
 }
 
 impl Handler<Hold> for Supervisor {
-    type Result = ResponseFuture<Result<usize, NoSuch>>;
+    type Result = ResponseFuture<Result<usize, NotDone>>;
 
     fn handle(&mut self, hold: Hold, _: &mut Self::Context) -> Self::Result {
         count_message();
         let Some(children) = &self.children else {
-            return Box::pin(async { Err(NoSuch::actor("circuit_breaker")) });
+            return Box::pin(async { Err(NotDone::Busy(CircuitBreakerActor::NAME)) });
         };
+        let backend = hold.0.backend.clone();
         let until = hold.0.ttl.map_or(String::new(), |ttl| format!(" for {} s", ttl.as_secs()));
         let what = match hold.0.state {
             HoldState::Open => "held open",
             HoldState::Closed => "held closed",
             HoldState::Auto => "on their own again",
         };
-        log::info!("breakers of backend {} are {what}{until}, by request of an operator", hold.0.backend);
         let answer = children.breaker.addr.send(hold.0);
         Box::pin(async move {
             match answer.await {
-                Ok(Ok(count)) => Ok(count),
-                Ok(Err(unknown)) => Err(NoSuch::backend(&unknown.0)),
-                Err(_) => Err(NoSuch::actor("circuit_breaker")),
+                Ok(Ok(count)) => {
+                    log::info!("breakers of backend {backend} are {what}{until}, by request of an operator");
+                    Ok(count)
+                }
+                Ok(Err(unknown)) => Err(NotDone::backend(&unknown.0)),
+                Err(_) => Err(NotDone::Busy(CircuitBreakerActor::NAME)),
             }
         })
     }
@@ -224,6 +247,7 @@ impl Handler<Torment> for Supervisor {
     type Result = bool;
 
     fn handle(&mut self, torment: Torment, _: &mut Self::Context) -> bool {
+        assert!(torment.actor != "supervisor", "a test asked the supervisor to panic");
         self.children.as_ref().is_some_and(|children| children.torment(&torment))
     }
 }

@@ -1,23 +1,23 @@
 //! Applying a configuration while the old one serves.
 
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use actix::{AsyncContext as _, Handler};
+use actix::{AsyncContext as _, Context, Handler};
 use aegis_actors::supervision::count_message;
 
 use super::events::Event;
 use super::messages::{FilesTouched, Reload, ReloadBy, ReloadRecord, ReloadReport};
-use super::{Supervisor, build, watch};
+use super::watch::{self, FileState};
+use super::{Supervisor, build, judge};
 use crate::config::{Place, Problem, Severity, diff, load_with};
-use crate::{cli, logging};
+use crate::logging;
 
 /// Editors write a file in several steps: the last touch counts.
 const SETTLE: Duration = Duration::from_millis(150);
 
 impl Supervisor {
-    fn reload(&mut self, by: ReloadBy) -> Result<ReloadReport, Vec<Problem>> {
+    fn reload(&mut self, by: ReloadBy, ctx: &mut Context<Self>) -> Result<ReloadReport, Vec<Problem>> {
         let outcome = self.try_reload();
         let by_whom = match by {
             ReloadBy::File => "the file changed",
@@ -33,6 +33,7 @@ impl Supervisor {
                     report.changes
                 );
                 self.events.push(Event::reload(format!("applied: {}", report.changes)));
+                self.watch_files(ctx);
                 (Vec::new(), Some(report.changes.clone()))
             }
             Err(problems) => {
@@ -51,11 +52,19 @@ impl Supervisor {
     }
 
     fn try_reload(&mut self) -> Result<ReloadReport, Vec<Problem>> {
-        self.file_state = watch::fingerprint(&self.loaded);
-        let loaded = load_with(&self.source, cli::check::judge).map_err(|problems| problems.0)?;
+        // Taken before the files are read: what is written meanwhile is another change.
+        self.file_state = FileState::of(&watch::files(&self.loaded));
+        let loaded = load_with(&self.source, judge).map_err(|problems| problems.0)?;
         let label =
             loaded.file.as_ref().map_or_else(|| "configuration".to_owned(), |f| f.display().to_string());
         let refuse = |what: String| vec![Place::start(&label).error(what)];
+        if loaded.settings.admin.token.is_empty() && !self.admin.ip().is_loopback() {
+            return Err(refuse(format!(
+                "`admin.token` is empty, but the admin listener is bound to {} until a restart and can be reached \
+                 from other machines: keep the token, or restart with a loopback `admin.host`",
+                self.admin
+            )));
+        }
         let before = self.shared.snapshot.load_full();
         let generation = before.generation + 1;
         let snapshot = build(&loaded.settings, Some(&before), generation, self.workers)
@@ -67,6 +76,7 @@ impl Supervisor {
         let changes = diff(&self.loaded.settings, &loaded.settings);
         self.shared.snapshot.store(Arc::new(snapshot));
         self.shared.admin.store(Arc::new(loaded.settings.admin.clone()));
+        self.shared.server.store(Arc::new(loaded.settings.server.clone()));
         self.publish_targets();
         logging::init(&loaded.settings.logging);
         for key in &changes.needs_restart {
@@ -74,6 +84,7 @@ impl Supervisor {
         }
         let warnings = loaded.warnings.iter().map(ToString::to_string).collect();
         self.loaded = loaded;
+        self.file_state.extend(&watch::files(&self.loaded));
         Ok(ReloadReport { generation, hash: self.loaded.hash.clone(), changes, warnings })
     }
 }
@@ -81,9 +92,9 @@ impl Supervisor {
 impl Handler<Reload> for Supervisor {
     type Result = Result<ReloadReport, Vec<Problem>>;
 
-    fn handle(&mut self, reload: Reload, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, reload: Reload, ctx: &mut Self::Context) -> Self::Result {
         count_message();
-        self.reload(reload.by)
+        self.reload(reload.by, ctx)
     }
 }
 
@@ -94,24 +105,12 @@ impl Handler<FilesTouched> for Supervisor {
         if std::mem::replace(&mut self.file_check_pending, true) {
             return;
         }
-        ctx.run_later(SETTLE, |this, _| {
+        ctx.run_later(SETTLE, |this, ctx| {
             this.file_check_pending = false;
-            if this.loaded.settings.hot_reload && watch::fingerprint(&this.loaded) != this.file_state {
-                let _ = this.reload(ReloadBy::File);
+            let changed = || FileState::of(&watch::files(&this.loaded)) != this.file_state;
+            if this.loaded.settings.hot_reload && changed() {
+                let _ = this.reload(ReloadBy::File, ctx);
             }
         });
     }
-}
-
-/// Changes when the bytes do.
-pub(super) fn hash_file(path: &std::path::Path, hasher: &mut DefaultHasher) {
-    path.hash(hasher);
-    std::fs::read(path).ok().hash(hasher);
-}
-
-/// An empty hasher with fixed keys.
-pub(super) fn hasher() -> DefaultHasher {
-    let mut hasher = DefaultHasher::new();
-    hasher.write_u8(0);
-    hasher
 }

@@ -11,8 +11,8 @@ use super::gate::State;
 use super::settings::Settings;
 use crate::target::{TargetCells, TargetId};
 
-/// One worker's outcomes since its last batch, oldest first. Sent every few milliseconds; at once for a
-/// failure and for a probe. Outcomes for a target that is not watched are dropped.
+/// One worker's outcomes since its last batch, oldest first. Sent every half second; a failure
+/// and a probe at once. Outcomes for a target that is not watched are dropped.
 #[derive(Clone, Debug, Default, Message)]
 #[rtype(result = "()")]
 pub struct Outcomes {

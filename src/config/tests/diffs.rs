@@ -37,15 +37,7 @@ fn sockets_and_threads_need_a_restart_and_the_rest_applies_at_once() {
     let changes = between(GOOD, &new);
     assert_eq!(
         changes.needs_restart,
-        [
-            "admin.host",
-            "admin.port",
-            "server.host",
-            "server.keepAliveMs",
-            "server.maxConnections",
-            "server.port",
-            "server.workers"
-        ]
+        ["admin.host", "admin.port", "server.host", "server.maxConnections", "server.port", "server.workers"]
     );
     assert_eq!(
         changes.applied,
@@ -55,7 +47,8 @@ fn sockets_and_threads_need_a_restart_and_the_rest_applies_at_once() {
             "hotReload",
             "logging.level",
             "server.bodyLimitBytes",
-            "server.headerTimeoutMs"
+            "server.headerTimeoutMs",
+            "server.keepAliveMs"
         ]
     );
     assert!(changes.to_string().contains("; needs a restart: admin.host "));

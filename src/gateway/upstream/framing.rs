@@ -192,10 +192,10 @@ impl Framing {
         match body {
             Some(Body::UntilClose) => head[7] = b'0', // "HTTP/1.1" → "HTTP/1.0": awc reads those until close
             None => {
-                if let Some(at) = parsed.length_at {
-                    if parsed.length != Some(0) {
-                        head[at..at + HIDDEN_LENGTH.len()].copy_from_slice(HIDDEN_LENGTH.as_bytes());
-                    }
+                if let Some(at) = parsed.length_at
+                    && parsed.length != Some(0)
+                {
+                    head[at..at + HIDDEN_LENGTH.len()].copy_from_slice(HIDDEN_LENGTH.as_bytes());
                 }
                 if let Some(at) = parsed.coding_at {
                     head[at..at + HIDDEN_CODING.len()].copy_from_slice(HIDDEN_CODING.as_bytes());
