@@ -119,3 +119,34 @@ fn a_reload_of_an_unchanged_file_is_fine_and_changes_nothing() {
     assert_eq!((response.status, &response.json()["changed"]), (200, &serde_json::json!([])));
     assert_eq!(hash(), before);
 }
+
+#[test]
+fn ready_is_200_where_a_backend_serves_although_all_its_targets_are_unhealthy() {
+    let upstream = Upstream::start(|exchange| match exchange.target() {
+        "/health" => exchange.reply(500, &[], b"ill"),
+        _ => exchange.ok("served"),
+    });
+    let checks = "healthCheck: {path: /health, intervalMs: 100, timeoutMs: 300, unhealthyThreshold: 1}";
+    let gateway = Gateway::with(Backend::all(&upstream).with(checks).with("whenAllUnhealthy: routeAll"));
+    assert!(eventually(SOON, || !gateway.healthy("main", 0)));
+    assert_eq!(gateway.get("/x").text(), "served");
+    assert_eq!(gateway.get("/ready").status, 200);
+    assert_eq!(gateway.ask_admin(Call::get("/ready")).status, 200);
+    assert_eq!(gateway.admin_post("/_aegis/backends/main/targets/0/drain", "").status, 200);
+    assert_eq!(gateway.get("/ready").status, 503, "a drained target serves nobody");
+}
+
+#[test]
+fn every_answer_is_in_the_total_those_to_requests_that_could_not_be_read_too() {
+    let (_upstream, builder) = plain();
+    let gateway = builder.start();
+    (0..3).for_each(|_| assert_eq!(gateway.get("/api/users").status, 200));
+    let mut client = gateway.client();
+    client.write("GET / HTTP/1.1\r\nHost: a\r\nbad header\r\n\r\n");
+    assert_eq!(client.read("GET").unwrap().status, 400);
+    let counted = || gateway.admin_json("/_aegis/status")["requests"].clone();
+    assert!(eventually(SOON, || counted()["total"] == 4), "{}", counted());
+    let requests = counted();
+    let classes = requests["byStatus"].as_object().unwrap();
+    assert_eq!(classes.values().map(|n| n.as_u64().unwrap()).sum::<u64>(), 4, "{requests}");
+}

@@ -110,3 +110,62 @@ fn metrics_and_the_history_api_are_never_on_the_gateway_listener() {
         gateway.get(target).assert_problem(404, "no_route");
     }
 }
+
+#[test]
+fn a_listener_on_every_address_answers_to_addresses_and_still_not_to_foreign_names() {
+    let (_upstream, builder) = guarded();
+    let gateway = builder.admin("host: 0.0.0.0").admin(&format!("token: {TOKEN}")).start();
+    let ask = |host: &str| {
+        let call = bearer("/_aegis/status", TOKEN).header("Host", host);
+        Client::connect(gateway.admin).send(&call).status
+    };
+    for host in ["10.1.2.3:8081", "[fd00::1]:8081", "localhost:8081"] {
+        assert_eq!(ask(host), 200, "{host}");
+    }
+    assert_eq!(ask("evil.test:8081"), 403);
+}
+
+#[test]
+fn a_page_of_another_origin_cannot_change_anything_not_even_from_another_port_of_this_machine() {
+    let (_upstream, builder) = guarded();
+    let gateway = builder.admin("allowedOrigins: [\"https://ops.example.com\"]").start();
+    let port = gateway.admin.port();
+    let reload = |origin: &str| {
+        let call = Call::post("/_aegis/reload", "").header("Origin", origin);
+        Client::connect(gateway.admin).send(&call).status
+    };
+    for origin in
+        ["http://127.0.0.1:3000", "http://localhost:3000", "http://127.0.0.1", "http://evil.test", "null"]
+    {
+        assert_eq!(reload(origin), 403, "{origin}");
+    }
+    for origin in ["http://ops.example.com", "https://ops.example.com:8443"] {
+        assert_eq!(reload(origin), 403, "{origin}: an allowed origin is more than its host");
+    }
+    assert_eq!(gateway.admin_json("/_aegis/status")["config"]["generation"], 1);
+    assert_eq!(reload(&format!("http://127.0.0.1:{port}")), 200, "its own page");
+    assert_eq!(reload("https://ops.example.com"), 200, "an allowed one");
+}
+
+#[test]
+fn a_reload_cannot_give_the_bound_listener_another_name() {
+    let (_upstream, builder) = guarded();
+    let gateway = builder.clone().admin(&format!("token: {TOKEN}")).start();
+    gateway.rewrite(&builder.admin("host: evil.test").admin(&format!("token: {TOKEN}")));
+    let reload = gateway.admin_post("/_aegis/reload", "");
+    assert_eq!((reload.status, &reload.json()["needsRestart"][0]), (200, &"admin.host".into()));
+    let call = bearer("/_aegis/status", TOKEN).header("Host", "evil.test");
+    assert_eq!(Client::connect(gateway.admin).send(&call).status, 403);
+}
+
+#[test]
+fn a_reload_cannot_take_the_token_away_from_a_listener_that_everybody_can_reach() {
+    let (_upstream, builder) = guarded();
+    let gateway = builder.clone().admin("host: 0.0.0.0").admin(&format!("token: {TOKEN}")).start();
+    // Fine after a restart; until then the listener is still bound to every address.
+    gateway.rewrite(&builder.admin("host: 127.0.0.1"));
+    let reload = gateway.admin_post("/_aegis/reload", "");
+    assert_eq!(reload.status, 422, "{}", reload.text());
+    assert!(reload.text().contains("admin.token"), "{}", reload.text());
+    assert_eq!(Client::connect(gateway.admin).send(&Call::get("/_aegis/status")).status, 401);
+}

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::harness::{Backend, Gateway, Load, Port, SOON, Upstream, eventually};
+use crate::harness::{Backend, Gateway, Load, Port, SOON, Upstream, eventually, holds_for};
 
 const ACTORS: [&str; 3] = ["circuit_breaker", "health_check", "resolver"];
 const CHECKS: &str = "healthCheck: {path: /health, intervalMs: 100, timeoutMs: 300, unhealthyThreshold: 2}";
@@ -142,4 +142,51 @@ fn the_hooks_are_on_the_admin_listener_only_and_refuse_what_they_do_not_know() {
     assert_eq!(gateway.send(&call).status, 404);
     assert!(alive(&gateway, "circuit_breaker"));
     assert_eq!(restarts(&gateway, "circuit_breaker"), 0);
+}
+
+#[test]
+fn a_process_that_was_stopped_for_a_while_takes_none_of_its_actors_for_hung() {
+    let upstream = Upstream::ok("ok");
+    let gateway = Gateway::with(Backend::all(&upstream));
+    assert_eq!(gateway.get("/x").status, 200);
+    gateway.signal("STOP");
+    std::thread::sleep(Duration::from_millis(2500)); // longer than an actor may be silent
+    gateway.signal("CONT");
+    let as_before = || ACTORS.iter().all(|name| restarts(&gateway, name) == 0 && alive(&gateway, name));
+    assert!(holds_for(Duration::from_secs(1), as_before), "{}", gateway.log());
+}
+
+#[test]
+fn an_actor_that_hangs_again_and_again_is_not_replaced_without_end() {
+    let upstream = Upstream::ok("ok");
+    let gateway = Gateway::with(Backend::all(&upstream));
+    for round in 1..=2 {
+        assert!(gateway.admin_post("/_aegis/test/hang/resolver", "").status < 300);
+        assert!(eventually(Duration::from_secs(10), || restarts(&gateway, "resolver") == round));
+        assert!(eventually(SOON, || alive(&gateway, "resolver")));
+    }
+    let log = gateway.log();
+    assert_eq!(log.matches("does not answer; replaced in 0 ms").count(), 2, "{log}");
+}
+
+#[test]
+fn a_gateway_whose_supervisor_dies_finishes_its_requests_and_ends_with_an_error() {
+    let gate = crate::harness::Gate::new();
+    let theirs = gate.clone();
+    let slow = Upstream::start(move |exchange| {
+        theirs.wait();
+        exchange.ok("finished")
+    });
+    let mut gateway = Gateway::with(Backend::all(&slow));
+    gateway.expect_panics();
+    let mut client = gateway.client();
+    client.start(&crate::harness::Call::get("/x"));
+    assert!(eventually(SOON, || slow.count() == 1));
+    let response = gateway.admin_post("/_aegis/test/panic/supervisor", "");
+    assert_eq!(response.status, 503, "{}", response.text());
+    assert_eq!(gateway.ask_admin(crate::harness::Call::get("/_aegis/status")).status, 503);
+    gate.open();
+    assert_eq!(client.read("GET").unwrap().text(), "finished");
+    assert_eq!(gateway.exit(SOON).expect("it ends by itself").code(), Some(1));
+    assert!(gateway.log().contains("the supervisor has died"), "{}", gateway.log());
 }

@@ -194,3 +194,56 @@ fn settings_come_from_the_environment_and_from_set_too() {
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("workers"), "{output:?}");
 }
+
+#[test]
+fn a_stop_takes_the_shutdown_timeout_and_no_longer() {
+    let (upstream, _gate, builder) = holding();
+    let mut gateway = builder.server("shutdownTimeoutMs: 2000").start();
+    let mut client = gateway.client();
+    client.start(&Call::get("/slow"));
+    assert!(eventually(SOON, || upstream.count() == 1));
+    let asked = Instant::now();
+    gateway.signal("TERM");
+    assert_eq!(gateway.exit(SOON).expect("it stops").code(), Some(0));
+    let took = asked.elapsed();
+    assert!(took >= Duration::from_millis(1950) && took < Duration::from_millis(2700), "{took:?}");
+    let log = gateway.log();
+    assert!(log.contains("1 requests in flight are cut"), "{log}");
+    assert!(log.contains("\"path\":\"/slow\""), "what is cut is logged too: {log}");
+}
+
+#[test]
+fn the_time_for_a_stop_is_what_the_last_reload_said() {
+    let (upstream, _gate, builder) = holding();
+    let mut gateway = builder.clone().server("shutdownTimeoutMs: 30000").start();
+    let mut client = gateway.client();
+    client.start(&Call::get("/slow"));
+    assert!(eventually(SOON, || upstream.count() == 1));
+    gateway.rewrite(&builder.server("shutdownTimeoutMs: 300"));
+    let response = gateway.admin_post("/_aegis/reload", "");
+    assert_eq!(response.json()["applied"], serde_json::json!(["server.shutdownTimeoutMs"]));
+    gateway.signal("TERM");
+    assert!(gateway.exit(Duration::from_secs(3)).is_some(), "it stops by the new limit");
+}
+
+#[test]
+fn a_connection_that_says_nothing_does_not_hold_the_stop_up() {
+    let (_upstream, _gate, builder) = holding();
+    let builder = builder.server("shutdownTimeoutMs: 20000").server("headerTimeoutMs: 20000");
+    let mut gateway = builder.start();
+    let mut silent = gateway.client();
+    assert_eq!(gateway.get("/x").status, 200, "a later connection is served, so the silent one is accepted");
+    gateway.signal("TERM");
+    assert_eq!(gateway.exit(SOON).expect("it stops").code(), Some(0));
+    assert!(silent.ends());
+}
+
+#[test]
+fn a_signal_right_after_the_start_is_heard() {
+    for _ in 0..5 {
+        let (_upstream, _gate, builder) = holding();
+        let mut gateway = builder.start();
+        gateway.signal("TERM");
+        assert_eq!(gateway.exit(SOON).expect("it stops").code(), Some(0));
+    }
+}

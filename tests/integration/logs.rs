@@ -125,3 +125,12 @@ fn the_access_log_can_be_turned_off() {
     assert!(eventually(SOON, || gateway.log().contains("reload")), "{}", gateway.log());
     assert!(!gateway.log().contains(response.header("x-request-id").unwrap()), "{}", gateway.log());
 }
+
+#[test]
+fn the_access_log_does_not_depend_on_the_level() {
+    let (_upstream, builder) = logging("json");
+    let gateway = builder.top("logging: {level: warn, format: json, accessLog: true}").start();
+    assert_eq!(gateway.get("/x/quiet").status, 200);
+    assert_eq!(line(&gateway, "/x/quiet")["status"], 200);
+    assert!(!gateway.log().contains("\"level\":\"info\""), "{}", gateway.log());
+}

@@ -3,7 +3,11 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Backend, Builder, Gateway, Load, SOON, Upstream, eventually, holds_for};
+use serde_json::json;
+
+use crate::harness::{
+    Authority, Backend, Builder, Folder, Gateway, Load, SOON, Upstream, eventually, holds_for,
+};
 
 /// A configuration whose route `/generation/N` tells which one is live.
 fn generation(upstream: &Upstream, n: usize) -> Builder {
@@ -177,4 +181,48 @@ fn requests_in_flight_finish_under_the_configuration_that_they_began_with() {
     assert_eq!(gateway.get("/x").text(), "other");
     gate.open();
     assert_eq!(client.read("GET").unwrap().text(), "finished");
+}
+
+#[test]
+fn the_header_timeout_applies_to_the_next_connection() {
+    let upstream = Upstream::ok("ok");
+    let base = generation(&upstream, 0);
+    let gateway = base.clone().server("headerTimeoutMs: 60000").start();
+    gateway.rewrite(&base.server("headerTimeoutMs: 300"));
+    let said = gateway.admin_post("/_aegis/reload", "").json();
+    assert_eq!((&said["applied"], &said["needsRestart"]), (&json!(["server.headerTimeoutMs"]), &json!([])));
+    let mut client = gateway.client();
+    client.write("GET / HTT");
+    client.read("GET").unwrap().assert_problem(408, "header_timeout");
+}
+
+#[test]
+fn turning_hot_reload_on_takes_effect_and_turning_it_off_too() {
+    let upstream = Upstream::ok("ok");
+    let version = |n, on: bool| generation(&upstream, n).top(&format!("hotReload: {on}"));
+    let gateway = version(0, false).start();
+    gateway.rewrite(&version(1, true));
+    assert_eq!(gateway.admin_post("/_aegis/reload", "").status, 200);
+    gateway.rewrite(&version(2, false));
+    assert!(eventually(SOON, || live(&gateway, 2)), "it is watched now");
+    gateway.rewrite(&version(3, true));
+    assert!(holds_for(Duration::from_millis(700), || live(&gateway, 2)), "and now it is not");
+}
+
+#[test]
+fn a_file_that_a_reload_brought_in_is_watched_as_well() {
+    let upstream = Upstream::ok("ok");
+    let folder = Folder::new();
+    let bundle = folder.path().join("ca.pem");
+    Authority::new().write_pem(&bundle);
+    let secure = Backend::named("secure").target("url: \"https://127.0.0.1:1\"").route("/secure");
+    let secure = secure.with(&format!("tls: {{caFile: {}}}", bundle.display()));
+    let base = generation(&upstream, 0).top("hotReload: true");
+    let gateway = base.clone().start();
+    let applied = || gateway.admin_json("/_aegis/status")["config"]["generation"].clone();
+    gateway.rewrite(&base.backend(secure));
+    assert!(eventually(SOON, || applied() == 2));
+    assert!(holds_for(Duration::from_millis(400), || applied() == 2), "one change, one reload");
+    Authority::new().write_pem(&bundle);
+    assert!(eventually(SOON, || applied() == 3), "the bundle lies in another folder than the configuration");
 }
