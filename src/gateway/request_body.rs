@@ -136,11 +136,21 @@ impl RequestBody {
     /// What is wrong with it.
     pub async fn look(&self) -> Result<(), BodyFailure> {
         tokio::task::yield_now().await;
-        match std::future::poll_fn(|cx| Poll::Ready(self.poll_client(cx))).await {
-            Poll::Ready(Some(Err(failure))) => Err(failure),
-            // A chunk is kept for the first try to send.
-            Poll::Ready(_) | Poll::Pending => Ok(()),
-        }
+        std::future::poll_fn(|cx| {
+            while self.received.get() < REPLAY_LIMIT as u64 {
+                match self.poll_client(cx) {
+                    Poll::Ready(Some(Err(failure))) => return Poll::Ready(Err(failure)),
+                    // The chunk that was too much to be kept for a retry still has to be sent once.
+                    Poll::Ready(Some(Ok(bytes))) if !self.replayable.get() => {
+                        self.kept.borrow_mut().push(bytes)
+                    }
+                    Poll::Ready(Some(Ok(_))) => {}
+                    Poll::Ready(None) | Poll::Pending => break,
+                }
+            }
+            Poll::Ready(Ok(()))
+        })
+        .await
     }
 
     /// Larger than what is kept: a stream, which has as long as it makes progress.
@@ -200,8 +210,8 @@ impl RequestBody {
                     if received <= REPLAY_LIMIT as u64 {
                         self.kept.borrow_mut().push(bytes.clone());
                     } else {
+                        // What no try has sent yet stays until the first one has.
                         self.replayable.set(false);
-                        self.kept.borrow_mut().clear();
                     }
                 }
                 if self.framing == RequestFraming::Length(received) {
@@ -255,18 +265,18 @@ impl BodyReader {
 
     /// The next bytes; `None` at the end.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyFailure>>> {
-        if self.body.replayable.get()
-            && let Some(bytes) = self.body.kept.borrow().get(self.next)
-        {
+        if let Some(bytes) = self.body.kept.borrow_mut().get_mut(self.next) {
             self.next += 1;
-            return Poll::Ready(Some(Ok(bytes.clone())));
+            // Without a further try to come, what has been sent need not be kept.
+            let again = self.body.replayable.get();
+            return Poll::Ready(Some(Ok(if again { bytes.clone() } else { std::mem::take(bytes) })));
         }
         if self.body.complete.get() {
             return Poll::Ready(None);
         }
         let polled = self.body.poll_client(cx);
         if let Poll::Ready(Some(Ok(_))) = &polled {
-            self.next += 1;
+            self.next = self.body.kept.borrow().len();
         }
         polled
     }
