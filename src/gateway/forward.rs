@@ -111,7 +111,8 @@ pub async fn forward(mut request: Box<Request>) -> Result<HttpResponse, Refused>
     let (mut tried, mut stale): (Vec<TargetId>, u32) = (Vec::new(), 0);
     let mut last: Option<Failure> = None;
     loop {
-        let pick = match (balance::pick(backend, &request.worker, &tried, || hash, Instant::now()), last) {
+        let now = Instant::now();
+        let pick = match (balance::pick(backend, &request.worker, &tried, || hash, now), last) {
             (Ok(pick), _) => pick,
             (Err(refusal), None) => return Err(no_target(request, refusal)),
             // What the try before came to says more than that nobody is left for another.
@@ -121,16 +122,22 @@ pub async fn forward(mut request: Box<Request>) -> Result<HttpResponse, Refused>
         request.record.target = Some(target.clone());
         request.record.tries += 1;
         target.counters.requests.add(request.worker.index, 1);
-        let failure =
-            match attempt(&mut request, backend, pick, (&mut head, &lines), &body, (deadline, route.timeout))
-                .await
-            {
-                Ok(answered) => {
-                    request.worker.give_head(head);
-                    return pass_on(request, backend, answered);
-                }
-                Err(failure) => failure,
-            };
+        let failure = match attempt(
+            &mut request,
+            backend,
+            pick,
+            (&mut head, &lines),
+            &body,
+            (now, deadline, route.timeout),
+        )
+        .await
+        {
+            Ok(answered) => {
+                request.worker.give_head(head);
+                return pass_on(request, backend, answered);
+            }
+            Err(failure) => failure,
+        };
         let now = Instant::now();
         let allowed = match failure.again {
             Again::Never => false,
@@ -188,18 +195,16 @@ async fn attempt(
     pick: Pick,
     (head, lines): (&mut Rc<RequestHead>, &Rc<Vec<u8>>),
     body: &Rc<RequestBody>,
-    (deadline, timeout): (Instant, Duration),
+    (started, deadline, timeout): (Instant, Instant, Duration),
 ) -> Result<Answered, Failure> {
     let Pick { target, position, admission, in_flight } = pick;
     let worker = request.worker.clone();
     let asked =
         Asked { head: request.arrival.method == Method::HEAD, upgrade: request.arrival.upgrade.is_some() };
-    let exchange =
-        Exchange::new(asked, body.reader(), lines.clone(), head.headers.contains_key(header::DATE));
+    let exchange = Exchange::new(asked, body.reader(), lines.clone());
     address(head, &target, backend.settings.preserve_host, request.host.as_ref());
-    let started = Instant::now();
     let pool = worker.pool(&request.snapshot, backend, &target, position);
-    let sent = send(request, &pool, head.clone(), body, &exchange, backend, deadline).await;
+    let sent = send(request, &pool, head.clone(), body, &exchange, backend, (started, deadline)).await;
     let took = started.elapsed();
     if exchange.connected.get() {
         let counters = &target.counters;
@@ -270,10 +275,10 @@ async fn send(
     body: &Rc<RequestBody>,
     exchange: &Rc<Exchange>,
     backend: &Backend,
-    deadline: Instant,
+    (started, deadline): (Instant, Instant),
 ) -> Result<(ResponseHead, AnsweredBody), Failure> {
     let first_byte = backend.settings.first_byte_timeout;
-    let limit = after(Instant::now(), first_byte).min(deadline);
+    let limit = after(started, first_byte).min(deadline);
     let head = RequestHeadType::Rc(head, None);
     let outcome = if request.arrival.upgrade.is_some() {
         let upgrading = pool.upgrade(head, exchange.clone());

@@ -40,7 +40,13 @@ pub fn to_upstream(headers: &mut HeaderMap, facts: &Forwarding<'_>) -> Vec<u8> {
     add(&mut lines, "via", &[joined(headers, &header::VIA).as_ref(), Some(&VIA_SELF)]);
     add_bytes(&mut lines, "x-request-id", facts.request_id.as_bytes());
     add_bytes(&mut lines, "traceparent", facts.trace.as_bytes());
-    headers.retain(|name, _| !is_dropped(name.as_str(), facts));
+    headers.retain(|name, value| {
+        if *name == header::DATE {
+            add_bytes(&mut lines, "date", value.as_bytes());
+            return false;
+        }
+        !is_dropped(name.as_str(), facts)
+    });
     lines
 }
 

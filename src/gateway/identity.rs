@@ -58,9 +58,9 @@ pub enum RequestId {
 
 impl RequestId {
     /// A trusted proxy's if it is well formed, else a new one.
-    pub fn of(headers: &HeaderMap, trusted: bool) -> Self {
+    pub fn of(headers: &HeaderMap, trusted: bool, now_ms: u64) -> Self {
         let given = headers.get(REQUEST_ID).filter(|id| trusted && is_request_id(id.as_bytes()));
-        given.map_or_else(|| Self::Own(worker::new_request_id()), |id| Self::Given(id.clone()))
+        given.map_or_else(|| Self::Own(worker::new_request_id(now_ms)), |id| Self::Given(id.clone()))
     }
 
     /// The id as text.
@@ -189,10 +189,10 @@ mod tests {
     fn a_request_id_is_kept_only_well_formed_and_from_a_trusted_proxy() {
         let mut headers = HeaderMap::new();
         headers.insert(REQUEST_ID, HeaderValue::from_static("abc-1.2_3"));
-        assert_eq!(RequestId::of(&headers, true).as_str(), "abc-1.2_3");
-        assert_ne!(RequestId::of(&headers, false).as_str(), "abc-1.2_3");
+        assert_eq!(RequestId::of(&headers, true, 1).as_str(), "abc-1.2_3");
+        assert_ne!(RequestId::of(&headers, false, 1).as_str(), "abc-1.2_3");
         headers.insert(REQUEST_ID, HeaderValue::from_static("<script>"));
-        assert_eq!(RequestId::of(&headers, true).as_str().len(), 36);
+        assert_eq!(RequestId::of(&headers, true, 1).as_str().len(), 36);
     }
 
     #[test]

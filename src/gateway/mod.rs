@@ -172,7 +172,7 @@ async fn stages(mut request: Box<Request>) -> Result<HttpResponse, Refused> {
     let route = &request.snapshot.routes[index];
     request.record.route = Some(index);
     route.counters.hits.add(request.worker.index, 1);
-    route.counters.touch(worker::unix_millis());
+    route.counters.touch(request.record.arrived_ms);
     if route.deny {
         return Err(Refused::new(request, Cause::Denied));
     }
@@ -248,12 +248,14 @@ fn begin(
     worker.in_flight_begin();
     let snapshot = worker.snapshot();
     let trusted = identity::is_trusted(&snapshot.trusted_proxies, connection.peer_ip());
-    let request_id = RequestId::of(&arrival.headers, trusted);
+    let arrived_ms = worker::unix_millis();
+    let request_id = RequestId::of(&arrival.headers, trusted, arrived_ms);
     let draw = worker.random(|random| (random.u128(..), random.u64(..)));
     let trace = Trace::of(&arrival.headers, draw);
     let host = arrival.host();
     let record = RequestRecord {
         started: std::time::Instant::now(),
+        arrived_ms,
         method: arrival.method.clone(),
         uri: arrival.uri.clone(),
         version: arrival.version,

@@ -20,6 +20,8 @@ pub struct RequestRecord {
     pub snapshot: SnapshotRef,
     pub connection: Rc<ConnState>,
     pub started: Instant,
+    /// The same moment by the wall clock, in milliseconds since the Unix epoch.
+    pub arrived_ms: u64,
     pub method: Method,
     pub uri: Uri,
     pub version: Version,

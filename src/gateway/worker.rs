@@ -234,10 +234,10 @@ pub fn flush_here() {
 
 /// A new request id: UUIDv7 (RFC 9562 §5.7). Sortable by time; its random part comes from a fast generator, since an
 /// id names a request and guards nothing.
-pub fn new_request_id() -> [u8; 36] {
+pub fn new_request_id(now_ms: u64) -> [u8; 36] {
     let mut random = [0; 10];
     fastrand::fill(&mut random);
-    let id = uuid::Builder::from_unix_timestamp_millis(unix_millis(), &random).into_uuid();
+    let id = uuid::Builder::from_unix_timestamp_millis(now_ms, &random).into_uuid();
     let mut text = [0; 36];
     id.hyphenated().encode_lower(&mut text);
     text
@@ -245,7 +245,7 @@ pub fn new_request_id() -> [u8; 36] {
 
 /// [`new_request_id`] as text.
 pub fn request_id() -> String {
-    String::from_utf8_lossy(&new_request_id()).into_owned()
+    String::from_utf8_lossy(&new_request_id(unix_millis())).into_owned()
 }
 
 /// Logs a request that never reached a handler.

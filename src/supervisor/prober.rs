@@ -36,7 +36,7 @@ impl Prober for GatewayProber {
             head.set_connection_type(actix_http::ConnectionType::Close);
             let dialer = Dialer::new(target.cells.clone(), target.tls.clone(), timeout);
             let pool = Pool::new(dialer, timeout);
-            let exchange = Exchange::new(Asked::default(), None, Default::default(), false);
+            let exchange = Exchange::new(Asked::default(), None, Default::default());
             let sent = pool.send(RequestHeadType::Owned(head), exchange.clone()).await;
             let (head, _body) = sent.map_err(|error| phrase(&error, &exchange))?;
             match head.status.as_u16() {

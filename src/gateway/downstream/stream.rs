@@ -76,6 +76,8 @@ pub struct ClientStream {
     pub state: Rc<ConnState>,
     /// One timer per connection, moved rarely: it rings at least once per head limit and then looks what is due.
     alarm: Pin<Box<Sleep>>,
+    /// The alarm has been polled since it was last moved.
+    alarm_set: bool,
     write_stalled: Option<Instant>,
     half_closed: Option<Instant>,
     seen_bytes: bool,
@@ -92,6 +94,7 @@ impl ClientStream {
             socket: Some(socket),
             state,
             alarm,
+            alarm_set: false,
             write_stalled: None,
             half_closed: None,
             seen_bytes: false,
@@ -132,6 +135,11 @@ impl ClientStream {
 
     /// Looks at the clock when the alarm rings. An error ends the connection.
     fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        // Set once, it wakes this connection's task by itself; nothing has to be asked until it rings.
+        if self.alarm_set && !self.alarm.is_elapsed() {
+            return Poll::Pending;
+        }
+        self.alarm_set = true;
         while self.alarm.as_mut().poll(cx).is_ready() {
             let (due, expiry) = self.due();
             let now = Instant::now();
@@ -348,6 +356,7 @@ impl ClientStream {
         }
         self.half_closed = Some(Instant::now());
         self.alarm.as_mut().reset((Instant::now() + HALF_CLOSED).into());
+        self.alarm_set = false;
         self.poll_alarm(cx).map(Err)
     }
 }
@@ -369,6 +378,7 @@ impl AsyncWrite for ClientStream {
                 let at = Instant::now() + this.state.write_limit.get();
                 if this.alarm.deadline() > at.into() {
                     this.alarm.as_mut().reset(at.into());
+                    this.alarm_set = false;
                 }
             }
             if let Poll::Ready(error) = this.poll_alarm(cx) {

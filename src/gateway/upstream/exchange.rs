@@ -44,8 +44,6 @@ pub struct Exchange {
     pub asked: Asked,
     /// Field lines to add to the head, each with its line end.
     pub lines: Rc<Vec<u8>>,
-    /// The client's own `Date` is in the request, so the one at its end is not awc's.
-    pub keeps_date: bool,
     /// A connection was there, new or pooled.
     pub connected: Cell<bool>,
     /// The connection had carried a request before.
@@ -69,8 +67,8 @@ pub struct Exchange {
 
 impl Exchange {
     /// A try that has not begun.
-    pub fn new(asked: Asked, body: Option<BodyReader>, lines: Rc<Vec<u8>>, keeps_date: bool) -> Rc<Self> {
-        Rc::new(Self { asked, keeps_date, lines, body: RefCell::new(body), ..Self::default() })
+    pub fn new(asked: Asked, body: Option<BodyReader>, lines: Rc<Vec<u8>>) -> Rc<Self> {
+        Rc::new(Self { asked, lines, body: RefCell::new(body), ..Self::default() })
     }
 
     /// Runs `future` with this exchange in reach of the transport it writes to.

@@ -90,8 +90,8 @@ impl Inner {
         self.head_ready = false;
         self.failed = None;
         let end = head.len() - 2; // the blank line
-        let date = if exchange.keeps_date { None } else { added_date(head) };
-        self.out.extend_from_slice(&head[..date.unwrap_or(end)]);
+        // awc adds its own only where there is none, and the client's goes as one of the gateway's lines.
+        self.out.extend_from_slice(&head[..added_date(head).unwrap_or(end)]);
         self.out.extend_from_slice(&exchange.lines);
         self.upload = exchange.body.borrow_mut().take();
         match self.upload.as_ref().map(BodyReader::framing) {
