@@ -19,8 +19,8 @@ pub enum CertificateError {
     #[error("server.tls.{key} {path}: {what}")]
     File { key: &'static str, path: String, what: String },
     /// The key is not the certificate's, or of a kind that is not supported.
-    #[error("server.tls: the certificate and the key cannot be used together: {0}")]
-    Pair(rustls::Error),
+    #[error("server.tls: certFile {cert} and keyFile {key} cannot be used together: {error}")]
+    Pair { cert: String, key: String, error: rustls::Error },
 }
 
 /// The listener's current TLS configuration. Connections keep the one that they were accepted with.
@@ -56,6 +56,11 @@ fn config(settings: &Settings) -> Result<Arc<ServerConfig>, CertificateError> {
         path: path.display().to_string(),
         what,
     };
+    let pair = |error| CertificateError::Pair {
+        cert: settings.cert_file.display().to_string(),
+        key: settings.key_file.display().to_string(),
+        error,
+    };
     let cert_file = |what| fail("certFile", &settings.cert_file, what);
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&settings.cert_file)
         .and_then(Iterator::collect)
@@ -68,10 +73,10 @@ fn config(settings: &Settings) -> Result<Arc<ServerConfig>, CertificateError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(CertificateError::Pair)?
+        .map_err(pair)?
         .with_no_client_auth()
         .with_single_cert(chain, key)
-        .map_err(CertificateError::Pair)?;
+        .map_err(pair)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }

@@ -13,8 +13,8 @@ use super::worker::Worker;
 use crate::config::settings::{LoadBalance, WhenAllUnhealthy};
 
 /// A target chosen for one try, with what the try holds of it.
-pub struct Pick {
-    pub target: Arc<Target>,
+pub struct Pick<'a> {
+    pub target: &'a Target,
     /// Position among the backend's targets.
     pub position: usize,
     pub admission: Admission,
@@ -52,13 +52,13 @@ pub struct NoTarget {
 ///
 /// # Errors
 /// [`NoTarget`] with the most telling cause: open breakers before full targets before unhealthy ones.
-pub fn pick(
-    backend: &Backend,
+pub fn pick<'a>(
+    backend: &'a Backend,
     worker: &Worker,
     tried: &[TargetId],
     hash: impl FnOnce() -> u64,
     now: Instant,
-) -> Result<Pick, NoTarget> {
+) -> Result<Pick<'a>, NoTarget> {
     // The usual case: one target, first try.
     if let ([only], []) = (backend.targets.as_slice(), tried) {
         return take_only(backend, only, now);
@@ -87,7 +87,7 @@ pub fn pick(
     Err(refusal.unwrap_or(NoTarget { cause: Cause::NoHealthyTarget, retry_after: Duration::from_secs(1) }))
 }
 
-fn take_only(backend: &Backend, target: &Arc<Target>, now: Instant) -> Result<Pick, NoTarget> {
+fn take_only<'a>(backend: &'a Backend, target: &Target, now: Instant) -> Result<Pick<'a>, NoTarget> {
     let cells = &target.cells;
     let healthy =
         cells.health.is_healthy() || backend.settings.when_all_unhealthy == WhenAllUnhealthy::RouteAll;
@@ -120,12 +120,12 @@ fn eligible(backend: &Backend, tried: &[TargetId]) -> Vec<usize> {
     healthy
 }
 
-fn take(backend: &Backend, position: usize, now: Instant) -> Result<Pick, NoTarget> {
+fn take(backend: &Backend, position: usize, now: Instant) -> Result<Pick<'_>, NoTarget> {
     let target = &backend.targets[position];
     let full = NoTarget { cause: Cause::PoolFull, retry_after: Duration::from_secs(1) };
     let in_flight = InFlight::take(&target.cells, backend.settings.max_in_flight).ok_or(full)?;
     match target.cells.gate.admit(now) {
-        Ok(admission) => Ok(Pick { target: target.clone(), position, admission, in_flight }),
+        Ok(admission) => Ok(Pick { target, position, admission, in_flight }),
         Err(refusal) => Err(NoTarget { cause: Cause::CircuitOpen, retry_after: refusal.retry_after }),
     }
 }

@@ -4,7 +4,6 @@
 //! it means for the breaker, and whether another try could do better; the loop only obeys.
 
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_http::error::ParseError;
@@ -46,7 +45,7 @@ pub struct Answered {
     pub exchange: Rc<Exchange>,
     /// Given back before another try.
     pub in_flight: Option<InFlight>,
-    pub target: Arc<Target>,
+    pub target: TargetId,
     /// For a failure after the head.
     pub epoch: u64,
     /// When the whole response must be there, if it is no stream.
@@ -118,8 +117,8 @@ pub async fn forward(mut request: Box<Request>) -> Result<HttpResponse, Refused>
             // What the try before came to says more than that nobody is left for another.
             (Err(_), Some(failure)) => return give_up(request, backend, failure, &body),
         };
-        let target = pick.target.clone();
-        request.record.target = Some(target.clone());
+        let target = pick.target;
+        request.record.target = Some(pick.position);
         request.record.tries += 1;
         target.counters.requests.add(request.worker.index, 1);
         let failure = match attempt(
@@ -192,7 +191,7 @@ fn give_up(
 async fn attempt(
     request: &mut Request,
     backend: &Backend,
-    pick: Pick,
+    pick: Pick<'_>,
     (head, lines): (&mut Rc<RequestHead>, &Rc<Vec<u8>>),
     body: &Rc<RequestBody>,
     (started, deadline, timeout): (Instant, Instant, Duration),
@@ -202,8 +201,8 @@ async fn attempt(
     let asked =
         Asked { head: request.arrival.method == Method::HEAD, upgrade: request.arrival.upgrade.is_some() };
     let exchange = Exchange::new(asked, body.reader(), lines.clone());
-    address(head, &target, backend.settings.preserve_host, request.host.as_ref());
-    let pool = worker.pool(&request.snapshot, backend, &target, position);
+    address(head, target, backend.settings.preserve_host, request.host.as_ref());
+    let pool = worker.pool(&request.snapshot, backend, target, position);
     let sent = send(request, &pool, head.clone(), body, &exchange, backend, (started, deadline)).await;
     let took = started.elapsed();
     if exchange.connected.get() {
@@ -241,7 +240,7 @@ async fn attempt(
                 body: answered_body,
                 exchange,
                 in_flight: Some(in_flight),
-                target,
+                target: target.cells.id,
                 epoch,
                 deadline,
                 request_body,
@@ -349,8 +348,8 @@ fn is_idempotent(method: &Method) -> bool {
 
 fn pass_on(request: Box<Request>, backend: &Backend, answered: Answered) -> Result<HttpResponse, Refused> {
     match answered.body {
-        AnsweredBody::Upgraded(Upgraded::Tunnel(..)) => Ok(tunnel::open(*request, backend, answered)),
-        _ => Ok(response::relay(*request, backend, answered)),
+        AnsweredBody::Upgraded(Upgraded::Tunnel(..)) => Ok(tunnel::open(request, backend, answered)),
+        _ => Ok(response::relay(request, backend, answered)),
     }
 }
 
@@ -403,6 +402,7 @@ fn upstream_head(request: &mut Request) -> (Rc<RequestHead>, Rc<Vec<u8>>) {
         peer: request.connection.peer_value(),
         trusted: request.trusted,
         secure: request.connection.secure,
+        http2: request.connection.http2,
         host: request.host.as_ref(),
         request_id: request.record.request_id.as_str(),
         trace: &request.record.trace,

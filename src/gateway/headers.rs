@@ -18,6 +18,7 @@ pub struct Forwarding<'a> {
     /// The peer is a trusted proxy: what it says about hops before it is kept.
     pub trusted: bool,
     pub secure: bool,
+    pub http2: bool,
     /// The host that the client asked for.
     pub host: Option<&'a HeaderValue>,
     pub request_id: &'a str,
@@ -40,6 +41,12 @@ pub fn to_upstream(headers: &mut HeaderMap, facts: &Forwarding<'_>) -> Vec<u8> {
     add(&mut lines, "via", &[joined(headers, &header::VIA).as_ref(), Some(&VIA_SELF)]);
     add_bytes(&mut lines, "x-request-id", facts.request_id.as_bytes());
     add_bytes(&mut lines, "traceparent", facts.trace.as_bytes());
+    if facts.http2 && headers.get_all(header::COOKIE).nth(1).is_some() {
+        // HTTP/2 may split what HTTP/1 must have in one field (RFC 9113 §8.2.3).
+        let crumbs: Vec<&[u8]> = headers.get_all(header::COOKIE).map(HeaderValue::as_bytes).collect();
+        add_bytes(&mut lines, "cookie", &crumbs.join(&b"; "[..]));
+        headers.remove(header::COOKIE);
+    }
     headers.retain(|name, value| {
         if *name == header::DATE {
             add_bytes(&mut lines, "date", value.as_bytes());
@@ -202,6 +209,7 @@ mod tests {
             peer: &peer,
             trusted,
             secure: false,
+            http2: false,
             host: Some(&host),
             request_id: "id-1",
             trace: &trace,

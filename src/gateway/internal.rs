@@ -31,7 +31,7 @@ pub fn answer_open(request: Box<Request>, readiness: bool) -> HttpResponse {
         false => (true, r#"{"status":"ok"}"#),
     };
     let status = if ready { actix_http::StatusCode::OK } else { actix_http::StatusCode::SERVICE_UNAVAILABLE };
-    response::small(*request, status, "application/json", Vec::new(), Bytes::from_static(text.as_bytes()))
+    response::small(request, status, "application/json", Vec::new(), Bytes::from_static(text.as_bytes()))
 }
 
 /// The administration interface, for those who have the token.
@@ -67,5 +67,5 @@ pub async fn answer_reserved(mut request: Box<Request>) -> Result<HttpResponse, 
         body.freeze(),
     );
     let answer = answering.await;
-    Ok(response::small(*request, answer.status, answer.content_type, answer.headers, answer.body))
+    Ok(response::small(request, answer.status, answer.content_type, answer.headers, answer.body))
 }

@@ -32,7 +32,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use actix_http::header::HeaderValue;
-use actix_http::{HttpMessage as _, Payload, RequestHead, Uri};
+use actix_http::{ConnectionType, HttpMessage as _, Payload, RequestHead, Uri};
 use actix_web::HttpResponse;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use futures_core::Stream as _;
@@ -64,7 +64,7 @@ struct Request {
     rewritten: Option<Uri>,
     /// To be filled in for the upstream.
     head: Option<Rc<RequestHead>>,
-    record: RequestRecord,
+    record: Box<RequestRecord>,
 }
 
 impl Request {
@@ -131,19 +131,29 @@ async fn serve_parts(
         return response::internal_error(&HeaderValue::from_static("none"));
     };
     let shared = worker.shared.clone();
+    let asks_upgrade = head.connection_type() == ConnectionType::Upgrade;
     let request = begin(worker, connection.clone(), head, payload);
     let (id, is_raw) = (request.record.request_id.clone(), request.arrival.is_raw());
+    let has_body = request.arrival.framing().has_bytes();
     let drains = shared.is_draining();
     // A panic must cost one request, not the connection's task and everything else on it.
-    let response = match AssertUnwindSafe(stages(request)).catch_unwind().await {
-        Ok(Ok(response)) => response,
-        Ok(Err(mut refused)) => {
-            refused.request.discard_body();
+    let handled = AssertUnwindSafe(connection.while_open(stages(request))).catch_unwind();
+    let response = match handled.await {
+        // Only HTTP/2 keeps a handler whose connection is gone.
+        Ok(None) => return response::internal_error(&id.to_value()),
+        Ok(Some(Ok(response))) => response,
+        Ok(Some(Err(mut refused))) => {
+            if has_body {
+                // actix decodes what arrived behind the head once the handler has been asked for the first time.
+                tokio::task::yield_now().await;
+                refused.request.discard_body();
+            }
             response::refuse(refused)
         }
         Err(_) => response::internal_error(&id.to_value()),
     };
-    response::for_connection(response, &connection, is_raw, drains || shared.is_draining())
+    let last = asks_upgrade || drains || shared.is_draining();
+    response::for_connection(response, &connection, is_raw, last)
 }
 
 /// The stages, in the order of the contract.
@@ -253,7 +263,7 @@ fn begin(
     let draw = worker.random(|random| (random.u128(..), random.u64(..)));
     let trace = Trace::of(&arrival.headers, draw);
     let host = arrival.host();
-    let record = RequestRecord {
+    let record = Box::new(RequestRecord {
         started: std::time::Instant::now(),
         arrived_ms,
         method: arrival.method.clone(),
@@ -277,7 +287,7 @@ fn begin(
         worker: worker.clone(),
         snapshot: snapshot.clone(),
         connection: connection.clone(),
-    };
+    });
     Box::new(Request {
         worker,
         snapshot,

@@ -32,7 +32,8 @@ pub struct RequestRecord {
     pub trace: Trace,
     /// Index into the snapshot's routes.
     pub route: Option<usize>,
-    pub target: Option<std::sync::Arc<Target>>,
+    /// Position of the last target tried among its backend's.
+    pub target: Option<usize>,
     pub tries: u32,
     /// From sending the last try to its response head.
     pub upstream: Option<Duration>,
@@ -84,6 +85,11 @@ impl RequestRecord {
         }
     }
 
+    fn target(&self) -> Option<&Target> {
+        let backend = &self.snapshot.routes[self.route?].backend;
+        Some(&backend.targets[self.target?])
+    }
+
     fn reason(&self) -> Option<&'static str> {
         match self.cause {
             Some(cause) => Some(cause.code()),
@@ -116,7 +122,7 @@ impl RequestRecord {
             out.push_str(r#","backend":"#);
             string(out, &route.backend.name);
         }
-        if let Some(target) = &self.target {
+        if let Some(target) = self.target() {
             out.push_str(r#","upstream":"#);
             string(out, &target.cells.url);
         }
@@ -146,7 +152,7 @@ impl RequestRecord {
         if let Some(route) = self.route {
             let _ = write!(out, " backend={}", self.snapshot.routes[route].backend.name);
         }
-        if let Some(target) = &self.target {
+        if let Some(target) = self.target() {
             let _ = write!(out, " upstream={}", target.cells.url);
         }
         if let Some(reason) = self.reason() {

@@ -95,6 +95,7 @@ impl RequestBody {
         connection: Option<Rc<ConnState>>,
     ) -> Self {
         let connection = connection.filter(|_| framing.has_bytes());
+        let complete = framing == RequestFraming::Length(0) || matches!(payload, Payload::None);
         Self {
             payload: RefCell::new(payload),
             framing,
@@ -103,7 +104,7 @@ impl RequestBody {
             received: Cell::new(0),
             kept: RefCell::default(),
             replayable: Cell::new(true),
-            complete: Cell::new(framing == RequestFraming::Length(0) || connection.is_none()),
+            complete: Cell::new(complete),
             failure: Cell::new(None),
             stall: RefCell::new(None),
             connection,
@@ -197,7 +198,11 @@ impl RequestBody {
         if let Some(failure) = self.failure.get() {
             return Poll::Ready(Some(Err(failure)));
         }
-        let polled = Pin::new(&mut *self.payload.borrow_mut()).poll_next(cx);
+        let mut polled = Pin::new(&mut *self.payload.borrow_mut()).poll_next(cx);
+        // An empty DATA frame of HTTP/2; as a chunk it would end the body.
+        while matches!(&polled, Poll::Ready(Some(Ok(bytes))) if bytes.is_empty()) {
+            polled = Pin::new(&mut *self.payload.borrow_mut()).poll_next(cx);
+        }
         match polled {
             Poll::Ready(Some(Ok(bytes))) => {
                 *self.stall.borrow_mut() = None;

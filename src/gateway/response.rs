@@ -36,7 +36,7 @@ const WHOLE_LIMIT: u64 = 1024 * 1024;
 struct Broken;
 
 /// Passes an upstream's answer on.
-pub fn relay(mut request: Request, backend: &Backend, answered: Answered) -> HttpResponse {
+pub fn relay(mut request: Box<Request>, backend: &Backend, answered: Answered) -> HttpResponse {
     let Answered { mut head, body, exchange, in_flight, target, epoch, deadline, request_body } = answered;
     let status = head.status;
     let mut fields = std::mem::take(&mut head.headers);
@@ -73,7 +73,7 @@ pub fn relay(mut request: Request, backend: &Backend, answered: Answered) -> Htt
         waiting: None,
         whole: (!is_stream).then_some(deadline),
         in_flight,
-        blame: Blame { target: target.cells.id, epoch },
+        blame: Blame { target, epoch },
         exchange,
         request_body,
         record: request.record,
@@ -106,7 +106,7 @@ struct RelayedBody {
     blame: Blame,
     exchange: Rc<Exchange>,
     request_body: Rc<RequestBody>,
-    record: RequestRecord,
+    record: Box<RequestRecord>,
 }
 
 impl RelayedBody {
@@ -144,6 +144,11 @@ impl MessageBody for RelayedBody {
         if this.empty {
             this.finish();
             return Poll::Ready(None);
+        }
+        if this.record.connection.poll_gone(cx).is_ready() {
+            this.payload = Payload::None;
+            this.in_flight = None;
+            return Poll::Ready(Some(Err(Broken.into())));
         }
         match Pin::new(&mut this.payload).poll_next(cx) {
             Poll::Ready(Some(Ok(bytes))) => {
@@ -191,7 +196,7 @@ impl Drop for RelayedBody {
 struct WholeBody {
     bytes: Option<Bytes>,
     size: u64,
-    record: RequestRecord,
+    record: Box<RequestRecord>,
 }
 
 impl MessageBody for WholeBody {
@@ -241,7 +246,7 @@ pub fn refuse(refused: Refused) -> HttpResponse {
 
 /// A complete answer that is no refusal: health, readiness, the administration interface.
 pub fn small(
-    request: Request,
+    request: Box<Request>,
     status: StatusCode,
     content_type: &'static str,
     fields: Vec<(&'static str, String)>,
@@ -279,7 +284,7 @@ pub fn for_connection(
     mut response: HttpResponse,
     connection: &ConnState,
     is_raw: bool,
-    draining: bool,
+    last: bool,
 ) -> HttpResponse {
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return response;
@@ -290,7 +295,7 @@ pub fn for_connection(
     }
     // On HTTP/2 a body that nobody reads ends with its stream.
     let unread = connection.awaits_body() && !connection.http2;
-    if is_raw || draining || unread {
+    if is_raw || last || unread {
         response.head_mut().set_connection_type(ConnectionType::Close);
         connection.close_soon();
     }

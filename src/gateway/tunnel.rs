@@ -42,7 +42,7 @@ const CLOSE_TO_CLIENT: &[u8] = &[0x88, 0x02, 0x03, 0xE9];
 const CLOSE_TO_UPSTREAM: &[u8] = &[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xE9];
 
 /// Answers 101 and starts the tunnel.
-pub fn open(mut request: Request, backend: &Backend, answered: Answered) -> HttpResponse {
+pub fn open(mut request: Box<Request>, backend: &Backend, answered: Answered) -> HttpResponse {
     let Answered { mut head, body, in_flight, .. } = answered;
     let AnsweredBody::Upgraded(Upgraded::Tunnel(stream, early)) = body else {
         return response::internal_error(&request.record.request_id.to_value());
@@ -99,7 +99,7 @@ struct Tunnel {
     connection: Rc<ConnState>,
     shared: Arc<Shared>,
     _in_flight: Option<InFlight>,
-    record: RequestRecord,
+    record: Box<RequestRecord>,
 }
 
 async fn stopped(mut stop: watch::Receiver<bool>) {

@@ -1,7 +1,7 @@
 //! The circuit breaker, seen from outside (section 6; A6).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU8, AtomicU16, Ordering::SeqCst};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -237,4 +237,54 @@ fn a_hold_ends_by_itself_after_its_time() {
     gateway.admin_post("/_aegis/backends/main/breaker", "{\"state\":\"open\",\"ttlMs\":400}");
     assert!(eventually(SOON, || gateway.get("/x").reason() == Some("circuit_open")));
     assert!(eventually(SOON, || gateway.get("/x").text() == "well"));
+}
+
+#[test]
+fn a_429_neither_closes_a_half_open_breaker_nor_interrupts_a_row_of_failures() {
+    let status = Arc::new(AtomicU16::new(500));
+    let theirs = Arc::clone(&status);
+    let upstream = Upstream::start(move |exchange| exchange.reply(theirs.load(SeqCst), &[], b"as told"));
+    // One worker: between workers the order of what happened is not defined.
+    let breaker = "circuitBreaker: {failureThreshold: 3, failureRate: 0, resetTimeoutMs: 300}";
+    let backend = Backend::all(&upstream).with("retries: 0").with(breaker);
+    let gateway = Gateway::builder().server("workers: 1").backend(backend).start();
+    for told in [500, 429, 500, 429, 429, 500] {
+        assert_eq!(gateway.circuit("main"), "closed");
+        status.store(told, SeqCst);
+        assert_eq!(gateway.get("/x").status, told);
+    }
+    assert!(eventually(SOON, || gateway.circuit("main") == "open"), "three failures are a row");
+
+    status.store(429, SeqCst);
+    assert!(eventually(SOON, || gateway.get("/x").status == 429), "no probe is let through");
+    let closed = || gateway.circuit("main") == "closed";
+    assert!(holds_for(Duration::from_millis(300), || !closed()), "a 429 is no sign of health");
+    status.store(200, SeqCst);
+    assert!(eventually(SOON, || gateway.get("/x").status == 200), "the probe's permit is lost");
+    assert!(eventually(SOON, closed));
+}
+
+#[test]
+fn a_slow_429_to_a_probe_gives_the_permit_back_and_does_not_open_the_breaker_again() {
+    let status = Arc::new(AtomicU16::new(500));
+    let theirs = Arc::clone(&status);
+    let upstream = Upstream::start(move |exchange| {
+        let told = theirs.load(SeqCst);
+        if told == 429 {
+            thread::sleep(Duration::from_millis(100)); // slower than a call may be
+        }
+        exchange.reply(told, &[], b"as told")
+    });
+    let breaker =
+        "circuitBreaker: {failureThreshold: 1, failureRate: 0, resetTimeoutMs: 1500, slowCallMs: 30}";
+    let backend = Backend::all(&upstream).with("retries: 0").with(breaker);
+    let gateway = Gateway::builder().server("workers: 1").backend(backend).start();
+    assert_eq!(gateway.get("/x").status, 500);
+    assert!(eventually(SOON, || gateway.circuit("main") == "open"));
+    status.store(429, SeqCst);
+    assert!(eventually(SOON, || gateway.get("/x").status == 429), "no probe is let through");
+    for _ in 0..3 {
+        assert_eq!(gateway.get("/x").status, 429, "another probe may follow at once");
+    }
+    assert_eq!(gateway.circuit("main"), "half-open");
 }

@@ -215,3 +215,21 @@ fn a_client_that_goes_away_cancels_the_request_upstream_and_the_breaker_does_not
     assert!(holds_for(Duration::from_millis(100), || gateway.circuit("main") == "closed"));
     assert_eq!(gateway.get("/x").text(), "well");
 }
+
+#[test]
+fn a_target_that_a_prefix_makes_too_long_is_refused_instead_of_sent_without_the_prefix() {
+    let upstream = Upstream::echo();
+    let backend = Backend::named("main").to(&upstream).route("{path: /x, addPrefix: /confined/to}");
+    let gateway = Gateway::with(backend);
+    let target = |length: usize| format!("/x?q={}", "a".repeat(length - 5));
+    // The longest target that can be handled has 65534 bytes.
+    for length in [65_534, 65_530, 65_525] {
+        let mut client = gateway.client();
+        client.start(&Call::get(&target(length)));
+        client.read("GET").unwrap().assert_problem(400, "bad_request");
+        assert!(client.ends(), "{length}");
+    }
+    assert_eq!((upstream.count(), upstream.connections()), (0, 0));
+    let fits = target(60_000);
+    assert_eq!(gateway.get(&fits).json()["target"], format!("/confined/to{fits}"));
+}

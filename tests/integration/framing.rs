@@ -160,3 +160,24 @@ fn methods_and_odd_but_lawful_requests_pass_unchanged() {
     assert_eq!(upstream.last().head.get("x-long"), Some(long.as_str()));
     assert_eq!(upstream.last().head.get("x-empty"), Some(""));
 }
+
+#[test]
+fn a_chunked_body_beside_a_content_length_arrives_whole_without_the_length_and_ends_its_connection() {
+    for length in [3, 5, 9] {
+        let (length, coding) =
+            (format!("Content-Length: {length}\r\n"), "Transfer-Encoding: chunked\r\n".to_owned());
+        for fields in [[length.clone(), coding.clone()].concat(), [coding, length].concat()] {
+            let bytes = format!("HTTP/1.1 200 OK\r\n{fields}\r\n5\r\nhello\r\n0\r\n\r\n");
+            let upstream = Upstream::answering(bytes, Then::Keep);
+            let gateway = Gateway::builder().server("workers: 1").backend(Backend::all(&upstream)).start();
+            let mut client = gateway.client();
+            for _ in 0..2 {
+                let response = client.get("/x");
+                assert_eq!((response.status, response.text().as_str()), (200, "hello"), "{fields:?}");
+                assert_eq!(response.header("content-length"), None, "{fields:?}");
+                assert!(response.head.lists("transfer-encoding", "chunked"), "{fields:?}: {response:?}");
+            }
+            assert_eq!(upstream.connections(), 2, "{fields:?}: such a connection is not trusted again");
+        }
+    }
+}

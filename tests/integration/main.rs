@@ -10,6 +10,7 @@
 mod admin;
 mod breaker;
 mod client_faults;
+mod connections;
 mod exposure;
 mod forwarding;
 mod framing;
@@ -18,8 +19,12 @@ mod headers;
 mod health;
 #[cfg(feature = "test-hooks")]
 mod hooks;
+mod http2;
 mod lifecycle;
+mod listener_tls;
 mod logs;
+#[cfg(feature = "test-hooks")]
+mod panics;
 mod paths;
 mod reload;
 mod retries;

@@ -181,3 +181,26 @@ fn a_pooled_connection_that_the_upstream_had_closed_costs_neither_a_failure_nor_
         assert_eq!(gateway.circuit(backend), "closed", "{backend}");
     }
 }
+
+#[test]
+fn a_retry_that_finds_nobody_left_passes_on_what_the_upstream_had_said() {
+    let breaker = "circuitBreaker: {failureThreshold: 1, failureRate: 0, resetTimeoutMs: 60000}";
+    for others in [0, 1] {
+        let upstream = Upstream::status(503);
+        let mut backend = Backend::named("main").to(&upstream).route("/**").with("retries: 2").with(breaker);
+        let idle = Upstream::ok("drained");
+        for _ in 0..others {
+            backend = backend.to(&idle);
+        }
+        let gateway = Gateway::with(backend);
+        if others > 0 {
+            assert_eq!(gateway.admin_post("/_aegis/backends/main/targets/1/drain", "").status, 200);
+        }
+        // Its failure opens the breaker before the pause that precedes the retry is over.
+        let response = gateway.get("/x");
+        assert_eq!((response.status, response.text().as_str()), (503, "said the upstream"), "{response:?}");
+        assert_eq!(response.reason(), None);
+        gateway.get("/x").assert_problem(503, "circuit_open");
+        assert_eq!(idle.count(), 0);
+    }
+}

@@ -1,7 +1,7 @@
 //! Nothing is buffered that need not be: events, early answers, large bodies, slow readers (section 6; A4).
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -177,4 +177,57 @@ fn an_upstream_that_does_not_read_holds_the_client_back() {
     assert_eq!(client.read("POST").unwrap().text(), (64 * MIB).to_string());
     writer.join().unwrap();
     assert!(gateway.peak_memory() < 64 * MIB, "{} MiB", gateway.peak_memory() / MIB);
+}
+
+#[test]
+fn a_streamed_upload_that_outlasts_the_timeout_still_gets_its_answer_whole() {
+    const PIECE: usize = 20_000;
+    let (heads, upstream) = answering_in_two_steps();
+    let backend = Backend::all(&upstream).with("timeout: 700ms").with("retries: 0");
+    let gateway = Gateway::with(backend);
+    for chunked in [false, true] {
+        let mut client = gateway.client();
+        let framing = if chunked {
+            "Transfer-Encoding: chunked".into()
+        } else {
+            format!("Content-Length: {}", 10 * PIECE)
+        };
+        client.write(format!("POST /up HTTP/1.1\r\nHost: a.test\r\n{framing}\r\n\r\n"));
+        for i in 0..10 {
+            if i >= 4 {
+                thread::sleep(Duration::from_millis(250)); // the pace of the upload, beyond the first 64 KiB
+            }
+            let data = "u".repeat(PIECE);
+            let piece = if chunked { format!("{PIECE:x}\r\n{data}\r\n") } else { data };
+            client.wire().write(piece).expect("the upload goes on");
+        }
+        client.write(if chunked { "0\r\n\r\n" } else { "" });
+        let head = client.read_head("POST").unwrap_or_else(|e| panic!("{framing}: {e:?}"));
+        assert_eq!(head.status, 200, "{framing}: {head:?}");
+        thread::sleep(Duration::from_millis(200)); // the head and the body of the answer arrive apart
+        heads.send(()).unwrap();
+        let mut body = Vec::new();
+        let end = client.wire().body(head.framing, &mut |piece| body.extend_from_slice(piece));
+        assert!(end.is_ok(), "{framing}: {end:?} after {body:?}");
+        assert_eq!(String::from_utf8_lossy(&body), format!("{} bytes", 10 * PIECE), "{framing}");
+        assert_eq!(client.get("/down").text(), "next", "{framing}");
+    }
+}
+
+/// An upstream that reads a body to its end, sends the head of its answer, and the rest only when told that the client
+/// has the head.
+fn answering_in_two_steps() -> (mpsc::Sender<()>, Upstream) {
+    let (sender, receiver) = mpsc::channel();
+    let receiver = Mutex::new(receiver);
+    let upstream = Upstream::start(move |exchange| {
+        if exchange.method() != "POST" {
+            return exchange.ok("next");
+        }
+        let body = format!("{} bytes", exchange.count_body()?);
+        exchange.wire.write(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()))?;
+        let _ = receiver.lock().unwrap().recv_timeout(SOON);
+        exchange.wire.write(body)?;
+        Ok(Then::Keep)
+    });
+    (sender, upstream)
 }

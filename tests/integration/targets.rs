@@ -120,3 +120,23 @@ fn a_target_may_be_a_host_name_with_several_addresses() {
     let gateway = Gateway::with(Backend::named("main").target(&target).route("/**"));
     (0..5).for_each(|_| assert_eq!(gateway.get("/x").text(), "by name"));
 }
+
+#[test]
+fn a_host_name_is_resolved_and_one_that_does_not_resolve_fails_alone() {
+    let upstream = Upstream::ok("by name");
+    let named = format!("url: \"http://localhost:{}\"", upstream.addr().port());
+    let unknown =
+        Backend::named("unknown").target("url: \"http://no-such-host.invalid:80\"").route("/unknown");
+    let gateway = Gateway::builder()
+        .backend(Backend::named("named").target(&named).route("/named"))
+        .backend(unknown.without_breaker().with("retries: 0"))
+        .start();
+    let mut client = gateway.client();
+    for _ in 0..3 {
+        assert_eq!(client.get("/named").text(), "by name");
+        client.get("/unknown").assert_problem(502, "connect_failed");
+    }
+    let host = upstream.last().head.get("host").map(str::to_owned);
+    assert_eq!(host, Some(format!("localhost:{}", upstream.addr().port())));
+    assert_eq!(upstream.connections(), upstream.open(), "and its connections are kept");
+}

@@ -228,3 +228,66 @@ fn tunnels_get_a_close_1001_at_shutdown() {
     assert_eq!(gateway.exit(SOON).expect("it stops").code(), Some(0));
     assert!(eventually(SOON, || upstream.open() == 0));
 }
+
+#[test]
+fn a_large_stream_passes_an_unknown_protocols_tunnel_both_ways() {
+    let upstream = Upstream::start(|exchange| {
+        if exchange.head.get("upgrade") != Some("foo") || !exchange.head.lists("connection", "upgrade") {
+            return exchange.reply(400, &[], b"no upgrade seen");
+        }
+        let head = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: foo\r\n\r\n";
+        exchange.wire.write([head.as_bytes(), &[0, 255, b'\r', b'\n']].concat())?;
+        for _ in 0..64 {
+            let bytes = exchange.wire.exact(65536)?;
+            exchange.wire.write(bytes)?;
+        }
+        Ok(Then::Close)
+    });
+    let gateway = Gateway::with(Backend::all(&upstream));
+    let mut client = gateway.client();
+    let response = client.send(&Call::get("/x").header("Connection", "Upgrade").header("Upgrade", "foo"));
+    assert_eq!((response.status, response.header("upgrade")), (101, Some("foo")));
+    let wire = client.wire();
+    assert_eq!(wire.exact(4).unwrap(), [0, 255, b'\r', b'\n'], "bytes right behind the head");
+    let piece = |n: u32| (0..65536).map(|i| ((i * 7 + n) % 256) as u8).collect::<Vec<u8>>();
+    for n in 0..64 {
+        wire.write(piece(n)).unwrap();
+        assert!(wire.exact(65536).unwrap() == piece(n), "piece {n}");
+    }
+    assert!(client.ends());
+    assert!(eventually(SOON, || gateway.in_flight() == 0));
+}
+
+#[test]
+fn an_offer_of_http2_is_never_forwarded_and_the_request_is_answered_as_it_is() {
+    let upstream = Upstream::start(|exchange| {
+        if exchange.head.all("upgrade").is_empty() {
+            return exchange.echo();
+        }
+        exchange
+            .wire
+            .write("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n")?;
+        Ok(Then::Close)
+    });
+    let gateway = Gateway::with(Backend::all(&upstream).route("{path: /admin, deny: true}"));
+    for offer in ["h2c", "H2C", "h2c, foo", "foo, h2c", "foo,h2c", "HTTP/2.0", "foo, HTTP/2.0"] {
+        let mut client = gateway.client();
+        let call = Call::get("/x")
+            .header("Connection", "Upgrade, HTTP2-Settings")
+            .header("Upgrade", offer)
+            .header("HTTP2-Settings", "AAMAAABkAAQAAP__");
+        let response = client.send(&call);
+        assert_eq!(response.status, 200, "{offer}");
+        let seen = upstream.last().head;
+        assert_eq!(
+            (seen.all("upgrade"), seen.all("http2-settings"), seen.lists("connection", "upgrade")),
+            (vec![], vec![], false),
+            "{offer}"
+        );
+        assert!(!response.head.lists("connection", "upgrade"), "{offer}: nothing is upgraded: {response:?}");
+        if response.keeps_alive() {
+            client.get("/admin").assert_problem(403, "denied");
+        }
+    }
+    assert_eq!(upstream.count_of("/admin"), 0);
+}

@@ -1,6 +1,9 @@
 //! Upstreams that refuse, reset, lie, stall and ramble: the contract's code, no hang, no leak (section 7).
 
-use crate::harness::{Backend, Broken, Builder, Gateway, Port, SOON, Then, Upstream, eventually};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::harness::{Backend, Broken, Builder, Gate, Gateway, Port, SOON, Then, Upstream, eventually};
 
 /// One backend for each upstream, under `/0`, `/1` …, without retries and breaker and with short waits.
 fn impatient(upstreams: &[Upstream]) -> Builder {
@@ -254,4 +257,38 @@ fn headers_that_the_upstream_may_not_send_never_reach_the_client() {
         assert!(clean || response.reason() == Some("upstream_bad_response"), "{line:?}: {response:?}");
         assert_eq!(response.header("set-cookie"), None, "{line:?}");
     }
+}
+
+#[test]
+fn an_upstream_that_takes_nothing_of_a_large_upload_is_504_upstream_timeout() {
+    const SIZE: usize = 64 << 20;
+    let release = Gate::new();
+    let theirs = release.clone();
+    let upstream = Upstream::raw(move |_, _| {
+        theirs.wait();
+        Ok(Then::Drop)
+    });
+    let backend = Backend::all(&upstream).without_breaker().with("retries: 2").with("idleTimeoutMs: 500");
+    let gateway = Gateway::builder().server("bodyLimitBytes: 0").backend(backend).start();
+    for framing in [format!("Content-Length: {SIZE}"), "Transfer-Encoding: chunked".to_owned()] {
+        let mut client = gateway.client();
+        client.write(format!("POST /up HTTP/1.1\r\nHost: a.test\r\n{framing}\r\n\r\n"));
+        let mut upload = client.wire().tcp().try_clone().unwrap();
+        let chunked = framing.ends_with("chunked");
+        let writer = thread::spawn(move || {
+            let (before, data) = (if chunked { "10000\r\n" } else { "" }, [b'u'; 65536]);
+            let piece = [before.as_bytes(), &data, if chunked { b"\r\n" } else { b"" }].concat();
+            let sent = |_: &usize| std::io::Write::write_all(&mut upload, &piece).is_ok();
+            (0..SIZE / 65536).take_while(sent).count() * 65536
+        });
+        let started = Instant::now();
+        let response = client.read("POST").unwrap_or_else(|e| panic!("{framing}: {e:?}"));
+        response.assert_problem(504, "upstream_timeout");
+        assert!(started.elapsed() < Duration::from_secs(4), "{framing}: {:?}", started.elapsed());
+        let _ = client.wire().tcp().shutdown(std::net::Shutdown::Both);
+        assert!(writer.join().unwrap() < SIZE, "{framing}: the client was held back");
+    }
+    assert!(eventually(SOON, || gateway.in_flight() == 0));
+    release.open();
+    assert_eq!(upstream.connections(), 2, "a stream is not retried");
 }

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
+use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -78,6 +79,9 @@ pub struct ConnState {
     peer_value: OnceCell<HeaderValue>,
     pub(super) phase: Cell<Phase>,
     requests: Cell<u32>,
+    gone: Cell<bool>,
+    /// Who wants to know when an HTTP/2 connection is gone.
+    waiting: RefCell<Vec<Waker>>,
     /// Bytes behind the head of a request without a body have arrived.
     pub(super) pipelined: Cell<bool>,
     /// Requests whose body has not arrived completely.
@@ -104,6 +108,8 @@ impl ConnState {
             peer_value: OnceCell::new(),
             phase: Cell::new(Phase::Idle(Instant::now())),
             requests: Cell::new(0),
+            gone: Cell::new(false),
+            waiting: RefCell::default(),
             pipelined: Cell::new(false),
             open_bodies: Cell::new(0),
             write_limit: Cell::new(Duration::from_secs(60)),
@@ -144,9 +150,12 @@ impl ConnState {
         let left = self.requests.get().saturating_sub(1);
         self.requests.set(left);
         if left == 0 {
+            self.waiting.borrow_mut().clear();
+        }
+        if left == 0 {
             let now = Instant::now();
             // Part of the next head may be here already; its time runs from now.
-            self.phase.set(if self.pipelined.take() { Phase::Head(now) } else { Phase::Idle(now) });
+            self.phase.set(if self.pipelined.get() { Phase::Head(now) } else { Phase::Idle(now) });
         }
     }
 
@@ -162,6 +171,40 @@ impl ConnState {
     /// Whether some request's body has not arrived completely.
     pub fn awaits_body(&self) -> bool {
         self.open_bodies.get() > 0
+    }
+
+    /// Runs `future` as long as the connection is there. actix drops what it serves on HTTP/1 together with the
+    /// connection, but not on HTTP/2.
+    pub async fn while_open<F: Future>(&self, future: F) -> Option<F::Output> {
+        let mut future = std::pin::pin!(future);
+        std::future::poll_fn(|cx| {
+            if let Poll::Ready(output) = future.as_mut().poll(cx) {
+                return Poll::Ready(Some(output));
+            }
+            self.poll_gone(cx).map(|()| None)
+        })
+        .await
+    }
+
+    /// `Ready` once an HTTP/2 connection is gone.
+    pub fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.http2 {
+            return Poll::Pending;
+        }
+        if self.gone.get() {
+            return Poll::Ready(());
+        }
+        let mut waiting = self.waiting.borrow_mut();
+        if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+            waiting.push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// The connection's stream has been dropped.
+    pub(super) fn set_gone(&self) {
+        self.gone.set(true);
+        self.waiting.take().into_iter().for_each(Waker::wake);
     }
 
     /// A write that makes no progress for this long ends the connection.

@@ -80,6 +80,9 @@ pub struct ClientStream {
     alarm_set: bool,
     write_stalled: Option<Instant>,
     half_closed: Option<Instant>,
+    /// Something has been written since, and whether that has shown that the client still reads.
+    written_since: bool,
+    still_reads: bool,
     seen_bytes: bool,
     lines: HeadLines,
     /// An answer of our own that replaces actix's, and how much of it is out.
@@ -97,6 +100,8 @@ impl ClientStream {
             alarm_set: false,
             write_stalled: None,
             half_closed: None,
+            written_since: false,
+            still_reads: false,
             seen_bytes: false,
             lines: HeadLines::default(),
             replacement: None,
@@ -114,7 +119,7 @@ impl ClientStream {
         if let Some(since) = self.write_stalled {
             return (since + self.state.write_limit.get(), Expiry::Stalled);
         }
-        if let Some(since) = self.half_closed {
+        if let Some(since) = self.half_closed.filter(|_| !self.still_reads) {
             return (since + HALF_CLOSED, Expiry::HalfClosed);
         }
         let limits = self.state.limits;
@@ -143,6 +148,11 @@ impl ClientStream {
         while self.alarm.as_mut().poll(cx).is_ready() {
             let (due, expiry) = self.due();
             let now = Instant::now();
+            if expiry == Expiry::HalfClosed && due <= now && self.written_since && self.has_no_error() {
+                // A socket that nobody holds any more would have answered the write with a reset.
+                self.still_reads = true;
+                continue;
+            }
             if due <= now && expiry != Expiry::None {
                 match expiry {
                     Expiry::Head => self.answer_timeout(),
@@ -156,6 +166,10 @@ impl ClientStream {
             self.alarm.as_mut().reset(next.max(now + Duration::from_millis(1)).into());
         }
         Poll::Pending
+    }
+
+    fn has_no_error(&self) -> bool {
+        self.socket.as_ref().is_some_and(|socket| matches!(socket.tcp().take_error(), Ok(None)))
     }
 
     /// 400 to a client that ends lines with a bare line feed.
@@ -295,10 +309,11 @@ impl AsyncRead for ClientStream {
                 if in_head && !this.state.closing.get() {
                     match this.lines.accept(new) {
                         None => return Poll::Ready(Err(this.refuse_line_ends())),
-                        Some(rest) => this.state.pipelined.set(rest > 0),
+                        // Complete heads end in a blank line; what follows the last one is part of another.
+                        Some(rest) => this.state.pipelined.set(rest > 0 && !new.ends_with(b"\r\n\r\n")),
                     }
                 } else if this.state.phase.get() == Phase::Busy && !this.state.awaits_body() {
-                    this.state.pipelined.set(true);
+                    this.state.pipelined.set(!new.ends_with(b"\r\n\r\n"));
                 }
                 Poll::Ready(Ok(()))
             }
@@ -386,6 +401,7 @@ impl AsyncWrite for ClientStream {
             }
         } else {
             this.write_stalled = None;
+            this.written_since |= this.half_closed.is_some();
         }
         written
     }
@@ -409,6 +425,7 @@ impl AsyncWrite for ClientStream {
 
 impl Drop for ClientStream {
     fn drop(&mut self) {
+        self.state.set_gone();
         let Some(socket) = self.socket.take() else { return };
         if self.state.abort.get() {
             // A FIN would be a clean end to a body that is delimited by close (RFC 9112 §8).

@@ -3,7 +3,11 @@
 use std::fmt::Write as _;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
+
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use rustls_pki_types::ServerName;
 
 use super::head::{Framing, Head};
 use super::response::Response;
@@ -109,6 +113,20 @@ impl Client {
     pub fn try_connect(addr: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect_timeout(&addr, Duration::from_secs(5))?;
         Ok(Self { wire: Wire::new(stream), host: addr.to_string() })
+    }
+
+    /// Connects under TLS and shakes hands; tells the server's certificate (DER) too.
+    pub fn secure(addr: SocketAddr, config: &Arc<ClientConfig>) -> io::Result<(Self, Vec<u8>)> {
+        let mut stream = TcpStream::connect_timeout(&addr, Duration::from_secs(5))?;
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        let name = ServerName::from(addr.ip());
+        let mut session = ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other)?;
+        while session.is_handshaking() {
+            session.complete_io(&mut stream)?;
+        }
+        let certificate = session.peer_certificates().and_then(|chain| chain.first()).unwrap().to_vec();
+        let wire = Wire::new(StreamOwned::new(session, stream));
+        Ok((Self { wire, host: addr.to_string() }, certificate))
     }
 
     /// The connection itself.

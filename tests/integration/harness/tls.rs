@@ -1,15 +1,36 @@
-//! Certificates made on the spot for upstreams under TLS.
+//! Certificates made on the spot, for upstreams under TLS and for the gateway's own listener.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
-use rustls::ServerConfig;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::PrivateKeyDer;
 
 /// A certificate authority of its own.
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+/// A server's certificate and its key.
+pub struct Certificate {
+    certificate: rcgen::Certificate,
+    key: KeyPair,
+}
+
+impl Certificate {
+    /// The certificate in DER.
+    pub fn der(&self) -> Vec<u8> {
+        self.certificate.der().to_vec()
+    }
+
+    /// Writes `cert.pem` and `key.pem` and tells where.
+    pub fn write_pem(&self, folder: &Path) -> (PathBuf, PathBuf) {
+        let (certificate, key) = (folder.join("cert.pem"), folder.join("key.pem"));
+        std::fs::write(&certificate, self.certificate.pem()).unwrap();
+        std::fs::write(&key, self.key.serialize_pem()).unwrap();
+        (certificate, key)
+    }
 }
 
 impl Authority {
@@ -28,22 +49,41 @@ impl Authority {
         std::fs::write(file, self.issuer.pem()).unwrap();
     }
 
-    /// A server's configuration with a certificate for these names or addresses; it speaks HTTP/1.1 only.
-    pub fn server(&self, names: &[&str]) -> Arc<ServerConfig> {
+    /// A certificate for these names or addresses.
+    pub fn issue(&self, names: &[&str]) -> Certificate {
         let names = names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(names).unwrap();
-        params.distinguished_name.push(DnType::CommonName, "Upstream of one test");
-        let leaf = params.signed_by(&key, &self.issuer).unwrap();
+        params.distinguished_name.push(DnType::CommonName, "Server of one test");
+        Certificate { certificate: params.signed_by(&key, &self.issuer).unwrap(), key }
+    }
+
+    /// A server's configuration with a certificate for these names or addresses; it speaks HTTP/1.1 only.
+    pub fn server(&self, names: &[&str]) -> Arc<ServerConfig> {
+        let Certificate { certificate, key } = self.issue(names);
         let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
-            .with_single_cert(vec![leaf.der().clone()], key)
+            .with_single_cert(vec![certificate.der().clone()], key)
             .unwrap();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Arc::new(config)
+    }
+
+    /// A client's configuration that believes this authority only and offers these protocols.
+    pub fn client(&self, protocols: &[&str]) -> Arc<ClientConfig> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.issuer.der().clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
         Arc::new(config)
     }
 }

@@ -24,6 +24,12 @@ impl Stream for rustls::StreamOwned<rustls::ServerConnection, TcpStream> {
     }
 }
 
+impl Stream for rustls::StreamOwned<rustls::ClientConnection, TcpStream> {
+    fn tcp(&self) -> &TcpStream {
+        &self.sock
+    }
+}
+
 /// A connection and what was read from it but not yet used.
 pub struct Wire {
     stream: Box<dyn Stream>,

@@ -1,0 +1,117 @@
+//! TLS on the gateway's own listener (section 2).
+
+use std::fs;
+
+use crate::harness::{
+    Authority, Backend, Builder, Call, Client, Folder, Gateway, SOON, Upstream, eventually,
+};
+
+/// A configuration with a certificate in files of a folder.
+fn secured(authority: &Authority, upstream: &Upstream) -> (Folder, Vec<u8>, Builder) {
+    let folder = Folder::new();
+    let certificate = authority.issue(&["127.0.0.1"]);
+    let (cert, key) = certificate.write_pem(folder.path());
+    let files = format!("tls: {{certFile: \"{}\", keyFile: \"{}\"}}", cert.display(), key.display());
+    let builder = Gateway::builder().server(&files).backend(Backend::all(upstream));
+    (folder, certificate.der(), builder)
+}
+
+#[test]
+fn http1_over_tls_is_served_and_the_upstream_is_told_of_https() {
+    let (authority, upstream) = (Authority::new(), Upstream::echo());
+    let (_folder, certificate, builder) = secured(&authority, &upstream);
+    let gateway = builder.start();
+    for protocols in [&["http/1.1"][..], &[]] {
+        let (mut client, shown) = Client::secure(gateway.addr, &authority.client(protocols)).unwrap();
+        assert_eq!(shown, certificate);
+        let large = "x".repeat(300_000);
+        for (call, body) in [(Call::get("/x"), ""), (Call::post("/x", large.as_str()), large.as_str())] {
+            let response = client.send(&call);
+            assert_eq!((response.status, response.json()["body"].as_str()), (200, Some(body)));
+            assert_eq!(upstream.last().head.get("x-forwarded-proto"), Some("https"));
+        }
+        client.send(&Call::get("/..%2f")).assert_problem(400, "bad_path");
+    }
+}
+
+#[test]
+fn who_does_not_speak_tls_gets_no_answer_and_harms_nobody() {
+    let (authority, upstream) = (Authority::new(), Upstream::ok("ok"));
+    let (_folder, _, builder) = secured(&authority, &upstream);
+    let gateway = builder.server("headerTimeoutMs: 500").start();
+    let silent = gateway.client();
+    let mut plain = gateway.client();
+    assert!(plain.try_send(&Call::get("/x")).is_err());
+    let stranger = Client::secure(gateway.addr, &Authority::new().client(&[]));
+    assert!(stranger.is_err(), "a client checks whom it speaks to");
+    let (mut client, _) = Client::secure(gateway.addr, &authority.client(&[])).unwrap();
+    assert_eq!(client.get("/x").text(), "ok");
+    let mut silent = silent;
+    assert!(silent.ends(), "a handshake that never begins is cut");
+    assert_eq!(upstream.count(), 1);
+}
+
+#[test]
+fn a_new_certificate_is_served_after_a_reload_and_old_connections_go_on() {
+    let (authority, upstream) = (Authority::new(), Upstream::ok("ok"));
+    let (folder, first, builder) = secured(&authority, &upstream);
+    let gateway = builder.start();
+    let config = authority.client(&["http/1.1"]);
+    let (mut old, shown) = Client::secure(gateway.addr, &config).unwrap();
+    assert_eq!((old.get("/x").status, shown), (200, first.clone()));
+
+    let certificate = authority.issue(&["127.0.0.1"]);
+    let (_, key) = certificate.write_pem(folder.path());
+    let (_, shown) = Client::secure(gateway.addr, &config).unwrap();
+    assert_eq!(shown, first, "nothing changes before the reload");
+    assert_eq!(gateway.admin_post("/_aegis/reload", "").status, 200);
+    // A new session must not be a resumed one, which would show the certificate that it began with.
+    let (mut new, shown) = Client::secure(gateway.addr, &authority.client(&["http/1.1"])).unwrap();
+    assert_eq!((new.get("/x").status, &shown), (200, &certificate.der()));
+    assert_eq!(old.get("/x").status, 200, "the old connection goes on");
+
+    fs::write(&key, "no key").unwrap();
+    let refused = gateway.admin_post("/_aegis/reload", "");
+    assert_eq!(refused.status, 422);
+    assert!(refused.text().contains("key.pem"), "{}", refused.text());
+    let (_, shown) = Client::secure(gateway.addr, &authority.client(&[])).unwrap();
+    assert_eq!(shown, certificate.der(), "a broken key changes nothing");
+}
+
+#[test]
+fn the_certificate_files_are_watched_when_hot_reload_is_on() {
+    let (authority, upstream) = (Authority::new(), Upstream::ok("ok"));
+    let (folder, _, builder) = secured(&authority, &upstream);
+    let gateway = builder.top("hotReload: true").start();
+    let certificate = authority.issue(&["127.0.0.1"]);
+    certificate.write_pem(folder.path());
+    let shown = || Client::secure(gateway.addr, &authority.client(&[])).map(|(_, shown)| shown);
+    assert!(eventually(SOON, || shown().is_ok_and(|shown| shown == certificate.der())));
+}
+
+#[test]
+fn a_bad_certificate_or_key_at_the_start_ends_with_1_and_names_the_file() {
+    let (authority, upstream) = (Authority::new(), Upstream::ok("ok"));
+    let stranger = Folder::new();
+    authority.issue(&["127.0.0.1"]).write_pem(stranger.path());
+    let foreign = fs::read_to_string(stranger.path().join("key.pem")).unwrap();
+    for (name, file, content) in [
+        ("a missing key", "key.pem", None),
+        ("an empty key", "key.pem", Some("")),
+        ("garbage in place of a key", "key.pem", Some("no PEM at all")),
+        ("the key of another certificate", "key.pem", Some(foreign.as_str())),
+        ("a missing certificate", "cert.pem", None),
+        ("garbage in place of a certificate", "cert.pem", Some("no PEM at all")),
+    ] {
+        let (folder, _, builder) = secured(&authority, &upstream);
+        let path = folder.path().join(file);
+        match content {
+            None => fs::remove_file(path).unwrap(),
+            Some(content) => fs::write(path, content).unwrap(),
+        }
+        let (code, log) = builder.start_and_fail();
+        assert_eq!(code, Some(1), "{name}: {log}");
+        assert!(log.contains(file), "{name} is not named: {log}");
+        assert!(!log.contains("panicked"), "{name}: {log}");
+    }
+}
