@@ -51,8 +51,10 @@ impl Arrival {
             return Some(Upgrade::WebSocket);
         }
         // h2c would open a second way in, past every check (RFC 9113 §3.1 has retired it); lists may hide it.
-        let h2c =
-            |token: &[u8]| token.trim_ascii().eq_ignore_ascii_case(b"h2c") || token.starts_with(b"HTTP");
+        let h2c = |token: &[u8]| {
+            let token = token.trim_ascii().to_ascii_lowercase();
+            token == b"h2c" || token.starts_with(b"http")
+        };
         if value.is_empty() || value.split(|b| *b == b',').any(h2c) || self.framing() != RequestFraming::None
         {
             return None;

@@ -1,5 +1,6 @@
 //! The answer on its way to the client: an upstream's relayed, or one of the gateway's own.
 
+use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -65,7 +66,9 @@ pub fn relay(mut request: Box<Request>, backend: &Backend, answered: Answered) -
         None => BodySize::Stream,
     };
     let is_stream = !matches!(size, BodySize::Sized(n) if n <= WHOLE_LIMIT);
+    let shelf = request.connection.http2.then(|| Shelf::new(backend.settings.idle_timeout));
     let body = RelayedBody {
+        shelf,
         empty: bodiless || request.arrival.method == Method::HEAD || matches!(payload, Payload::None),
         payload,
         size,
@@ -96,6 +99,8 @@ struct Blame {
 
 /// An upstream's body. Holds what the request holds of its target until the last byte.
 struct RelayedBody {
+    /// On HTTP/2, where a body that nobody reads is never asked again.
+    shelf: Option<Rc<Shelf>>,
     payload: Payload,
     empty: bool,
     size: BodySize,
@@ -150,7 +155,16 @@ impl MessageBody for RelayedBody {
             this.in_flight = None;
             return Poll::Ready(Some(Err(Broken.into())));
         }
-        match Pin::new(&mut this.payload).poll_next(cx) {
+        if let Some(shelf) = &this.shelf
+            && !shelf.take(&mut this.payload, &mut this.in_flight)
+        {
+            return Poll::Ready(Some(Err(Broken.into())));
+        }
+        let polled = Pin::new(&mut this.payload).poll_next(cx);
+        if let (Poll::Ready(Some(Ok(_))), Some(shelf)) = (&polled, &this.shelf) {
+            shelf.put(&mut this.payload, &mut this.in_flight);
+        }
+        match polled {
             Poll::Ready(Some(Ok(bytes))) => {
                 this.waiting = None;
                 this.record.bytes_out += bytes.len() as u64;
@@ -189,6 +203,55 @@ impl Drop for RelayedBody {
             // The dispatcher never asks a body for bytes that its size rules out.
             self.record.complete = true;
         }
+    }
+}
+
+/// Where a body waits between two questions for it. actix asks an HTTP/2 stream for more only when the client has room,
+/// which may be never; what waits too long is let go, and with it the upstream's connection.
+struct Shelf {
+    waiting: RefCell<Option<(Payload, Option<InFlight>)>>,
+    since: Cell<Instant>,
+    expired: Cell<bool>,
+}
+
+impl Shelf {
+    /// An empty shelf that keeps nothing for longer than `idle`.
+    fn new(idle: Duration) -> Rc<Self> {
+        let shelf = Rc::new(Self {
+            waiting: RefCell::default(),
+            since: Cell::new(Instant::now()),
+            expired: Cell::new(false),
+        });
+        let weak = Rc::downgrade(&shelf);
+        actix_rt::spawn(async move {
+            let mut wait = idle;
+            loop {
+                tokio::time::sleep(wait).await;
+                let Some(shelf) = weak.upgrade() else { return };
+                wait = idle.saturating_sub(shelf.since.get().elapsed());
+                if wait.is_zero() {
+                    if shelf.waiting.take().is_some() {
+                        shelf.expired.set(true);
+                        return;
+                    }
+                    wait = idle;
+                }
+            }
+        });
+        shelf
+    }
+
+    fn put(&self, payload: &mut Payload, in_flight: &mut Option<InFlight>) {
+        self.since.set(Instant::now());
+        self.waiting.replace(Some((std::mem::replace(payload, Payload::None), in_flight.take())));
+    }
+
+    /// Takes back what was put there; `false` when it has been let go.
+    fn take(&self, payload: &mut Payload, in_flight: &mut Option<InFlight>) -> bool {
+        if let Some((waiting, held)) = self.waiting.take() {
+            (*payload, *in_flight) = (waiting, held);
+        }
+        !self.expired.get()
     }
 }
 
