@@ -15,6 +15,12 @@ pub struct Arrival {
     pub payload: Payload,
     /// `Connection: upgrade` with an `Upgrade` field.
     pub upgrade: Option<Upgrade>,
+    /// How the body is framed, as actix has parsed it.
+    pub framing: RequestFraming,
+    /// actix passes everything behind this head on as its body, whatever `Connection` says.
+    pub is_raw: bool,
+    /// The host that the request is for: the target's if it names one (RFC 9112 §3.2.2), else `Host`.
+    pub host: Option<HeaderValue>,
 }
 
 /// An upgrade that a client offers.
@@ -36,7 +42,12 @@ impl Arrival {
         payload: Payload,
         connection: ConnectionType,
     ) -> Self {
-        let mut arrival = Self { method, uri, version, headers, payload, upgrade: None };
+        // Looked up once; the stages ask several times.
+        let framing = framing(&headers);
+        let is_raw = is_raw(version, &headers, framing);
+        let host = host(&uri, &headers);
+        let mut arrival =
+            Self { method, uri, version, headers, payload, upgrade: None, framing, is_raw, host };
         if connection == ConnectionType::Upgrade && version == Version::HTTP_11 {
             arrival.upgrade = arrival.offered_upgrade();
         }
@@ -55,29 +66,10 @@ impl Arrival {
             let token = token.trim_ascii().to_ascii_lowercase();
             token == b"h2c" || token.starts_with(b"http")
         };
-        if value.is_empty() || value.split(|b| *b == b',').any(h2c) || self.framing() != RequestFraming::None
-        {
+        if value.is_empty() || value.split(|b| *b == b',').any(h2c) || self.framing != RequestFraming::None {
             return None;
         }
         Some(Upgrade::Other)
-    }
-
-    /// actix passes everything behind this head on as its body, whatever `Connection` says.
-    pub fn is_raw(&self) -> bool {
-        let websocket = |v: &HeaderValue| v.as_bytes().trim_ascii().eq_ignore_ascii_case(b"websocket");
-        self.version < Version::HTTP_2
-            && !self.headers.contains_key(header::TRANSFER_ENCODING)
-            && self.headers.get_all(header::UPGRADE).any(websocket)
-    }
-
-    /// How the body is framed, as actix has parsed it.
-    pub fn framing(&self) -> RequestFraming {
-        if self.headers.contains_key(header::TRANSFER_ENCODING) {
-            return RequestFraming::Chunked;
-        }
-        let length =
-            self.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.trim().parse().ok());
-        length.map_or(RequestFraming::None, RequestFraming::Length)
     }
 
     /// The path as received.
@@ -108,25 +100,41 @@ impl Arrival {
         {
             return Err(Cause::BadRequest("The request target's host is not valid."));
         }
-        if let Some(host) = self.headers.get(header::HOST)
-            && !is_host(host.as_bytes())
-            && !host.is_empty()
-        {
+        // With an authority in the target, `Host` is not used, but must be valid all the same.
+        let host = match self.uri.authority() {
+            Some(_) => self.headers.get(header::HOST).filter(|host| !host.is_empty()),
+            None => self.host.as_ref(),
+        };
+        if host.is_some_and(|host| !is_host(host.as_bytes())) {
             return Err(Cause::BadRequest("The Host header is not a valid host."));
         }
-        if self.is_raw() && (self.framing() != RequestFraming::None || self.method != Method::GET) {
+        if self.is_raw && (self.framing != RequestFraming::None || self.method != Method::GET) {
             // RFC 6455 §4.1: a websocket handshake is a GET; behind it nothing can be told apart any more.
             return Err(Cause::BadRequest("A websocket handshake must be a GET without a body."));
         }
         Ok(())
     }
+}
 
-    /// The host that the request is for: the target's if it names one (RFC 9112 §3.2.2), else `Host`.
-    pub fn host(&self) -> Option<HeaderValue> {
-        match self.uri.authority() {
-            Some(authority) => HeaderValue::from_str(authority.as_str()).ok(),
-            None => self.headers.get(header::HOST).filter(|host| !host.is_empty()).cloned(),
-        }
+fn framing(headers: &HeaderMap) -> RequestFraming {
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        return RequestFraming::Chunked;
+    }
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.trim().parse().ok());
+    length.map_or(RequestFraming::None, RequestFraming::Length)
+}
+
+fn is_raw(version: Version, headers: &HeaderMap, framing: RequestFraming) -> bool {
+    let websocket = |v: &HeaderValue| v.as_bytes().trim_ascii().eq_ignore_ascii_case(b"websocket");
+    version < Version::HTTP_2
+        && framing != RequestFraming::Chunked
+        && headers.get_all(header::UPGRADE).any(websocket)
+}
+
+fn host(uri: &Uri, headers: &HeaderMap) -> Option<HeaderValue> {
+    match uri.authority() {
+        Some(authority) => HeaderValue::from_str(authority.as_str()).ok(),
+        None => headers.get(header::HOST).filter(|host| !host.is_empty()).cloned(),
     }
 }
 

@@ -131,48 +131,56 @@ fn add_bytes(lines: &mut Vec<u8>, name: &str, value: &[u8]) {
 
 /// Turns an upstream's header fields into the client's. The framing is set by the caller.
 pub fn to_client(headers: &mut HeaderMap, request_id: HeaderValue, keep_upgrade: bool) {
-    remove_nominated(headers);
-    let via = match joined(headers, &header::VIA) {
-        Some(chain) => append(&chain, &VIA_SELF),
-        None => VIA_SELF,
-    };
-    headers.retain(|name, _| {
+    let (mut via, mut nominates) = (None, false);
+    headers.retain(|name, value| {
         let name = name.as_str();
-        !match name.len() {
-            2 => name == "te",
-            7 => name == "trailer" || (name == "upgrade" && !keep_upgrade),
-            10 => name == "connection" || name == "keep-alive",
-            12 => name == "aegis-reason",
-            14 => name == "content-length" || name == HIDDEN_LENGTH,
-            16 => name == "proxy-connection",
-            17 => name == "transfer-encoding" || name == HIDDEN_CODING,
-            18 => name == "proxy-authenticate",
-            _ => false,
+        match name.len() {
+            2 => name != "te",
+            3 if name == "via" => {
+                via = Some(via.take().map_or_else(|| value.clone(), |chain| append(&chain, value)));
+                false
+            }
+            7 => name != "trailer" && (name != "upgrade" || keep_upgrade),
+            10 if name == "connection" => {
+                nominates |= nominations(value).next().is_some();
+                // Kept until what it names is gone.
+                true
+            }
+            10 => name != "keep-alive",
+            12 => name != "aegis-reason",
+            14 => name != "content-length" && name != HIDDEN_LENGTH,
+            16 => name != "proxy-connection",
+            17 => name != "transfer-encoding" && name != HIDDEN_CODING,
+            18 => name != "proxy-authenticate",
+            _ => true,
         }
     });
+    if nominates {
+        remove_nominated(headers);
+    }
+    headers.remove(header::CONNECTION);
+    let via = via.map_or(VIA_SELF, |chain| append(&chain, &VIA_SELF));
     headers.insert(REQUEST_ID, request_id);
     headers.insert(header::VIA, via);
 }
 
 /// RFC 9110 §7.6.1: fields that `Connection` names go no further, except those that the message cannot be without.
 fn remove_nominated(headers: &mut HeaderMap) {
-    let mut nominated = Vec::new();
-    for value in headers.get_all(header::CONNECTION) {
-        for option in value.as_bytes().split(|b| *b == b',').map(<[u8]>::trim_ascii) {
-            let known = [&b"close"[..], b"keep-alive", b"upgrade", b"te"];
-            if option.is_empty() || known.iter().any(|known| option.eq_ignore_ascii_case(known)) {
-                continue;
-            }
-            if let Ok(name) = HeaderName::from_bytes(option)
-                && ![header::HOST, header::CONTENT_LENGTH, header::CONNECTION].contains(&name)
-            {
-                nominated.push(name);
-            }
-        }
-    }
+    let nominated: Vec<HeaderName> = headers.get_all(header::CONNECTION).flat_map(nominations).collect();
     for name in nominated {
         headers.remove(name);
     }
+}
+
+/// The fields that one `Connection` value names.
+fn nominations(value: &HeaderValue) -> impl Iterator<Item = HeaderName> + '_ {
+    let options = value.as_bytes().split(|b| *b == b',').map(<[u8]>::trim_ascii);
+    let known = [&b"close"[..], b"keep-alive", b"upgrade", b"te"];
+    let names = options.filter(move |option| {
+        !option.is_empty() && !known.iter().any(|known| option.eq_ignore_ascii_case(known))
+    });
+    let needed = [header::HOST, header::CONTENT_LENGTH, header::CONNECTION];
+    names.filter_map(|option| HeaderName::from_bytes(option).ok()).filter(move |name| !needed.contains(name))
 }
 
 /// All values of a list field as one.

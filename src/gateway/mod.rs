@@ -133,8 +133,8 @@ async fn serve_parts(
     let shared = worker.shared.clone();
     let asks_upgrade = head.connection_type() == ConnectionType::Upgrade;
     let request = begin(worker, connection.clone(), head, payload);
-    let (id, is_raw) = (request.record.request_id.clone(), request.arrival.is_raw());
-    let has_body = request.arrival.framing().has_bytes();
+    let (id, is_raw) = (request.record.request_id.clone(), request.arrival.is_raw);
+    let has_body = request.arrival.framing.has_bytes();
     let drains = shared.is_draining();
     // A panic must cost one request, not the connection's task and everything else on it.
     let handled = AssertUnwindSafe(connection.while_open(stages(request))).catch_unwind();
@@ -229,11 +229,12 @@ fn is_invited(worker: &Worker, head: &RequestHead) -> bool {
         return false;
     }
     let Ok(canonical) = canonicalise(arrival.raw_path(), snapshot.escaped_slash) else { return false };
-    let Ok(index) = find_route(&snapshot, &arrival, arrival.host().as_ref(), &canonical) else {
+    let Ok(index) = find_route(&snapshot, &arrival, arrival.host.as_ref(), &canonical) else {
         return internal::is_reserved(&canonical.path);
     };
     let route = &snapshot.routes[index];
-    let too_large = matches!(arrival.framing(), RequestFraming::Length(n) if route.body_limit != 0 && n > route.body_limit);
+    let too_large =
+        matches!(arrival.framing, RequestFraming::Length(n) if route.body_limit != 0 && n > route.body_limit);
     !route.deny && !too_large
 }
 
@@ -254,7 +255,7 @@ fn begin(
         payload,
         head.connection_type(),
     );
-    connection.begin(arrival.framing().has_bytes());
+    connection.begin(arrival.framing.has_bytes());
     worker.in_flight_begin();
     let snapshot = worker.snapshot();
     let trusted = identity::is_trusted(&snapshot.trusted_proxies, connection.peer_ip());
@@ -262,7 +263,7 @@ fn begin(
     let request_id = RequestId::of(&arrival.headers, trusted, arrived_ms);
     let draw = worker.random(|random| (random.u128(..), random.u64(..)));
     let trace = Trace::of(&arrival.headers, draw);
-    let host = arrival.host();
+    let host = arrival.host.clone();
     let record = Box::new(RequestRecord {
         started: std::time::Instant::now(),
         arrived_ms,
