@@ -1,0 +1,215 @@
+//! What this instance has leased from the shared store, per key, for the workers to spend.
+//!
+//! The actor writes a lease when the store has answered; any worker spends from it in one atomic step and asks the actor
+//! only when nothing is left. A refusal is kept as well, until it is over: a flood of refused requests asks nobody.
+
+use std::hash::BuildHasherDefault;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::buckets::{AsIs, Population};
+use super::limit::{Refusal, Standing};
+
+/// Bits of [`LeaseCell::lease`] that count requests; the others are when it ends, in units of 2^20 ns.
+const COUNT_BITS: u32 = 20;
+
+/// Requests that a lease holds at most.
+pub const LARGEST: u64 = (1 << COUNT_BITS) - 1;
+
+/// One key's lease.
+#[derive(Debug, Default)]
+struct LeaseCell {
+    /// Requests to spend, and until when: one word, so that nobody spends a lease that another has replaced.
+    lease: AtomicU64,
+    /// The store has refused the key until then.
+    refused_until: AtomicU64,
+    /// What the store said was left beside the lease.
+    beside: AtomicU64,
+    /// When the whole limit is available again, as the store said.
+    reset_at: AtomicU64,
+}
+
+fn pack(count: u64, until: u64) -> u64 {
+    // Rounded down: a lease may end early, never late.
+    (until >> COUNT_BITS) << COUNT_BITS | count.min(LARGEST)
+}
+
+/// Count and end of a lease; nothing where it is over at `now`.
+fn unpack(word: u64, now: u64) -> (u64, u64) {
+    let (count, until) = (word & LARGEST, word & !LARGEST);
+    (if until > now { count } else { 0 }, until)
+}
+
+impl LeaseCell {
+    fn standing(&self, left: u64, now: u64) -> Standing {
+        let reset = self.reset_at.load(Ordering::Relaxed).saturating_sub(now);
+        Standing { remaining: self.beside.load(Ordering::Relaxed) + left, reset }
+    }
+
+    fn add(&self, count: u64, until: u64, now: u64) {
+        let _ = self.lease.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |word| {
+            let (left, ends) = unpack(word, now);
+            // Old and new are spent from one word: the earlier end holds for both.
+            let ends = if left == 0 { until } else { until.min(ends) };
+            Some(pack(left + count, ends))
+        });
+    }
+}
+
+/// All leases of one limit.
+#[derive(Default)]
+pub struct Leases {
+    map: papaya::HashMap<u64, LeaseCell, BuildHasherDefault<AsIs>>,
+}
+
+/// What the store told of a key.
+#[derive(Clone, Copy, Debug)]
+pub struct News {
+    /// Requests to add to the lease.
+    pub count: u64,
+    /// Until when they may be spent.
+    pub until: u64,
+    /// Left in the store.
+    pub remaining: u64,
+    /// When the whole limit is available again.
+    pub reset_at: u64,
+}
+
+impl Leases {
+    /// Spends `cost` of the key's lease. `None` when the store has to be asked.
+    ///
+    /// # Errors
+    /// [`Refusal`], while the store's last one holds.
+    pub fn spend(&self, key: u64, now: u64, cost: u64) -> Option<Result<Standing, Refusal>> {
+        let map = self.map.pin();
+        let cell = map.get(&key)?;
+        let mut word = cell.lease.load(Ordering::Relaxed);
+        loop {
+            let (left, until) = unpack(word, now);
+            if left < cost {
+                break;
+            }
+            let after = pack(left - cost, until);
+            match cell.lease.compare_exchange_weak(word, after, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return Some(Ok(cell.standing(left - cost, now))),
+                Err(newer) => word = newer,
+            }
+        }
+        let retry_after =
+            cell.refused_until.load(Ordering::Relaxed).checked_sub(now).filter(|wait| *wait > 0)?;
+        Some(Err(Refusal { standing: cell.standing(0, now), retry_after }))
+    }
+
+    /// Puts back what a request did not need after all, for the next one; it is lost where the lease is gone.
+    pub fn put_back(&self, key: u64, now: u64, until: u64, cost: u64) {
+        if let Some(cell) = self.map.pin().get(&key) {
+            cell.add(cost, until, now);
+        }
+    }
+
+    /// Notes a grant. False when there is no room for the lease; nothing of it can be spent then.
+    pub(super) fn granted(&self, population: &Population, key: u64, now: u64, news: News) -> bool {
+        self.with(population, key, |cell| {
+            cell.beside.store(news.remaining, Ordering::Relaxed);
+            cell.reset_at.store(news.reset_at, Ordering::Relaxed);
+            cell.refused_until.store(0, Ordering::Relaxed);
+            cell.add(news.count, news.until, now);
+        })
+    }
+
+    /// Notes a refusal that holds until `until`.
+    pub(super) fn refused(&self, population: &Population, key: u64, until: u64, news: News) {
+        self.with(population, key, |cell| {
+            cell.beside.store(news.remaining, Ordering::Relaxed);
+            cell.reset_at.store(news.reset_at, Ordering::Relaxed);
+            cell.refused_until.store(until, Ordering::Relaxed);
+        });
+    }
+
+    /// Takes what is left of a lease, whether or not it is over.
+    pub(super) fn take(&self, key: u64) -> u64 {
+        self.map.pin().get(&key).map_or(0, |cell| cell.lease.swap(0, Ordering::Relaxed) & LARGEST)
+    }
+
+    /// Forgets the keys that have nothing to spend and are not refused.
+    pub(super) fn sweep(&self, population: &Population, now: u64) {
+        let map = self.map.pin();
+        let idle = |cell: &LeaseCell| {
+            unpack(cell.lease.load(Ordering::Relaxed), now).0 == 0
+                && cell.refused_until.load(Ordering::Relaxed) <= now
+        };
+        // Only the actor adds leases, and it is here: an idle cell stays idle.
+        let keys: Vec<u64> = map.iter().filter(|(_, cell)| idle(cell)).map(|(key, _)| *key).collect();
+        for key in &keys {
+            map.remove(key);
+        }
+        population.leave(keys.len());
+    }
+
+    /// Requests that could be spent now.
+    pub fn outstanding(&self, now: u64) -> u64 {
+        self.map.pin().values().map(|cell| unpack(cell.lease.load(Ordering::Relaxed), now).0).sum()
+    }
+
+    fn with(&self, population: &Population, key: u64, change: impl FnOnce(&LeaseCell)) -> bool {
+        let map = self.map.pin();
+        let cell = match map.get(&key) {
+            Some(cell) => cell,
+            None if !population.join() => return false,
+            None => map.get_or_insert_with(key, LeaseCell::default),
+        };
+        change(cell);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_048_576;
+
+    fn news(count: u64, until: u64) -> News {
+        News { count, until, remaining: 5, reset_at: 100 * MS }
+    }
+
+    #[test]
+    fn a_lease_is_spent_to_the_last_request_and_not_beyond_its_end() {
+        let (leases, population) = (Leases::default(), Population::new(10));
+        assert!(leases.spend(1, 0, 1).is_none());
+        leases.granted(&population, 1, 0, news(3, 10 * MS));
+        assert_eq!(leases.spend(1, MS, 2), Some(Ok(Standing { remaining: 6, reset: 99 * MS })));
+        assert!(leases.spend(1, MS, 2).is_none(), "one is left, two are wanted");
+        assert!(leases.spend(1, 10 * MS, 1).is_none(), "it is over");
+        leases.granted(&population, 1, 10 * MS, news(2, 20 * MS));
+        assert_eq!(leases.outstanding(10 * MS), 2, "what was over is not spendable again");
+    }
+
+    #[test]
+    fn a_refusal_holds_until_it_is_over() {
+        let (leases, population) = (Leases::default(), Population::new(10));
+        leases.refused(&population, 1, 7 * MS, News { remaining: 0, ..news(0, 0) });
+        let Some(Err(refusal)) = leases.spend(1, 2 * MS, 1) else { panic!("not refused") };
+        assert_eq!((refusal.retry_after, refusal.standing.remaining), (5 * MS, 0));
+        assert!(leases.spend(1, 7 * MS, 1).is_none());
+    }
+
+    #[test]
+    fn what_is_put_back_ends_with_the_earlier_of_the_two() {
+        let (leases, population) = (Leases::default(), Population::new(10));
+        leases.granted(&population, 1, 0, news(1, 10 * MS));
+        leases.put_back(1, 0, 5 * MS, 1);
+        assert_eq!((leases.outstanding(4 * MS), leases.outstanding(5 * MS)), (2, 0));
+        assert_eq!(leases.take(1), 2);
+        assert_eq!(leases.outstanding(0), 0);
+    }
+
+    #[test]
+    fn idle_leases_make_room() {
+        let (leases, population) = (Leases::default(), Population::new(1));
+        assert!(leases.granted(&population, 1, 0, news(1, 10 * MS)));
+        assert!(!leases.granted(&population, 2, 0, news(1, 10 * MS)));
+        leases.sweep(&population, 10 * MS);
+        assert_eq!(population.live(), 0);
+        assert!(leases.granted(&population, 2, 10 * MS, news(1, 20 * MS)));
+    }
+}

@@ -1,0 +1,217 @@
+//! Which questions for the shared store are open, what is asked next, and who gets what of an answer.
+//!
+//! One account per key that is being asked for or has leased something. There is never more than one call for a key under
+//! way; requests that come meanwhile wait for it and go with the next one. A key whose lease was spent before it ended is
+//! given twice as much the next time, one that gave back half as much: a hot key costs a few calls per second.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::buckets::Population;
+use super::cells::{LimitCells, LimitId};
+use super::key::OwnedKey;
+use super::lease::{LARGEST, News};
+use super::limit::{Refusal, Standing};
+use super::messages::Reply;
+use super::shared_store::{GiveBack, Take, Taken};
+
+/// A bucket of the shared store.
+pub type AccountId = (LimitId, u64);
+
+/// How long a lease may be spent: a 100th of the window, within these. What is not spent counts as used until then.
+const LEASE: std::ops::RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_millis(200);
+
+/// Requests per lease at most.
+const MOST: u64 = 16_384;
+
+struct Account<W> {
+    limit: Arc<LimitCells>,
+    store_key: String,
+    cost: u64,
+    /// Requests to lease the next time.
+    want: u64,
+    waiting: VecDeque<W>,
+    /// When the call that is under way was sent, and how many of `waiting` it was sent for.
+    asked: Option<u64>,
+    /// Until when the last lease may be spent; the account is looked at again then.
+    until: u64,
+}
+
+/// See the module. `W` is whoever waits for an answer.
+pub struct Accounts<W> {
+    accounts: HashMap<AccountId, Account<W>>,
+    ends: BinaryHeap<Reverse<(u64, AccountId)>>,
+}
+
+impl<W> Default for Accounts<W> {
+    fn default() -> Self {
+        Self { accounts: HashMap::new(), ends: BinaryHeap::new() }
+    }
+}
+
+/// How long a lease of that limit may be spent.
+pub fn lease_time(limit: &LimitCells) -> Duration {
+    (limit.limit.window / 100).clamp(*LEASE.start(), *LEASE.end())
+}
+
+impl<W> Accounts<W> {
+    /// A request waits for `cost` of a key. Answers whether the key is to be [asked for](Accounts::question).
+    pub fn wait(
+        &mut self,
+        limit: &Arc<LimitCells>,
+        key: u64,
+        owner: &OwnedKey,
+        cost: u64,
+        waiter: W,
+    ) -> bool {
+        let account = self.accounts.entry((limit.id, key)).or_insert_with(|| Account {
+            limit: limit.clone(),
+            store_key: limit.store_key(&owner.as_key()),
+            cost,
+            want: 0,
+            waiting: VecDeque::new(),
+            asked: None,
+            until: 0,
+        });
+        account.cost = cost;
+        account.waiting.push_back(waiter);
+        account.asked.is_none() && account.waiting.len() == 1
+    }
+
+    /// The question for a key, now under way. `None` when nobody waits or it is under way already.
+    pub fn question(&mut self, id: AccountId, now: u64) -> Option<Take> {
+        let account = self.accounts.get_mut(&id)?;
+        if account.waiting.is_empty() || account.asked.is_some() {
+            return None;
+        }
+        account.asked = Some(now);
+        if account.until > now {
+            // The last lease is spent and has not ended: the key is hot.
+            account.want = (account.want * 2).clamp(1, MOST);
+        }
+        let waiting = account.waiting.len() as u64;
+        Some(Take {
+            key: account.store_key.clone(),
+            plan: account.limit.plan,
+            least: account.cost,
+            most: account.cost.saturating_mul(waiting + account.want).min(LARGEST).max(account.cost),
+            lease: lease_time(&account.limit),
+        })
+    }
+
+    /// The store has answered. Whoever can be served is; the rest of a grant goes into the lease. Answers whether those
+    /// who still wait are to be asked for again.
+    pub fn answered(
+        &mut self,
+        id: AccountId,
+        taken: &Taken,
+        population: &Population,
+        now: u64,
+        mut serve: impl FnMut(W, Reply) -> bool,
+    ) -> bool {
+        let Some(account) = self.accounts.get_mut(&id) else { return false };
+        let asked = account.asked.take().unwrap_or(now);
+        let limit = account.limit.clone();
+        let reset_at = asked.saturating_add(nanos(taken.reset));
+        let news = |count, until| News { count, until, remaining: taken.remaining, reset_at };
+        let reset = reset_at.saturating_sub(now);
+        if taken.granted < account.cost {
+            let until = asked.saturating_add(nanos(taken.retry_after));
+            let standing = Standing { remaining: taken.remaining, reset };
+            let refusal = Refusal { standing, retry_after: until.saturating_sub(now).max(1) };
+            limit.leases.refused(population, id.1, until, news(0, 0));
+            account.waiting.drain(..).for_each(|waiter| {
+                serve(waiter, Reply::Refused(refusal));
+            });
+            account.until = until.min(asked.saturating_add(nanos(lease_time(&limit))));
+            self.ends.push(Reverse((account.until, id)));
+            return false;
+        }
+        let until = asked.saturating_add(nanos(taken.good_for));
+        let mut left = taken.granted;
+        while left >= account.cost {
+            let Some(waiter) = account.waiting.pop_front() else { break };
+            let remaining = taken.remaining + left - account.cost;
+            // Who has gone meanwhile takes nothing.
+            if serve(waiter, Reply::Granted { standing: Standing { remaining, reset }, until }) {
+                left -= account.cost;
+            }
+        }
+        account.until = until;
+        self.ends.push(Reverse((until, id)));
+        if left > 0 {
+            limit.leases.granted(population, id.1, now, news(left, until));
+        }
+        !account.waiting.is_empty()
+    }
+
+    /// The store did not answer for a key: nobody waits for it any longer.
+    pub fn failed(&mut self, id: AccountId, mut serve: impl FnMut(W, Reply) -> bool) {
+        if let Some(account) = self.accounts.remove(&id) {
+            account.waiting.into_iter().for_each(|waiter| {
+                serve(waiter, Reply::Unavailable);
+            });
+        }
+    }
+
+    /// Everybody who waits and is not being asked for; for when the store is given up.
+    pub fn give_up(&mut self, mut serve: impl FnMut(W, Reply) -> bool) {
+        for account in self.accounts.values_mut() {
+            account.waiting.drain(..).for_each(|waiter| {
+                serve(waiter, Reply::Unavailable);
+            });
+        }
+    }
+
+    /// What is unspent of the leases that have ended at `now`, to be given back.
+    pub fn ended(&mut self, now: u64) -> Vec<GiveBack> {
+        let mut unspent = Vec::new();
+        while let Some(Reverse((end, id))) = self.ends.peek().copied() {
+            if end > now {
+                break;
+            }
+            self.ends.pop();
+            let Some(account) = self.accounts.get_mut(&id) else { continue };
+            if account.until > now || account.asked.is_some() || !account.waiting.is_empty() {
+                // It has leased again, or is about to: there is or will be another end.
+                continue;
+            }
+            let left = account.limit.leases.take(id.1);
+            if left == 0 {
+                self.accounts.remove(&id);
+                continue;
+            }
+            account.want /= 2;
+            unspent.push(GiveBack {
+                key: account.store_key.clone(),
+                plan: account.limit.plan,
+                unspent: left,
+            });
+            if account.want == 0 {
+                self.accounts.remove(&id);
+            } else {
+                // Remembered for another while, so that a key that is merely slow does not begin anew.
+                account.until = now.saturating_add(nanos(lease_time(&account.limit)));
+                self.ends.push(Reverse((account.until, id)));
+            }
+        }
+        unspent
+    }
+
+    /// When [`Accounts::ended`] has something to do.
+    pub fn next_end(&self) -> Option<u64> {
+        self.ends.peek().map(|Reverse((end, _))| *end)
+    }
+
+    /// Whether nobody waits and nothing is leased.
+    #[cfg(test)]
+    pub fn is_empty(&self) -> bool {
+        self.accounts.is_empty()
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
