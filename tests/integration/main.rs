@@ -26,6 +26,7 @@ mod logs;
 #[cfg(feature = "test-hooks")]
 mod panics;
 mod paths;
+mod rate_limits;
 mod reload;
 mod retries;
 mod routing;

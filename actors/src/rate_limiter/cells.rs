@@ -123,13 +123,14 @@ pub struct Limiter {
 }
 
 impl Limiter {
-    /// Without limits yet, for at most that many buckets.
-    pub fn new(max_keys: usize) -> Arc<Self> {
+    /// Without limits yet, for at most that many buckets; `shared` where a shared store is to be asked from the start.
+    pub fn new(max_keys: usize, shared: bool) -> Arc<Self> {
+        let mode = if shared { Mode::Shared } else { Mode::Local };
         Arc::new(Self {
             clock: Clock::start(),
             prints: Fingerprints::default(),
             population: Population::new(max_keys),
-            mode: AtomicU8::new(Mode::Local as u8),
+            mode: AtomicU8::new(mode as u8),
             instances: AtomicU64::new(1),
         })
     }

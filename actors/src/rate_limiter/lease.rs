@@ -45,11 +45,16 @@ impl LeaseCell {
         Standing { remaining: self.beside.load(Ordering::Relaxed) + left, reset }
     }
 
-    fn add(&self, count: u64, until: u64, now: u64) {
+    /// Adds to the lease what may be spent until `until`, or as long as what it is added to.
+    fn add(&self, count: u64, until: Option<u64>, now: u64) {
         let _ = self.lease.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |word| {
             let (left, ends) = unpack(word, now);
-            // Old and new are spent from one word: the earlier end holds for both.
-            let ends = if left == 0 { until } else { until.min(ends) };
+            let ends = match until {
+                None => ends,
+                Some(until) if left == 0 => until,
+                // Old and new are spent from one word: the earlier end holds for both.
+                Some(until) => until.min(ends),
+            };
             Some(pack(left + count, ends))
         });
     }
@@ -99,8 +104,9 @@ impl Leases {
         Some(Err(Refusal { standing: cell.standing(0, now), retry_after }))
     }
 
-    /// Puts back what a request did not need after all, for the next one; it is lost where the lease is gone.
-    pub fn put_back(&self, key: u64, now: u64, until: u64, cost: u64) {
+    /// Puts back what a request did not need after all, for the next one. `until` as it was granted, `None` for what was
+    /// [spent](Leases::spend) of the lease. It is lost where the lease is gone.
+    pub fn put_back(&self, key: u64, now: u64, until: Option<u64>, cost: u64) {
         if let Some(cell) = self.map.pin().get(&key) {
             cell.add(cost, until, now);
         }
@@ -112,7 +118,7 @@ impl Leases {
             cell.beside.store(news.remaining, Ordering::Relaxed);
             cell.reset_at.store(news.reset_at, Ordering::Relaxed);
             cell.refused_until.store(0, Ordering::Relaxed);
-            cell.add(news.count, news.until, now);
+            cell.add(news.count, Some(news.until), now);
         })
     }
 
@@ -197,7 +203,10 @@ mod tests {
     fn what_is_put_back_ends_with_the_earlier_of_the_two() {
         let (leases, population) = (Leases::default(), Population::new(10));
         leases.granted(&population, 1, 0, news(1, 10 * MS));
-        leases.put_back(1, 0, 5 * MS, 1);
+        leases.put_back(1, 0, Some(5 * MS), 1);
+        assert_eq!((leases.outstanding(4 * MS), leases.outstanding(5 * MS)), (2, 0));
+        assert!(leases.spend(1, 0, 2).is_some());
+        leases.put_back(1, 0, None, 2);
         assert_eq!((leases.outstanding(4 * MS), leases.outstanding(5 * MS)), (2, 0));
         assert_eq!(leases.take(1), 2);
         assert_eq!(leases.outstanding(0), 0);
