@@ -30,7 +30,7 @@ const TICK: Duration = Duration::from_secs(1);
 const PROBE: Duration = Duration::from_millis(250);
 
 /// Leases are not collected more often than this.
-const COLLECT: Duration = Duration::from_millis(5);
+const COLLECT: Duration = Duration::from_millis(2);
 
 /// Ticks that a list of the most frequent clients is filled for; the page shows the last two lists together.
 const LIST_TICKS: u32 = 60;

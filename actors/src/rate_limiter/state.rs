@@ -33,10 +33,14 @@ struct Account<W> {
     /// Requests to lease the next time.
     want: u64,
     waiting: VecDeque<W>,
-    /// When the call that is under way was sent, and how many of `waiting` it was sent for.
+    /// When the call that is under way was sent.
     asked: Option<u64>,
-    /// Until when the last lease may be spent; the account is looked at again then.
-    until: u64,
+    /// A key that comes back before then is hot; one that does not is forgotten.
+    remembered: u64,
+    /// What was leased and may be unspent, oldest first: by when it is to be spent in the store's time, and how much.
+    leased: Vec<(u64, u64)>,
+    /// When what is unspent of it is collected: before the lease ends, since afterwards nothing is given back.
+    collect_at: u64,
 }
 
 /// See the module. `W` is whoever waits for an answer.
@@ -73,7 +77,9 @@ impl<W> Accounts<W> {
             want: 0,
             waiting: VecDeque::new(),
             asked: None,
-            until: 0,
+            remembered: 0,
+            leased: Vec::new(),
+            collect_at: 0,
         });
         account.cost = cost;
         account.waiting.push_back(waiter);
@@ -87,8 +93,8 @@ impl<W> Accounts<W> {
             return None;
         }
         account.asked = Some(now);
-        if account.until > now {
-            // The last lease is spent and has not ended: the key is hot.
+        if account.remembered > now {
+            // What it had is spent before it ended: the key is hot.
             account.want = (account.want * 2).clamp(1, MOST);
         }
         let waiting = account.waiting.len() as u64;
@@ -125,8 +131,8 @@ impl<W> Accounts<W> {
             account.waiting.drain(..).for_each(|waiter| {
                 serve(waiter, Reply::Refused(refusal));
             });
-            account.until = until.min(asked.saturating_add(nanos(lease_time(&limit))));
-            self.ends.push(Reverse((account.until, id)));
+            account.remembered = asked.saturating_add(nanos(lease_time(&limit)));
+            self.ends.push(Reverse((account.remembered, id)));
             return false;
         }
         let until = asked.saturating_add(nanos(taken.good_for));
@@ -139,11 +145,15 @@ impl<W> Accounts<W> {
                 left -= account.cost;
             }
         }
-        account.until = until;
-        self.ends.push(Reverse((until, id)));
-        if left > 0 {
-            limit.leases.granted(population, id.1, now, news(left, until));
+        account.remembered = asked.saturating_add(nanos(lease_time(&limit)));
+        account.collect_at = account.remembered;
+        // Somebody had to ask, so what was leased before is spent.
+        account.leased.clear();
+        if left > 0 && limit.leases.granted(population, id.1, now, news(left, until)) {
+            account.leased.push((taken.spend_by, left));
+            account.collect_at = asked.saturating_add(nanos(taken.good_for) / 4 * 3);
         }
+        self.ends.push(Reverse((account.collect_at, id)));
         !account.waiting.is_empty()
     }
 
@@ -165,7 +175,7 @@ impl<W> Accounts<W> {
         }
     }
 
-    /// What is unspent of the leases that have ended at `now`, to be given back.
+    /// What is unspent of the leases that are about to end at `now`, to be given back.
     pub fn ended(&mut self, now: u64) -> Vec<GiveBack> {
         let mut unspent = Vec::new();
         while let Some(Reverse((end, id))) = self.ends.peek().copied() {
@@ -174,27 +184,28 @@ impl<W> Accounts<W> {
             }
             self.ends.pop();
             let Some(account) = self.accounts.get_mut(&id) else { continue };
-            if account.until > now || account.asked.is_some() || !account.waiting.is_empty() {
+            if account.collect_at > now || account.asked.is_some() || !account.waiting.is_empty() {
                 // It has leased again, or is about to: there is or will be another end.
                 continue;
             }
-            let left = account.limit.leases.take(id.1);
-            if left == 0 {
-                self.accounts.remove(&id);
-                continue;
+            let mut left = account.limit.leases.take(id.1);
+            if left > 0 {
+                account.want /= 2;
             }
-            account.want /= 2;
-            unspent.push(GiveBack {
-                key: account.store_key.clone(),
-                plan: account.limit.plan,
-                unspent: left,
-            });
-            if account.want == 0 {
-                self.accounts.remove(&id);
+            // Spent is what was leased first.
+            for (spend_by, count) in account.leased.drain(..).rev() {
+                let back = count.min(left);
+                left -= back;
+                if back > 0 {
+                    let (key, plan) = (account.store_key.clone(), account.limit.plan);
+                    unspent.push(GiveBack { key, plan, unspent: back, spend_by });
+                }
+            }
+            if account.remembered > now {
+                self.ends.push(Reverse((account.remembered, id)));
+                account.collect_at = account.remembered;
             } else {
-                // Remembered for another while, so that a key that is merely slow does not begin anew.
-                account.until = now.saturating_add(nanos(lease_time(&account.limit)));
-                self.ends.push(Reverse((account.until, id)));
+                self.accounts.remove(&id);
             }
         }
         unspent

@@ -8,6 +8,10 @@ use std::time::Duration;
 
 use super::limit::Plan;
 
+mod redis_store;
+
+pub use redis_store::RedisStore;
+
 /// A boxed future of the actor's own thread.
 pub type Answer<T> = Pin<Box<dyn Future<Output = T>>>;
 
@@ -30,9 +34,11 @@ pub struct Take {
 pub struct Taken {
     /// 0, or `least..=most`.
     pub granted: u64,
-    /// How long, from the moment the question was sent, what was granted may be spent: `lease`, or less where a fixed
-    /// window ends before.
+    /// How long, from the moment the question was sent, what was granted may be spent. More than `least` is a lease: as
+    /// long as was asked for, or less where a fixed window ends before. `least` is to be spent at once: zero.
     pub good_for: Duration,
+    /// The same as a moment: microseconds since the epoch by the store's clock. What is given back is found by it.
+    pub spend_by: u64,
     /// What is left in the bucket beside what was granted.
     pub remaining: u64,
     /// Until the whole limit is available again, if nothing more comes.
@@ -41,13 +47,18 @@ pub struct Taken {
     pub retry_after: Duration,
 }
 
-/// Unspent requests of a lease.
+/// Unspent requests of one grant. Not of two at once: each is given back by itself, and at most once.
+///
+/// A lease should be given back before it ends. After that a token bucket takes nothing back, because it cannot know
+/// any more what the grant stood in the way of; nor does it take back what was to be spent at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GiveBack {
     pub key: String,
     pub plan: Plan,
-    /// As granted.
+    /// At most what was granted.
     pub unspent: u64,
+    /// As answered: [`Taken::spend_by`].
+    pub spend_by: u64,
 }
 
 /// Why the store did not answer; for the log.

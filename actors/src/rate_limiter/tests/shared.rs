@@ -56,7 +56,8 @@ impl Rig {
         self.left -= granted;
         Taken {
             granted,
-            good_for: take.lease,
+            good_for: if granted > take.least { take.lease } else { Duration::ZERO },
+            spend_by: 1_000 + u64::from(self.calls),
             remaining: self.left,
             reset: Duration::from_secs(30),
             retry_after: if granted == 0 { Duration::from_secs(30) } else { Duration::ZERO },
@@ -142,8 +143,11 @@ fn what_is_not_spent_is_given_back() {
     assert!(leased > 0);
     let end = rig.accounts.next_end().unwrap();
     assert!(rig.accounts.ended(end - 1).is_empty());
-    let unspent: u64 = rig.accounts.ended(now + 1_000 * MS).iter().map(|back| back.unspent).sum();
-    assert_eq!(unspent + 50, 100_000 - rig.left);
+    let back = rig.accounts.ended(now + 150 * MS);
+    assert_eq!(back.iter().map(|back| back.unspent).sum::<u64>() + 50, 100_000 - rig.left);
+    let mut grants: Vec<_> = back.iter().map(|back| back.spend_by).collect();
+    grants.dedup();
+    assert_eq!(grants.len(), back.len(), "each grant is given back by itself");
     assert_eq!(rig.limit.leases.outstanding(now), 0);
     while let Some(end) = rig.accounts.next_end() {
         rig.accounts.ended(end);
