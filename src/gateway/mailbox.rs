@@ -15,7 +15,13 @@ pub type Published<M> = ArcSwapOption<Recipient<M>>;
 
 /// See the module.
 pub struct Mailbox<M: Message<Result = ()> + Send + 'static> {
-    current: RefCell<Option<(Arc<Recipient<M>>, Recipient<M>)>>,
+    current: RefCell<Option<Handle<M>>>,
+}
+
+/// A worker's own handle, and the published one that it was made from.
+struct Handle<M: Message<Result = ()> + Send + 'static> {
+    published: Arc<Recipient<M>>,
+    own: Recipient<M>,
 }
 
 impl<M: Message<Result = ()> + Send + 'static> Default for Mailbox<M> {
@@ -32,11 +38,11 @@ impl<M: Message<Result = ()> + Send + 'static> Mailbox<M> {
     pub fn send(&self, published: &Published<M>, message: M) -> Result<(), M> {
         let Some(newest) = published.load_full() else { return Err(message) };
         let mut current = self.current.borrow_mut();
-        if !current.as_ref().is_some_and(|(known, _)| Arc::ptr_eq(known, &newest)) {
-            let handle = Recipient::clone(&newest);
-            *current = Some((newest, handle));
+        if !current.as_ref().is_some_and(|handle| Arc::ptr_eq(&handle.published, &newest)) {
+            let own = Recipient::clone(&newest);
+            *current = Some(Handle { published: newest, own });
         }
-        match current.as_ref().map(|(_, handle)| handle.try_send(message)) {
+        match current.as_ref().map(|handle| handle.own.try_send(message)) {
             Some(Err(SendError::Full(message) | SendError::Closed(message))) => Err(message),
             Some(Ok(())) | None => Ok(()),
         }
