@@ -67,6 +67,10 @@ enum Argument<'s> {
 }
 
 impl Call<'_> {
+    pub(super) fn key(&self) -> &str {
+        &self.key
+    }
+
     /// By hash, which fails with NOSCRIPT where the server does not have the script (any more).
     pub(super) fn by_hash(&self) -> Cmd {
         self.command("EVALSHA", &self.code.sha1)
