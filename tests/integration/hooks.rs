@@ -177,7 +177,8 @@ fn a_gateway_whose_supervisor_dies_finishes_its_requests_and_ends_with_an_error(
         theirs.wait();
         exchange.ok("finished")
     });
-    let mut gateway = Gateway::with(Backend::all(&slow));
+    let builder = Gateway::builder().server("shutdownTimeoutMs: 3000");
+    let mut gateway = builder.backend(Backend::all(&slow)).start();
     gateway.expect_panics();
     let mut client = gateway.client();
     client.start(&crate::harness::Call::get("/x"));

@@ -149,11 +149,13 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// A configuration with loopback listeners on free ports, two workers and no file watch.
+    /// A configuration with loopback listeners on free ports, two workers and no file watch. Its stop is short,
+    /// because every test ends with one: a quarter of that time is the farewell (ADR 0007). A test that is about
+    /// the stop sets its own.
     pub fn builder() -> Builder {
         let lines = |lines: &[&str]| lines.iter().map(|&line| line.to_owned()).collect();
         Builder {
-            server: lines(&["host: 127.0.0.1", "port: 0", "workers: 2", "shutdownTimeoutMs: 3000"]),
+            server: lines(&["host: 127.0.0.1", "port: 0", "workers: 2", "shutdownTimeoutMs: 400"]),
             admin: lines(&["port: 0"]),
             top: lines(&["hotReload: false"]),
             backends: Vec::new(),
