@@ -1,6 +1,6 @@
 //! Actors that die or hang, and what they cost (builds with `test-hooks`; A10, A12).
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -120,7 +120,7 @@ fn ten_thousand_requests_in_steady_state_cost_fewer_than_two_hundred_actor_messa
     };
     let warm = gateway.client().get("/x");
     assert_eq!(warm.status, 200);
-    let before = messages();
+    let (before, started) = (messages(), Instant::now());
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
@@ -129,8 +129,12 @@ fn ten_thousand_requests_in_steady_state_cost_fewer_than_two_hundred_actor_messa
             });
         }
     });
-    let cost = messages() - before;
-    assert!(cost < 200, "{cost} messages");
+    let (cost, took) = (messages() - before, started.elapsed());
+    // All go by the clock, none by the request: each second four pings to three actors and two batches from two
+    // workers. So this is fewer than 200 for 11 seconds; when others keep the machine busy it takes longer.
+    let by_the_clock = took.as_millis() as u64 * (4 * 3 + 2 * 2) / 1000;
+    let at_the_edges = 20; // one of each more, and the two looks at the count
+    assert!(cost < by_the_clock + at_the_edges, "{cost} messages in {took:?}");
 }
 
 #[test]
