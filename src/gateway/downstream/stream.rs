@@ -74,7 +74,7 @@ pub struct ClientStream {
     socket: Option<ClientSocket>,
     /// Shared with the requests.
     pub state: Rc<ConnState>,
-    /// One timer per connection, moved rarely: it rings at least once per head limit and then looks what is due.
+    /// One timer per connection, moved rarely: it rings at least once per `Limits::shortest` and then looks what is due.
     alarm: Pin<Box<Sleep>>,
     /// The alarm has been polled since it was last moved.
     alarm_set: bool,
@@ -92,7 +92,7 @@ pub struct ClientStream {
 impl ClientStream {
     /// Wraps an accepted socket.
     pub fn new(socket: ClientSocket, state: Rc<ConnState>) -> Self {
-        let alarm = Box::pin(tokio::time::sleep(state.limits.head));
+        let alarm = Box::pin(tokio::time::sleep(state.limits.shortest()));
         Self {
             socket: Some(socket),
             state,
@@ -161,8 +161,8 @@ impl ClientStream {
                 }
                 return Poll::Ready(io::ErrorKind::TimedOut.into());
             }
-            // Not later than one head limit, so that a head that begins meanwhile is cut in time.
-            let next = due.min(now + self.state.limits.head);
+            // Not later than the shortest limit, so that what begins meanwhile, a head or a pause, is cut in time.
+            let next = due.min(now + self.state.limits.shortest());
             self.alarm.as_mut().reset(next.max(now + Duration::from_millis(1)).into());
         }
         Poll::Pending
