@@ -78,6 +78,8 @@ pub struct ClientStream {
     alarm: Pin<Box<Sleep>>,
     /// The alarm has been polled since it was last moved.
     alarm_set: bool,
+    /// The alarm has been moved for the end of the connection.
+    hurried: bool,
     write_stalled: Option<Instant>,
     half_closed: Option<Instant>,
     /// Something has been written since, and whether that has shown that the client still reads.
@@ -98,6 +100,7 @@ impl ClientStream {
             state,
             alarm,
             alarm_set: false,
+            hurried: false,
             write_stalled: None,
             half_closed: None,
             written_since: false,
@@ -140,6 +143,15 @@ impl ClientStream {
 
     /// Looks at the clock when the alarm rings. An error ends the connection.
     fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        // What follows the last answer has less time than the alarm may have been set to.
+        if self.state.closing.get() && !self.hurried && self.state.phase.get() != Phase::Busy {
+            self.hurried = true;
+            let at = Instant::now() + LINGER;
+            if self.alarm.deadline() > at.into() {
+                self.alarm.as_mut().reset(at.into());
+                self.alarm_set = false;
+            }
+        }
         // Set once, it wakes this connection's task by itself; nothing has to be asked until it rings.
         if self.alarm_set && !self.alarm.is_elapsed() {
             return Poll::Pending;
