@@ -1,5 +1,7 @@
 //! What is printed of a panic, in a request and in an actor (builds with `test-hooks`; section 7).
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use crate::harness::{Backend, Gateway, SOON, Upstream, eventually};
@@ -45,9 +47,11 @@ fn an_actor_that_panicked_leaves_its_backtrace_behind_though_nobody_waited_for_i
     gateway.expect_panics();
     assert!(gateway.admin_post("/_aegis/test/panic/circuit_breaker", "").status < 300);
     assert!(eventually(SOON, || gateway.log().contains("circuit_breaker runs again as instance 2")));
-    gateway.signal("TERM");
-    assert_eq!(gateway.exit(SOON).expect("it stops").code(), Some(0));
-    let log = gateway.log();
-    let (_, backtrace) = log.split_once("stack backtrace of thread").unwrap_or_else(|| panic!("none: {log}"));
-    assert!(backtrace.contains("CircuitBreakerActor"), "the frames have names: {log}");
+    // Names are found when there is time for it: seconds later on a busy machine.
+    let written = || {
+        let log = gateway.log();
+        log.split_once("stack backtrace of thread")
+            .is_some_and(|(_, rest)| rest.contains("CircuitBreakerActor"))
+    };
+    assert!(eventually(Duration::from_secs(20), written), "{}", gateway.log());
 }
