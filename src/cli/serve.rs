@@ -18,6 +18,7 @@ use crate::gateway::answer::{self, Cause};
 use crate::gateway::shared::{Internal, Shared};
 use crate::gateway::{listener, worker};
 use crate::logging;
+use crate::panics;
 use crate::supervisor::{Deps, Reload, ReloadBy, Supervisor, build, judge};
 use crate::tls::ServerTls;
 
@@ -50,6 +51,7 @@ pub struct Started {
 /// Runs a loaded configuration; `started` is told once both listeners accept.
 pub fn serve(source: Source, loaded: Loaded, started: impl FnOnce(&Started) + 'static) -> i32 {
     logging::init(&loaded.settings.logging);
+    panics::install();
     for problem in loaded.warnings.iter().filter(|problem| problem.severity == Severity::Warning) {
         log::warn!("{problem}");
     }
@@ -65,6 +67,7 @@ pub fn serve(source: Source, loaded: Loaded, started: impl FnOnce(&Started) + 's
     };
     worker::flush_here();
     logging::flush();
+    panics::flush();
     code
 }
 
