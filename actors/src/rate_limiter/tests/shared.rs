@@ -223,8 +223,10 @@ fn what_another_limit_makes_needless_is_there_for_the_next_request_or_given_back
     assert!(rig.request(NOW), "spent by the next");
     assert_eq!(rig.left, 9);
     ask(&mut rig);
-    assert!(rig.accounts.ended(NOW + MS).is_empty());
-    let back = rig.accounts.ended(NOW + 190 * MS);
+    rig.accounts.collect(NOW + MS);
+    assert!(rig.accounts.unspent().is_empty());
+    rig.accounts.collect(NOW + 190 * MS);
+    let back = rig.accounts.unspent();
     assert_eq!(back.iter().map(|back| back.unspent).sum::<u64>(), 1);
     assert!(rig.accounts.question(id, NOW).is_none());
 }
