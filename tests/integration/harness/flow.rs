@@ -43,7 +43,7 @@ impl Flow {
                         break;
                     }
                     let target = targets[at % targets.len()];
-                    let from = if at / targets.len() % 2 == 0 { one.clone() } else { somebody() };
+                    let from = if (at / targets.len()).is_multiple_of(2) { one.clone() } else { somebody() };
                     let sent = moment();
                     let response = client.send(&get_from(&from, target));
                     samples.push(Sample {
