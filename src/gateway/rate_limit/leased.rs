@@ -30,6 +30,15 @@ enum Said {
     Unavailable,
 }
 
+/// Most requests: one limit, and its lease or the store's last refusal of it is at hand.
+pub fn decide_at_once<'a>(mode: Mode, applying: &[Applying<'a>], now: u64) -> Option<Decision<'a>> {
+    let ([Applying { limited, key }], Mode::Shared) = (applying, mode) else { return None };
+    Some(match limited.cells.leases.spend(*key, now, limited.cost)? {
+        Ok(standing) => Decision::Pass(Some((limited, standing))),
+        Err(refusal) => Decision::Refused(limited, refusal),
+    })
+}
+
 /// Charges all limits or none.
 pub async fn decide<'a>(
     worker: &Rc<Worker>,
