@@ -33,10 +33,11 @@ enum Said {
 /// Most requests: one limit, and its lease or the store's last refusal of it is at hand.
 pub fn decide_at_once<'a>(mode: Mode, applying: &[Applying<'a>], now: u64) -> Option<Decision<'a>> {
     let ([Applying { limited, key }], Mode::Shared) = (applying, mode) else { return None };
-    Some(match limited.cells.leases.spend(*key, now, limited.cost)? {
-        Ok(standing) => Decision::Pass(Some((limited, standing))),
-        Err(refusal) => Decision::Refused(limited, refusal),
-    })
+    match limited.cells.leases.spend(*key, now, limited.cost) {
+        Spending::Spent(standing) => Some(Decision::Pass(Some((limited, standing)))),
+        Spending::Refused(refusal) => Some(Decision::Refused(limited, refusal)),
+        Spending::Spared | Spending::Ask => None,
+    }
 }
 
 /// Charges all limits or none.
