@@ -9,12 +9,14 @@
 //! |---|---|---|
 //! | [`circuit_breaker`] | one breaker per target | [`TargetCells::gate`] |
 //! | [`health_check`] | the verdict of active checks per target | [`TargetCells::health`] |
+//! | [`rate_limiter`] | the limits of clients, alone and shared through Redis | (its buckets are the cells) |
 //! | [`resolver`] | the addresses behind host names | [`TargetCells::addresses`] |
 //! | [`traffic`] | counters that each worker keeps for itself | (summed by whoever asks) |
 //! | [`supervision`] | what the supervisor needs of every actor | |
 
 pub mod circuit_breaker;
 pub mod health_check;
+pub mod rate_limiter;
 pub mod resolver;
 pub mod supervision;
 pub mod traffic;

@@ -9,7 +9,7 @@ use futures_core::future::LocalBoxFuture;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Admin, answer, status};
+use super::{Admin, answer, rate_limit, status};
 use crate::config::Severity;
 use crate::gateway::shared::InternalAnswer;
 use crate::supervisor::{Drain, Hold, Inspect, Reload, ReloadBy};
@@ -23,6 +23,7 @@ pub const TABLE: &[(&str, &str, &str)] = &[
     // operators
     ("GET", "/_aegis/status", "everything at a glance"),
     ("GET", "/_aegis/routes", "compiled routes, most specific first"),
+    ("GET", "/_aegis/rate-limit", "limits: rules, decisions, busiest and most limited clients"),
     ("GET", "/_aegis/config", "running configuration, secrets redacted"),
     ("POST", "/_aegis/reload", "load the configuration again"),
     ("POST", "/_aegis/backends/{name}/targets/{n}/drain", "no new requests to one target"),
@@ -54,6 +55,7 @@ pub fn dispatch(
             ["ready"] if read => health(&admin, false).await,
             ["_aegis", "status"] if read => status::status(&admin).await,
             ["_aegis", "routes"] if read => status::routes(&admin),
+            ["_aegis", "rate-limit"] if read => rate_limit::page(&admin).await,
             ["_aegis", "config"] if read => config(&admin).await,
             ["_aegis", "reload"] => reload(&admin).await,
             ["_aegis", "backends", name, "targets", n, action @ ("drain" | "undrain")] => {

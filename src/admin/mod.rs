@@ -8,6 +8,7 @@ mod answer;
 mod endpoints;
 mod listener;
 mod origin;
+mod rate_limit;
 mod status;
 
 use std::sync::Arc;

@@ -28,7 +28,7 @@ pub async fn status(admin: &Admin) -> InternalAnswer {
     let counts = shared.statuses.each_ref().map(|count| count.sum());
     let by_class: serde_json::Map<String, Value> =
         classes.iter().zip(counts).map(|(class, count)| ((*class).to_owned(), json!(count))).collect();
-    #[allow(unused_mut, reason = "test builds add to it")]
+    #[cfg_attr(not(feature = "test-hooks"), expect(unused_mut, reason = "test builds add to it"))]
     let mut value = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "startedAt": humantime::format_rfc3339_millis(admin.started_at).to_string(),
@@ -51,6 +51,7 @@ pub async fn status(admin: &Admin) -> InternalAnswer {
             "byStatus": by_class,
             "madeByGateway": shared.refused.sum(),
         },
+        "rateLimiter": super::rate_limit::summary(shared),
         "backends": snapshot.backends.iter().map(|b| backend(b, &breakers)).collect::<Vec<_>>(),
         "actors": overview.actors,
         "events": overview.events,

@@ -17,6 +17,8 @@ impl Default for Settings {
             admin: Admin::default(),
             hot_reload: true,
             backends: Vec::new(),
+            redis: None,
+            rate_limit: None,
             logging: Logging::default(),
         }
     }

@@ -58,7 +58,19 @@ pub fn diff(old: &Settings, new: &Settings) -> Changes {
     let mut names: Vec<&String> = before.keys().chain(after.keys()).collect();
     names.sort();
     names.dedup();
+    // A section that comes or goes is one change, not one for each of its keys.
+    let turned = [
+        ("rateLimit", old.rate_limit.is_some() != new.rate_limit.is_some()),
+        ("redis", old.redis.is_some() != new.redis.is_some()),
+    ];
     for name in names.into_iter().filter(|name| before.get(*name) != after.get(*name)) {
+        let section = name.split('.').next().unwrap_or(name);
+        if turned.contains(&(section, true)) {
+            if changes.applied.last().is_none_or(|last| last != section) {
+                changes.applied.push(section.to_owned());
+            }
+            continue;
+        }
         if RESTART.contains(&name.as_str()) {
             changes.needs_restart.push(name.clone());
         } else if !name.starts_with("server.tls.") || old.server.tls.is_some() == new.server.tls.is_some() {

@@ -1,6 +1,8 @@
 //! Settings back into the spelling of the file, with every default written out: what `GET /_aegis/config`
 //! shows, what the hash is taken of, and what two configurations are compared by.
 
+mod rate_limit;
+
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -10,7 +12,7 @@ use super::settings::*;
 
 /// The whole configuration, secrets included: for comparing, not for showing.
 pub(crate) fn render(settings: &Settings) -> Value {
-    let Settings { server, admin, hot_reload, backends, logging } = settings;
+    let Settings { server, admin, hot_reload, backends, redis, rate_limit, logging } = settings;
     let mut server_json = json!({
         "host": server.host,
         "port": server.port,
@@ -35,7 +37,7 @@ pub(crate) fn render(settings: &Settings) -> Value {
         LogFormat::Json => "json",
         LogFormat::Text => "text",
     };
-    json!({
+    let mut out = json!({
         "server": server_json,
         "admin": {
             "host": admin.host,
@@ -45,8 +47,11 @@ pub(crate) fn render(settings: &Settings) -> Value {
         },
         "hotReload": hot_reload,
         "backends": backends.iter().map(backend).collect::<Vec<_>>(),
-        "logging": {"level": logging.level, "format": format, "accessLog": logging.access_log},
-    })
+    });
+    put(&mut out, "redis", redis.as_ref().map(rate_limit::redis));
+    put(&mut out, "rateLimit", rate_limit.as_ref().map(rate_limit::rate_limit));
+    out["logging"] = json!({"level": logging.level, "format": format, "accessLog": logging.access_log});
+    out
 }
 
 /// The whole configuration with every secret replaced.

@@ -9,6 +9,7 @@
 //! parse/                text → tree with positions        layers.rs     variables and --set → tree
 //! interpolate.rs        ${NAME} in the tree               merge.rs      layers → one tree
 //! read/                 tree → settings and problems      defaults.rs   what is not written
+//! endpoint.rs           a set of paths as written → regular expression
 //! effective.rs          settings → tree, for showing      diff.rs       what a reload changes
 //! report.rs, listing.rs what `aegis check` and `aegis routes` print
 //! ```
@@ -16,6 +17,7 @@
 mod defaults;
 pub mod diff;
 mod effective;
+pub mod endpoint;
 mod env;
 mod file;
 mod interpolate;
@@ -38,6 +40,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 pub use diff::{Changes, diff};
+pub use endpoint::{bypass_regex, endpoint_regex, glob_to_regex};
 pub use env::Env;
 pub use file::DEFAULT_FILE;
 pub use problem::{Place, Problem, Problems, Severity};

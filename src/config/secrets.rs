@@ -47,3 +47,11 @@ pub(crate) fn without_userinfo(text: &str) -> Option<String> {
     let at = rest.get(..end)?.rfind('@')?;
     Some(format!("{scheme}://{REDACTED}{}", rest.get(at..)?))
 }
+
+/// As [`without_userinfo`], for a URL that may be broken: a password with a `/` in it ends the host too early, so
+/// everything up to the last `@` goes.
+pub(crate) fn without_anything_before_an_at(text: &str) -> Option<String> {
+    let (scheme, rest) = text.split_once("://")?;
+    let at = rest.rfind('@')?;
+    Some(format!("{scheme}://{REDACTED}{}", rest.get(at..)?))
+}

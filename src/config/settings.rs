@@ -5,7 +5,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use aegis_actors::{circuit_breaker, health_check};
+use aegis_actors::rate_limiter::settings::RedisSettings;
+use aegis_actors::{circuit_breaker, health_check, rate_limiter};
 use ipnet::IpNet;
 
 /// A whole validated configuration.
@@ -16,6 +17,10 @@ pub struct Settings {
     /// Watch the configuration file and reload when it changes. Default true.
     pub hot_reload: bool,
     pub backends: Vec<Backend>,
+    /// Where rate limits are shared by several instances; absent = each process limits by itself.
+    pub redis: Option<RedisSettings>,
+    /// Absent = nothing is limited.
+    pub rate_limit: Option<rate_limiter::settings::Settings>,
     pub logging: Logging,
 }
 

@@ -6,6 +6,8 @@ use actix_http::StatusCode;
 use actix_http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use bytes::Bytes;
 
+use super::rate_limit::Violation;
+
 /// Why the gateway answers by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
@@ -16,6 +18,10 @@ pub enum Cause {
     /// The request is malformed; the text says how.
     BadRequest(&'static str),
     Denied,
+    /// A rate limit is used up.
+    RateLimited,
+    /// A rate limit cannot be asked, and its rule refuses then.
+    LimiterUnavailable,
     BodyTooLarge,
     /// Request head too large or too many fields.
     HeadTooLarge,
@@ -50,6 +56,12 @@ impl Cause {
             Self::BadPath(_) => (StatusCode::BAD_REQUEST, "bad_path", "Ambiguous path"),
             Self::BadRequest(_) => (StatusCode::BAD_REQUEST, "bad_request", "Bad request"),
             Self::Denied => (StatusCode::FORBIDDEN, "denied", "Denied"),
+            Self::RateLimited => {
+                (StatusCode::TOO_MANY_REQUESTS, "rate_limited", "Request rate limit exceeded")
+            }
+            Self::LimiterUnavailable => {
+                (StatusCode::SERVICE_UNAVAILABLE, "limiter_unavailable", "Rate limiter unavailable")
+            }
             Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "Request body too large"),
             Self::HeadTooLarge => {
                 (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "bad_request", "Request head too large")
@@ -82,6 +94,10 @@ impl Cause {
             Self::MethodNotAllowed => "The path exists for other methods; see the Allow header.",
             Self::BadPath(why) | Self::BadRequest(why) => why,
             Self::Denied => "The route refuses every request.",
+            Self::RateLimited => "The limit for this client is used up; see Retry-After.",
+            Self::LimiterUnavailable => {
+                "Requests of this client cannot be counted at the moment; retry later."
+            }
             Self::BodyTooLarge => "The request body exceeds the limit of this route.",
             Self::HeadTooLarge => "The request line and header fields exceed 128 KiB or 96 fields.",
             Self::HeaderTimeout => "The request head did not arrive in time.",
@@ -130,6 +146,18 @@ pub fn problem(cause: Cause, request_id: &str) -> Bytes {
         r#"{{"type":"about:blank","title":"{title}","status":{},"detail":"{}","reason":"{code}","requestId":"{request_id}"}}"#,
         status.as_u16(),
         cause.detail(),
+    ))
+}
+
+/// The problem document of a refusal by a rate limit: which rule, how much it allows, and when to come again.
+/// `type` and `violated-policies` as of draft-ietf-httpapi-ratelimit-headers-11 §6.
+pub fn quota_exceeded(violation: &Violation, request_id: &str) -> Bytes {
+    let (status, code, title) = Cause::RateLimited.facts();
+    let Violation { rule, limit, window_seconds, retry_after_seconds } = violation;
+    // Ids of rules are plain text, as `check` has seen.
+    Bytes::from(format!(
+        r#"{{"type":"https://iana.org/assignments/http-problem-types#quota-exceeded","title":"{title}","status":{},"detail":"The limit {rule} of {limit} requests per {window_seconds} s is used up; retry in {retry_after_seconds} s.","reason":"{code}","requestId":"{request_id}","rule":"{rule}","violated-policies":["{rule}"],"limit":{limit},"windowSeconds":{window_seconds},"retryAfterSeconds":{retry_after_seconds}}}"#,
+        status.as_u16(),
     ))
 }
 

@@ -14,6 +14,8 @@ mod headers;
 mod identity;
 mod internal;
 pub mod listener;
+pub mod mailbox;
+pub mod rate_limit;
 mod record;
 pub mod request_body;
 mod response;
@@ -42,6 +44,7 @@ use self::answer::Cause;
 use self::arrival::{Arrival, host_name};
 use self::downstream::ConnState;
 use self::identity::{RequestId, Trace};
+use self::rate_limit::{Quota, Verdict, Violation};
 use self::record::RequestRecord;
 use self::request_body::RequestFraming;
 use self::snapshot::{Snapshot, SnapshotRef};
@@ -62,6 +65,8 @@ struct Request {
     trusted: bool,
     /// What the upstream is asked for where it is not what the client asked for.
     rewritten: Option<Uri>,
+    /// What the client is told of its limit.
+    quota: Option<Quota>,
     /// To be filled in for the upstream.
     head: Option<Rc<RequestHead>>,
     record: Box<RequestRecord>,
@@ -93,11 +98,13 @@ struct Refused {
     retry_after: Option<u64>,
     /// For 405.
     allow: Option<String>,
+    /// For 429.
+    more: Option<Violation>,
 }
 
 impl Refused {
     fn new(request: Box<Request>, cause: Cause) -> Self {
-        Self { request, cause, retry_after: None, allow: None }
+        Self { request, cause, retry_after: None, allow: None, more: None }
     }
 }
 
@@ -183,8 +190,16 @@ async fn stages(mut request: Box<Request>) -> Result<HttpResponse, Refused> {
     if route.deny {
         return Err(Refused::new(request, Cause::Denied));
     }
+    let verdict = match &request.snapshot.limits {
+        Some(limits) => rate_limit::check(&request, limits, &canonical).await,
+        None => Verdict::default(),
+    };
     let rewritten = rewrite::target(route, &canonical, &request.arrival.uri);
     drop(canonical);
+    request.quota = verdict.quota;
+    if let Some(refusal) = verdict.refusal {
+        return Err(refusal.of(request));
+    }
     request.rewritten = match rewritten {
         Ok(rewritten) => rewritten,
         Err(cause) => return Err(Refused::new(request, cause)),
@@ -292,6 +307,7 @@ fn begin(worker: Rc<Worker>, request: &mut actix_http::Request) -> Option<Box<Re
         host,
         trusted,
         rewritten: None,
+        quota: None,
         head: Some(spare),
         record,
     }))

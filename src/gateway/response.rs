@@ -46,6 +46,9 @@ pub fn relay(mut request: Box<Request>, backend: &Backend, answered: Answered) -
         request.record.request_id.to_value(),
         status == StatusCode::UPGRADE_REQUIRED,
     );
+    if let Some(quota) = request.quota.take() {
+        quota.write(&mut fields);
+    }
     request.record.status = status.as_u16();
     let length = exchange.content_length.get();
     let bodiless = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
@@ -281,14 +284,20 @@ impl MessageBody for WholeBody {
 
 /// The gateway's own answer to a request that a stage has refused.
 pub fn refuse(refused: Refused) -> HttpResponse {
-    let Refused { request, cause, retry_after, allow } = refused;
+    let Refused { request, cause, retry_after, allow, more } = refused;
     let connection = request.connection.clone();
     let mut record = request.record;
     record.refuse(cause);
     let id = record.request_id.to_value();
     let head_only = request.arrival.method == Method::HEAD;
-    let bytes = answer::problem(cause, record.request_id.as_str());
+    let bytes = match &more {
+        Some(violation) => answer::quota_exceeded(violation, record.request_id.as_str()),
+        None => answer::problem(cause, record.request_id.as_str()),
+    };
     let mut fields = answer::headers(cause, &id, retry_after);
+    if let Some(quota) = request.quota {
+        quota.write(&mut fields);
+    }
     if let Some(allow) = allow.and_then(|allow| HeaderValue::from_str(&allow).ok()) {
         fields.insert(header::ALLOW, allow);
     } else if cause == Cause::MethodNotAllowed {

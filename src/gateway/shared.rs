@@ -3,16 +3,17 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use actix::Recipient;
 use actix_http::header::HeaderMap;
 use actix_http::{Method, StatusCode};
 use aegis_actors::circuit_breaker::Outcomes;
+use aegis_actors::rate_limiter::{Asks, Limiter, Sightings};
 use aegis_actors::traffic::Counters;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
 use futures_core::future::LocalBoxFuture;
 use tokio::sync::watch;
 
+use super::mailbox::Published;
 use super::snapshot::{Backend, Snapshot};
 use crate::config::settings::{self, Settings, WhenAllUnhealthy};
 
@@ -57,7 +58,12 @@ pub struct Shared {
     /// The current generation.
     pub snapshot: ArcSwap<Snapshot>,
     /// The circuit breaker actor's mailbox, replaced with the actor.
-    pub outcomes: ArcSwapOption<Recipient<Outcomes>>,
+    pub outcomes: Published<Outcomes>,
+    /// What all rate limits have in common.
+    pub limiter: Arc<Limiter>,
+    /// The rate limiter actor's mailbox, replaced with the actor.
+    pub asks: Published<Asks>,
+    pub sightings: Published<Sightings>,
     /// Behind `/_aegis/`.
     pub internal: ArcSwapOption<Box<dyn Internal>>,
     /// Who may use the administration interface.
@@ -86,9 +92,14 @@ pub struct Shared {
 impl Shared {
     /// A gateway for `workers` workers that serves `snapshot`, made of `settings`.
     pub fn new(snapshot: Snapshot, settings: &Settings, workers: usize) -> Arc<Self> {
+        let max_keys = settings.rate_limit.as_ref().map_or(0, |limits| limits.max_keys);
+        let limiter = Limiter::new(max_keys, settings.redis.is_some() && snapshot.limits.is_some());
         Arc::new(Self {
             snapshot: ArcSwap::from_pointee(snapshot),
-            outcomes: ArcSwapOption::empty(),
+            outcomes: Published::empty(),
+            limiter,
+            asks: Published::empty(),
+            sightings: Published::empty(),
             internal: ArcSwapOption::empty(),
             admin: ArcSwap::from_pointee(settings.admin.clone()),
             server: ArcSwap::from_pointee(settings.server.clone()),

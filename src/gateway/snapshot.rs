@@ -12,8 +12,11 @@ use std::time::Duration;
 
 use actix_http::header::HeaderValue;
 use aegis_actors::TargetCells;
+use aegis_actors::rate_limiter::settings::RedisSettings;
 use aegis_actors::traffic::Counters;
+use regex::RegexSet;
 
+use super::rate_limit::rules::Limits;
 use super::retry_budget::{Budget, Share};
 use super::upstream::{Pool, TargetTls};
 use crate::config::settings::{Backend as BackendSettings, EscapedSlash, LogFormat, Route as RouteSettings};
@@ -39,6 +42,10 @@ pub struct Snapshot {
     pub routes: Vec<Route>,
     /// Every backend, in the order of the file.
     pub backends: Vec<Arc<Backend>>,
+    /// `rateLimit`, where it is enabled.
+    pub limits: Option<Limits>,
+    /// `redis`.
+    pub redis: Option<RedisSettings>,
 }
 
 /// A worker's handle on a snapshot: cloned per request without touching shared memory.
@@ -49,6 +56,8 @@ pub struct SnapshotRef(Rc<View>);
 struct View {
     snapshot: Arc<Snapshot>,
     locals: Vec<BackendLocal>,
+    /// A clone of the limits' own: matching needs room to work in, which threads would otherwise take turns with.
+    limit_paths: RegexSet,
 }
 
 /// One worker's part of a backend.
@@ -81,12 +90,19 @@ impl SnapshotRef {
             pools: backend.targets.iter().map(pool).collect(),
         };
         let locals = snapshot.backends.iter().map(local).collect();
-        Self(Rc::new(View { snapshot, locals }))
+        let limit_paths =
+            snapshot.limits.as_ref().map_or_else(RegexSet::empty, |limits| limits.paths().clone());
+        Self(Rc::new(View { snapshot, locals, limit_paths }))
     }
 
     /// Whether this is the handle of `other`.
     pub fn is(&self, other: &Arc<Snapshot>) -> bool {
         Arc::ptr_eq(&self.0.snapshot, other)
+    }
+
+    /// This worker's matcher for the paths of the limits.
+    pub fn limit_paths(&self) -> &RegexSet {
+        &self.0.limit_paths
     }
 
     /// This worker's part of a backend.

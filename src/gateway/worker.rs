@@ -8,8 +8,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use actix::Recipient;
-use actix::dev::SendError;
 use actix_http::{ConnectionType, RequestHead};
 use aegis_actors::TargetId;
 use aegis_actors::circuit_breaker::Outcomes;
@@ -17,6 +15,8 @@ use aegis_actors::circuit_breaker::Outcomes;
 use super::answer::Cause;
 use super::deadline;
 use super::downstream::ConnState;
+use super::mailbox::Mailbox;
+use super::rate_limit::Asking;
 use super::record::RequestRecord;
 use super::shared::Shared;
 use super::snapshot::{Backend, SnapshotRef, Target};
@@ -46,16 +46,12 @@ pub struct Worker {
     snapshot: RefCell<SnapshotRef>,
     heads: RefCell<Vec<Rc<RequestHead>>>,
     outcomes: RefCell<Outcomes>,
-    breaker: RefCell<Option<Breaker>>,
+    breaker: Mailbox<Outcomes>,
+    /// Towards the rate limiter actor.
+    pub asking: Asking,
     log: RefCell<String>,
     random: RefCell<fastrand::Rng>,
     beats: Cell<u32>,
-}
-
-/// A worker's own handle on the breaker actor, and the published one that it was made from.
-struct Breaker {
-    published: Arc<Recipient<Outcomes>>,
-    handle: Recipient<Outcomes>,
 }
 
 impl Worker {
@@ -80,7 +76,8 @@ impl Worker {
             shared,
             heads: RefCell::default(),
             outcomes: RefCell::new(Outcomes { worker: index, runs: Vec::new() }),
-            breaker: RefCell::default(),
+            breaker: Mailbox::default(),
+            asking: Asking::default(),
             log: RefCell::default(),
             random: RefCell::new(fastrand::Rng::new()),
             beats: Cell::new(0),
@@ -149,17 +146,9 @@ impl Worker {
         if self.outcomes.borrow().runs.is_empty() {
             return;
         }
-        let Some(current) = self.shared.outcomes.load_full() else { return };
-        let mut slot = self.breaker.borrow_mut();
-        // One handle per actor instance: only a long-lived handle knows that the mailbox is full.
-        if !slot.as_ref().is_some_and(|breaker| Arc::ptr_eq(&breaker.published, &current)) {
-            let handle = Recipient::clone(&current);
-            *slot = Some(Breaker { published: current, handle });
-        }
-        let Some(breaker) = slot.as_ref() else { return };
         let empty = Outcomes { worker: self.index, runs: Vec::new() };
         let batch = self.outcomes.replace(empty);
-        if let Err(SendError::Full(batch) | SendError::Closed(batch)) = breaker.handle.try_send(batch) {
+        if let Err(batch) = self.breaker.send(&self.shared.outcomes, batch) {
             self.outcomes.replace(batch);
         }
     }
@@ -220,6 +209,7 @@ async fn beat(worker: std::rc::Weak<Worker>) {
         if worker.beats.get() >= REPORT_BEATS {
             worker.beats.set(0);
             worker.report();
+            worker.report_sightings();
         }
     }
 }

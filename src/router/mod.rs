@@ -28,7 +28,7 @@ pub use glob::Glob;
 pub use hosts::HostPattern;
 pub use pattern::{Pattern, Segment};
 pub use pattern_error::PatternError;
-pub use readings::{Reading, readings};
+pub use readings::{Reading, readings, routing_form};
 pub use route::{CompiledRoute, RouteSpec};
 pub use table::{Found, RequestFacts, RequestHeaders, Router};
 

@@ -103,7 +103,7 @@ fn collapsed(path: &str) -> (String, bool) {
 ///
 /// RFC 3986 section 2.2 calls `%40` and `@` different, so the canonical path, which an upstream may be sent, keeps
 /// the difference. Servers decode both to the same name, so a route for `/@admin` has to hold for `/%40admin`.
-pub(super) fn routing_form(path: &str) -> Cow<'_, str> {
+pub fn routing_form(path: &str) -> Cow<'_, str> {
     let Some(first) = memchr::memchr(b'%', path.as_bytes()) else { return Cow::Borrowed(path) };
     let mut out = String::with_capacity(path.len());
     out.push_str(&path[..first]);

@@ -7,10 +7,12 @@ use std::time::Instant;
 
 use actix_http::header::HeaderValue;
 use aegis_actors::TargetCells;
+use aegis_actors::rate_limiter::{self, Decisions, KeyedBy, LimitCells};
 use rustls_pki_types::ServerName;
 use thiserror::Error;
 
 use crate::config::settings::{self, Settings};
+use crate::gateway::rate_limit::rules::Limits;
 use crate::gateway::retry_budget::Budget;
 use crate::gateway::snapshot::{
     Backend, BackendCounters, Route, RouteCounters, Snapshot, Target, TargetCounters, smooth_turns,
@@ -30,6 +32,9 @@ pub enum BuildError {
     /// A target that cannot be put into a URI or header.
     #[error("backend {0}: {1} is not a usable address")]
     Authority(String, String),
+    /// An endpoint that `check` would have refused.
+    #[error("rateLimit.rules: {0}")]
+    Rules(String),
     /// A pattern that `check` would have refused.
     #[error("route {0}: {1}")]
     Pattern(String, PatternError),
@@ -80,6 +85,10 @@ pub fn build(
         Some((index, error)) => BuildError::Pattern(routes[index].pattern.clone(), error),
         None => BuildError::Authority("routes".into(), "?".into()),
     })?;
+    let limits = match settings.rate_limit.as_ref().filter(|limits| limits.enabled) {
+        Some(limits) => Some(limits_of(limits, before.and_then(|b| b.limits.as_ref()), workers)?),
+        None => None,
+    };
     Ok(Snapshot {
         generation,
         body_limit: settings.server.body_limit_bytes,
@@ -90,7 +99,28 @@ pub fn build(
         router,
         routes,
         backends,
+        limits,
+        redis: settings.redis.clone(),
     })
+}
+
+/// The limits of `settings`. One that was there before under the same name keeps its counters, and what is used up of it
+/// unless its numbers or its key have changed.
+fn limits_of(
+    settings: &rate_limiter::settings::Settings,
+    before: Option<&Limits>,
+    workers: usize,
+) -> Result<Limits, BuildError> {
+    let mut cells = |name: &str, limit: &_, strategy| {
+        let keyed_by = KeyedBy { strategy, ipv6_prefix: settings.ipv6_prefix };
+        let old = before.and_then(|before| before.all().find(|old| *old.cells.name == *name));
+        match old {
+            Some(old) if old.cells.is(name, limit, keyed_by) => old.cells.clone(),
+            Some(old) => LimitCells::new(name, limit, keyed_by, old.cells.decisions.clone()),
+            None => LimitCells::new(name, limit, keyed_by, Decisions::new(workers)),
+        }
+    };
+    Limits::build(settings, &mut cells).map_err(|error| BuildError::Rules(error.to_string()))
 }
 
 /// What makes a route the same in two configurations.

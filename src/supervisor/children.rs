@@ -8,6 +8,8 @@ use actix::{Actor, Addr, Handler};
 use actix_rt::{Arbiter, ArbiterHandle};
 use aegis_actors::circuit_breaker::{self, CircuitBreakerActor};
 use aegis_actors::health_check::{self, HealthCheckActor, WatchTarget};
+use aegis_actors::rate_limiter::shared_store::RedisStore;
+use aegis_actors::rate_limiter::{self, RateLimiterActor};
 use aegis_actors::resolver::{self, ResolverActor, SystemLookup};
 use aegis_actors::supervision::{Fence, Instances, OnStop, Ping, Stopped};
 
@@ -135,6 +137,7 @@ pub struct Children {
     pub breaker: Child<CircuitBreakerActor>,
     pub health: Child<HealthCheckActor>,
     pub resolver: Child<ResolverActor>,
+    pub limiter: Child<RateLimiterActor>,
 }
 
 /// The same call on every child.
@@ -146,13 +149,17 @@ macro_rules! each {
         let health = $call;
         let $child = &mut $self.resolver;
         let resolver = $call;
-        [breaker, health, resolver]
+        let $child = &mut $self.limiter;
+        let limiter = $call;
+        [breaker, health, resolver, limiter]
     }};
 }
 
 impl Children {
     /// Starts the first instance of each.
     pub fn start(supervisor: Addr<Supervisor>, shared: Arc<Shared>) -> Self {
+        let limiter_cells = shared.limiter.clone();
+        let mode_changes = supervisor.clone().recipient();
         let transitions = supervisor.clone().recipient();
         let breaker = Child::start(
             CircuitBreakerActor::NAME,
@@ -187,7 +194,24 @@ impl Children {
                 ResolverActor::start_in(arbiter, deps)
             }),
         );
-        Self { breaker, health, resolver }
+        // One name for the life of the process: an actor that replaces another is no other instance.
+        let instance = format!("{}-{:016x}", std::process::id(), fastrand::u64(..));
+        let limiter = Child::start(
+            RateLimiterActor::NAME,
+            &supervisor,
+            Box::new(move |arbiter, fence, on_stop| {
+                let instance = instance.clone();
+                let deps = rate_limiter::Deps {
+                    limiter: limiter_cells.clone(),
+                    changes: mode_changes.clone(),
+                    store: Box::new(move |redis| Ok(Box::new(RedisStore::new(redis, instance.clone())?))),
+                    on_stop,
+                    fence,
+                };
+                RateLimiterActor::start_in(arbiter, deps)
+            }),
+        );
+        Self { breaker, health, resolver, limiter }
     }
 
     /// Tells each child about every target that concerns it.
@@ -209,6 +233,13 @@ impl Children {
         self.breaker.addr.do_send(circuit_breaker::Watch { targets: guarded });
         self.health.addr.do_send(health_check::Watch { targets: checked });
         self.resolver.addr.do_send(resolver::Watch { targets: named });
+        let limits =
+            snapshot.limits.iter().flat_map(|limits| limits.all().map(|limited| limited.cells.clone()));
+        self.limiter.addr.do_send(rate_limiter::Watch {
+            limits: limits.collect(),
+            max_keys: snapshot.limits.as_ref().map_or(0, |limits| limits.max_keys),
+            redis: snapshot.redis.clone().filter(|_| snapshot.limits.is_some()),
+        });
     }
 
     /// See [`Child::stopped`]: how long to wait before the named child is replaced, if it is to be.
@@ -238,7 +269,7 @@ impl Children {
 
     /// For the status page.
     pub fn report(&self) -> Vec<ChildReport> {
-        vec![self.breaker.report(), self.health.report(), self.resolver.report()]
+        vec![self.breaker.report(), self.health.report(), self.resolver.report(), self.limiter.report()]
     }
 
     /// Makes one of them panic or hang.
@@ -259,6 +290,9 @@ impl Children {
             }
             true
         }
-        send(&self.breaker, torment) || send(&self.health, torment) || send(&self.resolver, torment)
+        send(&self.breaker, torment)
+            || send(&self.health, torment)
+            || send(&self.resolver, torment)
+            || send(&self.limiter, torment)
     }
 }

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use actix::Handler;
 use aegis_actors::circuit_breaker::Transition;
 use aegis_actors::health_check::HealthChanged;
+use aegis_actors::rate_limiter::{Mode, ModeChanged};
 use aegis_actors::supervision::count_message;
 use serde::Serialize;
 
@@ -19,7 +20,7 @@ const KEPT: usize = 100;
 pub struct Event {
     #[serde(serialize_with = "super::messages::rfc3339")]
     pub at: SystemTime,
-    /// `breaker`, `health`, `drain`, `reload`.
+    /// `breaker`, `health`, `limiter`, `drain`, `reload`.
     pub kind: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backend: Option<String>,
@@ -83,5 +84,19 @@ impl Handler<HealthChanged> for Supervisor {
         count_message();
         let what = format!("{}: {}", if change.healthy { "healthy" } else { "unhealthy" }, change.reason);
         self.events.push(Event::of("health", Some(&change.backend), Some(&change.target), what));
+    }
+}
+
+impl Handler<ModeChanged> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, change: ModeChanged, _: &mut Self::Context) {
+        count_message();
+        let what = match change.mode {
+            Mode::Local => "limits are this instance's own".to_owned(),
+            Mode::Shared => "limits are shared through Redis".to_owned(),
+            Mode::Degraded => format!("Redis is away: {}", change.error.unwrap_or_default()),
+        };
+        self.events.push(Event::of("limiter", None, None, what));
     }
 }

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use actix::{Addr, Message};
 use aegis_actors::circuit_breaker::{self, CircuitBreakerActor};
+use aegis_actors::rate_limiter::RateLimiterActor;
 use serde::Serialize;
 use thiserror::Error;
 
@@ -112,6 +113,7 @@ pub struct Overview {
     pub events: Vec<Event>,
     /// For details that only the child knows.
     pub breaker: Option<Addr<CircuitBreakerActor>>,
+    pub limiter: Option<Addr<RateLimiterActor>>,
 }
 
 /// One supervised actor.

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::{Actor, Addr, AsyncContext, Context, Handler, ResponseFuture};
-use aegis_actors::circuit_breaker::{CircuitBreakerActor, HoldState, Outcomes};
+use aegis_actors::circuit_breaker::{CircuitBreakerActor, HoldState};
 use aegis_actors::supervision::{Stopped, count_message};
 
 pub use self::build::{BuildError, build};
@@ -122,16 +122,18 @@ impl Supervisor {
             if let Some(children) = &mut this.children {
                 children.replace(name, &ctx.address());
                 this.publish_targets();
-                this.publish_outcomes();
+                this.publish_mailboxes();
             }
         });
     }
 
-    /// Points the workers to the breaker actor's current mailbox.
-    fn publish_outcomes(&self) {
+    /// Points the workers to the actors' current mailboxes.
+    fn publish_mailboxes(&self) {
         if let Some(children) = &self.children {
-            let recipient: actix::Recipient<Outcomes> = children.breaker.addr.clone().recipient();
-            self.shared.outcomes.store(Some(Arc::new(recipient)));
+            let (breaker, limiter) = (&children.breaker.addr, &children.limiter.addr);
+            self.shared.outcomes.store(Some(Arc::new(breaker.clone().recipient())));
+            self.shared.asks.store(Some(Arc::new(limiter.clone().recipient())));
+            self.shared.sightings.store(Some(Arc::new(limiter.clone().recipient())));
         }
     }
 }
@@ -142,7 +144,7 @@ impl Actor for Supervisor {
     fn started(&mut self, ctx: &mut Self::Context) {
         self.children = Some(Children::start(ctx.address(), self.shared.clone()));
         self.publish_targets();
-        self.publish_outcomes();
+        self.publish_mailboxes();
         self.last_beat = Instant::now();
         ctx.run_later(HEARTBEAT, Self::beat);
         self.watch_files(ctx);
@@ -186,6 +188,7 @@ impl Handler<Inspect> for Supervisor {
             reloads: self.reloads,
             events: self.events.recent(),
             breaker: self.children.as_ref().map(|children| children.breaker.addr.clone()),
+            limiter: self.children.as_ref().map(|children| children.limiter.addr.clone()),
         })
     }
 }

@@ -26,9 +26,14 @@ mod logs;
 #[cfg(feature = "test-hooks")]
 mod panics;
 mod paths;
+mod rate_limits;
 mod reload;
 mod retries;
 mod routing;
+mod shared_cluster;
+mod shared_faults;
+mod shared_flood;
+mod shared_limits;
 mod streaming;
 mod targets;
 mod tunnels;

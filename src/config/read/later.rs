@@ -1,12 +1,10 @@
 //! Keys of the contract that a later release brings. Using one is an error: a gateway that quietly ignored
-//! `rateLimit` or `auth` would run unguarded.
+//! `auth` or `cors` would run unguarded.
 
 use super::section::Section;
 
 /// Top-level sections, and what each arrives with.
-const SECTIONS: [(&str, &str); 9] = [
-    ("redis", "rate limiting"),
-    ("rateLimit", "rate limiting"),
+const SECTIONS: [(&str, &str); 7] = [
     ("auth", "authentication"),
     ("transform", "transformation"),
     ("metrics", "the metrics store"),

@@ -5,8 +5,12 @@
 
 mod admin;
 mod backend;
+mod endpoint;
 mod later;
 mod logging;
+mod rate_limit;
+mod rate_limit_rule;
+mod redis;
 mod resilience;
 mod route;
 mod rules;
@@ -44,12 +48,15 @@ pub(crate) fn settings(root: &Node, file: &str, problems: &mut Vec<Problem>) -> 
     let defaults = Settings::default();
     later::refuse(&section);
     let (backends, places) = backend::all(&section);
+    let server = section.child("server").map_or(defaults.server, server::read);
     let settings = Settings {
-        server: section.child("server").map_or(defaults.server, server::read),
         admin: section.child("admin").map_or(defaults.admin, admin::read),
         hot_reload: section.flag("hotReload").unwrap_or(defaults.hot_reload),
         backends,
+        redis: section.child("redis").and_then(redis::read),
+        rate_limit: rate_limit::read(&section, server.escaped_slash),
         logging: section.child("logging").map_or(defaults.logging, logging::read),
+        server,
     };
     rules::across(&section, &settings);
     section.finish();
@@ -67,6 +74,11 @@ impl Context<'_> {
     fn note(&self, severity: Severity, origin: &Origin, at: Pos, message: String) {
         let problem = located(severity, origin, at, self.file, message);
         self.problems.borrow_mut().push(problem);
+    }
+
+    /// How many errors were noted so far.
+    fn errors(&self) -> usize {
+        self.problems.borrow().iter().filter(|problem| problem.severity == Severity::Error).count()
     }
 }
 

@@ -64,7 +64,8 @@ fn path(section: &Section<'_>, key: &str, text: &str, node: &Node) -> Option<Str
     None
 }
 
-fn methods(section: &Section<'_>) -> Vec<String> {
+/// `methods`: upper-case, each once.
+pub(super) fn methods(section: &Section<'_>) -> Vec<String> {
     let mut methods = Vec::new();
     for (text, node, name) in section.texts("methods").unwrap_or_default() {
         let upper = text.to_ascii_uppercase();

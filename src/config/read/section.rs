@@ -18,6 +18,8 @@ pub(super) struct Section<'a> {
     pub path: String,
     origin: &'a Origin,
     entries: &'a [(String, Node)],
+    /// Something else stands in its place, which was reported; no key is missing then.
+    mistaken: bool,
     known: RefCell<Vec<&'static str>>,
     /// Keys that were dealt with under a name that is not to be suggested.
     settled: RefCell<Vec<&'static str>>,
@@ -26,19 +28,20 @@ pub(super) struct Section<'a> {
 impl<'a> Section<'a> {
     /// Opens `node`, which must be a table; anything else is reported and read as an empty one.
     pub fn open(context: &'a Context<'a>, node: &'a Node, path: String) -> Self {
-        let section = |entries| Self {
+        let section = |entries, mistaken| Self {
             context,
             path,
             origin: &node.origin,
             entries,
+            mistaken,
             known: RefCell::default(),
             settled: RefCell::default(),
         };
         match &node.kind {
-            Kind::Table(entries) => section(entries),
-            _ if nothing(node) => section(&[]),
+            Kind::Table(entries) => section(entries, false),
+            _ if nothing(node) => section(&[], false),
             _ => {
-                let section = section(&[]);
+                let section = section(&[], true);
                 let what =
                     format!("`{}` must be a section with keys, found {}", section.path, shown(node, false));
                 section.error(node, what);
@@ -82,7 +85,8 @@ impl<'a> Section<'a> {
 
     /// `` `KEY` is required `` at the section, unless the key is there (and then wrong in another way).
     pub fn require(&self, key: &'static str, mend: &str) {
-        if self.node(key).is_none() && !self.written(key).is_some_and(Node::broken) {
+        let missing = self.node(key).is_none() && !self.mistaken;
+        if missing && !self.written(key).is_some_and(Node::broken) {
             self.error_here(format!("`{}` is required: {mend}", self.name(key)));
         }
     }
@@ -181,7 +185,7 @@ pub(super) fn shown(node: &Node, secret: bool) -> String {
 
 /// A text for a message: one line, of bounded length, without the userinfo of a URL.
 pub(super) fn quoted(text: &str) -> String {
-    let clean = crate::config::secrets::without_userinfo(text);
+    let clean = crate::config::secrets::without_anything_before_an_at(text);
     let text = clean.as_deref().unwrap_or(text);
     let mut short: String = text.chars().take(80).flat_map(char::escape_debug).collect();
     // escape_debug also escapes quotes, which read better as they are.

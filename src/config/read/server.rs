@@ -14,7 +14,11 @@ pub(super) fn read(section: Section<'_>) -> Server {
         body_limit_bytes: section
             .integer("bodyLimitBytes", 0..=i64::MAX.into())
             .unwrap_or(defaults.body_limit_bytes),
-        trusted_proxies: trusted_proxies(&section),
+        trusted_proxies: networks(
+            &section,
+            "trustedProxies",
+            "trusts everybody: any client can claim any address; list the proxies' networks",
+        ),
         header_timeout: section.duration("headerTimeoutMs").unwrap_or(defaults.header_timeout),
         keep_alive: section.duration("keepAliveMs").unwrap_or(defaults.keep_alive),
         shutdown_timeout: section.duration_or_zero("shutdownTimeoutMs").unwrap_or(defaults.shutdown_timeout),
@@ -45,24 +49,21 @@ pub(super) fn bind_host(section: &Section<'_>) -> Option<String> {
     host
 }
 
-fn trusted_proxies(section: &Section<'_>) -> Vec<ipnet::IpNet> {
+/// A list of networks and addresses; `everybody` is what to say of one that holds every address.
+pub(super) fn networks(section: &Section<'_>, key: &'static str, everybody: &str) -> Vec<ipnet::IpNet> {
     let mut networks = Vec::new();
-    for (text, node, name) in section.texts("trustedProxies").unwrap_or_default() {
+    for (text, node, name) in section.texts(key).unwrap_or_default() {
         match syntax::network(text) {
             Some(network) => {
                 if network.prefix_len() == 0 {
-                    let what = format!(
-                        "`{name}` trusts everybody: any client can claim any address; \
-                         list the proxies' networks"
-                    );
-                    section.warning(node, what);
+                    section.warning(node, format!("`{name}` {everybody}"));
                 }
                 networks.push(network);
             }
             None => {
                 let what = format!(
                     "`{name}` must be a network such as 10.0.0.0/8 or an address, found {}",
-                    shown_for("trustedProxies", node)
+                    shown_for(key, node)
                 );
                 section.error(node, what);
             }

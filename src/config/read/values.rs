@@ -116,10 +116,42 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// A whole number of seconds within `range`, or a duration with a unit that is one.
+    pub fn seconds(&self, key: &'static str, range: RangeInclusive<u64>) -> Option<Duration> {
+        let node = self.node(key)?;
+        let duration = match self.scalar(node) {
+            Kind::Null => return None,
+            Kind::Int(n) => u64::try_from(n).ok().map(Duration::from_secs),
+            Kind::Text(text) => scalar::duration(&text).ok(),
+            _ => None,
+        };
+        if let Some(duration) = duration
+            && duration.subsec_nanos() == 0
+            && range.contains(&duration.as_secs())
+        {
+            return Some(duration);
+        }
+        let (low, high) = (range.start(), range.end());
+        let expected = format!(
+            "a whole number of seconds between {low} and {high}, or a duration such as `30s` or `5m`"
+        );
+        self.mismatch(key, node, &expected)
+    }
+
     /// One of a few words.
     pub fn choice<T: Clone>(&self, key: &'static str, choices: &[(&'static str, T)]) -> Option<T> {
+        self.choice_or_alias(key, choices, &[])
+    }
+
+    /// One of a few words; the `aliases` are understood too, but not offered.
+    pub fn choice_or_alias<T: Clone>(
+        &self,
+        key: &'static str,
+        choices: &[(&'static str, T)],
+        aliases: &[(&'static str, T)],
+    ) -> Option<T> {
         let (text, node) = self.text(key)?;
-        if let Some((_, value)) = choices.iter().find(|(word, _)| *word == text) {
+        if let Some((_, value)) = choices.iter().chain(aliases).find(|(word, _)| *word == text) {
             return Some(value.clone());
         }
         let words = || choices.iter().map(|(word, _)| *word);

@@ -55,6 +55,26 @@ fn sockets_and_threads_need_a_restart_and_the_rest_applies_at_once() {
 }
 
 #[test]
+fn rate_limits_and_redis_apply_at_once() {
+    let on = format!("{GOOD}rateLimit: {{}}\nredis: {{url: 'redis://:a@h'}}\n");
+    let changes = between(GOOD, &on);
+    assert_eq!(
+        (&changes.applied[..], changes.needs_restart.len()),
+        (&["rateLimit".into(), "redis".into()][..], 0)
+    );
+    assert_eq!(between(&on, GOOD).applied, ["rateLimit", "redis"]);
+    let new = format!(
+        "{GOOD}rateLimit: {{defaultRequests: 5, bypass: {{internal: true}}, rules: [{{id: a}}]}}\nredis: {{url: 'redis://:b@h'}}\n"
+    );
+    let changes = between(&on, &new);
+    assert_eq!(
+        changes.applied,
+        ["rateLimit.bypass.internal", "rateLimit.defaultRequests", "rateLimit.rules", "redis.url"]
+    );
+    assert!(changes.needs_restart.is_empty() && !changes.to_string().contains(":b@"));
+}
+
+#[test]
 fn turning_tls_on_needs_a_restart_and_other_files_do_not() {
     let (one, two) = (TempFile::new("one.pem", b"x"), TempFile::new("two.pem", b"x"));
     let tls =

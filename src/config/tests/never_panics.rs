@@ -22,6 +22,12 @@ fn piece() -> impl Strategy<Value = String> {
         "circuitBreaker",
         "healthCheck",
         "hashOn",
+        "rateLimit",
+        "rules",
+        "match",
+        "endpoint",
+        "endpointMatchType: regex",
+        "redis",
         "admin",
         "token",
         "logging",
@@ -115,6 +121,23 @@ proptest! {
         let quoted = serde_json::to_string(&value).unwrap();
         for value in [quoted.clone(), format!("[{quoted}]"), format!("{{path: {quoted}, url: {quoted}}}"), format!("[{{path: {quoted}, url: {quoted}, hosts: [{quoted}]}}]")] {
             let _ = inspect("a.yaml", &format!("backends: [{{{key}: {value}}}]"), &alone());
+        }
+    }
+
+    #[test]
+    fn any_endpoint_and_any_url_of_redis_gets_an_answer_without_the_password(value in text(), kind in "exact|prefix|glob|regex") {
+        let quoted = serde_json::to_string(&value).unwrap();
+        let rule = format!("{{id: {quoted}, match: {{endpoint: {quoted}, endpointMatchType: {kind}, methods: [{quoted}]}}, rateLimit: {{windowSeconds: {quoted}}}}}");
+        let _ = inspect("a.yaml", &format!("{GOOD}rateLimit: {{bypass: {{paths: [{quoted}]}}, rules: [{rule}]}}\n"), &alone());
+        let path = serde_json::to_string(&format!("/{value}")).unwrap();
+        let _ = inspect("a.yaml", &format!("{GOOD}rateLimit: {{rules: [{{id: a, match: {{endpoint: {path}, endpointMatchType: {kind}}}}}]}}\n"), &alone());
+        let url = serde_json::to_string(&format!("redis://hunter2{value}@h")).unwrap();
+        for text in [format!("{GOOD}redis: {{url: {url}}}\n"), format!("{GOOD}redis: {url}\n")] {
+            let inspection = inspect("a.yaml", &text, &alone());
+            prop_assert!(!inspection.problems.to_string().contains("hunter2"), "{}", inspection.problems);
+            if let Ok(loaded) = inspection.verdict() {
+                prop_assert!(!loaded.effective.to_string().contains("hunter2"), "{}", loaded.effective);
+            }
         }
     }
 }

@@ -56,13 +56,13 @@ backends:
     preserveHost: false
     tls: {caFile: CERT, insecureSkipVerify: false, serverName: users.internal}
 
+redis: {url: redis://127.0.0.1:6379/0}   # absent: limits are per process
+
 logging: {level: info, format: json, accessLog: true}
 "#;
 
 /// The others, as the contract writes them.
-const LATER: [(&str, &str); 9] = [
-    ("redis", "{url: redis://127.0.0.1:6379/0}"),
-    ("rateLimit", "…"),
+const LATER: [(&str, &str); 7] = [
     ("auth", "{enabled: false, unknown: 1}"),
     ("transform", "…"),
     (
@@ -114,16 +114,16 @@ fn each_section_of_a_later_release_is_refused_once_at_its_own_line() {
 #[test]
 fn an_empty_section_of_a_later_release_is_refused_too_and_from_every_layer() {
     refused(
-        &format!("{GOOD}rateLimit:\n"),
+        &format!("{GOOD}cors:\n"),
         "2:1",
         &[
-            "`rateLimit` is not available in this version: remove the section (it arrives with rate limiting; see CHANGELOG.md)",
+            "`cors` is not available in this version: remove the section (it arrives with CORS; see CHANGELOG.md)",
         ],
     );
-    let problems = load_from(GOOD, &env(&[("AEGIS__RATE_LIMIT__ENABLED", "false")])).unwrap_err().to_string();
+    let problems = load_from(GOOD, &env(&[("AEGIS__CORS__ENABLED", "false")])).unwrap_err().to_string();
     assert_eq!(
         problems,
-        "environment:1:1: error: `rateLimit` is not available in this version: remove the section (it arrives with rate limiting; see CHANGELOG.md) (set by AEGIS__RATE_LIMIT__ENABLED)"
+        "environment:1:1: error: `cors` is not available in this version: remove the section (it arrives with CORS; see CHANGELOG.md) (set by AEGIS__CORS__ENABLED)"
     );
     assert!(
         load_from(GOOD, &set(&["auth.jwt.secret=hunter2"]))
@@ -177,4 +177,26 @@ fn the_commented_file_says_the_defaults() {
         crate::config::Settings { backends: vec![], ..loaded.settings },
         crate::config::Settings::default()
     );
+}
+
+#[test]
+fn the_sections_that_are_commented_out_say_the_defaults_too() {
+    let text = include_str!("../../../config/aegis.yaml");
+    let start = text.find("# redis:").unwrap();
+    let (before, rest) = text.split_at(start);
+    let (sections, after) = rest.split_at(rest.find("\nlogging:").unwrap());
+    let written: String =
+        sections.lines().map(|line| line.strip_prefix("# ").unwrap_or(line).to_owned() + "\n").collect();
+    let loaded = load_from(&format!("{before}{written}{after}"), &alone())
+        .unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(loaded.warnings, []);
+    assert_eq!(loaded.settings.redis.map(|redis| redis.key_prefix).as_deref(), Some("aegis"));
+    let mut settings = loaded.settings.rate_limit.unwrap();
+    assert_eq!(settings.rules.remove(0).id, "login");
+    assert_eq!(settings, aegis_actors::rate_limiter::settings::Settings::default());
+    // And every key there is.
+    let shown = &loaded.effective["rateLimit"];
+    for key in shown.as_object().unwrap().keys().chain(shown["rules"][0].as_object().unwrap().keys()) {
+        assert!(written.contains(&format!(" {key}:")), "{key} is missing");
+    }
 }

@@ -65,6 +65,8 @@ fn problems_never_show_a_secret() {
         let lines = load_from(GOOD, &set(&[entry])).unwrap_err().to_string();
         assert!(!lines.contains("hunter2"), "{lines}");
     }
+    let url = lines("backends: [{name: a, routes: [/x], url: 'http://u:hun/ter2@h'}]").join("\n");
+    assert!(url.contains("http://[redacted]@h") && !url.contains("hun") && !url.contains("ter2"), "{url}");
     let header = lines(&route_text("path: /x, headers: {authorization: \"hunter2\\n\"}")).join("\n");
     assert!(!header.is_empty() && !header.contains("hunter2"), "{header}");
 }

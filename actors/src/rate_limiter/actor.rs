@@ -1,0 +1,430 @@
+//! The limiter's mailbox, timers, and calls of the shared store. All judgement is in `state`, `health` and the buckets.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix::fut::wrap_future;
+use actix::{
+    Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, MessageResult, Recipient,
+    SpawnHandle,
+};
+use actix_rt::ArbiterHandle;
+
+use super::cells::{LimitCells, Limiter, Mode};
+use super::health::{Health, Turn};
+use super::limit::Plan;
+use super::messages::{Asks, Inspect, ModeChanged, Reply, Report, Sighted, Sightings, Watch};
+use super::settings::{Algorithm, Limit, RedisSettings};
+use super::shared_store::{SharedStore, StoreError, Take, Taken};
+use super::state::{AccountId, Accounts};
+use super::sweep;
+use super::top::{Entry, Top};
+use crate::supervision::{Fence, OnStop, Stopped, count_message, supervised};
+
+/// Batches that may wait: a worker sends one per turn of its event loop at most, and waits for the answer.
+const MAILBOX: usize = 1024;
+
+/// Time between two looks at the buckets, and between two signs of life in the shared store.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Time between two probes of a shared store that is away.
+const PROBE: Duration = Duration::from_millis(250);
+
+/// How long a key that the store has not answered for is left alone, while it answers for others.
+const SPARE: Duration = Duration::from_secs(1);
+
+/// Leases are not collected more often than this.
+const COLLECT: Duration = Duration::from_millis(2);
+
+/// Ticks that a list of the most frequent clients is filled for; the page shows the last two lists together.
+const LIST_TICKS: u32 = 60;
+
+/// Clients in each of those lists.
+const LISTED: usize = 256;
+
+/// Clients that a report shows.
+const SHOWN: usize = 20;
+
+/// Makes the store of a configuration.
+pub type StoreFactory = Box<dyn Fn(&RedisSettings) -> Result<Box<dyn SharedStore>, StoreError> + Send>;
+
+/// What the actor is given by whoever starts it.
+pub struct Deps {
+    /// The cells that it publishes into.
+    pub limiter: Arc<Limiter>,
+    /// Receives every loss and return of the shared store; sent with `do_send`.
+    pub changes: Recipient<ModeChanged>,
+    /// Makes the shared store.
+    pub store: StoreFactory,
+    /// Told of the end of this instance.
+    pub on_stop: OnStop,
+    /// This instance's right to publish.
+    pub fence: Fence,
+}
+
+/// Keeps the buckets in bounds and fetches leases from the shared store.
+pub struct RateLimiterActor {
+    deps: Deps,
+    limits: Vec<Arc<LimitCells>>,
+    redis: Option<RedisSettings>,
+    store: Option<Box<dyn SharedStore>>,
+    /// Counts the stores: an answer of one that has been replaced is nobody's.
+    generation: u64,
+    health: Health,
+    probing: bool,
+    /// When it was last probed.
+    probed: Instant,
+    accounts: Accounts<Waiter>,
+    collecting: Option<SpawnHandle>,
+    store_calls: u64,
+    /// When the buckets may be looked at again.
+    next_sweep: Instant,
+    ticks: u32,
+    /// The list that is being filled, and the one before.
+    busiest: [Top<Sighted>; 2],
+    limited: [Top<Sighted>; 2],
+}
+
+/// Who waits for an answer: gone, when it does not any more.
+type Waiter = tokio::sync::oneshot::Sender<Reply>;
+
+fn serve(waiter: Waiter, reply: Reply) -> bool {
+    waiter.send(reply).is_ok()
+}
+
+/// Questions that a probe asks a cluster: enough to meet a node that lives where a half of them are dead.
+const CANARIES: usize = 12;
+
+/// A question for a bucket that nobody is limited by, on any node of a cluster.
+fn canary() -> Take {
+    let limit = Limit {
+        algorithm: Algorithm::FixedWindow,
+        requests: 1_000_000,
+        window: Duration::from_secs(1),
+        burst: 0,
+    };
+    let key = format!("canary:{}", fastrand::u16(..));
+    Take { key, plan: Plan::new(&limit), least: 1, most: 1, returnable: false, lease: Duration::ZERO }
+}
+
+impl RateLimiterActor {
+    /// The name in [`Stopped`] and in logs.
+    pub const NAME: &'static str = "rate_limiter";
+
+    /// Starts an instance on the arbiter's thread. It knows no limit until it is sent a [`Watch`].
+    pub fn start_in(arbiter: &ArbiterHandle, deps: Deps) -> Addr<Self> {
+        Self::start_in_arbiter(arbiter, move |ctx| {
+            ctx.set_mailbox_capacity(MAILBOX);
+            let lists = || std::array::from_fn(|_| Top::new(LISTED));
+            Self {
+                deps,
+                limits: Vec::new(),
+                redis: None,
+                store: None,
+                generation: 0,
+                health: Health::default(),
+                probing: false,
+                probed: Instant::now(),
+                accounts: Accounts::default(),
+                collecting: None,
+                store_calls: 0,
+                next_sweep: Instant::now(),
+                ticks: 0,
+                busiest: lists(),
+                limited: lists(),
+            }
+        })
+    }
+
+    fn watch(&mut self, watch: Watch, ctx: &mut Context<Self>) {
+        self.limits = watch.limits;
+        self.deps.limiter.population.set_most(watch.max_keys);
+        if self.redis != watch.redis || (self.store.is_none() && watch.redis.is_some()) {
+            if let Some(store) = self.store.take() {
+                ctx.spawn(wrap_future(store.unregister()));
+            }
+            self.health = Health::default();
+            (self.generation, self.probing) = (self.generation + 1, false);
+            self.redis = watch.redis;
+            if let Some(redis) = &self.redis {
+                match (self.deps.store)(redis) {
+                    Ok(store) => self.store = Some(store),
+                    // `check` has read the URL; what is left is the rule for a store that is away.
+                    Err(error) => {
+                        self.health.call(false, Some(&error.0));
+                        let turn = self.health.probe(Err(&error.0));
+                        self.turned(turn);
+                    }
+                }
+            }
+            self.publish_mode();
+            // Told only now, so that who waits finds the new mode.
+            std::mem::take(&mut self.accounts).give_up(serve);
+            self.probe(ctx);
+        }
+    }
+
+    fn publish_mode(&self) {
+        if !self.deps.fence.is_current() {
+            return;
+        }
+        let mode = match (&self.redis, self.health.is_up() && self.store.is_some()) {
+            (None, _) => Mode::Local,
+            (Some(_), true) => Mode::Shared,
+            (Some(_), false) => Mode::Degraded,
+        };
+        if mode == Mode::Local {
+            self.deps.limiter.set_instances(1);
+        }
+        self.deps.limiter.set_mode(mode);
+    }
+
+    /// Tells of a change of the store's health.
+    fn turned(&mut self, turn: Option<Turn>) {
+        let Some(turn) = turn else { return };
+        let why = self.health.error().unwrap_or_default();
+        match turn {
+            Turn::Lost => log::warn!(
+                "Redis is given up until it answers again, limits are decided by each rule's onError: {why}"
+            ),
+            Turn::Back => log::info!("limits are shared again: Redis answers"),
+            Turn::Partly => log::warn!(
+                "Redis does not answer for some clients, their limits are decided by each rule's onError: {why}"
+            ),
+            Turn::Whole => log::info!("limits of all clients are shared again"),
+        }
+        if matches!(turn, Turn::Partly | Turn::Whole) {
+            return;
+        }
+        self.publish_mode();
+        if turn == Turn::Lost {
+            self.accounts.give_up(serve);
+        }
+        if self.deps.fence.is_current() {
+            let error = self.health.error().map(str::to_owned);
+            self.deps.changes.do_send(ModeChanged { mode: self.deps.limiter.mode(), error });
+        }
+    }
+
+    /// Asks the store for every key that is to be asked for.
+    fn ask(&mut self, ids: impl IntoIterator<Item = AccountId>, ctx: &mut Context<Self>) {
+        let now = self.deps.limiter.clock.now();
+        let asked: (Vec<AccountId>, Vec<Take>) =
+            ids.into_iter().filter_map(|id| Some((id, self.accounts.question(id, now)?))).unzip();
+        let (ids, takes) = asked;
+        // In front of the questions: what comes back is granted again at once.
+        self.give_back(ctx);
+        let Some(store) = self.store.as_ref().filter(|_| !takes.is_empty()) else {
+            ids.into_iter()
+                .for_each(|id| self.accounts.failed(id, &self.deps.limiter.population, None, serve));
+            return;
+        };
+        self.store_calls += takes.len() as u64;
+        let (answers, generation) = (wrap_future::<_, Self>(store.take(takes)), self.generation);
+        ctx.spawn(answers.map(move |answers, actor, ctx| {
+            if actor.generation == generation {
+                actor.answered(ids, answers, ctx);
+            }
+        }));
+    }
+
+    fn answered(
+        &mut self,
+        ids: Vec<AccountId>,
+        answers: Vec<Result<Taken, StoreError>>,
+        ctx: &mut Context<Self>,
+    ) {
+        let limiter = self.deps.limiter.clone();
+        let now = limiter.clock.now();
+        let error = answers.iter().find_map(|answer| answer.as_ref().err().cloned());
+        let any = answers.iter().any(Result::is_ok);
+        let mut again = Vec::new();
+        for (id, answer) in ids.into_iter().zip(answers) {
+            match answer {
+                Ok(taken) => {
+                    if self.accounts.answered(id, &taken, &limiter.population, now, serve) {
+                        again.push(id);
+                    }
+                }
+                Err(_) => {
+                    let spared = self.health.is_partly().then(|| now + SPARE.as_nanos() as u64);
+                    self.accounts.failed(id, &limiter.population, spared, serve);
+                }
+            }
+        }
+        let turn = self.health.call(any, error.as_ref().map(|error| &*error.0));
+        self.turned(turn);
+        // Where some keys fail all the time, that need not be asked about each time.
+        if error.is_some() && (!self.health.is_partly() || self.probed.elapsed() >= PROBE) {
+            self.probe(ctx);
+        }
+        if self.health.is_up() {
+            self.ask(again, ctx);
+        } else {
+            again.into_iter().for_each(|id| self.accounts.failed(id, &limiter.population, None, serve));
+        }
+        self.collect_later(ctx);
+    }
+
+    /// Arms the timer that collects what is left of the leases that have ended.
+    fn collect_later(&mut self, ctx: &mut Context<Self>) {
+        let Some(end) = self.accounts.next_end().filter(|_| self.collecting.is_none()) else { return };
+        let wait = Duration::from_nanos(end.saturating_sub(self.deps.limiter.clock.now())).max(COLLECT);
+        self.collecting = Some(ctx.run_later(wait, |actor, ctx| {
+            actor.collecting = None;
+            actor.accounts.collect(actor.deps.limiter.clock.now());
+            actor.give_back(ctx);
+            actor.collect_later(ctx);
+        }));
+    }
+
+    /// Gives back what has been collected.
+    fn give_back(&mut self, ctx: &mut Context<Self>) {
+        let unspent = self.accounts.unspent();
+        if let Some(store) = self.store.as_ref().filter(|_| self.health.is_up() && !unspent.is_empty()) {
+            self.store_calls += unspent.len() as u64;
+            ctx.spawn(wrap_future(store.give_back(unspent)));
+        }
+    }
+
+    /// Tells the store that this instance lives, which also tells whether the store does.
+    fn probe(&mut self, ctx: &mut Context<Self>) {
+        let Some(store) = self.store.as_ref().filter(|_| !self.probing) else { return };
+        self.probing = true;
+        self.probed = Instant::now();
+        // The list of instances is on one node of a cluster, which says nothing of the others.
+        let clustered = self.redis.as_ref().is_some_and(|redis| redis.url.contains("-cluster://"));
+        let canaries = if clustered { CANARIES } else { 0 };
+        let canary = store.take(std::iter::repeat_with(canary).take(canaries).collect());
+        let answers = wrap_future::<_, Self>(futures_util::future::join(store.register(), canary));
+        let generation = self.generation;
+        ctx.spawn(answers.map(move |(instances, canary), actor, _| {
+            if actor.generation != generation {
+                return;
+            }
+            actor.probing = false;
+            if let Ok(instances) = &instances
+                && actor.deps.fence.is_current()
+            {
+                actor.deps.limiter.set_instances(*instances);
+            }
+            let alive = canary.iter().any(Result::is_ok);
+            let result = instances.map(|_| ()).or_else(|error| if alive { Ok(()) } else { Err(error) });
+            let turn = actor.health.probe(result.as_ref().copied().map_err(|error| &*error.0));
+            actor.turned(turn);
+        }));
+    }
+
+    fn tick(&mut self) {
+        let turn = self.health.tick();
+        self.turned(turn);
+        self.ticks += 1;
+        if self.ticks.is_multiple_of(LIST_TICKS) {
+            for lists in [&mut self.busiest, &mut self.limited] {
+                lists.swap(0, 1);
+                lists[0].take();
+            }
+        }
+        let limiter = &self.deps.limiter;
+        let began = Instant::now();
+        if began >= self.next_sweep {
+            sweep::sweep(&self.limits, &limiter.population, limiter.clock.now());
+            // A twentieth of a core at most, however many buckets there are.
+            self.next_sweep = began + (began.elapsed() * 20).max(TICK / 2);
+        }
+    }
+
+    fn most(lists: &[Top<Sighted>; 2]) -> Vec<Entry<Sighted>> {
+        let mut both = lists[0].clone();
+        both.merge(lists[1].most(LISTED).into_iter().cloned());
+        both.most(SHOWN).into_iter().cloned().collect()
+    }
+}
+
+impl Actor for RateLimiterActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.run_interval(PROBE, |actor, ctx| {
+            if !actor.deps.fence.is_current() {
+                return ctx.stop();
+            }
+            if !actor.health.is_up() {
+                actor.probe(ctx);
+            }
+        });
+        ctx.run_interval(TICK, |actor, ctx| {
+            actor.tick();
+            actor.probe(ctx);
+        });
+    }
+
+    fn stopped(&mut self, _: &mut Self::Context) {
+        (self.deps.on_stop)(Stopped::now(Self::NAME, &self.deps.fence));
+    }
+}
+
+supervised!(RateLimiterActor);
+
+impl Handler<Watch> for RateLimiterActor {
+    type Result = ();
+
+    fn handle(&mut self, watch: Watch, ctx: &mut Self::Context) {
+        count_message();
+        self.watch(watch, ctx);
+    }
+}
+
+impl Handler<Asks> for RateLimiterActor {
+    type Result = ();
+
+    fn handle(&mut self, Asks(asks): Asks, ctx: &mut Self::Context) {
+        count_message();
+        let mut ids = Vec::new();
+        for ask in asks {
+            if !self.health.is_up() || self.store.is_none() {
+                serve(ask.reply, Reply::Unavailable);
+            } else if self.accounts.wait(
+                &ask.limit,
+                ask.key,
+                &ask.owner,
+                (ask.cost, ask.returnable),
+                ask.reply,
+            ) {
+                ids.push((ask.limit.id, ask.key));
+            }
+        }
+        self.ask(ids, ctx);
+    }
+}
+
+impl Handler<Sightings> for RateLimiterActor {
+    type Result = ();
+
+    fn handle(&mut self, sightings: Sightings, _: &mut Self::Context) {
+        count_message();
+        self.busiest[0].merge(sightings.busiest);
+        self.limited[0].merge(sightings.limited);
+    }
+}
+
+impl Handler<Inspect> for RateLimiterActor {
+    type Result = MessageResult<Inspect>;
+
+    fn handle(&mut self, _: Inspect, _: &mut Self::Context) -> Self::Result {
+        count_message();
+        let limiter = &self.deps.limiter;
+        let now = limiter.clock.now();
+        MessageResult(Report {
+            mode: limiter.mode(),
+            instances: limiter.instances(),
+            error: self.health.error().map(str::to_owned),
+            keys: limiter.population.live(),
+            max_keys: limiter.population.most(),
+            leased: self.limits.iter().map(|limit| limit.leases.outstanding(now)).sum(),
+            store_calls: self.store_calls,
+            busiest: Self::most(&self.busiest),
+            limited: Self::most(&self.limited),
+        })
+    }
+}

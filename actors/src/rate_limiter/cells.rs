@@ -1,0 +1,190 @@
+//! One limit as everybody shares it, and the limiter around all of them.
+//!
+//! Both outlive the actor's instances and reloads that do not change them, and so do the buckets in them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+use super::buckets::{Buckets, Population};
+use super::clock::Clock;
+use super::key::{Fingerprints, Key, KeyedBy};
+use super::lease::Leases;
+use super::limit::{Plan, Refusal, Standing};
+use super::settings::Limit;
+use crate::traffic::Counters;
+
+/// Unique for the life of the process; a limit that a reload changes gets a new one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LimitId(u64);
+
+impl LimitId {
+    fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// The shared cells of one limit.
+pub struct LimitCells {
+    /// Identity, for reports.
+    pub id: LimitId,
+    /// The rule's id; the label in answers and metrics.
+    pub name: Arc<str>,
+    /// As configured; a limit that changes in it gets new cells.
+    pub limit: Limit,
+    /// Whose buckets they are; as `limit`.
+    pub keyed_by: KeyedBy,
+    /// The limit, ready to be computed with.
+    pub plan: Plan,
+    /// For limits of this process alone, and for its share while the shared store is away.
+    pub buckets: Buckets,
+    /// For limits of all instances.
+    pub leases: Leases,
+    /// Kept by name: it outlives a change of the limit.
+    pub decisions: Arc<Decisions>,
+    /// In front of its keys in the shared store: two limits that differ share no bucket.
+    prefix: String,
+}
+
+impl LimitCells {
+    /// A limit of which nothing is used up.
+    pub fn new(name: &str, limit: &Limit, keyed_by: KeyedBy, decisions: Arc<Decisions>) -> Arc<Self> {
+        let (requests, burst, seconds) = (limit.requests, limit.burst, limit.window.as_secs());
+        let prefix = format!("{name}:{:?}.{requests}.{burst}.{seconds}:", limit.algorithm);
+        Arc::new(Self {
+            id: LimitId::next(),
+            name: name.into(),
+            limit: limit.clone(),
+            keyed_by,
+            plan: Plan::new(limit),
+            buckets: Buckets::new(limit.algorithm),
+            leases: Leases::default(),
+            decisions,
+            prefix,
+        })
+    }
+
+    /// Whether these are the cells of such a limit.
+    pub fn is(&self, name: &str, limit: &Limit, keyed_by: KeyedBy) -> bool {
+        *self.name == *name && self.limit == *limit && self.keyed_by == keyed_by
+    }
+
+    /// The key's bucket in the shared store.
+    pub fn store_key(&self, key: &Key<'_>) -> String {
+        format!("{}{key}", self.prefix)
+    }
+}
+
+/// How often a limit decided what; see the metrics.
+pub struct Decisions {
+    pub allowed: Counters,
+    /// Refused.
+    pub limited: Counters,
+    /// Would have been refused, by a rule in shadow.
+    pub shadow: Counters,
+    /// Not asked, because the request is exempt.
+    pub bypassed: Counters,
+    /// The shared store could not be asked; the rule's `onError` decided.
+    pub error: Counters,
+}
+
+impl Decisions {
+    /// Counters at zero for `workers` workers.
+    pub fn new(workers: usize) -> Arc<Self> {
+        let counters = || Counters::new(workers);
+        Arc::new(Self {
+            allowed: counters(),
+            limited: counters(),
+            shadow: counters(),
+            bypassed: counters(),
+            error: counters(),
+        })
+    }
+}
+
+/// Who keeps the limits now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// This process, alone.
+    Local,
+    /// The shared store.
+    Shared,
+    /// The shared store, which is away: each rule's `onError` decides.
+    Degraded,
+}
+
+/// What all limits have in common.
+pub struct Limiter {
+    pub clock: Clock,
+    pub prints: Fingerprints,
+    pub population: Population,
+    mode: AtomicU8,
+    instances: AtomicU64,
+}
+
+impl Limiter {
+    /// Without limits yet, for at most that many buckets; `shared` where a shared store is to be asked from the start.
+    pub fn new(max_keys: usize, shared: bool) -> Arc<Self> {
+        let mode = if shared { Mode::Shared } else { Mode::Local };
+        Arc::new(Self {
+            clock: Clock::start(),
+            prints: Fingerprints::default(),
+            population: Population::new(max_keys),
+            mode: AtomicU8::new(mode as u8),
+            instances: AtomicU64::new(1),
+        })
+    }
+
+    /// Who keeps the limits now.
+    pub fn mode(&self) -> Mode {
+        match self.mode.load(Ordering::Relaxed) {
+            mode if mode == Mode::Shared as u8 => Mode::Shared,
+            mode if mode == Mode::Degraded as u8 => Mode::Degraded,
+            _ => Mode::Local,
+        }
+    }
+
+    /// Published by the actor.
+    pub(super) fn set_mode(&self, mode: Mode) {
+        self.mode.store(mode as u8, Ordering::Relaxed);
+    }
+
+    /// Instances that share the store and lived when it was last asked, this one included.
+    pub fn instances(&self) -> u64 {
+        self.instances.load(Ordering::Relaxed).max(1)
+    }
+
+    /// Published by the actor.
+    pub(super) fn set_instances(&self, instances: u64) {
+        self.instances.store(instances, Ordering::Relaxed);
+    }
+
+    /// Charges this process's own bucket of a limit.
+    ///
+    /// # Errors
+    /// [`Refusal`], when there is not enough; nothing is charged then.
+    pub fn charge(&self, limit: &LimitCells, key: u64, now: u64, cost: u64) -> Result<Standing, Refusal> {
+        limit.buckets.charge(&self.population, &limit.plan, key, now, cost)
+    }
+
+    /// Takes a charge of [`Limiter::charge`] back.
+    pub fn refund(&self, limit: &LimitCells, key: u64, now: u64, cost: u64) {
+        limit.buckets.refund(&self.population, &limit.plan, key, now, cost);
+    }
+
+    /// [`Limiter::charge`] for this instance's share of a limit.
+    ///
+    /// # Errors
+    /// [`Refusal`], when there is not enough; nothing is charged then.
+    pub fn charge_share(
+        &self,
+        limit: &LimitCells,
+        key: u64,
+        now: u64,
+        cost: u64,
+    ) -> Result<Standing, Refusal> {
+        let share = limit.plan.share(self.instances());
+        // A share smaller than the cost would never let anything pass.
+        limit.buckets.charge(&self.population, &share, key, now, cost.min(share.capacity))
+    }
+}

@@ -1,0 +1,63 @@
+//! The fixed window: so many requests between two multiples of the window since the Unix epoch.
+//!
+//! One word per key: the number of the window and what was charged in it.
+
+use super::limit::{Plan, Refusal, Standing};
+
+/// What was charged in the newest window of a key; see the module. Starts empty.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FixedWindow {
+    number: u32,
+    used: u32,
+}
+
+impl FixedWindow {
+    /// Both numbers in one word.
+    pub fn pack(self) -> u64 {
+        u64::from(self.number) << 32 | u64::from(self.used)
+    }
+
+    /// The window of [`FixedWindow::pack`].
+    pub fn unpack(word: u64) -> Self {
+        Self { number: (word >> 32) as u32, used: word as u32 }
+    }
+
+    /// The window after a request that takes `cost` at `now`.
+    ///
+    /// # Errors
+    /// [`Refusal`], when there is not enough; the window is then the same as before.
+    pub fn charge(self, plan: &Plan, now: u64, cost: u64) -> Result<(Self, Standing), Refusal> {
+        let current = self.at(plan, now);
+        let used = u64::from(current.used).saturating_add(cost);
+        if used > plan.capacity {
+            let standing = current.standing(plan, now);
+            return Err(Refusal { standing, retry_after: current.end(plan).saturating_sub(now) });
+        }
+        let after = Self { used: used as u32, ..current };
+        Ok((after, after.standing(plan, now)))
+    }
+
+    /// What is left at `now`.
+    pub fn standing(self, plan: &Plan, now: u64) -> Standing {
+        let current = self.at(plan, now);
+        let reset = if current.used == 0 { 0 } else { current.end(plan).saturating_sub(now) };
+        Standing { remaining: plan.capacity.saturating_sub(current.used.into()), reset }
+    }
+
+    /// The window as if a request that took `cost` had not come; nothing where its window is over.
+    pub fn refund(self, plan: &Plan, now: u64, cost: u64) -> Self {
+        let current = self.at(plan, now);
+        Self { used: current.used.saturating_sub(u32::try_from(cost).unwrap_or(u32::MAX)), ..current }
+    }
+
+    /// The window at `now`: a new one where a multiple has passed, never an older one. Workers read the clock apart, and
+    /// one that is late must not open a window again that another has closed.
+    fn at(self, plan: &Plan, now: u64) -> Self {
+        let number = u32::try_from(now / plan.window).unwrap_or(u32::MAX - 1);
+        if number > self.number { Self { number, used: 0 } } else { self }
+    }
+
+    fn end(self, plan: &Plan) -> u64 {
+        (u64::from(self.number) + 1).saturating_mul(plan.window)
+    }
+}

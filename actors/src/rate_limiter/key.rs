@@ -1,0 +1,186 @@
+//! Who is charged: verified facts only.
+
+use std::fmt;
+use std::hash::{BuildHasher, Hash, RandomState};
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+
+use super::settings::KeyStrategy;
+
+/// What makes two requests the same client to a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyedBy {
+    pub strategy: KeyStrategy,
+    /// Leading bits of an IPv6 address that count.
+    pub ipv6_prefix: u8,
+}
+
+/// Whom a limit counts for, borrowed from the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Key<'a> {
+    pub subject: Subject<'a>,
+    /// The route's pattern, for limits that count each route by itself.
+    pub endpoint: Option<&'a str>,
+}
+
+/// The client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Subject<'a> {
+    /// An address, of which only the network counts for IPv6.
+    Address(IpAddr),
+    /// A verified user.
+    User(&'a str),
+    /// The id of a verified API key.
+    ApiKey(&'a str),
+}
+
+impl Subject<'_> {
+    /// An address as limits see it: IPv4 also where it comes mapped into IPv6, of any other IPv6 address the first
+    /// `prefix` bits.
+    pub fn address(address: IpAddr, prefix: u8) -> Subject<'static> {
+        Subject::Address(match address.to_canonical() {
+            IpAddr::V6(v6) => {
+                let mask = u128::MAX.checked_shl(128 - u32::from(prefix.clamp(1, 128))).unwrap_or(u128::MAX);
+                Ipv6Addr::from_bits(v6.to_bits() & mask).into()
+            }
+            v4 => v4,
+        })
+    }
+}
+
+/// Names a bucket on every instance alike: printable ASCII without spaces or braces, bounded in length.
+impl fmt::Display for Key<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.subject {
+            Subject::Address(address) => write!(f, "ip:{address}")?,
+            Subject::User(user) => write!(f, "user:{}", Escaped(user))?,
+            Subject::ApiKey(key) => write!(f, "key:{}", Escaped(key))?,
+        }
+        match self.endpoint {
+            Some(endpoint) => write!(f, "@{}", Escaped(endpoint)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A text with everything escaped that is not plain; what is too long ends in a digest of the whole.
+struct Escaped<'a>(&'a str);
+
+impl Escaped<'_> {
+    const LONGEST: usize = 80;
+}
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use fmt::Write as _;
+        let mut left = Self::LONGEST;
+        for byte in self.0.bytes() {
+            let plain = byte.is_ascii_alphanumeric() || b"._-:/*@".contains(&byte);
+            let Some(rest) = left.checked_sub(if plain { 1 } else { 3 }) else {
+                // FNV-1a, twice: the same on every instance.
+                let fnv = |seed: u64, bytes: &mut dyn Iterator<Item = u8>| {
+                    bytes.fold(seed, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3))
+                };
+                let forward = fnv(0xcbf2_9ce4_8422_2325, &mut self.0.bytes());
+                let backward = fnv(0x8422_2325_cbf2_9ce4, &mut self.0.bytes().rev());
+                return write!(f, "~{forward:016x}{backward:016x}");
+            };
+            left = rest;
+            if plain {
+                f.write_char(char::from(byte))?;
+            } else {
+                write!(f, "%{byte:02X}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A [`Key`] that outlives its request.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct OwnedKey {
+    subject: OwnedSubject,
+    endpoint: Option<Arc<str>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum OwnedSubject {
+    Address(IpAddr),
+    User(Arc<str>),
+    ApiKey(Arc<str>),
+}
+
+impl From<Key<'_>> for OwnedKey {
+    fn from(key: Key<'_>) -> Self {
+        let subject = match key.subject {
+            Subject::Address(address) => OwnedSubject::Address(address),
+            Subject::User(user) => OwnedSubject::User(user.into()),
+            Subject::ApiKey(key) => OwnedSubject::ApiKey(key.into()),
+        };
+        Self { subject, endpoint: key.endpoint.map(Arc::from) }
+    }
+}
+
+impl OwnedKey {
+    /// The key as requests have it.
+    pub fn as_key(&self) -> Key<'_> {
+        let subject = match &self.subject {
+            OwnedSubject::Address(address) => Subject::Address(*address),
+            OwnedSubject::User(user) => Subject::User(user),
+            OwnedSubject::ApiKey(key) => Subject::ApiKey(key),
+        };
+        Key { subject, endpoint: self.endpoint.as_deref() }
+    }
+}
+
+/// Turns keys into fingerprints: 64 bits under a secret of this process, so that nobody can find two keys that share a
+/// bucket. (By chance two of a million keys do with a probability of one in thirty million.)
+#[derive(Clone, Debug, Default)]
+pub struct Fingerprints(RandomState);
+
+impl Fingerprints {
+    /// The fingerprint of a key.
+    pub fn of(&self, key: &Key<'_>) -> u64 {
+        self.0.hash_one(key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str, prefix: u8) -> String {
+        Key { subject: Subject::address(text.parse().unwrap(), prefix), endpoint: None }.to_string()
+    }
+
+    #[test]
+    fn ipv6_counts_by_prefix_and_mapped_ipv4_as_ipv4() {
+        assert_eq!(address("2001:db8:1:2:3:4:5:6", 64), "ip:2001:db8:1:2::");
+        assert_eq!(address("2001:db8:1:2:ffff::1", 64), "ip:2001:db8:1:2::");
+        assert_eq!(address("2001:db8:1:2:3:4:5:6", 128), "ip:2001:db8:1:2:3:4:5:6");
+        assert_eq!(address("2001:db8:1:2:3:4:5:6", 1), "ip:::");
+        assert_eq!(address("::ffff:192.0.2.1", 64), "ip:192.0.2.1");
+    }
+
+    #[test]
+    fn names_are_plain_bounded_and_different_for_different_keys() {
+        let user = |user| Key { subject: Subject::User(user), endpoint: Some("/a b/**") }.to_string();
+        assert_eq!(user("ann"), "user:ann@/a%20b/**");
+        assert_eq!(user("{x}\r\n"), "user:%7Bx%7D%0D%0A@/a%20b/**");
+        let long = "x".repeat(1000);
+        let longer = "x".repeat(1001);
+        assert!(user(&long).len() < 300 && user(&long) != user(&longer));
+        assert_ne!(
+            user("ann"),
+            Key { subject: Subject::ApiKey("ann"), endpoint: Some("/a b/**") }.to_string()
+        );
+    }
+
+    #[test]
+    fn a_key_and_its_owned_form_are_the_same() {
+        let key = Key { subject: Subject::User("ann"), endpoint: Some("/a") };
+        assert_eq!(OwnedKey::from(key).as_key(), key);
+        let prints = Fingerprints::default();
+        assert_eq!(prints.of(&OwnedKey::from(key).as_key()), prints.of(&key));
+    }
+}

@@ -1,0 +1,264 @@
+//! What this instance has leased from the shared store, per key, for the workers to spend.
+//!
+//! The actor writes a lease when the store has answered; any worker spends from it in one atomic step and asks the actor
+//! only when nothing is left. A refusal is kept as well, until it is over: a flood of refused requests asks nobody.
+
+use std::hash::BuildHasherDefault;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::buckets::{AsIs, Population};
+use super::limit::{Refusal, Standing};
+
+/// Bits of [`LeaseCell::lease`] that count requests; the others are when it ends, in units of 2^20 ns.
+const COUNT_BITS: u32 = 20;
+
+/// Requests that a lease holds at most.
+pub const LARGEST: u64 = (1 << COUNT_BITS) - 1;
+
+/// One key's lease.
+#[derive(Debug, Default)]
+struct LeaseCell {
+    /// Requests to spend, and until when: one word, so that nobody spends a lease that another has replaced.
+    lease: AtomicU64,
+    /// The store has refused the key until then.
+    refused_until: AtomicU64,
+    /// The store does not answer for the key and is not asked until then.
+    spared_until: AtomicU64,
+    /// What the store said was left beside the lease.
+    beside: AtomicU64,
+    /// When the whole limit is available again, as the store said.
+    reset_at: AtomicU64,
+}
+
+fn pack(count: u64, until: u64) -> u64 {
+    // Rounded down: a lease may end early, never late.
+    (until >> COUNT_BITS) << COUNT_BITS | count.min(LARGEST)
+}
+
+/// Count and end of a lease; nothing where it is over at `now`.
+fn unpack(word: u64, now: u64) -> (u64, u64) {
+    let (count, until) = (word & LARGEST, word & !LARGEST);
+    (if until > now { count } else { 0 }, until)
+}
+
+impl LeaseCell {
+    fn standing(&self, left: u64, now: u64) -> Standing {
+        let reset = self.reset_at.load(Ordering::Relaxed).saturating_sub(now);
+        Standing { remaining: self.beside.load(Ordering::Relaxed) + left, reset }
+    }
+
+    /// Adds to the lease what may be spent until `until`, or as long as what it is added to.
+    fn add(&self, count: u64, until: Option<u64>, now: u64) {
+        let _ = self.lease.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |word| {
+            let (left, ends) = unpack(word, now);
+            let ends = match until {
+                None => ends,
+                Some(until) if left == 0 => until,
+                // Old and new are spent from one word: the earlier end holds for both.
+                Some(until) => until.min(ends),
+            };
+            Some(pack(left + count, ends))
+        });
+    }
+}
+
+/// All leases of one limit.
+#[derive(Default)]
+pub struct Leases {
+    map: papaya::HashMap<u64, LeaseCell, BuildHasherDefault<AsIs>>,
+}
+
+/// What a request gets of a key's lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spending {
+    Spent(Standing),
+    /// The store has refused the key, and that still holds.
+    Refused(Refusal),
+    /// The store has not answered for the key and is not to be asked yet.
+    Spared,
+    /// The store has to be asked.
+    Ask,
+}
+
+/// What the store told of a key.
+#[derive(Clone, Copy, Debug)]
+pub struct News {
+    /// Requests to add to the lease.
+    pub count: u64,
+    /// Until when they may be spent.
+    pub until: u64,
+    /// Left in the store.
+    pub remaining: u64,
+    /// When the whole limit is available again.
+    pub reset_at: u64,
+}
+
+impl Leases {
+    /// Spends `cost` of the key's lease.
+    pub fn spend(&self, key: u64, now: u64, cost: u64) -> Spending {
+        let map = self.map.pin();
+        let Some(cell) = map.get(&key) else { return Spending::Ask };
+        let mut word = cell.lease.load(Ordering::Relaxed);
+        loop {
+            let (left, until) = unpack(word, now);
+            if left < cost {
+                break;
+            }
+            let after = pack(left - cost, until);
+            match cell.lease.compare_exchange_weak(word, after, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return Spending::Spent(cell.standing(left - cost, now)),
+                Err(newer) => word = newer,
+            }
+        }
+        let retry_after = cell.refused_until.load(Ordering::Relaxed).saturating_sub(now);
+        if retry_after > 0 {
+            return Spending::Refused(Refusal { standing: cell.standing(0, now), retry_after });
+        }
+        if cell.spared_until.load(Ordering::Relaxed) > now { Spending::Spared } else { Spending::Ask }
+    }
+
+    /// Puts back what a request did not need after all, for the next one. `until` as it was granted, `None` for what was
+    /// [spent](Leases::spend) of the lease. It is lost where the lease is gone.
+    pub fn put_back(&self, key: u64, now: u64, until: Option<u64>, cost: u64) {
+        if let Some(cell) = self.map.pin().get(&key) {
+            cell.add(cost, until, now);
+        }
+    }
+
+    /// Notes a grant. False when there is no room for the lease; nothing of it can be spent then.
+    pub(super) fn granted(&self, population: &Population, key: u64, now: u64, news: News) -> bool {
+        self.with(population, key, |cell| {
+            cell.beside.store(news.remaining, Ordering::Relaxed);
+            cell.reset_at.store(news.reset_at, Ordering::Relaxed);
+            cell.refused_until.store(0, Ordering::Relaxed);
+            cell.add(news.count, Some(news.until), now);
+        })
+    }
+
+    /// Notes a refusal that holds until `until`.
+    pub(super) fn refused(&self, population: &Population, key: u64, until: u64, news: News) {
+        self.with(population, key, |cell| {
+            cell.beside.store(news.remaining, Ordering::Relaxed);
+            cell.reset_at.store(news.reset_at, Ordering::Relaxed);
+            cell.refused_until.store(until, Ordering::Relaxed);
+        });
+    }
+
+    /// Notes that the store is not to be asked for the key until `until`.
+    pub(super) fn spare(&self, population: &Population, key: u64, until: u64) {
+        self.with(population, key, |cell| cell.spared_until.store(until, Ordering::Relaxed));
+    }
+
+    /// Takes what is left of a lease that is over at `now`.
+    pub(super) fn take_ended(&self, key: u64, now: u64) -> u64 {
+        let map = self.map.pin();
+        let Some(cell) = map.get(&key) else { return 0 };
+        let ended = |word: u64| (word & LARGEST > 0 && unpack(word, now).0 == 0).then_some(0);
+        cell.lease.fetch_update(Ordering::Relaxed, Ordering::Relaxed, ended).map_or(0, |word| word & LARGEST)
+    }
+
+    /// Takes what is left of a lease, whether or not it is over.
+    pub(super) fn take(&self, key: u64) -> u64 {
+        self.map.pin().get(&key).map_or(0, |cell| cell.lease.swap(0, Ordering::Relaxed) & LARGEST)
+    }
+
+    /// Forgets the keys that have nothing to spend and are neither refused nor spared.
+    pub(super) fn sweep(&self, population: &Population, now: u64) {
+        let map = self.map.pin();
+        let idle = |cell: &LeaseCell| {
+            unpack(cell.lease.load(Ordering::Relaxed), now).0 == 0
+                && cell.refused_until.load(Ordering::Relaxed) <= now
+                && cell.spared_until.load(Ordering::Relaxed) <= now
+        };
+        // Only the actor adds leases, and it is here: an idle cell stays idle.
+        let keys: Vec<u64> = map.iter().filter(|(_, cell)| idle(cell)).map(|(key, _)| *key).collect();
+        for key in &keys {
+            map.remove(key);
+        }
+        population.leave(keys.len());
+    }
+
+    /// Requests that could be spent now.
+    pub fn outstanding(&self, now: u64) -> u64 {
+        self.map.pin().values().map(|cell| unpack(cell.lease.load(Ordering::Relaxed), now).0).sum()
+    }
+
+    fn with(&self, population: &Population, key: u64, change: impl FnOnce(&LeaseCell)) -> bool {
+        let map = self.map.pin();
+        let cell = match map.get(&key) {
+            Some(cell) => cell,
+            None if !population.join() => return false,
+            None => map.get_or_insert_with(key, LeaseCell::default),
+        };
+        change(cell);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_048_576;
+
+    fn news(count: u64, until: u64) -> News {
+        News { count, until, remaining: 5, reset_at: 100 * MS }
+    }
+
+    #[test]
+    fn a_lease_is_spent_to_the_last_request_and_not_beyond_its_end() {
+        let (leases, population) = (Leases::default(), Population::new(10));
+        assert_eq!(leases.spend(1, 0, 1), Spending::Ask);
+        leases.granted(&population, 1, 0, news(3, 10 * MS));
+        assert_eq!(leases.spend(1, MS, 2), Spending::Spent(Standing { remaining: 6, reset: 99 * MS }));
+        assert_eq!(leases.spend(1, MS, 2), Spending::Ask, "one is left, two are wanted");
+        assert_eq!(leases.spend(1, 10 * MS, 1), Spending::Ask, "it is over");
+        assert_eq!((leases.take_ended(1, 9 * MS), leases.take_ended(1, 10 * MS)), (0, 1));
+        assert_eq!(leases.take_ended(1, 10 * MS), 0, "only once");
+        leases.granted(&population, 1, 10 * MS, news(2, 20 * MS));
+        assert_eq!(leases.outstanding(10 * MS), 2, "what was over is not spendable again");
+    }
+
+    #[test]
+    fn a_refusal_holds_until_it_is_over() {
+        let (leases, population) = (Leases::default(), Population::new(10));
+        leases.refused(&population, 1, 7 * MS, News { remaining: 0, ..news(0, 0) });
+        let Spending::Refused(refusal) = leases.spend(1, 2 * MS, 1) else { panic!("not refused") };
+        assert_eq!((refusal.retry_after, refusal.standing.remaining), (5 * MS, 0));
+        assert_eq!(leases.spend(1, 7 * MS, 1), Spending::Ask);
+    }
+
+    #[test]
+    fn a_key_that_is_spared_is_not_asked_for_until_then() {
+        let (leases, population) = (Leases::default(), Population::new(10));
+        leases.spare(&population, 1, 7 * MS);
+        leases.sweep(&population, 6 * MS);
+        assert_eq!(
+            (leases.spend(1, 6 * MS, 1), leases.spend(1, 7 * MS, 1)),
+            (Spending::Spared, Spending::Ask)
+        );
+    }
+
+    #[test]
+    fn what_is_put_back_ends_with_the_earlier_of_the_two() {
+        let (leases, population) = (Leases::default(), Population::new(10));
+        leases.granted(&population, 1, 0, news(1, 10 * MS));
+        leases.put_back(1, 0, Some(5 * MS), 1);
+        assert_eq!((leases.outstanding(4 * MS), leases.outstanding(5 * MS)), (2, 0));
+        assert!(matches!(leases.spend(1, 0, 2), Spending::Spent(_)));
+        leases.put_back(1, 0, None, 2);
+        assert_eq!((leases.outstanding(4 * MS), leases.outstanding(5 * MS)), (2, 0));
+        assert_eq!(leases.take(1), 2);
+        assert_eq!(leases.outstanding(0), 0);
+    }
+
+    #[test]
+    fn idle_leases_make_room() {
+        let (leases, population) = (Leases::default(), Population::new(1));
+        assert!(leases.granted(&population, 1, 0, news(1, 10 * MS)));
+        assert!(!leases.granted(&population, 2, 0, news(1, 10 * MS)));
+        leases.sweep(&population, 10 * MS);
+        assert_eq!(population.live(), 0);
+        assert!(leases.granted(&population, 2, 10 * MS, news(1, 20 * MS)));
+    }
+}

@@ -1,0 +1,318 @@
+//! Limits in Redis: one server, a master that sentinels know, or a cluster. Redis 5 or later, or what speaks like it.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `connect` | what a URL means, and how to connect there |
+//! | `link` | the one connection: made when needed, replaced when it fails |
+//! | `quiet` | which parts of a cluster do not answer |
+//! | `scripts`, `*.lua` | what is asked and answered, and why limits hold |
+//! | `mod` | the store: batches of questions within [`PATIENCE`] |
+//!
+//! Everything is bounded. A batch that is not answered within [`PATIENCE`] fails, and with one server its connection is
+//! given up: so answers that come too late come to nobody, and what a frozen server has not read is not added to. At
+//! most [`BATCHES`] are on their way at a time; more wait for their turn, within the same time. A question that failed
+//! may still have been charged, which makes a limit tighter for a moment, never looser.
+//!
+//! The bound is as good as the server's memory. One that evicts keys (a `maxmemory-policy` other than `noeviction`) or is
+//! restarted forgets what was granted; a failover forgets what the replica had not yet got.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use deadpool_redis::redis::aio::ConnectionLike;
+use deadpool_redis::redis::cluster_async::ClusterConnection;
+use deadpool_redis::redis::{Pipeline, RedisError, ServerErrorKind, Value};
+use futures_util::FutureExt as _;
+use futures_util::future::join_all;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
+
+use super::super::settings::RedisSettings;
+use super::{Answer, GiveBack, PATIENCE, SharedStore, StoreError, Take, Taken};
+
+mod connect;
+mod link;
+mod quiet;
+mod scripts;
+
+#[cfg(test)]
+mod tests;
+
+use connect::{Pipe, Source};
+use link::{Current, Link};
+use quiet::{Group, Quiet};
+use scripts::{Call, Scripts};
+
+/// Batches on their way at a time.
+const BATCHES: usize = 256;
+
+/// An instance that has not told for so long that it lives is not counted.
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// A cluster's connection that has answered nothing for so long is made anew from the nodes of the URL. It mends itself
+/// where it can; a node that is merely silent must not cost the others their connections.
+const DEAF: Duration = Duration::from_secs(1);
+
+/// [`SharedStore`] on Redis. May be made and moved anywhere; asked within a tokio runtime.
+pub struct RedisStore {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    link: Arc<Link>,
+    scripts: Scripts,
+    prefix: String,
+    instance: String,
+    batches: Semaphore,
+    quiet: Quiet,
+    /// [`PATIENCE`], except in tests that must not fail on a busy machine.
+    patience: Duration,
+    /// Since when a cluster's connection, of that number, has answered nothing that it was asked.
+    deaf: Mutex<Option<(u64, Instant)>>,
+}
+
+impl RedisStore {
+    /// A store for the instance of that id, which must be its own among all that share the server. Connects when first
+    /// asked.
+    ///
+    /// # Errors
+    ///
+    /// The URL is not one of those in `connect`'s table. The message does not repeat it.
+    pub fn new(settings: &RedisSettings, instance_id: String) -> Result<Self, StoreError> {
+        Self::patient(settings, instance_id, PATIENCE)
+    }
+
+    fn patient(
+        settings: &RedisSettings,
+        instance_id: String,
+        patience: Duration,
+    ) -> Result<Self, StoreError> {
+        let shared = Shared {
+            link: Arc::new(Link::new(Source::new(&settings.url, patience)?, patience)),
+            scripts: Scripts::new(),
+            prefix: settings.key_prefix.clone(),
+            instance: instance_id,
+            batches: Semaphore::new(BATCHES),
+            quiet: Quiet::new(),
+            patience,
+            deaf: Mutex::new(None),
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+}
+
+impl std::fmt::Debug for RedisStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RedisStore").field("instance", &self.shared.instance).finish_non_exhaustive()
+    }
+}
+
+impl SharedStore for RedisStore {
+    fn take(&self, takes: Vec<Take>) -> Answer<Vec<Result<Taken, StoreError>>> {
+        let shared = Arc::clone(&self.shared);
+        Box::pin(async move {
+            let calls = takes.iter().map(|take| shared.scripts.take(&shared.prefix, take)).collect();
+            let values = shared.ask(calls).await;
+            values.into_iter().map(|value| value.and_then(scripts::taken)).collect()
+        })
+    }
+
+    fn give_back(&self, unspent: Vec<GiveBack>) -> Answer<()> {
+        let shared = Arc::clone(&self.shared);
+        Box::pin(async move {
+            let calls =
+                unspent.iter().map(|unspent| shared.scripts.give_back(&shared.prefix, unspent)).collect();
+            let failed = shared.ask(calls).await.into_iter().find_map(Result::err);
+            if let Some(why) = failed {
+                log::debug!("unspent leases were not given back: {why}");
+            }
+        })
+    }
+
+    fn register(&self) -> Answer<Result<u64, StoreError>> {
+        let shared = Arc::clone(&self.shared);
+        Box::pin(async move {
+            let call = shared.scripts.register(&shared.prefix, &shared.instance, SILENCE);
+            shared.ask_one(call).await.and_then(scripts::count)
+        })
+    }
+
+    fn unregister(&self) -> Answer<()> {
+        let shared = Arc::clone(&self.shared);
+        Box::pin(async move {
+            let call = shared.scripts.unregister(&shared.prefix, &shared.instance);
+            if let Err(why) = shared.ask_one(call).await {
+                log::debug!("this instance is still counted for {} s: {why}", SILENCE.as_secs());
+            }
+        })
+    }
+}
+
+type Reply = Result<Value, RedisError>;
+
+impl Shared {
+    async fn ask_one(&self, call: Call<'_>) -> Result<Value, StoreError> {
+        self.ask(vec![call]).await.pop().unwrap_or_else(|| Err(silent()))
+    }
+
+    /// As many answers as questions, in their order, within [`PATIENCE`].
+    async fn ask(&self, calls: Vec<Call<'_>>) -> Vec<Result<Value, StoreError>> {
+        if calls.is_empty() {
+            return Vec::new();
+        }
+        let deadline = Instant::now() + self.patience;
+        let all = |error: StoreError| vec![Err(error); calls.len()];
+        let Ok(permit) = timeout_at(deadline, self.batches.acquire()).await else {
+            return all(StoreError(format!("redis: {BATCHES} batches of questions wait for an answer")));
+        };
+        let current = match self.link.current(deadline).await {
+            Ok(current) => current,
+            Err(error) => return all(error),
+        };
+        let replies = match &current.pipe {
+            Pipe::One(connection) => {
+                let replies = in_time(deadline, pipelined(connection.clone(), &calls)).await;
+                replies.unwrap_or_else(|| Ok(Vec::new()))
+            }
+            Pipe::Cluster(connection) => {
+                let questions = calls.iter().map(|call| self.of_node(connection, call, deadline));
+                Ok(join_all(questions).await)
+            }
+        };
+        drop(permit);
+        let replies = match replies {
+            Ok(replies) => replies,
+            Err(error) => vec![Some(Err(error)); calls.len()],
+        };
+        self.judge(&current, &replies);
+        let answers = replies.into_iter().map(|reply| match reply {
+            Some(reply) => reply.map_err(|error| explained(&error)),
+            None => Err(silent()),
+        });
+        // None where one server stayed silent.
+        let missing = std::iter::repeat_with(|| Err(silent()));
+        answers.chain(missing).take(calls.len()).collect()
+    }
+
+    /// Asks the node of the call's key, unless that has been silent. None where nothing came in time.
+    async fn of_node(
+        &self,
+        connection: &ClusterConnection,
+        call: &Call<'_>,
+        deadline: Instant,
+    ) -> Option<Reply> {
+        let group = Group::of(call.key());
+        if !self.quiet.may_ask(group, Instant::now()) {
+            return None;
+        }
+        let reply = in_time(deadline, single(connection.clone(), call)).await;
+        let reply = reply.filter(|reply| !matches!(reply, Err(error) if error.is_timeout()));
+        match reply {
+            Some(_) => self.quiet.answered(group),
+            None => self.quiet.was_silent(group, Instant::now()),
+        }
+        reply
+    }
+
+    /// Gives the connection up where what came shows that it does not lead anywhere. `replies` is empty or has None
+    /// where nothing came in time.
+    fn judge(&self, current: &Current, replies: &[Option<Reply>]) {
+        let fault = match replies.iter().find(|reply| !matches!(reply, Some(Ok(_)))) {
+            Some(Some(Err(error))) => breaks(error).then(|| error.to_string()),
+            Some(_) => Some(silent().0),
+            None if replies.is_empty() => Some(silent().0),
+            None => None,
+        };
+        let answered = replies.iter().any(|reply| matches!(reply, Some(Ok(_))));
+        if matches!(current.pipe, Pipe::Cluster(_)) && !self.is_deaf(current.number, answered) {
+            return;
+        }
+        if let Some(why) = fault {
+            self.link.discard(current.number, &why);
+        }
+    }
+
+    fn is_deaf(&self, connection: u64, answered: bool) -> bool {
+        let mut deaf = self.deaf.lock().unwrap_or_else(PoisonError::into_inner);
+        *deaf = match *deaf {
+            _ if answered => None,
+            Some((number, since)) if number == connection => Some((number, since)),
+            _ => Some((connection, Instant::now())),
+        };
+        deaf.is_some_and(|(_, since)| since.elapsed() >= DEAF)
+    }
+}
+
+/// All questions in one write, and once more those whose script the server did not have.
+async fn pipelined(
+    mut connection: impl ConnectionLike,
+    calls: &[Call<'_>],
+) -> Result<Vec<Option<Reply>>, RedisError> {
+    let mut pipeline = Pipeline::with_capacity(calls.len());
+    for call in calls {
+        pipeline.add_command(call.by_hash());
+    }
+    let values = connection.req_packed_commands(&pipeline, 0, calls.len()).await?;
+    let mut replies: Vec<Reply> = values.into_iter().map(Value::extract_error).collect();
+    let unknown: Vec<usize> = (0..replies.len()).filter(|at| is_unknown(&replies[*at])).collect();
+    if !unknown.is_empty() {
+        let mut pipeline = Pipeline::with_capacity(unknown.len());
+        for at in &unknown {
+            pipeline.add_command(calls[*at].by_text());
+        }
+        let values = connection.req_packed_commands(&pipeline, 0, unknown.len()).await?;
+        for (at, value) in unknown.into_iter().zip(values) {
+            replies[at] = value.extract_error();
+        }
+    }
+    Ok(replies.into_iter().map(Some).collect())
+}
+
+/// The same for one question: in a cluster each goes its own way.
+async fn single(mut connection: impl ConnectionLike, call: &Call<'_>) -> Reply {
+    let reply = connection.req_packed_command(&call.by_hash()).await.and_then(Value::extract_error);
+    if is_unknown(&reply) {
+        return connection.req_packed_command(&call.by_text()).await.and_then(Value::extract_error);
+    }
+    reply
+}
+
+fn is_unknown(reply: &Reply) -> bool {
+    matches!(reply, Err(error) if error.kind() == ServerErrorKind::NoScript.into())
+}
+
+/// Whether another connection might answer what this one refused: one that is broken, or leads to a server that is not
+/// the master any more.
+fn breaks(error: &RedisError) -> bool {
+    let elsewhere = matches!(error.code(), Some("READONLY" | "MASTERDOWN" | "NOAUTH" | "UNBLOCKED"));
+    elsewhere || error.is_io_error() || error.is_timeout() || error.is_unrecoverable_error()
+}
+
+/// What came before the deadline. A thread that was kept from running finds the time over and the answer waiting: that
+/// one counts, too.
+async fn in_time<T>(deadline: Instant, answer: impl Future<Output = T>) -> Option<T> {
+    let mut answer = std::pin::pin!(answer);
+    if let Ok(answer) = timeout_at(deadline, &mut answer).await {
+        return Some(answer);
+    }
+    for _ in 0..4 {
+        // The connection's own task reads what has arrived.
+        tokio::task::yield_now().await;
+        if let Some(answer) = answer.as_mut().now_or_never() {
+            return Some(answer);
+        }
+    }
+    None
+}
+
+fn silent() -> StoreError {
+    StoreError(format!("redis did not answer within {} ms", PATIENCE.as_millis()))
+}
+
+fn explained(error: &RedisError) -> StoreError {
+    let hint = match error.code() {
+        Some("MOVED" | "ASK") => " (this is a cluster: its url begins with redis-cluster://)",
+        _ => "",
+    };
+    StoreError(format!("redis: {error}{hint}"))
+}

@@ -1,0 +1,135 @@
+//! Clusters and sentinels.
+
+use std::time::Instant;
+
+use super::super::PATIENCE;
+use super::servers::{Server, cluster};
+use super::*;
+
+fn wide(n: usize) -> Take {
+    one(&format!("key-{n}"), plan(ALGORITHMS[n % 3], 10, Duration::from_secs(86_400)))
+}
+
+fn url(nodes: &[Server]) -> String {
+    let hosts: Vec<String> = nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
+    format!("redis-cluster://{}", hosts.join(","))
+}
+
+#[actix_rt::test]
+async fn a_cluster_keeps_each_bucket_on_the_node_of_its_key() {
+    let nodes = cluster();
+    // One node is enough to find the others.
+    let store = patient(&url(&nodes[..1]));
+    let takes: Vec<Take> = (0..120).map(wide).collect();
+    for left in (0..10).rev() {
+        let answers = store.take(takes.clone()).await;
+        assert!(answers.iter().all(|answer| answer.as_ref().unwrap().remaining == left), "{answers:?}");
+        // A node may forget its scripts by itself.
+        let _: () = nodes[left as usize % 3].ask("SCRIPT FLUSH");
+    }
+    assert!(store.take(takes.clone()).await.iter().all(|answer| answer.as_ref().unwrap().granted == 0));
+    let kept: Vec<u64> = nodes.iter().map(|node| node.ask("DBSIZE")).collect();
+    assert!(kept.iter().all(|kept| *kept > 10) && kept.iter().sum::<u64>() == 120, "{kept:?}");
+    assert_eq!(store.register().await, Ok(1));
+    store.unregister().await;
+}
+
+#[actix_rt::test]
+async fn a_node_that_is_frozen_or_dead_costs_only_its_own_keys() {
+    let mut nodes = cluster();
+    let store = store(&url(&nodes));
+    let takes: Vec<Take> = (0..60).map(wide).collect();
+    let answered = async |patience, count: fn(usize) -> bool| {
+        until("that many answers", patience, async || {
+            let asked = Instant::now();
+            let answers = store.take(takes.clone()).await;
+            assert!(asked.elapsed() < BOUND, "{:?}", asked.elapsed());
+            count(answers.iter().filter(|answer| answer.is_ok()).count()).then_some(())
+        })
+        .await;
+    };
+    answered(ms(3000), |count| count == 60).await;
+    nodes[1].freeze();
+    // For longer than the whole connection may be deaf.
+    let (begun, mut quick) = (Instant::now(), 0);
+    while begun.elapsed() < ms(1300) {
+        let asked = Instant::now();
+        answered(ms(1000), |count| count > 10 && count < 60).await;
+        quick += usize::from(asked.elapsed() < PATIENCE);
+        tokio::time::sleep(ms(1)).await;
+    }
+    assert!(quick > 5, "every batch waited for the frozen node");
+    // A store that begins now finds the others all the same.
+    let late = super::store(&url(&nodes));
+    until("an answer to a late one", ms(5000), async || {
+        late.take(takes.clone()).await.iter().any(Result::is_ok).then_some(())
+    })
+    .await;
+    nodes[1].thaw();
+    answered(ms(2000), |count| count == 60).await;
+    nodes[1].kill();
+    let begun = Instant::now();
+    while begun.elapsed() < ms(300) {
+        answered(ms(1000), |count| count > 10 && count < 60).await;
+    }
+}
+
+#[actix_rt::test]
+async fn a_slot_that_moved_is_followed() {
+    let nodes = cluster();
+    let store = store(&url(&nodes));
+    let take = wide(0);
+    until("an answer", ms(3000), async || ask(&store, &take).await.ok()).await;
+    let slot: u64 = nodes[0].ask(&format!("CLUSTER KEYSLOT test:limit:{{{}}}", take.key));
+    let id: String = nodes[2].ask("CLUSTER MYID");
+    let from = (slot / 5462) as usize;
+    assert!(from < 2, "the key was chosen to live on one of the first two nodes: slot {slot}");
+    let _: () = nodes[from].ask("FLUSHALL");
+    for node in [2, from, 1 - from] {
+        let _: () = nodes[node].ask(&format!("CLUSTER SETSLOT {slot} NODE {id}"));
+    }
+    until("an answer from there", ms(2000), async || ask(&store, &take).await.ok()).await;
+    assert_eq!(nodes[2].ask::<u64>("DBSIZE"), 1);
+}
+
+#[actix_rt::test]
+async fn a_cluster_asked_as_one_server_says_what_is_wrong() {
+    let nodes = cluster();
+    let store = store(&nodes[0].url());
+    let error = until("a redirection", ms(5000), async || {
+        let answers = store.take((0..30).map(wide).collect()).await;
+        answers.into_iter().filter_map(Result::err).find(|error| error.0.contains("Moved"))
+    })
+    .await;
+    assert!(error.0.contains("redis-cluster://"), "{error}");
+}
+
+#[actix_rt::test]
+async fn sentinels_lead_to_the_master_and_after_a_failover_to_the_new_one() {
+    let mut first = Server::start(&[]);
+    let second = Server::start(&[]);
+    let _: () = second.ask(&format!("REPLICAOF 127.0.0.1 {}", first.port));
+    until("the replica to follow", ms(10_000), async || {
+        second.ask::<String>("INFO replication").contains("master_link_status:up").then_some(())
+    })
+    .await;
+    let sentinel = Server::sentinel(&first);
+    until("the sentinel to know the replica", ms(15_000), async || {
+        let replicas: Vec<Vec<String>> = sentinel.ask("SENTINEL REPLICAS main");
+        (!replicas.is_empty()).then_some(())
+    })
+    .await;
+    let store = store(&format!("redis-sentinel://127.0.0.1:{}/main/2", sentinel.port));
+    until("an answer", ms(3000), async || ask(&store, &wide(0)).await.ok()).await;
+    assert_eq!(first.ask::<String>("INFO keyspace").matches("db2:keys=1").count(), 1);
+    first.kill();
+    // Errors until the failover, each in time.
+    until("an answer of the new master", ms(15_000), async || {
+        let asked = Instant::now();
+        let answer = ask(&store, &wide(1)).await;
+        assert!(asked.elapsed() < BOUND, "{:?}", asked.elapsed());
+        answer.ok()
+    })
+    .await;
+    assert!(second.ask::<String>("INFO replication").contains("role:master"));
+}

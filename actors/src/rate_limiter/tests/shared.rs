@@ -1,0 +1,232 @@
+//! Accounts against a store that is a plain counter.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::rate_limiter::settings::{Algorithm, KeyStrategy, Limit};
+use crate::rate_limiter::shared_store::{Take, Taken};
+use crate::rate_limiter::state::Accounts;
+use crate::rate_limiter::{
+    Decisions, Key, KeyedBy, LimitCells, OwnedKey, Population, Reply, Spending, Subject,
+};
+
+const MS: u64 = 1_000_000;
+const NOW: u64 = 1_700_000_000_000 * MS;
+
+struct Rig {
+    limit: Arc<LimitCells>,
+    owner: OwnedKey,
+    population: Population,
+    accounts: Accounts<u32>,
+    /// What the store has left.
+    left: u64,
+    replies: Vec<(u32, Reply)>,
+    calls: u32,
+}
+
+impl Rig {
+    fn new(requests: u32) -> Self {
+        let limit =
+            Limit { algorithm: Algorithm::FixedWindow, requests, window: Duration::from_secs(60), burst: 0 };
+        let keyed_by = KeyedBy { strategy: KeyStrategy::Ip, ipv6_prefix: 64 };
+        Self {
+            limit: LimitCells::new("r", &limit, keyed_by, Decisions::new(1)),
+            owner: Key { subject: Subject::User("ann"), endpoint: None }.into(),
+            population: Population::new(100),
+            accounts: Accounts::default(),
+            left: requests.into(),
+            replies: Vec::new(),
+            calls: 0,
+        }
+    }
+
+    fn id(&self) -> (crate::rate_limiter::LimitId, u64) {
+        (self.limit.id, 1)
+    }
+
+    fn wait(&mut self, waiter: u32) -> bool {
+        self.accounts.wait(&self.limit, 1, &self.owner, (1, false), waiter)
+    }
+
+    fn store(&mut self, take: &Take) -> Taken {
+        self.calls += 1;
+        let granted = if self.left < take.least {
+            0
+        } else {
+            take.most.min(take.least.max(if take.most > take.least { self.left / 8 } else { 0 }))
+        };
+        self.left -= granted;
+        Taken {
+            granted,
+            good_for: if granted > take.least || (granted > 0 && take.returnable) {
+                take.lease
+            } else {
+                Duration::ZERO
+            },
+            spend_by: 1_000 + u64::from(self.calls),
+            remaining: self.left,
+            reset: Duration::from_secs(30),
+            retry_after: if granted == 0 { Duration::from_secs(30) } else { Duration::ZERO },
+        }
+    }
+
+    /// Asks the store until nobody waits.
+    fn settle(&mut self, now: u64) {
+        let id = self.id();
+        while let Some(take) = self.accounts.question(id, now) {
+            let taken = self.store(&take);
+            let replies = &mut self.replies;
+            let serve = |waiter, reply| {
+                replies.push((waiter, reply));
+                true
+            };
+            self.accounts.answered(id, &taken, &self.population, now, serve);
+        }
+    }
+
+    /// One request: from the lease if there is one, else from the store.
+    fn request(&mut self, now: u64) -> bool {
+        match self.limit.leases.spend(1, now, 1) {
+            Spending::Spent(_) => true,
+            Spending::Refused(_) | Spending::Spared => false,
+            Spending::Ask => {
+                self.wait(0);
+                self.settle(now);
+                matches!(self.replies.pop(), Some((0, Reply::Granted { .. })))
+            }
+        }
+    }
+}
+
+#[test]
+fn requests_that_come_during_a_call_wait_for_it_and_share_the_next() {
+    let mut rig = Rig::new(1_000);
+    assert!(rig.wait(0), "the first asks");
+    let first = rig.accounts.question(rig.id(), NOW).unwrap();
+    assert_eq!((first.least, first.most), (1, 1));
+    assert!((1..9).all(|waiter| !rig.wait(waiter)), "the others wait");
+    assert!(rig.accounts.question(rig.id(), NOW).is_none(), "one call at a time");
+    let taken = rig.store(&first);
+    let id = rig.id();
+    let replies = &mut rig.replies;
+    let more = rig.accounts.answered(id, &taken, &rig.population, NOW, |w, r| {
+        replies.push((w, r));
+        true
+    });
+    assert!(more && rig.replies.len() == 1);
+    rig.settle(NOW);
+    assert_eq!(rig.replies.len(), 9);
+    assert!(rig.replies.iter().all(|(_, reply)| matches!(reply, Reply::Granted { .. })));
+    assert_eq!(rig.calls, 2);
+}
+
+#[test]
+fn a_hot_key_costs_few_calls_and_its_limit_stays_exact() {
+    let mut rig = Rig::new(10_000);
+    let passed = (0..20_000).filter(|i| rig.request(NOW + i * MS / 100)).count();
+    assert_eq!(passed, 10_000);
+    assert!(rig.calls < 200, "{} calls", rig.calls);
+}
+
+#[test]
+fn a_small_limit_is_never_leased_ahead() {
+    let mut rig = Rig::new(10);
+    for i in 0..10 {
+        assert!(rig.request(NOW + i * MS));
+        assert_eq!(rig.limit.leases.outstanding(NOW + i * MS), 0);
+    }
+    assert!(!rig.request(NOW + 10 * MS));
+    let calls = rig.calls;
+    assert!((0..1_000).all(|i| !rig.request(NOW + 10 * MS + i)));
+    assert_eq!(rig.calls, calls, "a refusal is remembered");
+}
+
+#[test]
+fn what_is_not_spent_is_given_back() {
+    let mut rig = Rig::new(100_000);
+    (0..50).for_each(|i| assert!(rig.request(NOW + i * MS)));
+    let now = NOW + 50 * MS;
+    let leased = rig.limit.leases.outstanding(now);
+    assert!(leased > 0);
+    let end = rig.accounts.next_end().unwrap();
+    rig.accounts.collect(end - 1);
+    assert!(rig.accounts.unspent().is_empty());
+    rig.accounts.collect(now + 150 * MS);
+    let back = rig.accounts.unspent();
+    assert_eq!(back.iter().map(|back| back.unspent).sum::<u64>() + 50, 100_000 - rig.left);
+    assert!(back.iter().all(|back| back.unspent <= leased));
+    let mut grants: Vec<_> = back.iter().map(|back| back.spend_by).collect();
+    grants.dedup();
+    assert_eq!(grants.len(), back.len(), "each grant is given back by itself");
+    assert_eq!(rig.limit.leases.outstanding(now), 0);
+    while let Some(end) = rig.accounts.next_end() {
+        rig.accounts.collect(end);
+    }
+    assert!(rig.accounts.is_empty(), "an idle key is forgotten");
+}
+
+#[test]
+fn what_is_not_spent_is_given_back_also_where_the_next_question_comes_before_it_is_collected() {
+    let mut rig = Rig::new(100_000);
+    (0..50).for_each(|i| assert!(rig.request(NOW + i * MS)));
+    let leased = rig.limit.leases.outstanding(NOW + 50 * MS);
+    assert!(leased > 0);
+    // The lease has ended, and the timer that collects it is late.
+    assert!(rig.request(NOW + 500 * MS));
+    let back = rig.accounts.unspent();
+    assert_eq!(back.iter().map(|back| back.unspent).sum::<u64>(), leased);
+    let kept = rig.limit.leases.outstanding(NOW + 500 * MS);
+    assert_eq!(rig.left + leased + kept + 51, 100_000, "nothing is lost");
+}
+
+#[test]
+fn who_has_gone_while_waiting_takes_nothing() {
+    let mut rig = Rig::new(1_000);
+    (0..3).for_each(|waiter| assert_eq!(rig.wait(waiter), waiter == 0));
+    let take = rig.accounts.question(rig.id(), NOW).unwrap();
+    let taken = rig.store(&take);
+    assert_eq!(taken.granted, 3);
+    let id = rig.id();
+    rig.accounts.answered(id, &taken, &rig.population, NOW, |waiter, _| waiter == 2);
+    assert_eq!(rig.limit.leases.outstanding(NOW), 2, "what they would have taken is there for others");
+}
+
+#[test]
+fn when_the_store_does_not_answer_nobody_is_left_waiting() {
+    let mut rig = Rig::new(1_000);
+    (0..3).for_each(|waiter| assert_eq!(rig.wait(waiter), waiter == 0));
+    let _ = rig.accounts.question(rig.id(), NOW).unwrap();
+    let id = rig.id();
+    let mut told = Vec::new();
+    rig.accounts.failed(id, &rig.population, Some(NOW + MS), |waiter, reply| {
+        told.push((waiter, reply));
+        true
+    });
+    assert_eq!(rig.limit.leases.spend(1, NOW, 1), Spending::Spared);
+    assert_eq!(told.len(), 3);
+    assert!(told.iter().all(|(_, reply)| *reply == Reply::Unavailable));
+    assert!(rig.accounts.is_empty());
+}
+
+#[test]
+fn what_another_limit_makes_needless_is_there_for_the_next_request_or_given_back() {
+    let mut rig = Rig::new(10);
+    let id = rig.id();
+    let ask = |rig: &mut Rig| {
+        rig.accounts.wait(&rig.limit, 1, &rig.owner, (1, true), 0);
+        rig.settle(NOW);
+        let Some((0, Reply::Granted { until, .. })) = rig.replies.pop() else { panic!("not granted") };
+        rig.limit.leases.put_back(1, NOW, Some(until), 1);
+    };
+    ask(&mut rig);
+    assert_eq!((rig.left, rig.limit.leases.outstanding(NOW)), (9, 1));
+    assert!(rig.request(NOW), "spent by the next");
+    assert_eq!(rig.left, 9);
+    ask(&mut rig);
+    rig.accounts.collect(NOW + MS);
+    assert!(rig.accounts.unspent().is_empty());
+    rig.accounts.collect(NOW + 190 * MS);
+    let back = rig.accounts.unspent();
+    assert_eq!(back.iter().map(|back| back.unspent).sum::<u64>(), 1);
+    assert!(rig.accounts.question(id, NOW).is_none());
+}

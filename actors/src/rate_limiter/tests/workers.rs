@@ -1,0 +1,98 @@
+//! Buckets that several threads charge at once, swept and bounded meanwhile.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::rate_limiter::settings::{Algorithm, KeyStrategy, Limit};
+use crate::rate_limiter::{Buckets, Decisions, KeyedBy, LimitCells, Plan, Population, sweep};
+
+const ALL: [Algorithm; 3] = [Algorithm::TokenBucket, Algorithm::SlidingWindow, Algorithm::FixedWindow];
+const HOUR: u64 = 3_600;
+const SECOND: u64 = 1_000_000_000;
+const NOW: u64 = 500_000 * HOUR * SECOND + 1;
+
+fn limit(algorithm: Algorithm, requests: u32) -> Limit {
+    Limit { algorithm, requests, window: Duration::from_secs(HOUR), burst: 0 }
+}
+
+#[test]
+fn four_threads_share_a_limit_exactly_while_it_is_swept() {
+    for algorithm in ALL {
+        let plan = Plan::new(&limit(algorithm, 5_000));
+        let (buckets, population) = (Buckets::new(algorithm), Population::new(10_000));
+        let (passed, done) = (AtomicUsize::new(0), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    buckets.sweep(&population, &plan, NOW);
+                }
+            });
+            let workers: Vec<_> = (0..4)
+                .map(|_| {
+                    scope.spawn(|| {
+                        for i in 0..3_000_u64 {
+                            // A second key comes and goes, so that there is something to sweep.
+                            let _ = buckets.charge(&population, &plan, 2 + i % 7, NOW, 1);
+                            buckets.refund(&population, &plan, 2 + i % 7, NOW, 1);
+                            if buckets.charge(&population, &plan, 1, NOW, 1).is_ok() {
+                                passed.fetch_add(1, Ordering::Relaxed);
+                            }
+                        }
+                    })
+                })
+                .collect();
+            workers.into_iter().for_each(|worker| worker.join().unwrap());
+            done.store(true, Ordering::Relaxed);
+        });
+        assert_eq!(passed.into_inner(), 5_000, "{algorithm:?}");
+        assert_eq!(population.live(), buckets.len(), "{algorithm:?}");
+    }
+}
+
+#[test]
+fn an_idle_bucket_is_freed_and_a_used_one_is_not() {
+    for algorithm in ALL {
+        let plan = Plan::new(&limit(algorithm, 10));
+        let (buckets, population) = (Buckets::new(algorithm), Population::new(10));
+        buckets.charge(&population, &plan, 1, NOW, 1).unwrap();
+        assert_eq!(buckets.sweep(&population, &plan, NOW), 0);
+        assert_eq!(buckets.sweep(&population, &plan, NOW + 2 * HOUR * SECOND), 1);
+        assert_eq!((population.live(), buckets.len()), (0, 0));
+    }
+}
+
+#[test]
+fn a_flood_of_keys_stays_within_the_bound_and_forgets_nobody_who_is_limited() {
+    for algorithm in ALL {
+        let keyed_by = KeyedBy { strategy: KeyStrategy::Ip, ipv6_prefix: 64 };
+        let cells = LimitCells::new("r", &limit(algorithm, 100), keyed_by, Decisions::new(1));
+        let limits = [cells.clone()];
+        let population = Arc::new(Population::new(1_000));
+        let charge = |key| cells.buckets.charge(&population, &cells.plan, key, NOW, 1);
+        assert!((0..100).all(|_| charge(7).is_ok()));
+        assert!(charge(7).is_err());
+        let mut shared = 0;
+        for key in 0..200_000_u64 {
+            shared += usize::from(charge(1_000 + key).is_err());
+            assert!(population.live() <= 1_000);
+            if key % 500 == 0 {
+                sweep::sweep(&limits, &population, NOW);
+            }
+        }
+        assert!(charge(7).is_err(), "{algorithm:?}: the flood made a limited client's bucket be forgotten");
+        assert!(shared < 200_000 / 2, "{algorithm:?}: {shared} had to share");
+    }
+}
+
+#[test]
+fn without_room_new_keys_share_one_bucket() {
+    let plan = Plan::new(&limit(Algorithm::TokenBucket, 10));
+    let (buckets, population) = (Buckets::new(plan.algorithm), Population::new(1));
+    let passed = |keys: std::ops::Range<u64>| {
+        keys.filter(|key| buckets.charge(&population, &plan, *key, NOW, 1).is_ok()).count()
+    };
+    assert_eq!(passed(0..1), 1);
+    assert_eq!(passed(100..200), 10);
+    assert!(population.take_overflowed() && !population.take_overflowed());
+}

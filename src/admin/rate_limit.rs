@@ -1,0 +1,117 @@
+//! `/_aegis/rate-limit`: who keeps the limits, what they decided, and whom they met most.
+
+use std::time::Duration;
+
+use aegis_actors::rate_limiter::settings::{Algorithm, KeyStrategy, OnError};
+use aegis_actors::rate_limiter::{Entry, Inspect, Mode, Report, Sighted};
+use serde_json::{Value, json};
+
+use super::{Admin, answer};
+use crate::gateway::rate_limit::rules::Limited;
+use crate::gateway::shared::{InternalAnswer, Shared};
+use crate::supervisor;
+
+/// How long the actor may take for its part of the page.
+const PATIENCE: Duration = Duration::from_millis(300);
+
+/// The limiter in the status page.
+pub fn summary(shared: &Shared) -> Value {
+    let enabled = shared.snapshot.load().limits.is_some();
+    let limiter = &shared.limiter;
+    json!({
+        "enabled": enabled,
+        "mode": mode(limiter.mode()),
+        "instances": limiter.instances(),
+        "keys": limiter.population.live(),
+    })
+}
+
+/// The whole page.
+pub async fn page(admin: &Admin) -> InternalAnswer {
+    let Ok(overview) = admin.supervisor.send(supervisor::Inspect).await else { return answer::gone() };
+    let report = match overview.limiter {
+        Some(limiter) => limiter.send(Inspect).timeout(PATIENCE).await.ok(),
+        None => None,
+    };
+    let shared = &admin.shared;
+    let snapshot = shared.snapshot.load_full();
+    let now = shared.limiter.clock.now();
+    let mut page = summary(shared);
+    page["maxKeys"] = json!(shared.limiter.population.most());
+    let rules = snapshot.limits.iter().flat_map(|limits| limits.all());
+    page["rules"] = rules.map(|limited| rule(limited, shared.limiter.mode(), now)).collect();
+    if let Some(report) = report {
+        details(&mut page, &report);
+    }
+    answer::ok(&page)
+}
+
+fn details(page: &mut Value, report: &Report) {
+    page["error"] = json!(report.error);
+    page["leased"] = json!(report.leased);
+    page["storeCalls"] = json!(report.store_calls);
+    page["busiest"] = report.busiest.iter().map(client).collect();
+    page["mostLimited"] = report.limited.iter().map(client).collect();
+}
+
+fn rule(limited: &Limited, mode: Mode, now: u64) -> Value {
+    let cells = &limited.cells;
+    let (limit, decisions) = (&cells.limit, &cells.decisions);
+    // What is leased was charged when it was leased. Only where the store is lost, what this and other instances let pass
+    // before is not known to their shares: at most one whole limit more, in the window in which it is lost.
+    let over_admission = if mode == Mode::Degraded { cells.plan.capacity } else { 0 };
+    json!({
+        "id": &*cells.name,
+        "algorithm": match limit.algorithm {
+            Algorithm::TokenBucket => "tokenBucket",
+            Algorithm::SlidingWindow => "slidingWindow",
+            Algorithm::FixedWindow => "fixedWindow",
+        },
+        "requests": limit.requests,
+        "windowSeconds": limit.window.as_secs(),
+        "burst": limit.burst,
+        "cost": limited.cost,
+        "key": match cells.keyed_by.strategy {
+            KeyStrategy::Ip => "ip",
+            KeyStrategy::User => "user",
+            KeyStrategy::ApiKey => "apiKey",
+            KeyStrategy::IpEndpoint => "ipEndpoint",
+            KeyStrategy::UserEndpoint => "userEndpoint",
+            KeyStrategy::Composite => "composite",
+        },
+        "shadow": limited.shadow,
+        "onError": match limited.on_error {
+            OnError::Local => "local",
+            OnError::Allow => "allow",
+            OnError::Deny => "deny",
+        },
+        "decisions": {
+            "allowed": decisions.allowed.sum(),
+            "limited": decisions.limited.sum(),
+            "shadow": decisions.shadow.sum(),
+            "bypassed": decisions.bypassed.sum(),
+            "error": decisions.error.sum(),
+        },
+        "keys": cells.buckets.len(),
+        "leased": cells.leases.outstanding(now),
+        "overAdmissionBound": over_admission,
+    })
+}
+
+/// A client with about how many of its requests were seen in the last one to two minutes; at most `error` too many.
+fn client(entry: &Entry<Sighted>) -> Value {
+    json!({
+        "rule": &*entry.key.name,
+        "key": entry.key.owner.as_key().to_string(),
+        "requests": entry.count,
+        "error": entry.error,
+    })
+}
+
+fn mode(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Local => "local",
+        Mode::Shared => "redis",
+        Mode::Degraded => "degraded",
+    }
+}

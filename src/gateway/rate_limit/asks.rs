@@ -1,0 +1,82 @@
+//! A worker's questions and sightings for the rate limiter actor, collected until they are sent.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use aegis_actors::rate_limiter::{Ask, Asks, Key, Sighted, Sightings, Top};
+
+use super::rules::Limited;
+use crate::gateway::mailbox::Mailbox;
+use crate::gateway::worker::Worker;
+
+/// Clients that a worker keeps apart between two reports.
+const LISTED: usize = 64;
+
+/// Of the requests that pass every so many is looked at; of those that are refused each.
+const SAMPLE: u32 = 16;
+
+/// One worker's side of the rate limiter actor.
+#[derive(Default)]
+pub struct Asking {
+    open: RefCell<Vec<Ask>>,
+    asks: Mailbox<Asks>,
+    seen: RefCell<Option<Seen>>,
+    sightings: Mailbox<Sightings>,
+    turn: Cell<u32>,
+}
+
+struct Seen {
+    busiest: Top<Sighted>,
+    limited: Top<Sighted>,
+}
+
+impl Worker {
+    /// Asks the actor; questions of one turn of the event loop go as one message. The answer's channel closes when there
+    /// is nobody to ask.
+    pub fn ask(self: &Rc<Self>, ask: Ask) {
+        let mut open = self.asking.open.borrow_mut();
+        open.push(ask);
+        if open.len() == 1 {
+            let worker = self.clone();
+            actix_rt::spawn(async move {
+                // Behind the requests that are handled in this turn already.
+                tokio::task::yield_now().await;
+                let asks = Asks(worker.asking.open.take());
+                // What cannot be sent is dropped, and with it the channels: those who wait go by their share.
+                let _ = worker.asking.asks.send(&worker.shared.asks, asks);
+            });
+        }
+    }
+
+    /// Notes whom a limit has let pass or refused.
+    pub fn sight<'k>(&self, limited: &Limited, key: u64, refused: bool, owner: impl FnOnce() -> Key<'k>) {
+        let turn = self.asking.turn.get().wrapping_add(1);
+        self.asking.turn.set(turn);
+        let sampled = turn.is_multiple_of(SAMPLE);
+        if !sampled && !refused {
+            return;
+        }
+        let mut seen = self.asking.seen.borrow_mut();
+        let seen = seen.get_or_insert_with(|| Seen { busiest: Top::new(LISTED), limited: Top::new(LISTED) });
+        let id = limited.cells.id;
+        let is = |sighted: &Sighted| sighted.key == key && sighted.limit == id;
+        let sighted = || Sighted { limit: id, name: limited.cells.name.clone(), key, owner: owner().into() };
+        if refused {
+            seen.limited.note(1, is, sighted);
+        } else {
+            seen.busiest.note(SAMPLE.into(), is, sighted);
+        }
+    }
+
+    /// Reports whom it has seen since the last time.
+    pub fn report_sightings(&self) {
+        let mut slot = self.asking.seen.borrow_mut();
+        let Some(seen) = slot.as_mut().filter(|seen| !seen.busiest.is_empty() || !seen.limited.is_empty())
+        else {
+            return;
+        };
+        let sightings = Sightings { busiest: seen.busiest.take(), limited: seen.limited.take() };
+        // Lists that cannot be sent are lost: they are estimates, and the next ones come in half a second.
+        let _ = self.asking.sightings.send(&self.shared.sightings, sightings);
+    }
+}

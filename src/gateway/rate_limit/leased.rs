@@ -1,0 +1,161 @@
+//! Limits of all instances: spent from leases, or asked for, or decided by the rule for a store that is away.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use aegis_actors::rate_limiter::settings::OnError;
+use aegis_actors::rate_limiter::{Ask, Mode, Refusal, Reply, Spending, Standing};
+use smallvec::SmallVec;
+use tokio::sync::oneshot;
+
+use super::rules::{Facts, Limited};
+use super::{Applying, Decision, longer, tightest};
+use crate::gateway::worker::Worker;
+
+/// A request waits no longer for the shared store, however many answers it waits for.
+const PATIENCE: Duration = Duration::from_millis(45);
+
+/// Before an actor that has died is asked again.
+const AGAIN: Duration = Duration::from_millis(5);
+
+/// What one limit has said, and what has to be undone if another refuses.
+enum Said {
+    /// Charged; with the end of the lease where it was granted just now.
+    Leased(Standing, Option<u64>),
+    /// Charged to this instance's share.
+    Share(Standing),
+    /// Not counted: the rule lets pass what cannot be counted.
+    Uncounted,
+    Refused(Refusal),
+    Unavailable,
+}
+
+/// Most requests: one limit, and its lease or the store's last refusal of it is at hand.
+pub fn decide_at_once<'a>(mode: Mode, applying: &[Applying<'a>], now: u64) -> Option<Decision<'a>> {
+    let ([Applying { limited, key }], Mode::Shared) = (applying, mode) else { return None };
+    match limited.cells.leases.spend(*key, now, limited.cost) {
+        Spending::Spent(standing) => Some(Decision::Pass(Some((limited, standing)))),
+        Spending::Refused(refusal) => Some(Decision::Refused(limited, refusal)),
+        Spending::Spared | Spending::Ask => None,
+    }
+}
+
+/// Charges all limits or none.
+pub async fn decide<'a>(
+    worker: &Rc<Worker>,
+    mode: Mode,
+    applying: &[Applying<'a>],
+    facts: &Facts<'_>,
+    now: u64,
+) -> Decision<'a> {
+    let mut said: SmallVec<[Option<Said>; 4]> = SmallVec::new();
+    for Applying { limited, key } in applying {
+        said.push(match mode {
+            Mode::Shared => match limited.cells.leases.spend(*key, now, limited.cost) {
+                Spending::Spent(standing) => Some(Said::Leased(standing, None)),
+                Spending::Refused(refusal) => Some(Said::Refused(refusal)),
+                Spending::Spared => Some(without_store(worker, limited, *key, now)),
+                Spending::Ask => None,
+            },
+            Mode::Local | Mode::Degraded => Some(without_store(worker, limited, *key, now)),
+        });
+    }
+    // What is refused already need not be asked for.
+    if !said.iter().flatten().any(|said| matches!(said, Said::Refused(_) | Said::Unavailable)) {
+        ask(worker, applying, &mut said, facts, now).await;
+    }
+    conclude(worker, applying, &said, now)
+}
+
+/// Asks for every limit that has said nothing yet.
+async fn ask(
+    worker: &Rc<Worker>,
+    applying: &[Applying<'_>],
+    said: &mut [Option<Said>],
+    facts: &Facts<'_>,
+    now: u64,
+) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let mut open: SmallVec<[(usize, oneshot::Receiver<Reply>); 4]> = SmallVec::new();
+        for (at, Applying { limited, key }) in
+            applying.iter().enumerate().filter(|(at, _)| said[*at].is_none())
+        {
+            let (reply, answer) = oneshot::channel();
+            worker.ask(Ask {
+                limit: limited.cells.clone(),
+                key: *key,
+                owner: limited.key(facts).into(),
+                cost: limited.cost,
+                returnable: applying.len() > 1,
+                reply,
+            });
+            open.push((at, answer));
+        }
+        if open.is_empty() {
+            return;
+        }
+        let last = deadline < tokio::time::Instant::now() + AGAIN;
+        for (at, answer) in open {
+            let Applying { limited, key } = applying[at];
+            said[at] = match tokio::time::timeout_at(deadline, answer).await {
+                Ok(Ok(Reply::Granted { standing, until })) => Some(Said::Leased(standing, Some(until))),
+                Ok(Ok(Reply::Refused(refusal))) => Some(Said::Refused(refusal)),
+                Ok(Ok(Reply::Unavailable)) | Err(_) => Some(without_store(worker, limited, key, now)),
+                // The actor has died with the question; its successor is there in a moment.
+                Ok(Err(_)) => last.then(|| without_store(worker, limited, key, now)),
+            };
+        }
+        if said.iter().any(Option::is_none) {
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+}
+
+fn without_store(worker: &Worker, limited: &Limited, key: u64, now: u64) -> Said {
+    if worker.shared.limiter.mode() == Mode::Local {
+        // A reload has taken the store away meanwhile.
+        return share(worker, limited, key, now);
+    }
+    limited.cells.decisions.error.add(worker.index, 1);
+    match limited.on_error {
+        OnError::Local => share(worker, limited, key, now),
+        OnError::Allow => Said::Uncounted,
+        OnError::Deny => Said::Unavailable,
+    }
+}
+
+fn share(worker: &Worker, limited: &Limited, key: u64, now: u64) -> Said {
+    match worker.shared.limiter.charge_share(&limited.cells, key, now, limited.cost) {
+        Ok(standing) => Said::Share(standing),
+        Err(refusal) => Said::Refused(refusal),
+    }
+}
+
+fn conclude<'a>(worker: &Worker, applying: &[Applying<'a>], said: &[Option<Said>], now: u64) -> Decision<'a> {
+    let (mut refused, mut unavailable, mut least) = (None, false, None);
+    for (Applying { limited, .. }, said) in applying.iter().zip(said) {
+        match said {
+            Some(Said::Leased(standing, _) | Said::Share(standing)) => {
+                least = tightest(least, (limited, *standing));
+            }
+            Some(Said::Refused(refusal)) => refused = longer(refused, (limited, *refusal)),
+            Some(Said::Unavailable) => unavailable = true,
+            Some(Said::Uncounted) | None => {}
+        }
+    }
+    let decision = match (refused, unavailable) {
+        (Some((limited, refusal)), _) => Decision::Refused(limited, refusal),
+        (None, true) => Decision::Unavailable,
+        (None, false) => return Decision::Pass(least),
+    };
+    // Another limit refuses: what this request has taken of the others is somebody else's.
+    for (Applying { limited, key }, said) in applying.iter().zip(said) {
+        match said {
+            Some(Said::Leased(_, until)) => limited.cells.leases.put_back(*key, now, *until, limited.cost),
+            Some(Said::Share(_)) => worker.shared.limiter.refund(&limited.cells, *key, now, limited.cost),
+            _ => {}
+        }
+    }
+    decision
+}

@@ -1,0 +1,192 @@
+//! The rate limit stage: which limits apply, whether all of them let the request pass, and what the client is told.
+//!
+//! All limits that apply are looked at before any is charged. Alone, an instance decides by its own buckets, in place and
+//! at once. With Redis it spends what it has leased, and only a request for which nothing is left waits for an answer.
+
+mod alone;
+mod asks;
+mod leased;
+mod quota;
+pub mod rules;
+#[cfg(test)]
+mod tests;
+
+use std::rc::Rc;
+
+use aegis_actors::rate_limiter::{Limiter, Mode, Refusal, Standing};
+use smallvec::SmallVec;
+
+pub use self::asks::Asking;
+pub use self::quota::{Quota, Violation};
+use self::rules::{Facts, Limited, Limits, Verified};
+use super::answer::Cause;
+use super::worker::Worker;
+use super::{Refused, Request};
+use crate::router::Canonical;
+
+/// A limit that applies to a request, and the fingerprint of whom it counts for.
+#[derive(Clone, Copy)]
+struct Applying<'a> {
+    limited: &'a Limited,
+    key: u64,
+}
+
+/// Most requests meet one limit, few more than four.
+type All<'a> = SmallVec<[Applying<'a>; 4]>;
+
+/// What the limits say of a request.
+enum Decision<'a> {
+    /// The tightest of those that were charged.
+    Pass(Option<(&'a Limited, Standing)>),
+    Refused(&'a Limited, Refusal),
+    /// A limit could not be asked, and its rule says to refuse then.
+    Unavailable,
+}
+
+/// What the stage says to a request.
+#[derive(Default)]
+pub struct Verdict {
+    /// What the client is told of its limit, whatever becomes of the request.
+    pub quota: Option<Quota>,
+    /// Why it is refused, if it is.
+    pub refusal: Option<Denial>,
+}
+
+/// Why a request is refused.
+pub enum Denial {
+    /// A limit is used up.
+    Exceeded(Violation),
+    /// A limit could not be asked.
+    Unavailable,
+}
+
+impl Denial {
+    /// The refusal of a request.
+    pub(super) fn of(self, request: Box<Request>) -> Refused {
+        match self {
+            Self::Exceeded(violation) => Refused {
+                retry_after: Some(violation.retry_after_seconds),
+                more: Some(violation),
+                ..Refused::new(request, Cause::RateLimited)
+            },
+            Self::Unavailable => {
+                Refused { retry_after: Some(1), ..Refused::new(request, Cause::LimiterUnavailable) }
+            }
+        }
+    }
+}
+
+/// Charges every limit that applies to the request, or none where one of them refuses.
+pub(super) async fn check(request: &Request, limits: &Limits, canonical: &Canonical<'_>) -> Verdict {
+    let (worker, snapshot) = (&request.worker, &request.snapshot);
+    let limiter = &*worker.shared.limiter;
+    let facts = Facts {
+        method: request.arrival.method.as_str(),
+        path: &canonical.path,
+        trailing_slash: canonical.trailing_slash,
+        route: request.record.route.map_or("", |index| &snapshot.routes[index].pattern),
+        peer: request.connection.peer_ip(),
+        client: request.record.client,
+        // Authentication comes with a later version: so far nobody is verified.
+        verified: Verified::default(),
+    };
+    let (mut enforced, mut shadows) = (All::new(), All::new());
+    let exempt = limits.applying(snapshot.limit_paths(), &facts, |limited| {
+        let key = limiter.prints.of(&limited.key(&facts));
+        let list = if limited.shadow { &mut shadows } else { &mut enforced };
+        list.push(Applying { limited, key });
+    });
+    if exempt {
+        for Applying { limited, .. } in enforced.iter().chain(&shadows) {
+            limited.cells.decisions.bypassed.add(worker.index, 1);
+        }
+        return Verdict::default();
+    }
+    let now = limiter.clock.at(request.record.started);
+    let decision = decide(worker, &enforced, &facts, now).await;
+    for applying in &enforced {
+        let decisions = &applying.limited.cells.decisions;
+        let refused = match &decision {
+            Decision::Pass(_) => false,
+            Decision::Refused(by, _) if std::ptr::eq(*by, applying.limited) => true,
+            Decision::Refused(..) | Decision::Unavailable => continue,
+        };
+        if refused { &decisions.limited } else { &decisions.allowed }.add(worker.index, 1);
+        worker.sight(applying.limited, applying.key, refused, || applying.limited.key(&facts));
+    }
+    let told = |limited, standing| limits.headers.then(|| Quota::new(limited, standing, now));
+    match decision {
+        Decision::Pass(tightest) => {
+            if !shadows.is_empty() {
+                shadow(worker, &shadows, &facts, now).await;
+            }
+            let quota = tightest.and_then(|(limited, standing)| told(limited, standing));
+            Verdict { quota, refusal: None }
+        }
+        Decision::Refused(limited, refusal) => Verdict {
+            quota: told(limited, refusal.standing),
+            refusal: Some(Denial::Exceeded(quota::violation(limited, &refusal))),
+        },
+        Decision::Unavailable => Verdict { quota: None, refusal: Some(Denial::Unavailable) },
+    }
+}
+
+/// Asks whoever keeps the limits now.
+async fn decide<'a>(
+    worker: &Rc<Worker>,
+    applying: &[Applying<'a>],
+    facts: &Facts<'_>,
+    now: u64,
+) -> Decision<'a> {
+    match worker.shared.limiter.mode() {
+        Mode::Local => alone::decide(&worker.shared.limiter, applying, now),
+        mode => match leased::decide_at_once(mode, applying, now) {
+            Some(decision) => decision,
+            // Boxed, so that requests that need not wait carry no room for it.
+            None => Box::pin(leased::decide(worker, mode, applying, facts, now)).await,
+        },
+    }
+}
+
+/// Decides and counts by the rules in shadow, each for itself.
+async fn shadow(worker: &Rc<Worker>, shadows: &All<'_>, facts: &Facts<'_>, now: u64) {
+    for applying in shadows {
+        let decision = decide(worker, std::slice::from_ref(applying), facts, now).await;
+        let decisions = &applying.limited.cells.decisions;
+        let refused = matches!(decision, Decision::Refused(..));
+        if refused { &decisions.shadow } else { &decisions.allowed }.add(worker.index, 1);
+        worker.sight(applying.limited, applying.key, refused, || applying.limited.key(facts));
+    }
+}
+
+/// Of what was charged, the limit with the least left, by share of the whole.
+fn tightest<'a>(
+    before: Option<(&'a Limited, Standing)>,
+    next: (&'a Limited, Standing),
+) -> Option<(&'a Limited, Standing)> {
+    let share = |(limited, standing): &(&Limited, Standing)| {
+        standing.remaining as f64 / limited.cells.plan.capacity as f64
+    };
+    Some(match before {
+        Some(before) if share(&before) <= share(&next) => before,
+        _ => next,
+    })
+}
+
+/// Of two refusals the one that lasts longer: until it is over the request does not pass.
+fn longer<'a>(
+    before: Option<(&'a Limited, Refusal)>,
+    next: (&'a Limited, Refusal),
+) -> Option<(&'a Limited, Refusal)> {
+    Some(match before {
+        Some(before) if before.1.retry_after >= next.1.retry_after => before,
+        _ => next,
+    })
+}
+
+/// Takes back what was charged to this instance's own buckets.
+fn refund(limiter: &Limiter, charged: &[Applying<'_>], now: u64) {
+    for Applying { limited, key } in charged {
+        limiter.refund(&limited.cells, *key, now, limited.cost);
+    }
+}

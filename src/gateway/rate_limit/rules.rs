@@ -1,0 +1,277 @@
+//! Which limits apply to a request: the rules of one configuration, compiled.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use aegis_actors::rate_limiter::settings::{Endpoint, KeyStrategy, OnError, Rule, Settings};
+use aegis_actors::rate_limiter::{Key, LimitCells, Subject};
+use ipnet::IpNet;
+use regex::{RegexSet, RegexSetBuilder, SetMatches};
+
+use super::quota::Told;
+use crate::config::endpoint::REGEX_SIZE_LIMIT;
+use crate::config::{bypass_regex, endpoint_regex};
+use crate::router::{readings, routing_form};
+
+/// Every limit of a configuration.
+pub struct Limits {
+    /// `rateLimit.headers`.
+    pub headers: bool,
+    /// `rateLimit.maxKeys`.
+    pub max_keys: usize,
+    /// Highest priority first, then in the order of the file.
+    rules: Vec<CompiledRule>,
+    /// For requests that no rule enforces a limit on.
+    default: Limited,
+    /// In place of `default`, by the name of a verified user's tier.
+    tiers: Vec<(String, Limited)>,
+    bypass: Bypass,
+    /// The endpoints of `rules`, then the paths of `bypass`.
+    paths: RegexSet,
+}
+
+struct CompiledRule {
+    limited: Limited,
+    /// Position of its endpoint in the set; none: every path.
+    endpoint: Option<usize>,
+    methods: Vec<String>,
+    tiers: Vec<String>,
+    users: Vec<String>,
+    api_keys: Vec<String>,
+}
+
+/// One limit with everything that a request needs of it.
+pub struct Limited {
+    pub cells: Arc<LimitCells>,
+    pub cost: u64,
+    pub shadow: bool,
+    pub on_error: OnError,
+    /// What answers say of it.
+    pub told: Arc<Told>,
+}
+
+impl Limited {
+    fn new(cells: Arc<LimitCells>, cost: u32, shadow: bool, on_error: OnError) -> Self {
+        Self { told: Told::new(&cells), cells, cost: cost.into(), shadow, on_error }
+    }
+}
+
+#[derive(Default)]
+struct Bypass {
+    ips: Vec<IpNet>,
+    users: Vec<String>,
+    internal: bool,
+    /// Position of the first of its paths in the set.
+    paths: usize,
+}
+
+/// What is known for certain of who sends a request.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Verified<'a> {
+    pub user: Option<&'a str>,
+    pub tier: Option<&'a str>,
+    /// The id of an API key.
+    pub api_key: Option<&'a str>,
+}
+
+/// What rules judge a request by.
+pub struct Facts<'a> {
+    pub method: &'a str,
+    /// Canonical.
+    pub path: &'a str,
+    /// The path was sent with a slash at its end, which the canonical one has lost.
+    pub trailing_slash: bool,
+    /// The route's pattern.
+    pub route: &'a str,
+    /// The socket peer.
+    pub peer: IpAddr,
+    /// The client, which trusted proxies may have named.
+    pub client: IpAddr,
+    pub verified: Verified<'a>,
+}
+
+/// What the cells of a limit are made of: name, limit, and whose bucket it is.
+pub type CellsOf<'a> =
+    dyn FnMut(&str, &aegis_actors::rate_limiter::settings::Limit, KeyStrategy) -> Arc<LimitCells> + 'a;
+
+impl Limits {
+    /// The limits of `settings`, with the cells that `cells` makes or knows.
+    ///
+    /// # Errors
+    /// A pattern that `check` would have refused.
+    pub fn build(settings: &Settings, cells: &mut CellsOf<'_>) -> Result<Self, regex::Error> {
+        let mut patterns = Vec::new();
+        let mut written: Vec<&Rule> = settings.rules.iter().collect();
+        written.sort_by_key(|rule| std::cmp::Reverse(rule.priority));
+        let mut compile = |rule: &&Rule| {
+            let strategy = rule.key.unwrap_or(settings.key);
+            let on_error = rule.on_error.unwrap_or(settings.on_error);
+            let endpoint = rule.matches.endpoint.as_ref().map(|endpoint: &Endpoint| {
+                patterns.push(endpoint_regex(endpoint));
+                patterns.len() - 1
+            });
+            CompiledRule {
+                limited: Limited::new(
+                    cells(&rule.id, &rule.limit, strategy),
+                    rule.cost,
+                    rule.shadow,
+                    on_error,
+                ),
+                endpoint,
+                methods: rule.matches.methods.clone(),
+                tiers: rule.matches.tiers.clone(),
+                users: rule.matches.user_ids.clone(),
+                api_keys: rule.matches.api_keys.clone(),
+            }
+        };
+        let rules = written.iter().map(&mut compile).collect();
+        let paths = patterns.len();
+        patterns.extend(settings.bypass.paths.iter().map(|path| bypass_regex(path)));
+        let mut plain =
+            |name: &str, limit| Limited::new(cells(name, limit, settings.key), 1, false, settings.on_error);
+        Ok(Self {
+            headers: settings.headers,
+            max_keys: settings.max_keys,
+            rules,
+            default: plain("default", &settings.default),
+            tiers: settings
+                .tiers
+                .iter()
+                .map(|(tier, limit)| (tier.clone(), plain(&format!("tier:{tier}"), limit)))
+                .collect(),
+            bypass: Bypass {
+                ips: settings.bypass.ips.clone(),
+                users: settings.bypass.user_ids.clone(),
+                internal: settings.bypass.internal,
+                paths,
+            },
+            paths: RegexSetBuilder::new(&patterns)
+                // Each has been compiled within a limit of its own.
+                .size_limit(REGEX_SIZE_LIMIT.saturating_mul(patterns.len().max(10)))
+                .build()?,
+        })
+    }
+
+    /// Every limit that there is.
+    pub fn all(&self) -> impl Iterator<Item = &Limited> {
+        let tiers = self.tiers.iter().map(|(_, limited)| limited);
+        self.rules.iter().map(|rule| &rule.limited).chain(tiers).chain([&self.default])
+    }
+
+    /// The set of paths; a worker has a clone of its own, since matching needs room to work in.
+    pub fn paths(&self) -> &RegexSet {
+        &self.paths
+    }
+
+    /// Visits every limit that applies to a request, and tells whether the request is exempt from them. `paths` is the
+    /// caller's clone of [`Limits::paths`].
+    pub fn applying<'a>(
+        &'a self,
+        paths: &RegexSet,
+        facts: &Facts<'_>,
+        mut visit: impl FnMut(&'a Limited),
+    ) -> bool {
+        let matched = (!paths.is_empty()).then(|| Matched::of(paths, facts));
+        let is_matched = |at: usize| matched.as_ref().is_some_and(|matched| matched.perhaps(at));
+        let is_one = |among: &[String], one: Option<&str>| {
+            among.is_empty() || one.is_some_and(|one| among.iter().any(|other| other == one))
+        };
+        let (mut enforced, verified) = (false, &facts.verified);
+        for rule in &self.rules {
+            if rule.endpoint.is_none_or(is_matched)
+                && is_one(&rule.methods, Some(facts.method))
+                && is_one(&rule.tiers, verified.tier)
+                && is_one(&rule.users, verified.user)
+                && is_one(&rule.api_keys, verified.api_key)
+            {
+                visit(&rule.limited);
+                enforced |= !rule.limited.shadow;
+            }
+        }
+        if !enforced {
+            let tier = verified.tier.and_then(|tier| self.tiers.iter().find(|(name, _)| name == tier));
+            visit(tier.map_or(&self.default, |(_, limited)| limited));
+        }
+        let is_sure = |at: usize| matched.as_ref().is_some_and(|matched| matched.surely(at));
+        (self.bypass.paths..paths.len()).any(is_sure) || self.bypass.covers(facts)
+    }
+}
+
+/// Which of the set's paths match, for each way in which a request's path may be read.
+struct Matched {
+    own: SetMatches,
+    /// With the slash at its end that it was sent with.
+    slashed: Option<SetMatches>,
+    /// As other servers would read it; none for almost every path.
+    others: Vec<SetMatches>,
+}
+
+impl Matched {
+    fn of(paths: &RegexSet, facts: &Facts<'_>) -> Self {
+        let slashed = (facts.trailing_slash && facts.path != "/").then(|| format!("{}/", facts.path));
+        let others = readings(facts.path).into_iter().map(|reading| paths.matches(&reading.path));
+        let decoded = match routing_form(facts.path) {
+            Cow::Owned(decoded) => Some(paths.matches(&decoded)),
+            Cow::Borrowed(_) => None,
+        };
+        Self {
+            own: paths.matches(facts.path),
+            slashed: slashed.map(|path| paths.matches(&path)),
+            others: others.chain(decoded).collect(),
+        }
+    }
+
+    fn as_sent(&self, at: usize) -> bool {
+        self.own.matched(at) || self.slashed.as_ref().is_some_and(|slashed| slashed.matched(at))
+    }
+
+    /// A server could take the path for this one: a limit holds.
+    fn perhaps(&self, at: usize) -> bool {
+        self.as_sent(at) || self.others.iter().any(|other| other.matched(at))
+    }
+
+    /// Every server would take the path for this one: an exemption holds.
+    fn surely(&self, at: usize) -> bool {
+        self.as_sent(at) && self.others.iter().all(|other| other.matched(at))
+    }
+}
+
+impl Bypass {
+    fn covers(&self, facts: &Facts<'_>) -> bool {
+        self.ips.iter().any(|net| net.contains(&facts.client))
+            || facts.verified.user.is_some_and(|user| self.users.iter().any(|one| one == user))
+            // Behind a proxy the peer is always near; then nothing but the client's own nearness would count, and that
+            // is only said by a header.
+            || (self.internal && facts.peer == facts.client && is_internal(facts.peer))
+    }
+}
+
+/// Loopback, private (RFC 1918, RFC 4193) and link-local addresses.
+fn is_internal(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => v4.is_loopback() || v4.is_private() || v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local(),
+    }
+}
+
+impl Limited {
+    /// Whom a request is charged to. Where a fact is not verified, the address takes its place.
+    pub fn key<'a>(&self, facts: &Facts<'a>) -> Key<'a> {
+        let by = self.cells.keyed_by;
+        let verified = &facts.verified;
+        let user = verified.user.map(Subject::User);
+        let api_key = verified.api_key.map(Subject::ApiKey);
+        let subject = match by.strategy {
+            KeyStrategy::Ip | KeyStrategy::IpEndpoint => None,
+            KeyStrategy::User | KeyStrategy::UserEndpoint => user,
+            KeyStrategy::ApiKey => api_key,
+            KeyStrategy::Composite => user.or(api_key),
+        };
+        let endpoint = match by.strategy {
+            KeyStrategy::IpEndpoint | KeyStrategy::UserEndpoint => Some(facts.route),
+            _ => None,
+        };
+        Key { subject: subject.unwrap_or_else(|| Subject::address(facts.client, by.ipv6_prefix)), endpoint }
+    }
+}
