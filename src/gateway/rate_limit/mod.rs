@@ -8,6 +8,8 @@ mod asks;
 mod leased;
 mod quota;
 pub mod rules;
+#[cfg(test)]
+mod tests;
 
 use std::rc::Rc;
 

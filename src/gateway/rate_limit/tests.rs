@@ -1,0 +1,157 @@
+//! Which limits apply to whom, with identities that no request can have yet.
+
+use aegis_actors::rate_limiter::settings::{
+    Algorithm, Bypass, Endpoint, KeyStrategy, Limit, Match, Rule, Settings,
+};
+use aegis_actors::rate_limiter::{Decisions, KeyedBy, LimitCells};
+
+use super::rules::{Facts, Limits, Verified};
+
+fn limits(settings: &Settings) -> Limits {
+    let mut cells = |name: &str, limit: &_, strategy| {
+        LimitCells::new(name, limit, KeyedBy { strategy, ipv6_prefix: 64 }, Decisions::new(1))
+    };
+    Limits::build(settings, &mut cells).unwrap()
+}
+
+fn limit(requests: u32) -> Limit {
+    Limit {
+        algorithm: Algorithm::TokenBucket,
+        requests,
+        window: std::time::Duration::from_secs(60),
+        burst: 0,
+    }
+}
+
+fn rule(id: &str, matches: Match) -> Rule {
+    Rule {
+        id: id.to_owned(),
+        priority: 0,
+        matches,
+        limit: limit(10),
+        cost: 1,
+        key: None,
+        shadow: false,
+        on_error: None,
+    }
+}
+
+fn facts<'a>(path: &'a str, verified: Verified<'a>) -> Facts<'a> {
+    let peer = "192.0.2.1".parse().unwrap();
+    Facts { method: "GET", path, trailing_slash: false, route: "/**", peer, client: peer, verified }
+}
+
+fn applying(limits: &Limits, facts: &Facts<'_>) -> (Vec<String>, bool) {
+    let mut names = Vec::new();
+    let exempt = limits.applying(limits.paths(), facts, |limited| names.push(limited.cells.name.to_string()));
+    (names, exempt)
+}
+
+#[test]
+fn rules_of_users_tiers_and_keys_apply_to_the_verified_only() {
+    let one = |name: &str| vec![name.to_owned()];
+    let settings = Settings {
+        rules: vec![
+            rule("user", Match { user_ids: one("ann"), ..Match::default() }),
+            rule("tier", Match { tiers: one("pro"), ..Match::default() }),
+            rule("key", Match { api_keys: one("k1"), ..Match::default() }),
+        ],
+        ..Settings::default()
+    };
+    let limits = limits(&settings);
+    let of = |verified| applying(&limits, &facts("/x", verified)).0;
+    assert_eq!(of(Verified::default()), ["default"]);
+    assert_eq!(of(Verified { user: Some("ann"), ..Verified::default() }), ["user"]);
+    let all = Verified { user: Some("ann"), tier: Some("pro"), api_key: Some("k1") };
+    assert_eq!(of(all), ["user", "tier", "key"]);
+    assert_eq!(of(Verified { user: Some("bob"), tier: Some("free"), api_key: Some("k2") }), ["default"]);
+}
+
+#[test]
+fn a_verified_tiers_limit_takes_the_place_of_the_default() {
+    let settings = Settings {
+        tiers: vec![("pro".to_owned(), limit(2000))],
+        rules: vec![rule(
+            "api",
+            Match { endpoint: Some(Endpoint::Prefix("/api".into())), ..Match::default() },
+        )],
+        ..Settings::default()
+    };
+    let limits = limits(&settings);
+    let pro = Verified { tier: Some("pro"), ..Verified::default() };
+    assert_eq!(applying(&limits, &facts("/x", pro)).0, ["tier:pro"]);
+    assert_eq!(applying(&limits, &facts("/x", Verified::default())).0, ["default"]);
+    assert_eq!(applying(&limits, &facts("/api/x", pro)).0, ["api"]);
+}
+
+#[test]
+fn a_rule_in_shadow_leaves_the_default_in_force() {
+    let settings = Settings {
+        rules: vec![Rule { shadow: true, ..rule("shadow", Match::default()) }],
+        ..Settings::default()
+    };
+    assert_eq!(applying(&limits(&settings), &facts("/x", Verified::default())).0, ["shadow", "default"]);
+}
+
+#[test]
+fn higher_priorities_come_first() {
+    let settings = Settings {
+        rules: vec![
+            rule("a", Match::default()),
+            Rule { priority: 5, ..rule("b", Match::default()) },
+            Rule { priority: 5, ..rule("c", Match::default()) },
+        ],
+        ..Settings::default()
+    };
+    assert_eq!(applying(&limits(&settings), &facts("/x", Verified::default())).0, ["b", "c", "a"]);
+}
+
+#[test]
+fn keys_are_made_of_what_is_verified_and_else_of_the_address() {
+    let key = |key, verified| {
+        let settings = Settings { key, ..Settings::default() };
+        let limits = limits(&settings);
+        let facts = facts("/x", verified);
+        let mut name = String::new();
+        limits.applying(limits.paths(), &facts, |limited| name = limited.key(&facts).to_string());
+        name
+    };
+    let all = Verified { user: Some("ann"), tier: None, api_key: Some("k1") };
+    let keyed = Verified { api_key: Some("k1"), ..Verified::default() };
+    for (strategy, verified, expected) in [
+        (KeyStrategy::Ip, all, "ip:192.0.2.1"),
+        (KeyStrategy::User, all, "user:ann"),
+        (KeyStrategy::User, keyed, "ip:192.0.2.1"),
+        (KeyStrategy::ApiKey, all, "key:k1"),
+        (KeyStrategy::Composite, all, "user:ann"),
+        (KeyStrategy::Composite, keyed, "key:k1"),
+        (KeyStrategy::Composite, Verified::default(), "ip:192.0.2.1"),
+        (KeyStrategy::IpEndpoint, all, "ip:192.0.2.1@/**"),
+        (KeyStrategy::UserEndpoint, all, "user:ann@/**"),
+    ] {
+        assert_eq!(key(strategy, verified), expected, "{strategy:?}");
+    }
+}
+
+#[test]
+fn an_exemption_holds_for_verified_users_and_for_paths_with_one_reading() {
+    let bypass = Bypass { user_ids: vec!["ann".into()], paths: vec!["/free/**".into()], ..Bypass::default() };
+    let settings = Settings {
+        bypass,
+        rules: vec![rule(
+            "login",
+            Match { endpoint: Some(Endpoint::Exact("/login".into())), ..Match::default() },
+        )],
+        ..Settings::default()
+    };
+    let limits = limits(&settings);
+    let exempt = |path, user| applying(&limits, &facts(path, Verified { user, ..Verified::default() })).1;
+    assert!(exempt("/x", Some("ann")) && !exempt("/x", Some("bob")) && !exempt("/x", None));
+    assert!(exempt("/free/a", None) && exempt("/free/a;v=1", None) && !exempt("/x;/free/a", None));
+    let slashed = Facts { trailing_slash: true, ..facts("/free", Verified::default()) };
+    assert!(applying(&limits, &slashed).1, "/free/ is sent as it is");
+    for path in ["/login", "/login;x=1", "/%6Cogin", "/log%69n"] {
+        // The canonical path has no escapes of such characters; a rule holds even if it had.
+        assert_eq!(applying(&limits, &facts(path, Verified::default())).0, ["login"], "{path}");
+    }
+}
