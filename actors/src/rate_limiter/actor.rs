@@ -319,7 +319,13 @@ impl Handler<Asks> for RateLimiterActor {
         for ask in asks {
             if !self.health.is_up() || self.store.is_none() {
                 serve(ask.reply, Reply::Unavailable);
-            } else if self.accounts.wait(&ask.limit, ask.key, &ask.owner, ask.cost, ask.reply) {
+            } else if self.accounts.wait(
+                &ask.limit,
+                ask.key,
+                &ask.owner,
+                (ask.cost, ask.returnable),
+                ask.reply,
+            ) {
                 ids.push((ask.limit.id, ask.key));
             }
         }

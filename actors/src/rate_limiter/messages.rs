@@ -34,6 +34,8 @@ pub struct Ask {
     pub key: u64,
     pub owner: OwnedKey,
     pub cost: u64,
+    /// Other limits are asked as well, and may refuse.
+    pub returnable: bool,
     /// Dropped without an answer when the actor dies.
     pub reply: oneshot::Sender<Reply>,
 }

@@ -30,6 +30,8 @@ struct Account<W> {
     limit: Arc<LimitCells>,
     store_key: String,
     cost: u64,
+    /// One of those who wait may not need it after all.
+    returnable: bool,
     /// Requests to lease the next time.
     want: u64,
     waiting: VecDeque<W>,
@@ -67,13 +69,14 @@ impl<W> Accounts<W> {
         limit: &Arc<LimitCells>,
         key: u64,
         owner: &OwnedKey,
-        cost: u64,
+        (cost, returnable): (u64, bool),
         waiter: W,
     ) -> bool {
         let account = self.accounts.entry((limit.id, key)).or_insert_with(|| Account {
             limit: limit.clone(),
             store_key: limit.store_key(&owner.as_key()),
             cost,
+            returnable: false,
             want: 0,
             waiting: VecDeque::new(),
             asked: None,
@@ -82,6 +85,7 @@ impl<W> Accounts<W> {
             collect_at: 0,
         });
         account.cost = cost;
+        account.returnable |= returnable;
         account.waiting.push_back(waiter);
         account.asked.is_none() && account.waiting.len() == 1
     }
@@ -103,6 +107,7 @@ impl<W> Accounts<W> {
             plan: account.limit.plan,
             least: account.cost,
             most: account.cost.saturating_mul(waiting + account.want).min(LARGEST).max(account.cost),
+            returnable: std::mem::take(&mut account.returnable),
             lease: lease_time(&account.limit),
         })
     }
@@ -149,8 +154,9 @@ impl<W> Accounts<W> {
         account.collect_at = account.remembered;
         // Somebody had to ask, so what was leased before is spent.
         account.leased.clear();
-        if left > 0 && limit.leases.granted(population, id.1, now, news(left, until)) {
-            account.leased.push((taken.spend_by, left));
+        // What was served of a lease may be put back into it.
+        if !taken.good_for.is_zero() && limit.leases.granted(population, id.1, now, news(left, until)) {
+            account.leased.push((taken.spend_by, taken.granted));
             account.collect_at = asked.saturating_add(nanos(taken.good_for) / 4 * 3);
         }
         self.ends.push(Reverse((account.collect_at, id)));

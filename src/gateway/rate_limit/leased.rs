@@ -69,6 +69,7 @@ async fn ask(
             key: *key,
             owner: limited.key(facts).into(),
             cost: limited.cost,
+            returnable: applying.len() > 1,
             reply,
         });
         open.push((at, answer));

@@ -25,6 +25,9 @@ pub struct Take {
     pub least: u64,
     /// Requests wanted at most, `>= least`; more than `least` is a lease.
     pub most: u64,
+    /// A grant of exactly `least` is a lease, too: the request may yet be refused for another reason, and then somebody
+    /// else is to have it.
+    pub returnable: bool,
     /// How long a lease may be spent; the store must not count its requests as over before they can be.
     pub lease: Duration,
 }
@@ -35,7 +38,8 @@ pub struct Taken {
     /// 0, or `least..=most`.
     pub granted: u64,
     /// How long, from the moment the question was sent, what was granted may be spent. More than `least` is a lease: as
-    /// long as was asked for, or less where a fixed window ends before. `least` is to be spent at once: zero.
+    /// long as was asked for, or less where a fixed window ends before. `least` is to be spent at once, unless it was to
+    /// be returnable: zero.
     pub good_for: Duration,
     /// The same as a moment: microseconds since the epoch by the store's clock. What is given back is found by it.
     pub spend_by: u64,

@@ -43,7 +43,7 @@ impl Rig {
     }
 
     fn wait(&mut self, waiter: u32) -> bool {
-        self.accounts.wait(&self.limit, 1, &self.owner, 1, waiter)
+        self.accounts.wait(&self.limit, 1, &self.owner, (1, false), waiter)
     }
 
     fn store(&mut self, take: &Take) -> Taken {
@@ -56,7 +56,11 @@ impl Rig {
         self.left -= granted;
         Taken {
             granted,
-            good_for: if granted > take.least { take.lease } else { Duration::ZERO },
+            good_for: if granted > take.least || (granted > 0 && take.returnable) {
+                take.lease
+            } else {
+                Duration::ZERO
+            },
             spend_by: 1_000 + u64::from(self.calls),
             remaining: self.left,
             reset: Duration::from_secs(30),
@@ -145,6 +149,7 @@ fn what_is_not_spent_is_given_back() {
     assert!(rig.accounts.ended(end - 1).is_empty());
     let back = rig.accounts.ended(now + 150 * MS);
     assert_eq!(back.iter().map(|back| back.unspent).sum::<u64>() + 50, 100_000 - rig.left);
+    assert!(back.iter().all(|back| back.unspent <= leased));
     let mut grants: Vec<_> = back.iter().map(|back| back.spend_by).collect();
     grants.dedup();
     assert_eq!(grants.len(), back.len(), "each grant is given back by itself");
@@ -181,4 +186,25 @@ fn when_the_store_does_not_answer_nobody_is_left_waiting() {
     assert_eq!(told.len(), 3);
     assert!(told.iter().all(|(_, reply)| *reply == Reply::Unavailable));
     assert!(rig.accounts.is_empty());
+}
+
+#[test]
+fn what_another_limit_makes_needless_is_there_for_the_next_request_or_given_back() {
+    let mut rig = Rig::new(10);
+    let id = rig.id();
+    let ask = |rig: &mut Rig| {
+        rig.accounts.wait(&rig.limit, 1, &rig.owner, (1, true), 0);
+        rig.settle(NOW);
+        let Some((0, Reply::Granted { until, .. })) = rig.replies.pop() else { panic!("not granted") };
+        rig.limit.leases.put_back(1, NOW, Some(until), 1);
+    };
+    ask(&mut rig);
+    assert_eq!((rig.left, rig.limit.leases.outstanding(NOW)), (9, 1));
+    assert!(rig.request(NOW), "spent by the next");
+    assert_eq!(rig.left, 9);
+    ask(&mut rig);
+    assert!(rig.accounts.ended(NOW + MS).is_empty());
+    let back = rig.accounts.ended(NOW + 190 * MS);
+    assert_eq!(back.iter().map(|back| back.unspent).sum::<u64>(), 1);
+    assert!(rig.accounts.question(id, NOW).is_none());
 }

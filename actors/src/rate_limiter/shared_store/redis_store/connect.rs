@@ -149,7 +149,8 @@ impl Source {
         // The time limit also ends what the cluster connection keeps for a node that is silent. Two retries: one for a
         // key that moved, one for a node that is gone.
         let client = ClusterClient::builder(nodes)
-            .connection_timeout(ATTEMPT)
+            // Short enough that a node that is away leaves time to connect to the others.
+            .connection_timeout(ATTEMPT / 4)
             .response_timeout(patience)
             .overall_response_timeout(Some(patience))
             .retries(2)

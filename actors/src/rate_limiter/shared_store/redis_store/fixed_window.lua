@@ -1,7 +1,7 @@
 -- Fixed window: a counter that begins anew with every multiple of the window since the epoch.
 --
 -- KEYS[1]  the bucket
--- ARGV     take capacity window_us least most lease_us
+-- ARGV     take capacity window_us least most lease_us returnable
 --          back capacity window_us unspent spend_by_us
 -- Answer   take: {granted, good_for_us, remaining, reset_us, retry_after_us, spend_by_us}    back: {returned}
 --
@@ -43,13 +43,13 @@ if mode == 'back' then
   return {returned}
 end
 
-local least, most, lease = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+local least, most, lease, returnable = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7] == '1'
 local there = max(capacity - count, 0)
 local granted, good_for, retry_after = 0, 0, 0
 if there >= least then
   granted = min(most, max(least, floor(there / 8)))
   count = count + granted
-  if granted > least then
+  if granted > least or returnable then
     good_for = min(lease, left - 1)
   end
   save()

@@ -92,7 +92,7 @@ impl Link {
             held.discard();
         }
         drop(state);
-        log::info!("redis: connection given up: {why}");
+        log::debug!("redis: connection given up: {why}");
     }
 
     fn look(self: &Arc<Self>) -> Found {

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `connect` | what a URL means, and how to connect there |
 //! | `link` | the one connection: made when needed, replaced when it fails |
+//! | `quiet` | which parts of a cluster do not answer |
 //! | `scripts`, `*.lua` | what is asked and answered, and why limits hold |
 //! | `mod` | the store: batches of questions within [`PATIENCE`] |
 //!
@@ -11,11 +12,15 @@
 //! given up: so answers that come too late come to nobody, and what a frozen server has not read is not added to. At
 //! most [`BATCHES`] are on their way at a time; more wait for their turn, within the same time. A question that failed
 //! may still have been charged, which makes a limit tighter for a moment, never looser.
+//!
+//! The bound is as good as the server's memory. One that evicts keys (a `maxmemory-policy` other than `noeviction`) or is
+//! restarted forgets what was granted; a failover forgets what the replica had not yet got.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use deadpool_redis::redis::aio::ConnectionLike;
+use deadpool_redis::redis::cluster_async::ClusterConnection;
 use deadpool_redis::redis::{Pipeline, RedisError, ServerErrorKind, Value};
 use futures_util::future::join_all;
 use tokio::sync::Semaphore;
@@ -26,6 +31,7 @@ use super::{Answer, GiveBack, PATIENCE, SharedStore, StoreError, Take, Taken};
 
 mod connect;
 mod link;
+mod quiet;
 mod scripts;
 
 #[cfg(test)]
@@ -33,6 +39,7 @@ mod tests;
 
 use connect::{Pipe, Source};
 use link::{Current, Link};
+use quiet::{Group, Quiet};
 use scripts::{Call, Scripts};
 
 /// Batches on their way at a time.
@@ -56,10 +63,11 @@ struct Shared {
     prefix: String,
     instance: String,
     batches: Semaphore,
+    quiet: Quiet,
     /// [`PATIENCE`], except in tests that must not fail on a busy machine.
     patience: Duration,
-    /// When a cluster last answered, or its connection was new.
-    heard: std::sync::Mutex<(u64, Instant)>,
+    /// Since when a cluster's connection, of that number, has answered nothing that it was asked.
+    deaf: Mutex<Option<(u64, Instant)>>,
 }
 
 impl RedisStore {
@@ -84,8 +92,9 @@ impl RedisStore {
             prefix: settings.key_prefix.clone(),
             instance: instance_id,
             batches: Semaphore::new(BATCHES),
+            quiet: Quiet::new(),
             patience,
-            heard: std::sync::Mutex::new((0, Instant::now())),
+            deaf: Mutex::new(None),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -165,9 +174,8 @@ impl Shared {
                 replies.unwrap_or_else(|_| Ok(Vec::new()))
             }
             Pipe::Cluster(connection) => {
-                let questions =
-                    calls.iter().map(|call| timeout_at(deadline, single(connection.clone(), call)));
-                Ok(join_all(questions).await.into_iter().map(Result::ok).collect())
+                let questions = calls.iter().map(|call| self.of_node(connection, call, deadline));
+                Ok(join_all(questions).await)
             }
         };
         drop(permit);
@@ -185,6 +193,26 @@ impl Shared {
         answers.chain(missing).take(calls.len()).collect()
     }
 
+    /// Asks the node of the call's key, unless that has been silent. None where nothing came in time.
+    async fn of_node(
+        &self,
+        connection: &ClusterConnection,
+        call: &Call<'_>,
+        deadline: Instant,
+    ) -> Option<Reply> {
+        let group = Group::of(call.key());
+        if !self.quiet.may_ask(group, Instant::now()) {
+            return None;
+        }
+        let reply = timeout_at(deadline, single(connection.clone(), call)).await.ok();
+        let reply = reply.filter(|reply| !matches!(reply, Err(error) if error.is_timeout()));
+        match reply {
+            Some(_) => self.quiet.answered(group),
+            None => self.quiet.was_silent(group, Instant::now()),
+        }
+        reply
+    }
+
     /// Gives the connection up where what came shows that it does not lead anywhere. `replies` is empty or has None
     /// where nothing came in time.
     fn judge(&self, current: &Current, replies: &[Option<Reply>]) {
@@ -194,19 +222,23 @@ impl Shared {
             None if replies.is_empty() => Some(silent().0),
             None => None,
         };
-        if matches!(current.pipe, Pipe::Cluster(_)) {
-            let mut heard = self.heard.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            let answered = replies.iter().any(|reply| matches!(reply, Some(Ok(_))));
-            if answered || heard.0 != current.number {
-                *heard = (current.number, Instant::now());
-            }
-            if heard.1.elapsed() < DEAF {
-                return;
-            }
+        let answered = replies.iter().any(|reply| matches!(reply, Some(Ok(_))));
+        if matches!(current.pipe, Pipe::Cluster(_)) && !self.is_deaf(current.number, answered) {
+            return;
         }
         if let Some(why) = fault {
             self.link.discard(current.number, &why);
         }
+    }
+
+    fn is_deaf(&self, connection: u64, answered: bool) -> bool {
+        let mut deaf = self.deaf.lock().unwrap_or_else(PoisonError::into_inner);
+        *deaf = match *deaf {
+            _ if answered => None,
+            Some((number, since)) if number == connection => Some((number, since)),
+            _ => Some((connection, Instant::now())),
+        };
+        deaf.is_some_and(|(_, since)| since.elapsed() >= DEAF)
     }
 }
 

@@ -4,7 +4,8 @@
 //! microseconds (Lua's numbers are doubles: nanoseconds since the epoch would not fit). What a grant may be spent for
 //! begins when Redis decides; `now` below is that moment.
 //!
-//! **What is to be shown.** A grant made at `t` is spent at some moment `u`. A grant of `least` is spent at once: `u = t`.
+//! **What is to be shown.** A grant made at `t` is spent at some moment `u`. A grant of `least` is spent at once, `u = t`, unless it is
+//! returnable.
 //! A lease of `n` may be spent until `e = t + lease`: `t <= u <= e`. Whatever the moments `u` are, no window may see more
 //! than the limit.
 //!
@@ -67,6 +68,10 @@ enum Argument<'s> {
 }
 
 impl Call<'_> {
+    pub(super) fn key(&self) -> &str {
+        &self.key
+    }
+
     /// By hash, which fails with NOSCRIPT where the server does not have the script (any more).
     pub(super) fn by_hash(&self) -> Cmd {
         self.command("EVALSHA", &self.code.sha1)
@@ -101,7 +106,7 @@ impl Scripts {
     }
 
     pub(super) fn take(&self, prefix: &str, take: &Take) -> Call<'_> {
-        let numbers = [take.least, take.most.max(take.least), micros(take.lease)];
+        let numbers = [take.least, take.most.max(take.least), micros(take.lease), take.returnable.into()];
         self.bucket("take", prefix, &take.key, &take.plan, &numbers)
     }
 

@@ -1,7 +1,7 @@
 -- Token bucket as GCRA that knows of leases. The argument why it holds is in scripts.rs.
 --
 -- KEYS[1]  the bucket
--- ARGV     take capacity interval_ns window_us least most lease_us
+-- ARGV     take capacity interval_ns window_us least most lease_us returnable
 --          back capacity interval_ns window_us unspent spend_by_us
 -- Answer   take: {granted, good_for_us, remaining, reset_us, retry_after_us, spend_by_us}    back: {returned}
 --
@@ -74,13 +74,13 @@ if mode == 'back' then
   return {returned}
 end
 
-local least, most, lease = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+local least, most, lease, returnable = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8] == '1'
 local there = max(floor((full - ahead) / interval), 0)
 local granted, good_for, retry_after = 0, 0, 0
 if there >= least then
   granted = min(most, max(least, floor(there / 8)))
   ahead = ahead + granted * interval
-  if granted > least then
+  if granted > least or returnable then
     good_for = lease
     if o1 == 0 then
       s1, o1 = s2, o2

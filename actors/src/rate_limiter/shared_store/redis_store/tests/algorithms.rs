@@ -235,3 +235,25 @@ async fn what_something_else_left_under_the_key_is_an_error() {
         assert_eq!(sure(&store, &take).await.granted, 1, "{algorithm:?}");
     }
 }
+
+#[actix_rt::test]
+async fn a_clock_that_was_set_back_locks_nobody_out_for_longer_than_a_window() {
+    let server = Server::start(&[]);
+    let store = patient(&server.url());
+    let clock: (u64, u64) = server.ask("TIME");
+    let later = (clock.0 + 3_600) * 1_000_000;
+    for (algorithm, state) in [
+        (Algorithm::TokenBucket, format!("'{later} 0 {later} 3 {later} 4'")),
+        (Algorithm::SlidingWindow, format!("cmsgpack.pack({{{later}, 0, 10}})")),
+        (Algorithm::FixedWindow, format!("'{} 10'", later / 1_000_000)),
+    ] {
+        let take = one(&format!("{algorithm:?}"), plan(algorithm, 10, ms(1000)));
+        let mut command = deadpool_redis::redis::cmd("EVAL");
+        command.arg(format!("return redis.call('SET', KEYS[1], {state})")).arg(1);
+        command.arg(format!("test:limit:{{{}}}", take.key));
+        let _: () = server.tell(&command).unwrap();
+        let taken = sure(&store, &take).await;
+        assert_eq!(taken.granted, 0, "{algorithm:?}: what was granted is not forgotten");
+        assert!(taken.retry_after <= ms(1001) && taken.reset <= ms(2000), "{algorithm:?} {taken:?}");
+    }
+}

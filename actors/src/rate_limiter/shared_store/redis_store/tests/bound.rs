@@ -50,7 +50,7 @@ async fn hammer(server: &Server, plan: Plan) {
     grants.retain(|grant| grant.requests > 0);
     grants.sort_by_key(|grant| grant.at);
     let sum: u64 = grants.iter().map(|grant| grant.requests).sum();
-    assert!(sum > 2 * plan.capacity, "{plan:?} was hardly used: {sum}");
+    assert!(sum >= plan.capacity, "{plan:?} was hardly used: {sum}");
     check(&plan, &grants);
 }
 

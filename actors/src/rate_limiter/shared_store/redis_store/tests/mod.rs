@@ -6,6 +6,7 @@ mod instances;
 mod models;
 mod outages;
 mod servers;
+mod tls;
 mod topologies;
 
 use std::time::Duration;
@@ -18,7 +19,7 @@ use super::RedisStore;
 const ALGORITHMS: [Algorithm; 3] = [Algorithm::TokenBucket, Algorithm::SlidingWindow, Algorithm::FixedWindow];
 
 /// What a call may take: the store's patience, and a machine that does more than it can.
-const BOUND: Duration = Duration::from_millis(400);
+const BOUND: Duration = Duration::from_secs(1);
 
 fn store(url: &str) -> RedisStore {
     named(url, "instance")
@@ -48,7 +49,7 @@ fn one(key: &str, plan: Plan) -> Take {
 }
 
 fn lease(key: &str, plan: Plan, least: u64, most: u64, lease: Duration) -> Take {
-    Take { key: key.to_owned(), plan, least, most, lease }
+    Take { key: key.to_owned(), plan, least, most, lease, returnable: false }
 }
 
 fn back(take: &Take, taken: &Taken, unspent: u64) -> GiveBack {

@@ -1,8 +1,10 @@
 //! Servers on free loopback ports, without persistence, killed by their process id on drop.
 
+use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use deadpool_redis::redis::{Client, Cmd, FromRedisValue, RedisResult, cmd};
@@ -18,13 +20,38 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) fn start(arguments: &[&str]) -> Self {
+        let mut server = Self::prepared();
+        server.arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        server.run();
+        server
+    }
+
+    /// With TLS and nothing else.
+    pub(super) fn secured(certificate: &str, key: &str) -> Self {
+        let mut server = Self::prepared();
+        let (certificate, key) = (server.keep("server.pem", certificate), server.keep("server.key", key));
+        let port = server.port.to_string();
+        let words = ["--port", "0", "--tls-port", &port, "--tls-auth-clients", "no", "--tls-cert-file"];
+        server.arguments = words.iter().map(|&word| word.to_owned()).collect();
+        let rest =
+            [certificate.clone(), "--tls-key-file".into(), key, "--tls-ca-cert-file".into(), certificate];
+        server.arguments.extend(rest);
+        server.run();
+        server
+    }
+
+    fn prepared() -> Self {
         let (port, bus) = (free_port(), free_port());
         let folder = std::env::temp_dir().join(format!("aegis-redis-{}-{port}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
-        let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
-        let mut server = Self { port, bus, folder, arguments, child: None };
-        server.run();
-        server
+        Self { port, bus, folder, arguments: Vec::new(), child: None }
+    }
+
+    /// Writes a file that goes with the server; answers its path.
+    pub(super) fn keep(&self, name: &str, text: &str) -> String {
+        let file = self.folder.join(name);
+        std::fs::write(&file, text).unwrap();
+        file.to_string_lossy().into_owned()
     }
 
     pub(super) fn clustered() -> Self {
@@ -75,17 +102,24 @@ impl Server {
         self.spawn(&mut command);
     }
 
+    /// The file with its id is written by a server that listens: so it is this one, not one of another test's that
+    /// has the port already.
     fn spawn(&mut self, command: &mut Command) {
-        let quiet = command.current_dir(&self.folder).stdout(Stdio::null()).stderr(Stdio::null());
-        self.child = Some(quiet.spawn().expect("redis-server runs (Debian: apt-get install redis-server)"));
+        let id = self.folder.join("id");
+        let _ = std::fs::remove_file(&id);
+        let quiet = command.arg("--pidfile").arg(&id).current_dir(&self.folder).stdout(Stdio::null());
+        let child = quiet.stderr(Stdio::null()).spawn().expect("redis-server runs (see scripts/ensure)");
+        let child = self.child.insert(child);
         let begun = Instant::now();
-        while std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+        while !id.exists() {
+            let gone = child.try_wait().unwrap();
+            assert!(gone.is_none(), "redis-server on port {} ended at once: {gone:?}", self.port);
             assert!(
-                begun.elapsed() < Duration::from_secs(10),
+                begun.elapsed() < Duration::from_secs(20),
                 "redis-server did not start on port {}",
                 self.port
             );
-            std::thread::sleep(Duration::from_millis(5));
+            std::thread::sleep(Duration::from_millis(2));
         }
     }
 
@@ -158,8 +192,14 @@ pub(super) fn cluster() -> Vec<Server> {
     nodes
 }
 
-/// Below the range that the kernel hands out to clients, where a restarted server could lose its port to one.
+/// Below the range that the kernel hands out to clients, where a restarted server could lose its port to one; and none
+/// twice in a process.
 fn free_port() -> u16 {
-    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    std::iter::repeat_with(|| fastrand::u16(10_000..30_000)).take(1000).find(free).expect("a free port")
+    static TAKEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok() && taken.insert(*port);
+    std::iter::repeat_with(|| fastrand::u16(10_000..30_000))
+        .take(1000)
+        .find(|port| free(port))
+        .expect("a free port")
 }
