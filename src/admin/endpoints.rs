@@ -9,7 +9,7 @@ use futures_core::future::LocalBoxFuture;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Admin, answer, rate_limit, status};
+use super::{Admin, answer, prometheus, rate_limit, status};
 use crate::config::Severity;
 use crate::gateway::shared::InternalAnswer;
 use crate::supervisor::{Drain, Hold, Inspect, Reload, ReloadBy};
@@ -20,6 +20,8 @@ pub const TABLE: &[(&str, &str, &str)] = &[
     ("GET", "/health", "the process lives"),
     ("GET", "/healthz", "the process lives"),
     ("GET", "/ready", "the gateway can serve"),
+    // machines
+    ("GET", "/metrics", "Prometheus text format; on the admin listener only"),
     // operators
     ("GET", "/_aegis/status", "everything at a glance"),
     ("GET", "/_aegis/routes", "compiled routes, most specific first"),
@@ -53,6 +55,7 @@ pub fn dispatch(
             [] if read => index(),
             ["health" | "healthz"] if read => health(&admin, true).await,
             ["ready"] if read => health(&admin, false).await,
+            ["metrics"] if read => prometheus::metrics(&admin).await,
             ["_aegis", "status"] if read => status::status(&admin).await,
             ["_aegis", "routes"] if read => status::routes(&admin),
             ["_aegis", "rate-limit"] if read => rate_limit::page(&admin).await,

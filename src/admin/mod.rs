@@ -8,6 +8,8 @@ mod answer;
 mod endpoints;
 mod listener;
 mod origin;
+mod process;
+mod prometheus;
 mod rate_limit;
 mod status;
 

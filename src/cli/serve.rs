@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use actix::Addr;
 use actix_server::ServerHandle;
+use aegis_actors::metrics_aggregator::Writer;
 use tokio::io::AsyncWriteExt as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
@@ -18,7 +19,7 @@ use crate::gateway::answer::{self, Cause};
 use crate::gateway::shared::{Internal, Shared};
 use crate::gateway::{listener, worker};
 use crate::logging;
-use crate::supervisor::{Deps, Reload, ReloadBy, Supervisor, build, judge};
+use crate::supervisor::{Deps, MetricsStore, Reload, ReloadBy, Supervisor, build, judge};
 use crate::tls::ServerTls;
 
 /// From the stop signal on, connections are still accepted for this long, so that load balancers see `/ready` turn and
@@ -89,6 +90,8 @@ async fn gateway(source: Source, loaded: Loaded, started: impl FnOnce(&Started))
 
     let shared = Shared::new(snapshot, &settings, workers);
     let (warned, file) = (loaded.warnings.len(), loaded.file.clone());
+    let boot = format!("{:x}-{:016x}", std::process::id(), fastrand::u64(..));
+    let writer = Writer { instance: "local".into(), boot: boot.as_str().into() };
     let supervisor = Supervisor::start_with(Deps {
         source,
         loaded,
@@ -96,6 +99,7 @@ async fn gateway(source: Source, loaded: Loaded, started: impl FnOnce(&Started))
         tls: tls.clone(),
         admin: addresses.admin,
         workers,
+        store: MetricsStore { sink: None, writer, flush_interval: Duration::from_secs(5) },
     });
     let admin = Admin::new(shared.clone(), supervisor.clone(), workers, &settings.admin.host);
     let internal: Box<dyn Internal> = Box::new(admin.clone());

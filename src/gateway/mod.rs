@@ -7,6 +7,7 @@
 pub mod answer;
 mod arrival;
 mod balance;
+mod counting;
 mod deadline;
 mod downstream;
 mod forward;
@@ -294,6 +295,8 @@ fn begin(
         target: None,
         tries: 0,
         upstream: None,
+        waited: std::time::Duration::ZERO,
+        answered: None,
         bytes_in: 0,
         bytes_out: 0,
         status: 0,

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use actix_http::header::HeaderValue;
 use actix_http::{Method, Uri, Version};
+use aegis_actors::metrics_aggregator::{Record, method_index};
 
 use super::answer::{CLIENT_CLOSED_REQUEST, Cause};
 use super::downstream::ConnState;
@@ -37,6 +38,10 @@ pub struct RequestRecord {
     pub tries: u32,
     /// From sending the last try to its response head.
     pub upstream: Option<Duration>,
+    /// Waiting for upstreams and for the next try, all tries together.
+    pub waited: Duration,
+    /// From the arrival to the upstream's response head.
+    pub answered: Option<Duration>,
     pub bytes_in: u64,
     pub bytes_out: u64,
     /// Status of the answer; 0 until there is one.
@@ -70,7 +75,8 @@ impl Drop for RequestRecord {
             self.cause = Some(Cause::ClientGone);
         }
         let status = if self.status == 0 { CLIENT_CLOSED_REQUEST } else { self.status };
-        worker.count(self, status);
+        let took = self.started.elapsed();
+        worker.count(self, status, took);
         if self.snapshot.access_log {
             worker.log(|out| self.write(out, status));
         }
@@ -78,6 +84,24 @@ impl Drop for RequestRecord {
 }
 
 impl RequestRecord {
+    /// What the metrics count of it; `took` since its arrival.
+    pub fn counted(&self, status: u16, took: Duration) -> Record {
+        // A tunnel lives for as long as its ends please: its latency is that of its opening.
+        let opened = self.answered.filter(|_| status == 101);
+        Record {
+            ended_ms: self.arrived_ms + took.as_millis() as u64,
+            route: self.route.map(|route| route as u32),
+            method: method_index(self.method.as_str()),
+            status,
+            reason: self.reason(),
+            duration_us: micros(opened.unwrap_or(took)),
+            upstream_us: self.upstream.map(micros),
+            overhead_us: self.answered.map(|answered| micros(answered.saturating_sub(self.waited))),
+            bytes_in: self.bytes_in,
+            bytes_out: self.bytes_out,
+        }
+    }
+
     fn write(&self, out: &mut String, status: u16) {
         match self.snapshot.log_format {
             LogFormat::Json => self.write_json(out, status),
@@ -163,6 +187,10 @@ impl RequestRecord {
         }
         let _ = writeln!(out, " id={}", self.request_id.as_str());
     }
+}
+
+fn micros(duration: Duration) -> u64 {
+    duration.as_micros() as u64
 }
 
 fn millis(duration: Duration) -> f64 {
