@@ -9,6 +9,7 @@ pub mod cli;
 pub mod config;
 pub mod gateway;
 pub mod logging;
+pub mod panics;
 pub mod router;
 pub mod supervisor;
 pub mod tls;

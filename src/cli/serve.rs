@@ -19,6 +19,7 @@ use crate::gateway::answer::{self, Cause};
 use crate::gateway::shared::{Internal, Shared};
 use crate::gateway::{listener, worker};
 use crate::logging;
+use crate::panics;
 use crate::supervisor::{Deps, MetricsStore, Reload, ReloadBy, Supervisor, build, judge};
 use crate::tls::ServerTls;
 
@@ -51,6 +52,7 @@ pub struct Started {
 /// Runs a loaded configuration; `started` is told once both listeners accept.
 pub fn serve(source: Source, loaded: Loaded, started: impl FnOnce(&Started) + 'static) -> i32 {
     logging::init(&loaded.settings.logging);
+    panics::install();
     for problem in loaded.warnings.iter().filter(|problem| problem.severity == Severity::Warning) {
         log::warn!("{problem}");
     }
@@ -66,6 +68,7 @@ pub fn serve(source: Source, loaded: Loaded, started: impl FnOnce(&Started) + 's
     };
     worker::flush_here();
     logging::flush();
+    panics::flush();
     code
 }
 

@@ -81,7 +81,7 @@ fn the_running_configuration_is_shown_without_its_secrets() {
     assert!(!response.text().contains("very-secret-token"), "{}", response.text());
     let config = response.json();
     assert_eq!(config["backends"][0]["name"], "main", "{config}");
-    assert_eq!(config["server"]["shutdownTimeoutMs"], 3000, "{config}");
+    assert_eq!(config["server"]["shutdownTimeoutMs"], 400, "{config}");
     assert!(!gateway.log().contains("very-secret-token"));
 }
 

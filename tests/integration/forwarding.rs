@@ -143,7 +143,9 @@ fn the_body_of_a_refused_request_never_becomes_a_request() {
 #[test]
 fn an_idle_client_connection_is_closed_after_its_keep_alive() {
     let upstream = Upstream::ok("ok");
-    let gateway = Gateway::builder().server("keepAliveMs: 300").backend(Backend::all(&upstream)).start();
+    // The time of a head is no help: it is longer than the test would wait.
+    let builder = Gateway::builder().server("keepAliveMs: 300").server("headerTimeoutMs: 60000");
+    let gateway = builder.backend(Backend::all(&upstream)).start();
     let mut client: Client = gateway.client();
     assert_eq!(client.get("/x").status, 200);
     assert!(client.ends());

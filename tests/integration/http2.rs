@@ -323,7 +323,8 @@ fn large_bodies_stream_both_ways() {
         exchange.wire.write("0\r\n\r\n")?;
         Ok(Then::Keep)
     });
-    let gateway = Gateway::builder().server("bodyLimitBytes: 0").backend(Backend::all(&upstream)).start();
+    let gateway = Gateway::builder().server("bodyLimitBytes: 0").backend(Backend::all(&upstream));
+    let gateway = gateway.measuring_memory().start();
     block_on(async {
         let mut client = Http2::connect(gateway.addr).await;
         assert_eq!(client.post("/up", "u".repeat(SIZE)).await.text(), SIZE.to_string());

@@ -9,6 +9,9 @@ use crate::harness::{
     Backend, Builder, Call, Client, Folder, Gate, Gateway, SOON, Upstream, eventually, holds_for, run,
 };
 
+/// Time enough for what these tests do between the signal and the end.
+const PATIENT: &str = "shutdownTimeoutMs: 3000";
+
 /// An upstream that holds `/slow` until the gate opens.
 fn holding() -> (Upstream, Gate, Builder) {
     let gate = Gate::new();
@@ -19,7 +22,7 @@ fn holding() -> (Upstream, Gate, Builder) {
         }
         exchange.ok("finished")
     });
-    let builder = Gateway::builder().backend(Backend::all(&upstream).with("retries: 0"));
+    let builder = Gateway::builder().server(PATIENT).backend(Backend::all(&upstream).with("retries: 0"));
     (upstream, gate, builder)
 }
 
@@ -62,7 +65,8 @@ fn sigterm_under_load_loses_no_request_that_was_taken() {
         thread::sleep(Duration::from_millis(20)); // work that takes a while
         exchange.ok("done")
     });
-    let mut gateway = Gateway::with(Backend::all(&upstream).with("retries: 0"));
+    let backend = Backend::all(&upstream).with("retries: 0");
+    let mut gateway = Gateway::builder().server(PATIENT).backend(backend).start();
     let (answered, wrong, addr) = (AtomicUsize::new(0), AtomicUsize::new(0), gateway.addr);
     thread::scope(|scope| {
         for _ in 0..16 {

@@ -26,6 +26,7 @@ mod logs;
 #[cfg(feature = "test-hooks")]
 mod panics;
 mod paths;
+mod prometheus;
 mod rate_limits;
 mod reload;
 mod retries;

@@ -1,4 +1,6 @@
-//! What the log says of a request whose handler panicked (builds with `test-hooks`; section 7).
+//! What is printed of a panic, in a request and in an actor (builds with `test-hooks`; section 7).
+
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -36,4 +38,20 @@ fn a_request_whose_handler_panicked_is_logged_once_as_500_internal_error() {
         "{}",
         lines[0]
     );
+}
+
+#[test]
+fn an_actor_that_panicked_leaves_its_backtrace_behind_though_nobody_waited_for_it() {
+    let upstream = Upstream::ok("ok");
+    let mut gateway = Gateway::with(Backend::all(&upstream));
+    gateway.expect_panics();
+    assert!(gateway.admin_post("/_aegis/test/panic/circuit_breaker", "").status < 300);
+    assert!(eventually(SOON, || gateway.log().contains("circuit_breaker runs again as instance 2")));
+    // Names are found when there is time for it: seconds later on a busy machine.
+    let written = || {
+        let log = gateway.log();
+        log.split_once("stack backtrace of thread")
+            .is_some_and(|(_, rest)| rest.contains("CircuitBreakerActor"))
+    };
+    assert!(eventually(Duration::from_secs(20), written), "{}", gateway.log());
 }

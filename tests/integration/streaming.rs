@@ -18,6 +18,7 @@ fn unlimited(upstream: &Upstream) -> Gateway {
     Gateway::builder()
         .server("bodyLimitBytes: 0")
         .backend(Backend::all(upstream).with("timeout: 120s"))
+        .measuring_memory()
         .start()
 }
 

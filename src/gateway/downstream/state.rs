@@ -20,6 +20,13 @@ pub struct Limits {
     pub keep_alive: Duration,
 }
 
+impl Limits {
+    /// Whoever looks this often misses no limit.
+    pub fn shortest(&self) -> Duration {
+        self.head.min(self.keep_alive)
+    }
+}
+
 /// Where a connection stands between its requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {

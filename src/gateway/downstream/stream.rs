@@ -74,10 +74,12 @@ pub struct ClientStream {
     socket: Option<ClientSocket>,
     /// Shared with the requests.
     pub state: Rc<ConnState>,
-    /// One timer per connection, moved rarely: it rings at least once per head limit and then looks what is due.
+    /// One timer per connection, moved rarely: it rings at least once per `Limits::shortest` and then looks what is due.
     alarm: Pin<Box<Sleep>>,
     /// The alarm has been polled since it was last moved.
     alarm_set: bool,
+    /// The alarm has been moved for the end of the connection.
+    hurried: bool,
     write_stalled: Option<Instant>,
     half_closed: Option<Instant>,
     /// Something has been written since, and whether that has shown that the client still reads.
@@ -92,12 +94,13 @@ pub struct ClientStream {
 impl ClientStream {
     /// Wraps an accepted socket.
     pub fn new(socket: ClientSocket, state: Rc<ConnState>) -> Self {
-        let alarm = Box::pin(tokio::time::sleep(state.limits.head));
+        let alarm = Box::pin(tokio::time::sleep(state.limits.shortest()));
         Self {
             socket: Some(socket),
             state,
             alarm,
             alarm_set: false,
+            hurried: false,
             write_stalled: None,
             half_closed: None,
             written_since: false,
@@ -140,6 +143,15 @@ impl ClientStream {
 
     /// Looks at the clock when the alarm rings. An error ends the connection.
     fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        // What follows the last answer has less time than the alarm may have been set to.
+        if self.state.closing.get() && !self.hurried && self.state.phase.get() != Phase::Busy {
+            self.hurried = true;
+            let at = Instant::now() + LINGER;
+            if self.alarm.deadline() > at.into() {
+                self.alarm.as_mut().reset(at.into());
+                self.alarm_set = false;
+            }
+        }
         // Set once, it wakes this connection's task by itself; nothing has to be asked until it rings.
         if self.alarm_set && !self.alarm.is_elapsed() {
             return Poll::Pending;
@@ -161,8 +173,8 @@ impl ClientStream {
                 }
                 return Poll::Ready(io::ErrorKind::TimedOut.into());
             }
-            // Not later than one head limit, so that a head that begins meanwhile is cut in time.
-            let next = due.min(now + self.state.limits.head);
+            // Not later than the shortest limit, so that what begins meanwhile, a head or a pause, is cut in time.
+            let next = due.min(now + self.state.limits.shortest());
             self.alarm.as_mut().reset(next.max(now + Duration::from_millis(1)).into());
         }
         Poll::Pending
