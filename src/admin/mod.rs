@@ -35,6 +35,10 @@ pub struct Admin {
     started: Instant,
     started_at: SystemTime,
     workers: usize,
+    /// Where history is kept; `None` = in memory only.
+    store: Option<Store>,
+    /// `metrics.instance`.
+    instance: Arc<str>,
     /// `admin.host` as it was bound; a reload does not change it.
     host: Arc<str>,
 }

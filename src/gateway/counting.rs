@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use aegis_actors::metrics_aggregator::{Labels, Record, Records};
+use aegis_actors::metrics_aggregator::{Labels, Record, Records, Sample};
 
 use super::mailbox::Mailbox;
 use super::shared::Shared;
@@ -16,11 +16,15 @@ const BATCH: usize = 1024;
 /// Records that wait while the aggregator is being replaced; beyond, the oldest batch is lost.
 const MOST: usize = 64 * BATCH;
 
+/// Requests that are kept in whole between two reports, at most.
+const SAMPLES: usize = 200;
+
 /// See the module.
 #[derive(Default)]
 pub struct Counting {
     /// Of one configuration each, oldest first: what a record's numbers mean changes with a reload.
     batches: RefCell<Vec<(Arc<Labels>, Vec<Record>)>>,
+    samples: RefCell<Vec<Sample>>,
     aggregator: Mailbox<Records>,
 }
 
@@ -46,6 +50,15 @@ impl Counting {
         }
     }
 
+    /// Keeps a request in whole. Beyond a bound per report the rest is only counted: a flood of refusals must not become a
+    /// flood of stories.
+    pub fn tell(&self, sample: Sample) {
+        let mut samples = self.samples.borrow_mut();
+        if samples.len() < SAMPLES {
+            samples.push(sample);
+        }
+    }
+
     /// Sends what was collected; what cannot be sent now is kept.
     pub fn report(&self, shared: &Shared) {
         let mut kept = Vec::new();
@@ -54,9 +67,10 @@ impl Counting {
                 kept.push((labels, records));
                 continue;
             }
-            let message = Records { labels, records, samples: Vec::new() };
-            if let Err(Records { labels, records, .. }) = self.aggregator.send(&shared.records, message) {
+            let message = Records { labels, records, samples: self.samples.take() };
+            if let Err(Records { labels, records, samples }) = self.aggregator.send(&shared.records, message) {
                 kept.push((labels, records));
+                *self.samples.borrow_mut() = samples;
             }
         }
         while kept.iter().map(|(_, records)| records.len()).sum::<usize>() > MOST {

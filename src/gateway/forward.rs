@@ -18,6 +18,7 @@ use super::arrival::Upgrade;
 use super::balance::{self, InFlight, NoTarget, Pick};
 use super::deadline::within;
 use super::headers::{self, Forwarding};
+use super::story::{Try, TryOutcome};
 use super::request_body::{BodyFailure, RequestBody, RequestFraming};
 use super::snapshot::{Backend, Target};
 use super::upload::{Upload, UploadLimits};
@@ -208,6 +209,12 @@ async fn attempt(
     let now = Instant::now();
     let took = now.saturating_duration_since(started);
     request.record.waited += took;
+    let outcome = match &sent {
+        Ok((head, _)) => TryOutcome::Status(head.status.as_u16()),
+        Err(failure) => TryOutcome::Failed(failure.cause.code()),
+    };
+    let reused = exchange.reused.get();
+    request.record.story.tries.push(Try { target: position, took, outcome, reused });
     if exchange.connected.get() {
         let counters = &target.counters;
         let kind =

@@ -11,6 +11,7 @@ use super::answer::{CLIENT_CLOSED_REQUEST, Cause};
 use super::downstream::ConnState;
 use super::identity::{RequestId, Trace};
 use super::snapshot::{SnapshotRef, Target};
+use super::story::{self, Story};
 use super::worker::Worker;
 use crate::config::settings::LogFormat;
 use crate::logging::printable;
@@ -47,6 +48,8 @@ pub struct RequestRecord {
     /// Status of the answer; 0 until there is one.
     pub status: u16,
     pub cause: Option<Cause>,
+    /// How it came to its answer, step by step.
+    pub story: Story,
     /// The upstream's answer broke off after its head had been passed on.
     pub broken: bool,
     /// The response was handed over completely.
@@ -77,6 +80,9 @@ impl Drop for RequestRecord {
         let status = if self.status == 0 { CLIENT_CLOSED_REQUEST } else { self.status };
         let took = self.started.elapsed();
         worker.count(self, status, took);
+        if self.snapshot.metrics && story::is_worth_telling(self, took) {
+            worker.tell(story::sample(self, status, took));
+        }
         if self.snapshot.access_log {
             worker.log(|out| self.write(out, status));
         }
@@ -109,12 +115,13 @@ impl RequestRecord {
         }
     }
 
-    fn target(&self) -> Option<&Target> {
+    pub fn target(&self) -> Option<&Target> {
         let backend = &self.snapshot.routes[self.route?].backend;
         Some(&backend.targets[self.target?])
     }
 
-    fn reason(&self) -> Option<&'static str> {
+    /// Why the gateway answered itself, or cut the answer off.
+    pub fn reason(&self) -> Option<&'static str> {
         match self.cause {
             Some(cause) => Some(cause.code()),
             None if self.broken => Some(Cause::UpstreamReset.code()),

@@ -69,6 +69,10 @@ pub struct Shared {
     pub records: Published<Records>,
     /// What it has counted.
     pub metrics: Arc<Metrics>,
+    /// Somebody waits for what the workers have counted: they report at their next beat.
+    pub report_wanted: AtomicBool,
+    /// Open client connections.
+    pub connections: Arc<AtomicUsize>,
     /// Behind `/_aegis/`.
     pub internal: ArcSwapOption<Box<dyn Internal>>,
     /// Who may use the administration interface.
@@ -107,6 +111,8 @@ impl Shared {
             sightings: Published::empty(),
             records: Published::empty(),
             metrics: Arc::default(),
+            report_wanted: AtomicBool::new(false),
+            connections: Arc::default(),
             internal: ArcSwapOption::empty(),
             admin: ArcSwap::from_pointee(settings.admin.clone()),
             server: ArcSwap::from_pointee(settings.server.clone()),

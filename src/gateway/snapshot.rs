@@ -47,6 +47,8 @@ pub struct Snapshot {
     pub limits: Option<Limits>,
     /// `metrics.enabled`.
     pub metrics: bool,
+    /// `metrics.slowRequestMs`.
+    pub slow_request: Duration,
     /// The names of `routes`, for the metrics.
     pub labels: Arc<Labels>,
     /// `redis`.

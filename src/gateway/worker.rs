@@ -6,12 +6,13 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use actix_http::{ConnectionType, RequestHead};
 use aegis_actors::TargetId;
 use aegis_actors::circuit_breaker::Outcomes;
-use aegis_actors::metrics_aggregator::{Record, method_index};
+use aegis_actors::metrics_aggregator::{Record, Sample, method_index};
 
 use super::answer::Cause;
 use super::counting::Counting;
@@ -188,6 +189,11 @@ impl Worker {
         self.shared.ended.add(self.index, 1);
     }
 
+    /// Keeps a request's story for the store.
+    pub fn tell(&self, sample: Sample) {
+        self.counting.tell(sample);
+    }
+
     /// Counts a finished request.
     pub fn count(&self, record: &RequestRecord, status: u16, took: Duration) {
         if record.snapshot.metrics {
@@ -217,7 +223,8 @@ async fn beat(worker: std::rc::Weak<Worker>) {
         // A worker without requests lets go of what a reload has removed, too.
         let _ = worker.snapshot();
         worker.beats.set(worker.beats.get() + 1);
-        if worker.beats.get().is_multiple_of(COUNT_BEATS) || worker.shared.is_draining() {
+        let wanted = worker.shared.report_wanted.load(Ordering::Relaxed) || worker.shared.is_draining();
+        if wanted || worker.beats.get().is_multiple_of(COUNT_BEATS) {
             worker.counting.report(&worker.shared);
         }
         if worker.beats.get() >= REPORT_BEATS {
@@ -257,6 +264,8 @@ pub fn request_id() -> String {
 pub fn log_refused(connection: &ConnState, cause: Cause, request_id: &str) {
     let Some(worker) = WORKER.with_borrow(Clone::clone) else { return };
     worker.shared.refused.add(worker.index, 1);
+    worker.in_flight_begin();
+    worker.in_flight_end();
     let class = usize::from(cause.status().as_u16() / 100).clamp(1, 5) - 1;
     worker.shared.statuses[class].add(worker.index, 1);
     let snapshot = worker.snapshot();

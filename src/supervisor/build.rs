@@ -106,6 +106,7 @@ pub fn build(
         backends,
         limits,
         metrics: true,
+        slow_request: std::time::Duration::from_secs(1),
         labels,
         redis: settings.redis.clone(),
     })

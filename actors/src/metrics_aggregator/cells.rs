@@ -21,6 +21,16 @@ impl Metrics {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Of `ended` requests, how many are still to be counted.
+    pub fn missing(&self, ended: u64) -> u64 {
+        self.state().missing(ended)
+    }
+
+    /// What is missing of `ended` requests is not waited for any more.
+    pub fn give_up(&self, ended: u64) {
+        self.state().give_up(ended);
+    }
+
     /// Whether the last write has gone through.
     pub fn store_up(&self) -> bool {
         self.store_up.load(Ordering::Relaxed)

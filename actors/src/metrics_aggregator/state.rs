@@ -30,6 +30,10 @@ struct RouteSeries {
 /// See the module.
 #[derive(Default)]
 pub struct State {
+    /// Requests counted.
+    recorded: u64,
+    /// Requests that will never be counted: an instance of the actor took them with it.
+    lost: u64,
     /// Requests by series since the start.
     requests: Vec<u64>,
     durations: Vec<((Arc<str>, Arc<str>), Durations)>,
@@ -56,9 +60,20 @@ impl State {
             self.by_route.clear();
             self.by_route.resize_with(labels.routes.len() + 1, || None);
         }
+        self.recorded += records.len() as u64;
         for record in records {
             self.count(labels, record);
         }
+    }
+
+    /// Of `ended` requests, how many are still to be counted.
+    pub fn missing(&self, ended: u64) -> u64 {
+        ended.saturating_sub(self.recorded + self.lost)
+    }
+
+    /// What is missing of `ended` requests will not come any more.
+    pub fn give_up(&mut self, ended: u64) {
+        self.lost += self.missing(ended);
     }
 
     fn count(&mut self, labels: &Labels, record: &Record) {

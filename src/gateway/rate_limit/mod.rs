@@ -50,6 +50,18 @@ pub struct Verdict {
     pub quota: Option<Quota>,
     /// Why it is refused, if it is.
     pub refusal: Option<Denial>,
+    /// The limits that were looked at.
+    pub consulted: SmallVec<[Consulted; 2]>,
+}
+
+/// What one limit said to a request.
+#[derive(Clone, Copy, Debug)]
+pub struct Consulted {
+    pub limit: LimitId,
+    /// Left after the request, where that is known.
+    pub remaining: Option<u64>,
+    pub refused: bool,
+    pub shadow: bool,
 }
 
 /// Why a request is refused.

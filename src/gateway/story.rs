@@ -1,0 +1,138 @@
+//! How a request came to its answer: kept for every answer that the gateway made itself, for slow requests, and for a
+//! sample of the rest. `aegis why` tells it.
+
+use std::time::Duration;
+
+use aegis_actors::metrics_aggregator::{NONE, Sample};
+use serde_json::{Value, json};
+use smallvec::SmallVec;
+
+use super::answer::Cause;
+use super::rate_limit::Consulted;
+use super::record::RequestRecord;
+
+/// One in so many requests that are neither refused nor slow is kept.
+const SAMPLED: u32 = 100;
+
+/// The steps of one request. Nothing here allocates for a request with one try and up to two limits.
+#[derive(Default)]
+pub struct Story {
+    pub limits: SmallVec<[Consulted; 2]>,
+    pub tries: SmallVec<[Try; 1]>,
+}
+
+/// One try.
+#[derive(Clone, Copy, Debug)]
+pub struct Try {
+    /// Position among the backend's targets.
+    pub target: usize,
+    /// Until the response head, or until it was given up.
+    pub took: Duration,
+    pub outcome: TryOutcome,
+    /// On a connection that had been used before.
+    pub reused: bool,
+}
+
+/// What came of a try.
+#[derive(Clone, Copy, Debug)]
+pub enum TryOutcome {
+    Status(u16),
+    /// The code that the client would be told.
+    Failed(&'static str),
+}
+
+/// Whether the request's story is kept.
+pub fn is_worth_telling(record: &RequestRecord, took: Duration) -> bool {
+    record.cause.is_some_and(|cause| cause != Cause::ClientGone)
+        || record.broken
+        || (took >= record.snapshot.slow_request && record.status != 101)
+        || record.worker.random(|random| random.u32(..SAMPLED)) == 0
+}
+
+/// The story, to be stored.
+pub fn sample(record: &RequestRecord, status: u16, took: Duration) -> Sample {
+    let route = record.route.map(|index| &record.snapshot.routes[index]);
+    let name = |name: Option<&str>| name.unwrap_or(NONE).into();
+    Sample {
+        at_ms: record.arrived_ms as i64,
+        request_id: record.request_id.as_str().to_owned(),
+        instance: "".into(),
+        method: bounded(record.method.as_str(), 32),
+        path: bounded(record.uri.path(), 1024),
+        route: name(route.map(|route| route.pattern.as_str())),
+        backend: name(route.map(|route| route.backend.name.as_str())),
+        status,
+        reason: record.reason(),
+        duration_us: took.as_micros() as u64,
+        client: record.client.to_string(),
+        details: details(record).to_string(),
+    }
+}
+
+fn bounded(text: &str, most: usize) -> String {
+    text.chars().take(most).collect()
+}
+
+fn millis(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
+fn details(record: &RequestRecord) -> Value {
+    let snapshot = &record.snapshot;
+    let route = record.route.map(|index| &snapshot.routes[index]);
+    let tries = record.story.tries.iter().map(|one| {
+        let target = route.and_then(|route| route.backend.targets.get(one.target));
+        let mut value = json!({
+            "target": target.map(|target| target.cells.url.as_str()),
+            "tookMs": millis(one.took),
+            "connection": if one.reused { "reused" } else { "new" },
+        });
+        match one.outcome {
+            TryOutcome::Status(status) => value["status"] = json!(status),
+            TryOutcome::Failed(code) => value["failed"] = json!(code),
+        }
+        value
+    });
+    let limits = record.story.limits.iter().map(|consulted| {
+        let limited = snapshot.limits.as_ref().and_then(|limits| limits.all().find(|l| l.cells.id == consulted.limit));
+        json!({
+            "rule": limited.map(|limited| &*limited.cells.name),
+            "limit": limited.map(|limited| limited.cells.plan.capacity),
+            "windowSeconds": limited.map(|limited| limited.cells.limit.window.as_secs()),
+            "remaining": consulted.remaining,
+            "refused": consulted.refused,
+            "shadow": consulted.shadow,
+        })
+    });
+    let mut details = json!({
+        "generation": snapshot.generation,
+        "host": record.host.as_ref().and_then(|host| host.to_str().ok()),
+        "tries": tries.collect::<Vec<_>>(),
+        "limits": limits.collect::<Vec<_>>(),
+        "bytesIn": record.bytes_in,
+        "bytesOut": record.bytes_out,
+        "traceId": record.trace.id(),
+        "upstreamMs": record.upstream.map(millis),
+    });
+    if let Some(Cause::BadPath(why) | Cause::BadRequest(why)) = record.cause {
+        details["why"] = json!(why);
+    }
+    if let Some(route) = route {
+        let backend = &route.backend;
+        details["timeoutMs"] = json!(route.timeout.as_millis() as u64);
+        details["firstByteTimeoutMs"] = json!(backend.settings.first_byte_timeout.as_millis() as u64);
+        // As they are when the story is written, which is when the request has just ended.
+        let state = |target: &std::sync::Arc<super::snapshot::Target>| {
+            let cells = &target.cells;
+            json!({
+                "target": cells.url,
+                "circuit": cells.gate.peek().as_str(),
+                "healthy": cells.health.is_healthy(),
+                "drained": cells.drained.load(std::sync::atomic::Ordering::Relaxed),
+                "inFlight": cells.in_flight.load(std::sync::atomic::Ordering::Relaxed),
+            })
+        };
+        details["targets"] = backend.targets.iter().map(state).collect();
+    }
+    details
+}
