@@ -1,6 +1,7 @@
-//! The gateway listener: actix-server accepts, [`ClientStream`] wraps, actix-http parses, an actix-web app serves.
+//! The gateway listener: actix-server accepts, [`ClientStream`] wraps, actix-http parses, [`serve`] answers.
 //!
-//! actix-web's own `HttpServer` knows no stream but tokio's, so its few lines of wiring are repeated here around ours.
+//! actix-web's own `HttpServer` knows no stream but tokio's, so its few lines of wiring are repeated here around ours. Its
+//! `App` is left out: it would hold every request's head until the answer, and its routing is not the gateway's.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -12,11 +13,7 @@ use std::time::Duration;
 use actix_http::body::BoxBody;
 use actix_http::{HttpService, KeepAlive, Protocol, Request, Response};
 use actix_server::{GracefulShutdownSignal, Server, ServerHandle};
-use actix_service::{
-    IntoServiceFactory as _, ServiceFactory, ServiceFactoryExt as _, fn_service, map_config,
-};
-use actix_web::App;
-use actix_web::dev::{AppConfig, ServiceRequest};
+use actix_service::{ServiceFactory, ServiceFactoryExt as _, fn_service};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
@@ -215,11 +212,7 @@ fn http(
     InitError = (),
 > {
     let (expecting, connecting) = (shared.clone(), shared.clone());
-    let app = App::new().default_service(fn_service(move |request: ServiceRequest| {
-        let worker = Worker::here(&shared);
-        async move { Ok::<_, actix_web::Error>(serve(worker, request).await) }
-    }));
-    let app = app.into_factory().map_err(|error: actix_web::Error| error.error_response());
+    let service = fn_service(move |request: Request| serve(Worker::here(&shared), request));
     let expect = fn_service(move |mut request: Request| {
         let worker = Worker::here(&expecting);
         async move {
@@ -247,5 +240,5 @@ fn http(
             let _ = Worker::here(&connecting);
             data.insert(stream.state.clone());
         })
-        .finish(map_config(app, |()| AppConfig::default()))
+        .finish(service)
 }

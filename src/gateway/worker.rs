@@ -27,8 +27,8 @@ use super::upstream::{Dialer, Pool};
 use crate::config::settings::LogFormat;
 use crate::logging;
 
-/// Request heads kept for the next requests.
-const SPARE_HEADS: usize = 256;
+/// Request heads kept for the next requests, 7 KiB each; one for every request that is in flight at once.
+const SPARE_HEADS: usize = 1024;
 /// Log bytes that leave the thread at once rather than at the next beat.
 const LOG_BATCH: usize = 32 * 1024;
 /// How often log lines leave the thread.

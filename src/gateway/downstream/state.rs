@@ -4,6 +4,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use actix_http::header::HeaderValue;
 use bytes::Bytes;
+use pin_project_lite::pin_project;
 
 /// Time limits of a listener's connections.
 #[derive(Clone, Copy, Debug)]
@@ -203,15 +205,8 @@ impl ConnState {
 
     /// Runs `future` as long as the connection is there. actix drops what it serves on HTTP/1 together with the
     /// connection, but not on HTTP/2.
-    pub async fn while_open<F: Future>(&self, future: F) -> Option<F::Output> {
-        let mut future = std::pin::pin!(future);
-        std::future::poll_fn(|cx| {
-            if let Poll::Ready(output) = future.as_mut().poll(cx) {
-                return Poll::Ready(Some(output));
-            }
-            self.poll_gone(cx).map(|()| None)
-        })
-        .await
+    pub fn while_open<F: Future>(&self, future: F) -> WhileOpen<'_, F> {
+        WhileOpen { connection: self, future }
     }
 
     /// `Ready` once an HTTP/2 connection is gone.
@@ -261,5 +256,26 @@ impl ConnState {
     /// The response broke off: the client must see a reset, never a clean end.
     pub fn abort(&self) {
         self.abort.set(true);
+    }
+}
+
+pin_project! {
+    /// See [`ConnState::while_open`]. Not an async function: that would keep room for the future twice.
+    pub struct WhileOpen<'a, F> {
+        connection: &'a ConnState,
+        #[pin]
+        future: F,
+    }
+}
+
+impl<F: Future> Future for WhileOpen<'_, F> {
+    type Output = Option<F::Output>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if let Poll::Ready(output) = this.future.poll(cx) {
+            return Poll::Ready(Some(output));
+        }
+        this.connection.poll_gone(cx).map(|()| None)
     }
 }

@@ -1,13 +1,14 @@
 //! Towards the upstream: pooled connections on awc, with a transport of our own below it.
 //!
-//! `framing` is the pure core (bytes in, borders and violations out), `transport` the socket around it, `connector`
-//! opens connections, `pool` is what the forwarder calls, `exchange` carries facts between them. Refuses nothing by
-//! itself: it reports, `forward` decides.
+//! `framing` is the pure core (bytes in, borders and violations out), `transport` the socket around it, `incoming` what
+//! has been read and not yet handed on, `connector` opens connections, `pool` is what the forwarder calls, `exchange`
+//! carries facts between them. Refuses nothing by itself: it reports, `forward` decides.
 
 mod chunked;
 pub mod connector;
 pub mod exchange;
 pub mod framing;
+mod incoming;
 pub mod pool;
 mod socket;
 mod tls;

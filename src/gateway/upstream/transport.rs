@@ -23,14 +23,12 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 
 use super::exchange::Exchange;
 use super::framing::{Framing, Violation};
+use super::incoming::Incoming;
 use super::socket::Socket;
 use crate::gateway::request_body::{BodyReader, RequestFraming};
 
-/// Bytes read at once while a head is awaited.
-const HEAD_READ: usize = 8 * 1024;
-/// Bytes read at once of a large body, and what is large.
-const READ_AHEAD: usize = 64 * 1024;
-const LARGE: u64 = 2 * HEAD_READ as u64;
+/// awc reads eight KiB at a time; of a body that has more than this to come, more is taken from the socket at once.
+const LARGE: u64 = 16 * 1024;
 
 /// One upstream connection.
 pub struct Transport {
@@ -49,10 +47,8 @@ struct Inner {
     out_from: usize,
     chunk: Bytes,
     upload: Option<BodyReader>,
-    /// Response bytes up to `head_len`: the head as it arrives, then, from `head_from`, what awc has not taken yet.
-    head: Vec<u8>,
-    head_len: usize,
-    head_from: usize,
+    /// The response's head as it arrives, then what awc has not taken yet.
+    incoming: Incoming,
     head_ready: bool,
     /// Why no head will come any more.
     failed: Option<io::ErrorKind>,
@@ -85,8 +81,7 @@ impl Inner {
         self.requests += 1;
         self.out.clear();
         self.out_from = 0;
-        self.head_len = 0;
-        self.head_from = 0;
+        self.incoming.keep(0..0);
         self.head_ready = false;
         self.failed = None;
         let end = head.len() - 2; // the blank line
@@ -194,7 +189,7 @@ impl Inner {
         Err(error)
     }
 
-    /// Reads until the final head is complete, then leaves it in `head` for awc.
+    /// Reads until the final head is complete, then leaves it in `incoming` for awc.
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if let Some(kind) = self.failed {
             return Poll::Ready(Err(kind.into()));
@@ -212,50 +207,33 @@ impl Inner {
             let (Some((exchange, framing)), Some(socket)) = (&mut self.active, &mut self.socket) else {
                 return Poll::Ready(Err(gone()));
             };
-            let old = self.head_len;
-            if self.head.len() < old + HEAD_READ {
-                self.head.resize(old + HEAD_READ, 0);
-            }
-            let mut buf = ReadBuf::new(&mut self.head[old..]);
-            ready!(socket.poll_read(cx, &mut buf))?;
-            self.head_len += buf.filled().len();
-            if self.head_len == old {
+            let got = ready!(self.incoming.poll_fill(socket, cx))?;
+            if got == 0 {
                 return Poll::Ready(Err(truncated(exchange)));
             }
             exchange.answered.set(true);
             // Heads end in a line feed; without a new one there is nothing new to find.
-            if memchr::memchr(b'\n', &self.head[old..self.head_len]).is_none() && self.head_len < 64 * 1024 {
+            let bytes = self.incoming.bytes();
+            let old = bytes.len() - got;
+            if memchr::memchr(b'\n', &bytes[old..]).is_none() && bytes.len() < 64 * 1024 {
                 continue;
             }
-            let found = match framing.head(&mut self.head[..self.head_len]) {
+            let found = match framing.head(bytes) {
                 Ok(found) => found,
                 Err(violation) => return Poll::Ready(Err(violated(exchange, violation))),
             };
             let Some(head) = found else { continue };
             exchange.content_length.set(head.content_length);
             let body_from = head.skip + head.len;
-            let used = match framing.body(&self.head[body_from..self.head_len]) {
+            let used = match framing.body(&bytes[body_from..]) {
                 Ok(used) => used,
                 Err(violation) => return Poll::Ready(Err(violated(exchange, violation))),
             };
-            self.unfit |= !head.reusable || body_from + used < self.head_len;
-            self.head_len = body_from + used;
-            self.head_from = head.skip;
+            self.unfit |= !head.reusable || body_from + used < bytes.len();
+            self.incoming.keep(head.skip..body_from + used);
             self.head_ready = true;
             return Poll::Ready(Ok(()));
         }
-    }
-
-    /// Hands awc what is ready of the head; `false` when nothing is.
-    fn deliver(&mut self, buf: &mut ReadBuf<'_>) -> bool {
-        let ready = &self.head[self.head_from..self.head_len];
-        if !self.head_ready || ready.is_empty() {
-            return false;
-        }
-        let n = ready.len().min(buf.remaining());
-        buf.put_slice(&ready[..n]);
-        self.head_from += n;
-        true
     }
 
     fn poll_body(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
@@ -291,41 +269,40 @@ impl Inner {
         }
     }
 
-    /// awc reads eight KiB at a time; of a large body more is taken from the socket at once and handed over from here.
+    /// Reads part of a large body, to be handed over from here.
     fn read_ahead(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let (Some((exchange, framing)), Some(socket)) = (&mut self.active, &mut self.socket) else {
             return Poll::Ready(Err(gone()));
         };
-        if self.head.len() < READ_AHEAD {
-            self.head = vec![0; READ_AHEAD];
-        }
-        let mut ahead = ReadBuf::new(&mut self.head);
-        if let Err(error) = ready!(socket.poll_read(cx, &mut ahead)) {
-            self.unfit = true;
-            return Poll::Ready(Err(error));
-        }
-        let got = ahead.filled().len();
+        let got = match ready!(self.incoming.poll_fill(socket, cx)) {
+            Ok(got) => got,
+            Err(error) => {
+                self.unfit = true;
+                return Poll::Ready(Err(error));
+            }
+        };
         if got == 0 {
             self.unfit = true;
             return Poll::Ready(framing.end().map_err(|_| truncated(exchange)));
         }
-        match framing.body(ahead.filled()) {
+        match framing.body(self.incoming.bytes()) {
             Ok(used) => {
                 self.unfit |= used < got;
-                (self.head_from, self.head_len) = (0, used);
-                self.deliver(buf);
+                self.incoming.keep(0..used);
+                self.incoming.deliver(buf);
                 self.finish_if_done();
                 Poll::Ready(Ok(()))
             }
             Err(violation) => {
                 self.unfit = true;
+                self.incoming.keep(0..0);
                 Poll::Ready(Err(violated(exchange, violation)))
             }
         }
     }
 
     fn finish_if_done(&mut self) {
-        if self.head_from < self.head_len {
+        if !self.incoming.is_empty() {
             return;
         }
         if self.active.as_ref().is_some_and(|(_, framing)| framing.is_done()) {
@@ -335,10 +312,6 @@ impl Inner {
             self.active = None;
             self.head_ready = false;
             self.full_reads = false;
-            if self.head.len() > 2 * HEAD_READ {
-                // An idle connection keeps no large buffer.
-                self.head = Vec::new();
-            }
             if self.unfit {
                 self.socket = None;
             }
@@ -393,9 +366,7 @@ impl UpstreamStream {
                 out_from: 0,
                 chunk: Bytes::new(),
                 upload: None,
-                head: Vec::new(),
-                head_len: 0,
-                head_from: 0,
+                incoming: Incoming::default(),
                 head_ready: false,
                 failed: None,
                 requests: 0,
@@ -419,7 +390,7 @@ impl AsyncRead for UpstreamStream {
         if inner.awaits_head() {
             ready!(inner.poll_head(cx))?;
         }
-        if inner.deliver(buf) {
+        if inner.head_ready && inner.incoming.deliver(buf) {
             inner.finish_if_done();
             return Poll::Ready(Ok(()));
         }
