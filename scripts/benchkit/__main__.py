@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 
+import limits
 import load
 import machine
 import proxies
@@ -37,10 +38,13 @@ def arguments():
     p.add_argument("--warm-up", type=int, default=1, metavar="S", help="unmeasured load before each cell's first round (1)")
     p.add_argument("--connections", type=numbers, metavar="LIST", help="64,512")
     p.add_argument("--bodies", metavar="LIST", help="0.1,100 (KB)")
-    p.add_argument("--profile", choices=["bare", "full", "all", "routes"], default="all")
+    p.add_argument("--profile", choices=["bare", "full", "all", "routes", "limits", "keys"],
+                   default="all", help="limits: what limits cost; keys: memory per limited client")
     p.add_argument("--routes", action="store_true", help="the same as --profile routes: few routes against many")
     p.add_argument("--route-counts", type=numbers, default=[1, 5000], metavar="LIST", help="1,5000")
-    p.add_argument("--only", metavar="LIST", help="some of " + ",".join(EVERY))
+    p.add_argument("--keys", type=numbers, metavar="LIST", help="clients in turn: 1,100000 (keys: 1,1000,100000,1000000)")
+    p.add_argument("--only", metavar="LIST", help="some of %s; limits: %s; keys: %s" % (
+        ",".join(EVERY), ",".join(limits.LIMITS), ",".join(limits.KEYS)))
     p.add_argument("--cores", metavar="P,U,W", type=numbers, help="core of the proxy, of the upstream, of wrk")
     p.add_argument("--no-build", action="store_true", help="use the release binary as it is")
     p.add_argument("--bin", metavar="PATH", help="use this gateway binary; implies --no-build")
@@ -49,21 +53,29 @@ def arguments():
     p.add_argument("--keep", action="store_true", help="keep the folder with configurations and logs")
     a = p.parse_args()
     routes = a.routes or a.profile == "routes"
-    a.rounds = a.rounds or (1 if a.quick else 9 if routes else 3)        # a small difference wants many short rounds
-    a.seconds = a.seconds or (2 if a.quick or routes else 5)
+    limited = a.profile in ("limits", "keys")
+    small = routes or limited                                            # a small difference wants many short rounds
+    a.rounds = a.rounds or (1 if a.quick else 9 if small else 3)
+    a.seconds = a.seconds or (2 if a.quick or small else 5)
     if not (1 <= a.rounds <= 50 and 1 <= a.seconds <= 120 and 0 <= a.warm_up <= 60):
         p.error("rounds 1-50, seconds 1-120, warm-up 0-60")
-    a.connections = a.connections or ([64] if routes else [64, 512])
+    a.connections = a.connections or ([64] if small else [64, 512])
     if not all(1 <= c <= 4000 for c in a.connections):
         p.error("connections 1-4000")
-    a.bodies = (a.bodies or ("0.1" if routes else "0.1,100")).split(",")
+    a.bodies = (a.bodies or ("0.1" if small else "0.1,100")).split(",")
     if set(a.bodies) - set(proxies.BODIES):
         p.error("bodies are " + ",".join(proxies.BODIES))
-    a.names = ["aegis-%d-routes" % n for n in a.route_counts] if routes else OF_PROFILE[a.profile]
+    if limited and len(a.connections) > 1:
+        p.error("one number of connections")
+    a.keys = a.keys or ([1, 100_000] if a.profile == "limits" else [1, 1_000, 100_000, 1_000_000])
+    if not all(1 <= k <= 1_000_000 for k in a.keys) or (a.profile == "keys" and len(set(a.keys)) < 2):
+        p.error("keys 1-1000000, for the profile keys more than one number")
+    every = {"limits": limits.LIMITS, "keys": limits.KEYS}.get(a.profile, EVERY)
+    a.names = ["aegis-%d-routes" % n for n in a.route_counts] if routes else every if limited else OF_PROFILE[a.profile]
     if a.only:
         wanted = a.only.split(",")
-        if set(wanted) - set(EVERY):
-            p.error("--only takes " + ",".join(EVERY))
+        if set(wanted) - set(every):
+            p.error("--only takes " + ",".join(every))
         a.names = [n for n in a.names if n in wanted]
     if not [n for n in a.names if n != "direct"]:
         p.error("nothing to measure")
@@ -96,6 +108,7 @@ def binary(a):
 def ensure(a):
     wanted = ["wrk=wrk", "nginx=nginx-light"]
     wanted += ["haproxy=haproxy"] if "haproxy" in a.names else []
+    wanted += ["redis-server=redis-server"] if "redis" in a.names else []
     wanted += ["perf=linux-perf"] if a.perf else []
     if subprocess.run([os.path.join(HERE, "..", "ensure"), *wanted], stdout=sys.stderr).returncode:
         raise SystemExit(2)
@@ -165,8 +178,20 @@ def profile_cpu(a, servers, cores, folder):
         say("profile of %s: %s, %s" % (name, data, text))
 
 
+def run_limits(a, folder, cores, path, started, tell):
+    """The profiles `limits` and `keys`: cells, closing lines, and what makes them invalid."""
+    ports = free_ports(2 + 2 * max(len(a.names), len(a.names) * len(a.keys)))
+    upstream = proxies.start_upstream(ports.pop(), cores[1], folder)
+    started.append(upstream)
+    upstream.wait()
+    bench = {"upstream": upstream, "ports": ports, "cores": cores, "folder": folder, "binary": path, "started": started,
+             "connections": a.connections[0]}
+    return (limits.limits if a.profile == "limits" else limits.keys)(a, bench, tell)
+
+
 def run(a, folder, started):
-    path = binary(a) if any(n.startswith("aegis") for n in a.names) else None
+    limited = a.profile in ("limits", "keys")
+    path = binary(a) if limited or any(n.startswith("aegis") for n in a.names) else None
     cores = (a.cores[0], a.cores[1], [a.cores[2]]) if a.cores else machine.choose_cores()
     about = machine.describe(path, ROOT, cores)
     tell = say if a.json else print
@@ -175,6 +200,8 @@ def run(a, folder, started):
         about["loadAverage"]))
     if cores[0] in (cores[1], *cores[2]):
         tell("note: the proxy shares its core with the load; rates are of the whole, compare CPU per request")
+    if limited:
+        return finish(a, tell, about, *run_limits(a, folder, cores, path, started, tell))
     upstream, servers = start_all(a, folder, cores, path, started)
     wrong = [w for name, s in servers.items() if name != "direct" for w in s.check()]
     cells, closing = [], []
@@ -191,6 +218,11 @@ def run(a, folder, started):
                           "proxies": rows, "peakMemoryMiB": memory})
     if a.perf:
         profile_cpu(a, servers, cores, folder)
+    return finish(a, tell, about, cells, closing, wrong)
+
+
+def finish(a, tell, about, cells, closing, wrong):
+    """The closing lines and the document; answers the exit code."""
     if a.json:
         print(json.dumps({
             "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "machine": about, "base": a.base,

@@ -3,6 +3,7 @@ import json
 import os
 import re
 import subprocess
+from dataclasses import dataclass
 
 import machine
 
@@ -17,14 +18,41 @@ done = function(summary, latency, requests)
 end
 """
 
+# One client after the other, by their X-Forwarded-For. The requests are made before the clock runs.
+IN_TURN = """
+local requests, at, count = {}, %d, %d
+init = function(args)
+  for i = 0, count - 1 do
+    wrk.headers["X-Forwarded-For"] = string.format("10.%%d.%%d.%%d", math.floor(i / 65536), math.floor(i / 256) %% 256, i %% 256)
+    requests[i] = wrk.format()
+  end
+end
+request = function()
+  at = at + 1
+  if at >= count then at = 0 end
+  return requests[at]
+end
+"""
+ONE = 'wrk.headers["X-Forwarded-For"] = "10.0.0.0"\n'
 
-def wrk(url, connections, seconds, cores, folder):
+
+@dataclass
+class Clients:
+    """So many clients in turn, of which the first is the one behind `at`."""
+    count: int
+    at: int
+
+    def script(self):
+        return ONE if self.count == 1 else IN_TURN % (self.at, self.count)
+
+
+def wrk(url, connections, seconds, cores, folder, clients=None):
     """Runs wrk and returns its figures; SystemExit when it printed none."""
-    script = os.path.join(folder, "report.lua")
-    if not os.path.exists(script):
-        with open(script, "w", encoding="utf-8") as f:
-            f.write(REPORT)
-    command = ["wrk", "-t%d" % len(cores), "-c%d" % connections, "-d%ds" % seconds, "--latency", "-s", script, url]
+    script = os.path.join(folder, "load.lua")
+    with open(script, "w", encoding="utf-8") as f:
+        f.write(REPORT + (clients.script() if clients else ""))
+    threads = 1 if clients else len(cores)          # each thread would begin with the same client
+    command = ["wrk", "-t%d" % threads, "-c%d" % connections, "-d%ds" % seconds, "--latency", "-s", script, url]
     r = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds + 30,
                        preexec_fn=lambda: machine.pin(cores))
     found = re.search(rb"^WRK (\{.*\})$", r.stdout, re.M)
@@ -38,11 +66,11 @@ def upstream_connections(upstream):
     return int(upstream.get("/connections")[1].split(b"\n")[2].split()[0])
 
 
-def measure(server, upstream, path, connections, seconds, cores, folder):
+def measure(server, upstream, path, connections, seconds, cores, folder, clients=None):
     """One run, as a plain dictionary of figures."""
     proxy_core, _, wrk_cores = cores
     opened, cpu, busy = upstream_connections(upstream), machine.cpu_seconds(server.pid), machine.busy_seconds(proxy_core)
-    got = wrk(server.url(path), connections, seconds, wrk_cores, folder)
+    got = wrk(server.url(path), connections, seconds, wrk_cores, folder, clients)
     wall = got["microseconds"] / 1e6
     cpu, busy = machine.cpu_seconds(server.pid) - cpu, machine.busy_seconds(proxy_core) - busy
     opened = upstream_connections(upstream) - opened - 1      # less the one that asks for the number

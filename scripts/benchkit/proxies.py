@@ -6,6 +6,7 @@ import json
 import os
 import resource
 import signal
+import socket
 import subprocess
 import time
 import urllib.error
@@ -144,6 +145,20 @@ class Server:
         words = open(self.output, errors="replace").read()[-2000:] if os.path.exists(self.output) else ""
         raise SystemExit("%s did not start (%s)\n%s" % (self.name, why, words))
 
+    def wait_for_redis(self, seconds=10):
+        """Until it answers; SystemExit if it does not."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and self.process.poll() is None:
+            try:
+                with socket.create_connection(("127.0.0.1", self.port), timeout=1) as s:
+                    s.sendall(b"PING\r\n")
+                    if s.recv(64).startswith(b"+PONG"):
+                        return
+            except OSError:
+                pass
+            time.sleep(0.05)
+        raise SystemExit("%s did not start\n%s" % (self.name, open(self.output, errors="replace").read()[-2000:]))
+
     def check(self):
         """What this proxy does differently from the others, which would make the comparison unfair."""
         wrong = []
@@ -190,6 +205,13 @@ def start_upstream(port, core, folder):
     write(folder, "large", "0123456789abcdef" * (LARGE // 16))
     headers = "|".join("$http_" + h.lower().replace("-", "_") for h in SENT)
     return nginx("upstream", UPSTREAM, port, core, folder, small="x" * SMALL, headers=headers)
+
+
+def start_redis(port, core, folder):
+    """A Redis that keeps nothing on disk."""
+    command = ["redis-server", "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no",
+               "--daemonize", "no", "--dir", folder]
+    return Server("redis-server", command, port, core, folder)
 
 
 def start(name, port, admin, upstream, core, folder, binary):

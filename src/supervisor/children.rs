@@ -209,14 +209,17 @@ impl Children {
                 ResolverActor::start_in(arbiter, deps)
             }),
         );
+        // One name for the life of the process: an actor that replaces another is no other instance.
+        let instance = format!("{}-{:016x}", std::process::id(), fastrand::u64(..));
         let limiter = Child::start(
             RateLimiterActor::NAME,
             &supervisor,
             Box::new(move |arbiter, fence, on_stop| {
+                let instance = instance.clone();
                 let deps = rate_limiter::Deps {
                     limiter: limiter_cells.clone(),
                     changes: mode_changes.clone(),
-                    store: shared_store(),
+                    store: Box::new(move |redis| Ok(Box::new(RedisStore::new(redis, instance.clone())?))),
                     on_stop,
                     fence,
                 };
@@ -331,12 +334,4 @@ impl Children {
             || send(&self.limiter, torment)
             || send(&self.metrics, torment)
     }
-}
-
-/// Makes the store of limits that several instances share, under a name of this process.
-fn shared_store() -> rate_limiter::StoreFactory {
-    Box::new(|redis| {
-        let instance = format!("{}-{:016x}", std::process::id(), fastrand::u64(..));
-        Ok(Box::new(RedisStore::new(redis, instance)?))
-    })
 }

@@ -1,43 +1,12 @@
 //! Rate limits of one instance (section 8; R1, R5, R6).
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use crate::harness::limits::{ALGORITHMS, Decisions, MONTH, limited, rule, unix_now};
+use crate::harness::{Backend, Call, Gateway, Response, Upstream, echo_websocket, upgrade_request};
 
-use crate::harness::{Backend, Builder, Call, Gateway, Response, Upstream, echo_websocket, upgrade_request};
-
-const ALGORITHMS: [&str; 3] = ["tokenBucket", "slidingWindow", "fixedWindow"];
-/// No test lasts that long, and a fixed window of it begins on the first of a month at most.
-const MONTH: u64 = 2_592_000;
-
-/// A gateway with this `rateLimit` section, its lines as members of a YAML flow mapping.
-fn limited(upstream: &Upstream, limits: &str) -> Builder {
-    Gateway::builder().top(&format!("rateLimit: {{{limits}}}")).backend(Backend::all(upstream))
-}
-
-fn rule(id: &str, matches: &str, limit: &str, more: &str) -> String {
-    format!("{{id: {id}, match: {{{matches}}}, rateLimit: {{{limit}}}{more}}}")
-}
-
-fn number(response: &Response, name: &str) -> u64 {
-    let value = response.header(name).unwrap_or_else(|| panic!("no {name} in {:?}", response.head));
-    value.parse().unwrap_or_else(|_| panic!("{name}: {value}"))
-}
-
-fn unix_now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
-}
-
-/// The page's entry of a rule.
-fn rule_page(gateway: &Gateway, id: &str) -> Value {
-    let page = gateway.admin_json("/_aegis/rate-limit");
-    page["rules"].as_array().unwrap().iter().find(|rule| rule["id"] == id).unwrap_or(&page).clone()
-}
-
-fn decisions(gateway: &Gateway, id: &str) -> (u64, u64, u64) {
-    let rule = rule_page(gateway, id);
-    let count = |what: &str| rule["decisions"][what].as_u64().unwrap_or_else(|| panic!("{rule}"));
-    (count("allowed"), count("limited"), count("shadow"))
+fn decided(allowed: u64, limited: u64, shadow: u64) -> Decisions {
+    Decisions { allowed, limited, shadow, error: 0 }
 }
 
 #[test]
@@ -51,9 +20,9 @@ fn each_algorithm_lets_exactly_its_limit_pass_and_tells_what_is_left() {
         for left in (0..10).rev() {
             let response = client.get("/x");
             assert_eq!(response.status, 200, "{algorithm}");
-            assert_eq!(number(&response, "x-ratelimit-limit"), 10, "{algorithm}");
-            assert_eq!(number(&response, "x-ratelimit-remaining"), left, "{algorithm}");
-            let reset = number(&response, "x-ratelimit-reset");
+            assert_eq!(response.number("x-ratelimit-limit"), 10, "{algorithm}");
+            assert_eq!(response.number("x-ratelimit-remaining"), left, "{algorithm}");
+            let reset = response.number("x-ratelimit-reset");
             assert!((unix_now()..=unix_now() + MONTH + 1).contains(&reset), "{algorithm}: {reset}");
             assert_eq!(response.header("ratelimit-policy"), Some(&*format!("\"default\";q=10;w={MONTH}")));
             let state = response.header("ratelimit").unwrap();
@@ -62,8 +31,8 @@ fn each_algorithm_lets_exactly_its_limit_pass_and_tells_what_is_left() {
         for _ in 0..15 {
             let response = client.get("/x");
             response.assert_problem(429, "rate_limited");
-            assert_eq!(number(&response, "x-ratelimit-remaining"), 0, "{algorithm}");
-            let wait = number(&response, "retry-after");
+            assert_eq!(response.number("x-ratelimit-remaining"), 0, "{algorithm}");
+            let wait = response.number("retry-after");
             // A token comes every tenth of the window; a log frees nothing before its first entry is a window old.
             let expected = match algorithm {
                 "tokenBucket" => MONTH / 10 - 60..=MONTH / 10,
@@ -72,7 +41,7 @@ fn each_algorithm_lets_exactly_its_limit_pass_and_tells_what_is_left() {
             };
             assert!(expected.contains(&wait), "{algorithm}: {wait}");
         }
-        assert_eq!(decisions(&gateway, "default"), (10, 15, 0), "{algorithm}");
+        assert_eq!(gateway.decisions("default"), decided(10, 15, 0), "{algorithm}");
     }
     assert_eq!(upstream.count(), 30);
 }
@@ -89,7 +58,7 @@ fn a_limit_is_exact_over_eight_connections_and_two_workers() {
                 let mut client = gateway.client();
                 std::thread::spawn(move || {
                     let passed = (0..25).map(|_| client.get("/x")).filter(|response| response.status == 200);
-                    passed.map(|response| number(&response, "x-ratelimit-remaining")).collect::<Vec<_>>()
+                    passed.map(|response| response.number("x-ratelimit-remaining")).collect::<Vec<_>>()
                 })
             })
             .collect();
@@ -109,7 +78,7 @@ fn after_retry_after_a_request_passes_and_after_the_window_all_do() {
         let wait = loop {
             let response = client.get("/x");
             if response.status == 429 {
-                break number(&response, "retry-after");
+                break response.number("retry-after");
             }
         };
         assert!((1..=2).contains(&wait), "{algorithm}: {wait}");
@@ -146,7 +115,7 @@ fn a_refusal_names_the_rule_and_never_reaches_the_upstream() {
     let problem = refused.json();
     assert_eq!((problem["rule"].as_str(), problem["limit"].as_u64()), (Some("login"), Some(1)), "{problem}");
     assert!(problem["detail"].as_str().unwrap().contains("login"), "{problem}");
-    assert_eq!(problem["retryAfterSeconds"], number(&refused, "retry-after"), "{problem}");
+    assert_eq!(problem["retryAfterSeconds"], refused.number("retry-after"), "{problem}");
     assert_eq!(upstream.count(), 1);
     assert_eq!(gateway.get("/auth/login").status, 200, "another method");
     assert_eq!(gateway.send(&Call::post("/auth/other", "x")).status, 200, "another path");
@@ -173,7 +142,7 @@ fn rules_find_their_endpoints_on_the_canonical_path() {
     ] {
         let statuses = paths.map(|path| gateway.get(path).status);
         assert_eq!(statuses, [200, 429, 429, 429], "{rule}");
-        assert_eq!(decisions(&gateway, rule), (1, 3, 0));
+        assert_eq!(gateway.decisions(rule), decided(1, 3, 0));
     }
     for path in ["/exact/more", "/pr", "/glob/a/b/x", "/re/1a"] {
         assert_eq!(gateway.get(path).status, 200, "{path}");
@@ -190,7 +159,7 @@ fn where_several_rules_apply_all_are_checked_before_any_is_charged() {
     let gateway = limited(&upstream, &format!("defaultRequests: 1, rules: [{}]", rules.join(", "))).start();
     let told = |response: &Response| response.header("ratelimit-policy").unwrap().to_owned();
     let first = gateway.get("/few");
-    assert_eq!((first.status, number(&first, "x-ratelimit-remaining")), (200, 1));
+    assert_eq!((first.status, first.number("x-ratelimit-remaining")), (200, 1));
     assert!(told(&first).starts_with("\"few\""), "the tightest is told");
     assert_eq!(gateway.get("/few").status, 200);
     for _ in 0..10 {
@@ -199,7 +168,7 @@ fn where_several_rules_apply_all_are_checked_before_any_is_charged() {
     }
     // The refused ones have taken nothing from the other rule.
     let other = gateway.get("/other");
-    assert_eq!((other.status, number(&other, "x-ratelimit-remaining")), (200, 2));
+    assert_eq!((other.status, other.number("x-ratelimit-remaining")), (200, 2));
     assert_eq!([gateway.get("/other").status, gateway.get("/other").status], [200, 200]);
     let refused = gateway.get("/other");
     assert_eq!((refused.status, refused.json()["rule"].as_str()), (429, Some("all")));
@@ -253,11 +222,11 @@ fn a_rule_in_shadow_lets_pass_and_counts_and_keeps_its_counts_when_it_is_switche
     };
     let gateway = with(true).start();
     assert!((0..8).all(|_| gateway.get("/x").status == 200));
-    assert_eq!(decisions(&gateway, "r"), (3, 0, 5));
+    assert_eq!(gateway.decisions("r"), decided(3, 0, 5));
     gateway.rewrite(&with(false));
     assert_eq!(gateway.admin_post("/_aegis/reload", "").status, 200);
     gateway.get("/x").assert_problem(429, "rate_limited");
-    assert_eq!(decisions(&gateway, "r"), (3, 1, 5));
+    assert_eq!(gateway.decisions("r"), decided(3, 1, 5));
 }
 
 #[test]
@@ -278,7 +247,7 @@ fn a_reload_keeps_what_is_used_up_unless_the_numbers_change() {
     gateway.rewrite(&with(3, ""));
     assert_eq!(gateway.admin_post("/_aegis/reload", "").status, 200);
     let response = gateway.get("/x");
-    assert_eq!((response.status, number(&response, "x-ratelimit-remaining")), (200, 2), "another limit");
+    assert_eq!((response.status, response.number("x-ratelimit-remaining")), (200, 2), "another limit");
     gateway.rewrite(&Gateway::builder().backend(Backend::all(&upstream)));
     assert_eq!(gateway.admin_post("/_aegis/reload", "").status, 200);
     let response = gateway.get("/x");
@@ -298,7 +267,7 @@ fn exempt_requests_are_not_limited_and_counted_as_such() {
     ] {
         let gateway = limited(&upstream, &limits(bypass)).start();
         assert!((0..5).all(|_| gateway.get(path).status == 200), "{bypass}");
-        assert_eq!(rule_page(&gateway, "default")["decisions"]["bypassed"], 5, "{bypass}");
+        assert_eq!(gateway.rule_page("default")["decisions"]["bypassed"], 5, "{bypass}");
     }
     let gateway = limited(&upstream, &limits("paths: [/free/**]")).start();
     assert_eq!([gateway.get("/x").status, gateway.get("/x").status], [200, 429]);
@@ -360,7 +329,7 @@ fn without_headers_only_retry_after_is_told() {
             assert_eq!(response.header(name), None, "{name}");
         }
     }
-    assert!(number(&refused, "retry-after") > 0);
+    assert!(refused.number("retry-after") > 0);
 }
 
 #[test]

@@ -11,9 +11,10 @@ use actix::{
 use actix_rt::ArbiterHandle;
 
 use super::cells::{LimitCells, Limiter, Mode};
-use super::health::Health;
+use super::health::{Health, Turn};
+use super::limit::Plan;
 use super::messages::{Asks, Inspect, ModeChanged, Reply, Report, Sighted, Sightings, Watch};
-use super::settings::RedisSettings;
+use super::settings::{Algorithm, Limit, RedisSettings};
 use super::shared_store::{SharedStore, StoreError, Take, Taken};
 use super::state::{AccountId, Accounts};
 use super::sweep;
@@ -28,6 +29,9 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// Time between two probes of a shared store that is away.
 const PROBE: Duration = Duration::from_millis(250);
+
+/// How long a key that the store has not answered for is left alone, while it answers for others.
+const SPARE: Duration = Duration::from_secs(1);
 
 /// Leases are not collected more often than this.
 const COLLECT: Duration = Duration::from_millis(2);
@@ -64,6 +68,8 @@ pub struct RateLimiterActor {
     limits: Vec<Arc<LimitCells>>,
     redis: Option<RedisSettings>,
     store: Option<Box<dyn SharedStore>>,
+    /// Counts the stores: an answer of one that has been replaced is nobody's.
+    generation: u64,
     health: Health,
     probing: bool,
     accounts: Accounts<Waiter>,
@@ -84,6 +90,18 @@ fn serve(waiter: Waiter, reply: Reply) -> bool {
     waiter.send(reply).is_ok()
 }
 
+/// A question for a bucket that nobody is limited by, on any node of a cluster.
+fn canary() -> Take {
+    let limit = Limit {
+        algorithm: Algorithm::FixedWindow,
+        requests: 1_000_000,
+        window: Duration::from_secs(1),
+        burst: 0,
+    };
+    let key = format!("canary:{}", fastrand::u16(..));
+    Take { key, plan: Plan::new(&limit), least: 1, most: 1, returnable: false, lease: Duration::ZERO }
+}
+
 impl RateLimiterActor {
     /// The name in [`Stopped`] and in logs.
     pub const NAME: &'static str = "rate_limiter";
@@ -98,6 +116,7 @@ impl RateLimiterActor {
                 limits: Vec::new(),
                 redis: None,
                 store: None,
+                generation: 0,
                 health: Health::default(),
                 probing: false,
                 accounts: Accounts::default(),
@@ -118,18 +137,23 @@ impl RateLimiterActor {
             if let Some(store) = self.store.take() {
                 ctx.spawn(wrap_future(store.unregister()));
             }
-            self.accounts.give_up(serve);
-            self.accounts = Accounts::default();
             self.health = Health::default();
+            (self.generation, self.probing) = (self.generation + 1, false);
             self.redis = watch.redis;
             if let Some(redis) = &self.redis {
                 match (self.deps.store)(redis) {
                     Ok(store) => self.store = Some(store),
                     // `check` has read the URL; what is left is the rule for a store that is away.
-                    Err(error) => self.note(Err(&error.0)),
+                    Err(error) => {
+                        self.health.call(false, Some(&error.0));
+                        let turn = self.health.probe(Err(&error.0));
+                        self.turned(turn);
+                    }
                 }
             }
             self.publish_mode();
+            // Told only now, so that who waits finds the new mode.
+            std::mem::take(&mut self.accounts).give_up(serve);
             self.probe(ctx);
         }
     }
@@ -149,20 +173,25 @@ impl RateLimiterActor {
         self.deps.limiter.set_mode(mode);
     }
 
-    /// Notes how a call of the store ended.
-    fn note(&mut self, result: Result<(), &str>) {
-        if !self.health.note(result) {
+    /// Tells of a change of the store's health.
+    fn turned(&mut self, turn: Option<Turn>) {
+        let Some(turn) = turn else { return };
+        let why = self.health.error().unwrap_or_default();
+        match turn {
+            Turn::Lost => log::warn!(
+                "Redis is given up until it answers again, limits are decided by each rule's onError: {why}"
+            ),
+            Turn::Back => log::info!("limits are shared again: Redis answers"),
+            Turn::Partly => log::warn!(
+                "Redis does not answer for some clients, their limits are decided by each rule's onError: {why}"
+            ),
+            Turn::Whole => log::info!("limits of all clients are shared again"),
+        }
+        if matches!(turn, Turn::Partly | Turn::Whole) {
             return;
         }
         self.publish_mode();
-        let up = self.health.is_up();
-        if up {
-            log::info!("limits are shared again: Redis answers");
-        } else {
-            let why = self.health.error().unwrap_or_default();
-            log::warn!(
-                "Redis is given up until it answers again, limits are decided by each rule's onError: {why}"
-            );
+        if turn == Turn::Lost {
             self.accounts.give_up(serve);
         }
         if self.deps.fence.is_current() {
@@ -177,13 +206,20 @@ impl RateLimiterActor {
         let asked: (Vec<AccountId>, Vec<Take>) =
             ids.into_iter().filter_map(|id| Some((id, self.accounts.question(id, now)?))).unzip();
         let (ids, takes) = asked;
+        // In front of the questions: what comes back is granted again at once.
+        self.give_back(ctx);
         let Some(store) = self.store.as_ref().filter(|_| !takes.is_empty()) else {
-            ids.into_iter().for_each(|id| self.accounts.failed(id, serve));
+            ids.into_iter()
+                .for_each(|id| self.accounts.failed(id, &self.deps.limiter.population, None, serve));
             return;
         };
         self.store_calls += takes.len() as u64;
-        let answers = wrap_future::<_, Self>(store.take(takes));
-        ctx.spawn(answers.map(move |answers, actor, ctx| actor.answered(ids, answers, ctx)));
+        let (answers, generation) = (wrap_future::<_, Self>(store.take(takes)), self.generation);
+        ctx.spawn(answers.map(move |answers, actor, ctx| {
+            if actor.generation == generation {
+                actor.answered(ids, answers, ctx);
+            }
+        }));
     }
 
     fn answered(
@@ -204,15 +240,21 @@ impl RateLimiterActor {
                         again.push(id);
                     }
                 }
-                Err(_) => self.accounts.failed(id, serve),
+                Err(_) => {
+                    let spared = self.health.is_partly().then(|| now + SPARE.as_nanos() as u64);
+                    self.accounts.failed(id, &limiter.population, spared, serve);
+                }
             }
         }
-        // An error beside good answers is one key's, not the store's.
-        self.note(error.as_ref().filter(|_| !any).map_or(Ok(()), |error| Err(&error.0)));
+        let turn = self.health.call(any, error.as_ref().map(|error| &*error.0));
+        self.turned(turn);
+        if error.is_some() {
+            self.probe(ctx);
+        }
         if self.health.is_up() {
             self.ask(again, ctx);
         } else {
-            again.into_iter().for_each(|id| self.accounts.failed(id, serve));
+            again.into_iter().for_each(|id| self.accounts.failed(id, &limiter.population, None, serve));
         }
         self.collect_later(ctx);
     }
@@ -223,36 +265,50 @@ impl RateLimiterActor {
         let wait = Duration::from_nanos(end.saturating_sub(self.deps.limiter.clock.now())).max(COLLECT);
         self.collecting = Some(ctx.run_later(wait, |actor, ctx| {
             actor.collecting = None;
-            let unspent = actor.accounts.ended(actor.deps.limiter.clock.now());
-            if let Some(store) = actor.store.as_ref().filter(|_| actor.health.is_up() && !unspent.is_empty())
-            {
-                actor.store_calls += unspent.len() as u64;
-                ctx.spawn(wrap_future(store.give_back(unspent)));
-            }
+            actor.accounts.collect(actor.deps.limiter.clock.now());
+            actor.give_back(ctx);
             actor.collect_later(ctx);
         }));
+    }
+
+    /// Gives back what has been collected.
+    fn give_back(&mut self, ctx: &mut Context<Self>) {
+        let unspent = self.accounts.unspent();
+        if let Some(store) = self.store.as_ref().filter(|_| self.health.is_up() && !unspent.is_empty()) {
+            self.store_calls += unspent.len() as u64;
+            ctx.spawn(wrap_future(store.give_back(unspent)));
+        }
     }
 
     /// Tells the store that this instance lives, which also tells whether the store does.
     fn probe(&mut self, ctx: &mut Context<Self>) {
         let Some(store) = self.store.as_ref().filter(|_| !self.probing) else { return };
         self.probing = true;
-        let answer = wrap_future::<_, Self>(store.register());
-        ctx.spawn(answer.map(|answer, actor, _| {
-            actor.probing = false;
-            match answer {
-                Ok(instances) => {
-                    if actor.deps.fence.is_current() && actor.redis.is_some() {
-                        actor.deps.limiter.set_instances(instances);
-                    }
-                    actor.note(Ok(()));
-                }
-                Err(error) => actor.note(Err(&error.0)),
+        // The list of instances is on one node of a cluster, which says nothing of the others.
+        let clustered = self.redis.as_ref().is_some_and(|redis| redis.url.contains("-cluster://"));
+        let canary = store.take(if clustered { vec![canary()] } else { Vec::new() });
+        let answers = wrap_future::<_, Self>(futures_util::future::join(store.register(), canary));
+        let generation = self.generation;
+        ctx.spawn(answers.map(move |(instances, canary), actor, _| {
+            if actor.generation != generation {
+                return;
             }
+            actor.probing = false;
+            if let Ok(instances) = &instances
+                && actor.deps.fence.is_current()
+            {
+                actor.deps.limiter.set_instances(*instances);
+            }
+            let alive = canary.iter().any(Result::is_ok);
+            let result = instances.map(|_| ()).or_else(|error| if alive { Ok(()) } else { Err(error) });
+            let turn = actor.health.probe(result.as_ref().copied().map_err(|error| &*error.0));
+            actor.turned(turn);
         }));
     }
 
     fn tick(&mut self) {
+        let turn = self.health.tick();
+        self.turned(turn);
         self.ticks += 1;
         if self.ticks.is_multiple_of(LIST_TICKS) {
             for lists in [&mut self.busiest, &mut self.limited] {

@@ -22,6 +22,8 @@ struct LeaseCell {
     lease: AtomicU64,
     /// The store has refused the key until then.
     refused_until: AtomicU64,
+    /// The store does not answer for the key and is not asked until then.
+    spared_until: AtomicU64,
     /// What the store said was left beside the lease.
     beside: AtomicU64,
     /// When the whole limit is available again, as the store said.
@@ -66,6 +68,18 @@ pub struct Leases {
     map: papaya::HashMap<u64, LeaseCell, BuildHasherDefault<AsIs>>,
 }
 
+/// What a request gets of a key's lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spending {
+    Spent(Standing),
+    /// The store has refused the key, and that still holds.
+    Refused(Refusal),
+    /// The store has not answered for the key and is not to be asked yet.
+    Spared,
+    /// The store has to be asked.
+    Ask,
+}
+
 /// What the store told of a key.
 #[derive(Clone, Copy, Debug)]
 pub struct News {
@@ -80,13 +94,10 @@ pub struct News {
 }
 
 impl Leases {
-    /// Spends `cost` of the key's lease. `None` when the store has to be asked.
-    ///
-    /// # Errors
-    /// [`Refusal`], while the store's last one holds.
-    pub fn spend(&self, key: u64, now: u64, cost: u64) -> Option<Result<Standing, Refusal>> {
+    /// Spends `cost` of the key's lease.
+    pub fn spend(&self, key: u64, now: u64, cost: u64) -> Spending {
         let map = self.map.pin();
-        let cell = map.get(&key)?;
+        let Some(cell) = map.get(&key) else { return Spending::Ask };
         let mut word = cell.lease.load(Ordering::Relaxed);
         loop {
             let (left, until) = unpack(word, now);
@@ -95,13 +106,15 @@ impl Leases {
             }
             let after = pack(left - cost, until);
             match cell.lease.compare_exchange_weak(word, after, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => return Some(Ok(cell.standing(left - cost, now))),
+                Ok(_) => return Spending::Spent(cell.standing(left - cost, now)),
                 Err(newer) => word = newer,
             }
         }
-        let retry_after =
-            cell.refused_until.load(Ordering::Relaxed).checked_sub(now).filter(|wait| *wait > 0)?;
-        Some(Err(Refusal { standing: cell.standing(0, now), retry_after }))
+        let retry_after = cell.refused_until.load(Ordering::Relaxed).saturating_sub(now);
+        if retry_after > 0 {
+            return Spending::Refused(Refusal { standing: cell.standing(0, now), retry_after });
+        }
+        if cell.spared_until.load(Ordering::Relaxed) > now { Spending::Spared } else { Spending::Ask }
     }
 
     /// Puts back what a request did not need after all, for the next one. `until` as it was granted, `None` for what was
@@ -131,17 +144,31 @@ impl Leases {
         });
     }
 
+    /// Notes that the store is not to be asked for the key until `until`.
+    pub(super) fn spare(&self, population: &Population, key: u64, until: u64) {
+        self.with(population, key, |cell| cell.spared_until.store(until, Ordering::Relaxed));
+    }
+
+    /// Takes what is left of a lease that is over at `now`.
+    pub(super) fn take_ended(&self, key: u64, now: u64) -> u64 {
+        let map = self.map.pin();
+        let Some(cell) = map.get(&key) else { return 0 };
+        let ended = |word: u64| (word & LARGEST > 0 && unpack(word, now).0 == 0).then_some(0);
+        cell.lease.fetch_update(Ordering::Relaxed, Ordering::Relaxed, ended).map_or(0, |word| word & LARGEST)
+    }
+
     /// Takes what is left of a lease, whether or not it is over.
     pub(super) fn take(&self, key: u64) -> u64 {
         self.map.pin().get(&key).map_or(0, |cell| cell.lease.swap(0, Ordering::Relaxed) & LARGEST)
     }
 
-    /// Forgets the keys that have nothing to spend and are not refused.
+    /// Forgets the keys that have nothing to spend and are neither refused nor spared.
     pub(super) fn sweep(&self, population: &Population, now: u64) {
         let map = self.map.pin();
         let idle = |cell: &LeaseCell| {
             unpack(cell.lease.load(Ordering::Relaxed), now).0 == 0
                 && cell.refused_until.load(Ordering::Relaxed) <= now
+                && cell.spared_until.load(Ordering::Relaxed) <= now
         };
         // Only the actor adds leases, and it is here: an idle cell stays idle.
         let keys: Vec<u64> = map.iter().filter(|(_, cell)| idle(cell)).map(|(key, _)| *key).collect();
@@ -181,11 +208,13 @@ mod tests {
     #[test]
     fn a_lease_is_spent_to_the_last_request_and_not_beyond_its_end() {
         let (leases, population) = (Leases::default(), Population::new(10));
-        assert!(leases.spend(1, 0, 1).is_none());
+        assert_eq!(leases.spend(1, 0, 1), Spending::Ask);
         leases.granted(&population, 1, 0, news(3, 10 * MS));
-        assert_eq!(leases.spend(1, MS, 2), Some(Ok(Standing { remaining: 6, reset: 99 * MS })));
-        assert!(leases.spend(1, MS, 2).is_none(), "one is left, two are wanted");
-        assert!(leases.spend(1, 10 * MS, 1).is_none(), "it is over");
+        assert_eq!(leases.spend(1, MS, 2), Spending::Spent(Standing { remaining: 6, reset: 99 * MS }));
+        assert_eq!(leases.spend(1, MS, 2), Spending::Ask, "one is left, two are wanted");
+        assert_eq!(leases.spend(1, 10 * MS, 1), Spending::Ask, "it is over");
+        assert_eq!((leases.take_ended(1, 9 * MS), leases.take_ended(1, 10 * MS)), (0, 1));
+        assert_eq!(leases.take_ended(1, 10 * MS), 0, "only once");
         leases.granted(&population, 1, 10 * MS, news(2, 20 * MS));
         assert_eq!(leases.outstanding(10 * MS), 2, "what was over is not spendable again");
     }
@@ -194,9 +223,20 @@ mod tests {
     fn a_refusal_holds_until_it_is_over() {
         let (leases, population) = (Leases::default(), Population::new(10));
         leases.refused(&population, 1, 7 * MS, News { remaining: 0, ..news(0, 0) });
-        let Some(Err(refusal)) = leases.spend(1, 2 * MS, 1) else { panic!("not refused") };
+        let Spending::Refused(refusal) = leases.spend(1, 2 * MS, 1) else { panic!("not refused") };
         assert_eq!((refusal.retry_after, refusal.standing.remaining), (5 * MS, 0));
-        assert!(leases.spend(1, 7 * MS, 1).is_none());
+        assert_eq!(leases.spend(1, 7 * MS, 1), Spending::Ask);
+    }
+
+    #[test]
+    fn a_key_that_is_spared_is_not_asked_for_until_then() {
+        let (leases, population) = (Leases::default(), Population::new(10));
+        leases.spare(&population, 1, 7 * MS);
+        leases.sweep(&population, 6 * MS);
+        assert_eq!(
+            (leases.spend(1, 6 * MS, 1), leases.spend(1, 7 * MS, 1)),
+            (Spending::Spared, Spending::Ask)
+        );
     }
 
     #[test]
@@ -205,7 +245,7 @@ mod tests {
         leases.granted(&population, 1, 0, news(1, 10 * MS));
         leases.put_back(1, 0, Some(5 * MS), 1);
         assert_eq!((leases.outstanding(4 * MS), leases.outstanding(5 * MS)), (2, 0));
-        assert!(leases.spend(1, 0, 2).is_some());
+        assert!(matches!(leases.spend(1, 0, 2), Spending::Spent(_)));
         leases.put_back(1, 0, None, 2);
         assert_eq!((leases.outstanding(4 * MS), leases.outstanding(5 * MS)), (2, 0));
         assert_eq!(leases.take(1), 2);

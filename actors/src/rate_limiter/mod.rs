@@ -46,6 +46,7 @@ pub use buckets::{Buckets, Population};
 pub use cells::{Decisions, LimitCells, LimitId, Limiter, Mode};
 pub use clock::Clock;
 pub use key::{Fingerprints, Key, KeyedBy, OwnedKey, Subject};
+pub use lease::Spending;
 pub use limit::{Plan, Refusal, Standing};
 pub use messages::{Ask, Asks, Inspect, ModeChanged, Reply, Report, Sighted, Sightings, Watch};
 pub use top::{Entry, Top};

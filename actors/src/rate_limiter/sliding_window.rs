@@ -19,45 +19,66 @@ struct Entry {
 
 /// The log of one key, oldest slot first; see the module. Starts empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SlidingWindow {
-    entries: Box<[Entry]>,
+pub struct SlidingWindow(Log);
+
+/// Most clients have sent one request: theirs is kept without an allocation of its own, in 16 bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::box_collection, reason = "a thin pointer keeps the whole at 16 bytes")]
+enum Log {
+    #[default]
+    Empty,
+    One {
+        end: u64,
+        used: u32,
+    },
+    Many(Box<Vec<Entry>>),
 }
 
+const _: () = assert!(size_of::<Option<SlidingWindow>>() == 16);
+
 impl SlidingWindow {
+    fn of(entries: Vec<Entry>) -> Self {
+        Self(match entries[..] {
+            [] => Log::Empty,
+            [Entry { end, used }] => Log::One { end, used },
+            _ => Log::Many(Box::new(entries)),
+        })
+    }
+
     /// The log after a request that takes `cost` at `now`.
     ///
     /// # Errors
     /// [`Refusal`], when there is not enough; the log is then the same as before.
     pub fn charge(&self, plan: &Plan, now: u64, cost: u64) -> Result<(Self, Standing), Refusal> {
-        let live = self.live(plan, now);
-        let used = total(live);
-        let excess = used.saturating_add(cost).saturating_sub(plan.capacity);
-        if excess > 0 {
-            let standing = standing(live, plan, now);
-            return Err(Refusal { standing, retry_after: wait(live, plan, now, excess) });
-        }
-        let cost = u32::try_from(cost).unwrap_or(u32::MAX);
-        let end = (now / plan.slot + 1).saturating_mul(plan.slot);
-        // A worker whose clock is read late adds to the newest slot, so that the log stays in order.
-        let entries: Box<[Entry]> = match live.split_last() {
-            Some((last, before)) if last.end >= end => {
-                let last = Entry { used: last.used + cost, ..*last };
-                before.iter().copied().chain([last]).collect()
+        self.live(plan, now, |live| {
+            let used = total(live);
+            let excess = used.saturating_add(cost).saturating_sub(plan.capacity);
+            if excess > 0 {
+                let standing = standing(live, plan, now);
+                return Err(Refusal { standing, retry_after: wait(live, plan, now, excess) });
             }
-            _ => live.iter().copied().chain([Entry { end, used: cost }]).collect(),
-        };
-        let standing = standing(&entries, plan, now);
-        Ok((Self { entries }, standing))
+            let cost = u32::try_from(cost).unwrap_or(u32::MAX);
+            let end = (now / plan.slot + 1).saturating_mul(plan.slot);
+            let mut entries = Vec::with_capacity(live.len() + 1);
+            entries.extend_from_slice(live);
+            match entries.last_mut() {
+                // A worker whose clock is read late adds to the newest slot, so that the log stays in order.
+                Some(last) if last.end >= end => last.used += cost,
+                _ => entries.push(Entry { end, used: cost }),
+            }
+            let standing = standing(&entries, plan, now);
+            Ok((Self::of(entries), standing))
+        })
     }
 
     /// What is left at `now`.
     pub fn standing(&self, plan: &Plan, now: u64) -> Standing {
-        standing(self.live(plan, now), plan, now)
+        self.live(plan, now, |live| standing(live, plan, now))
     }
 
     /// The log as if the newest request that took `cost` had not come.
     pub fn refund(&self, plan: &Plan, now: u64, mut cost: u64) -> Self {
-        let mut entries = self.live(plan, now).to_vec();
+        let mut entries = self.live(plan, now, <[Entry]>::to_vec);
         while let Some(last) = entries.last_mut().filter(|_| cost > 0) {
             let back = u64::from(last.used).min(cost);
             last.used -= back as u32;
@@ -66,13 +87,22 @@ impl SlidingWindow {
                 entries.pop();
             }
         }
-        Self { entries: entries.into() }
+        Self::of(entries)
     }
 
-    /// Entries that still count at `now`.
-    fn live(&self, plan: &Plan, now: u64) -> &[Entry] {
-        let over = self.entries.partition_point(|entry| entry.end.saturating_add(plan.window) <= now);
-        &self.entries[over..]
+    /// Looks at the entries that still count at `now`.
+    fn live<T>(&self, plan: &Plan, now: u64, look: impl FnOnce(&[Entry]) -> T) -> T {
+        let one;
+        let entries: &[Entry] = match &self.0 {
+            Log::Empty => &[],
+            Log::One { end, used } => {
+                one = [Entry { end: *end, used: *used }];
+                &one
+            }
+            Log::Many(entries) => entries,
+        };
+        let over = entries.partition_point(|entry| entry.end.saturating_add(plan.window) <= now);
+        look(&entries[over..])
     }
 }
 

@@ -1,8 +1,9 @@
 //! Which questions for the shared store are open, what is asked next, and who gets what of an answer.
 //!
 //! One account per key that is being asked for or has leased something. There is never more than one call for a key under
-//! way; requests that come meanwhile wait for it and go with the next one. A key whose lease was spent before it ended is
-//! given twice as much the next time, one that gave back half as much: a hot key costs a few calls per second.
+//! way; requests that come meanwhile wait for it and go with the next one. A key that comes back before its lease has
+//! ended is given as much the next time as it spends in half of that time, though at most twice as much as before: a hot
+//! key costs a few calls per second, and hardly anything that was leased is left over.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
@@ -34,6 +35,8 @@ struct Account<W> {
     returnable: bool,
     /// Requests to lease the next time.
     want: u64,
+    /// What was granted the last time, and when it was asked for.
+    granted: (u64, u64),
     waiting: VecDeque<W>,
     /// When the call that is under way was sent.
     asked: Option<u64>,
@@ -45,15 +48,45 @@ struct Account<W> {
     collect_at: u64,
 }
 
+impl<W> Account<W> {
+    /// How many requests it would spend in half of a lease's time, if it goes on as since the last grant, of which
+    /// `left` is unspent. What is not spent in time may be lost to the limit, so a lease is not to last to its end.
+    fn fitting(&self, left: u64, now: u64) -> u64 {
+        let (granted, asked) = self.granted;
+        let spent = u128::from(granted.saturating_sub(left / self.cost));
+        let half = nanos(lease_time(&self.limit)) / 2;
+        let fitting = spent * u128::from(half) / u128::from(now.saturating_sub(asked).max(1));
+        u64::try_from(fitting).unwrap_or(u64::MAX)
+    }
+
+    /// Notes that `left` of its leases was not spent.
+    fn collect(&mut self, mut left: u64, now: u64, unspent: &mut Vec<GiveBack>) {
+        if left > 0 {
+            self.want = self.want.min(self.fitting(left, now));
+        }
+        // Spent is what was leased first.
+        for (spend_by, count) in self.leased.drain(..).rev() {
+            let back = count.min(left);
+            left -= back;
+            if back > 0 {
+                let (key, plan) = (self.store_key.clone(), self.limit.plan);
+                unspent.push(GiveBack { key, plan, unspent: back, spend_by });
+            }
+        }
+    }
+}
+
 /// See the module. `W` is whoever waits for an answer.
 pub struct Accounts<W> {
     accounts: HashMap<AccountId, Account<W>>,
     ends: BinaryHeap<Reverse<(u64, AccountId)>>,
+    /// Collected and not yet given back.
+    unspent: Vec<GiveBack>,
 }
 
 impl<W> Default for Accounts<W> {
     fn default() -> Self {
-        Self { accounts: HashMap::new(), ends: BinaryHeap::new() }
+        Self { accounts: HashMap::new(), ends: BinaryHeap::new(), unspent: Vec::new() }
     }
 }
 
@@ -78,6 +111,7 @@ impl<W> Accounts<W> {
             cost,
             returnable: false,
             want: 0,
+            granted: (0, 0),
             waiting: VecDeque::new(),
             asked: None,
             remembered: 0,
@@ -97,9 +131,12 @@ impl<W> Accounts<W> {
             return None;
         }
         account.asked = Some(now);
+        // A lease that ended before it was collected; the answer's would take its place.
+        let left = account.limit.leases.take_ended(id.1, now);
+        account.collect(left, now, &mut self.unspent);
         if account.remembered > now {
             // What it had is spent before it ended: the key is hot.
-            account.want = (account.want * 2).clamp(1, MOST);
+            account.want = account.fitting(0, now).clamp(1, (account.want * 2).clamp(1, MOST));
         }
         let waiting = account.waiting.len() as u64;
         Some(Take {
@@ -140,6 +177,7 @@ impl<W> Accounts<W> {
             self.ends.push(Reverse((account.remembered, id)));
             return false;
         }
+        account.granted = (taken.granted / account.cost, asked);
         let until = asked.saturating_add(nanos(taken.good_for));
         let mut left = taken.granted;
         while left >= account.cost {
@@ -152,7 +190,7 @@ impl<W> Accounts<W> {
         }
         account.remembered = asked.saturating_add(nanos(lease_time(&limit)));
         account.collect_at = account.remembered;
-        // Somebody had to ask, so what was leased before is spent.
+        // Somebody had to ask, so what was leased before is spent or collected.
         account.leased.clear();
         // What was served of a lease may be put back into it.
         if !taken.good_for.is_zero() && limit.leases.granted(population, id.1, now, news(left, until)) {
@@ -163,9 +201,18 @@ impl<W> Accounts<W> {
         !account.waiting.is_empty()
     }
 
-    /// The store did not answer for a key: nobody waits for it any longer.
-    pub fn failed(&mut self, id: AccountId, mut serve: impl FnMut(W, Reply) -> bool) {
+    /// The store did not answer for a key: nobody waits for it any longer, and until `spared` nobody asks for it.
+    pub fn failed(
+        &mut self,
+        id: AccountId,
+        population: &Population,
+        spared: Option<u64>,
+        mut serve: impl FnMut(W, Reply) -> bool,
+    ) {
         if let Some(account) = self.accounts.remove(&id) {
+            if let Some(until) = spared {
+                account.limit.leases.spare(population, id.1, until);
+            }
             account.waiting.into_iter().for_each(|waiter| {
                 serve(waiter, Reply::Unavailable);
             });
@@ -181,9 +228,8 @@ impl<W> Accounts<W> {
         }
     }
 
-    /// What is unspent of the leases that are about to end at `now`, to be given back.
-    pub fn ended(&mut self, now: u64) -> Vec<GiveBack> {
-        let mut unspent = Vec::new();
+    /// Collects what is unspent of the leases that are about to end at `now`.
+    pub fn collect(&mut self, now: u64) {
         while let Some(Reverse((end, id))) = self.ends.peek().copied() {
             if end > now {
                 break;
@@ -194,19 +240,8 @@ impl<W> Accounts<W> {
                 // It has leased again, or is about to: there is or will be another end.
                 continue;
             }
-            let mut left = account.limit.leases.take(id.1);
-            if left > 0 {
-                account.want /= 2;
-            }
-            // Spent is what was leased first.
-            for (spend_by, count) in account.leased.drain(..).rev() {
-                let back = count.min(left);
-                left -= back;
-                if back > 0 {
-                    let (key, plan) = (account.store_key.clone(), account.limit.plan);
-                    unspent.push(GiveBack { key, plan, unspent: back, spend_by });
-                }
-            }
+            let left = account.limit.leases.take(id.1);
+            account.collect(left, now, &mut self.unspent);
             if account.remembered > now {
                 self.ends.push(Reverse((account.remembered, id)));
                 account.collect_at = account.remembered;
@@ -214,10 +249,14 @@ impl<W> Accounts<W> {
                 self.accounts.remove(&id);
             }
         }
-        unspent
     }
 
-    /// When [`Accounts::ended`] has something to do.
+    /// What has been collected and is to be given back.
+    pub fn unspent(&mut self) -> Vec<GiveBack> {
+        std::mem::take(&mut self.unspent)
+    }
+
+    /// When [`Accounts::collect`] has something to do.
     pub fn next_end(&self) -> Option<u64> {
         self.ends.peek().map(|Reverse((end, _))| *end)
     }

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use aegis_actors::rate_limiter::settings::OnError;
-use aegis_actors::rate_limiter::{Ask, Mode, Refusal, Reply, Standing};
+use aegis_actors::rate_limiter::{Ask, Mode, Refusal, Reply, Spending, Standing};
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
@@ -14,6 +14,9 @@ use crate::gateway::worker::Worker;
 
 /// A request waits no longer for the shared store, however many answers it waits for.
 const PATIENCE: Duration = Duration::from_millis(45);
+
+/// Before an actor that has died is asked again.
+const AGAIN: Duration = Duration::from_millis(5);
 
 /// What one limit has said, and what has to be undone if another refuses.
 enum Said {
@@ -39,9 +42,10 @@ pub async fn decide<'a>(
     for Applying { limited, key } in applying {
         said.push(match mode {
             Mode::Shared => match limited.cells.leases.spend(*key, now, limited.cost) {
-                Some(Ok(standing)) => Some(Said::Leased(standing, None)),
-                Some(Err(refusal)) => Some(Said::Refused(refusal)),
-                None => None,
+                Spending::Spent(standing) => Some(Said::Leased(standing, None)),
+                Spending::Refused(refusal) => Some(Said::Refused(refusal)),
+                Spending::Spared => Some(without_store(worker, limited, *key, now)),
+                Spending::Ask => None,
             },
             Mode::Local | Mode::Degraded => Some(without_store(worker, limited, *key, now)),
         });
@@ -61,36 +65,48 @@ async fn ask(
     facts: &Facts<'_>,
     now: u64,
 ) {
-    let mut open: SmallVec<[(usize, oneshot::Receiver<Reply>); 4]> = SmallVec::new();
-    for (at, Applying { limited, key }) in applying.iter().enumerate().filter(|(at, _)| said[*at].is_none()) {
-        let (reply, answer) = oneshot::channel();
-        worker.ask(Ask {
-            limit: limited.cells.clone(),
-            key: *key,
-            owner: limited.key(facts).into(),
-            cost: limited.cost,
-            returnable: applying.len() > 1,
-            reply,
-        });
-        open.push((at, answer));
-    }
-    if open.is_empty() {
-        return;
-    }
     let deadline = tokio::time::Instant::now() + PATIENCE;
-    for (at, answer) in open {
-        let Applying { limited, key } = applying[at];
-        said[at] = Some(match tokio::time::timeout_at(deadline, answer).await {
-            Ok(Ok(Reply::Granted { standing, until })) => Said::Leased(standing, Some(until)),
-            Ok(Ok(Reply::Refused(refusal))) => Said::Refused(refusal),
-            Ok(Ok(Reply::Unavailable)) | Err(_) => without_store(worker, limited, key, now),
-            // The actor has died with the question; its successor is there in a moment.
-            Ok(Err(_)) => share(worker, limited, key, now),
-        });
+    loop {
+        let mut open: SmallVec<[(usize, oneshot::Receiver<Reply>); 4]> = SmallVec::new();
+        for (at, Applying { limited, key }) in
+            applying.iter().enumerate().filter(|(at, _)| said[*at].is_none())
+        {
+            let (reply, answer) = oneshot::channel();
+            worker.ask(Ask {
+                limit: limited.cells.clone(),
+                key: *key,
+                owner: limited.key(facts).into(),
+                cost: limited.cost,
+                returnable: applying.len() > 1,
+                reply,
+            });
+            open.push((at, answer));
+        }
+        if open.is_empty() {
+            return;
+        }
+        let last = deadline < tokio::time::Instant::now() + AGAIN;
+        for (at, answer) in open {
+            let Applying { limited, key } = applying[at];
+            said[at] = match tokio::time::timeout_at(deadline, answer).await {
+                Ok(Ok(Reply::Granted { standing, until })) => Some(Said::Leased(standing, Some(until))),
+                Ok(Ok(Reply::Refused(refusal))) => Some(Said::Refused(refusal)),
+                Ok(Ok(Reply::Unavailable)) | Err(_) => Some(without_store(worker, limited, key, now)),
+                // The actor has died with the question; its successor is there in a moment.
+                Ok(Err(_)) => last.then(|| without_store(worker, limited, key, now)),
+            };
+        }
+        if said.iter().any(Option::is_none) {
+            tokio::time::sleep(AGAIN).await;
+        }
     }
 }
 
 fn without_store(worker: &Worker, limited: &Limited, key: u64, now: u64) -> Said {
+    if worker.shared.limiter.mode() == Mode::Local {
+        // A reload has taken the store away meanwhile.
+        return share(worker, limited, key, now);
+    }
     limited.cells.decisions.error.add(worker.index, 1);
     match limited.on_error {
         OnError::Local => share(worker, limited, key, now),

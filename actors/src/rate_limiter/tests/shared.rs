@@ -6,7 +6,9 @@ use std::time::Duration;
 use crate::rate_limiter::settings::{Algorithm, KeyStrategy, Limit};
 use crate::rate_limiter::shared_store::{Take, Taken};
 use crate::rate_limiter::state::Accounts;
-use crate::rate_limiter::{Decisions, Key, KeyedBy, LimitCells, OwnedKey, Population, Reply, Subject};
+use crate::rate_limiter::{
+    Decisions, Key, KeyedBy, LimitCells, OwnedKey, Population, Reply, Spending, Subject,
+};
 
 const MS: u64 = 1_000_000;
 const NOW: u64 = 1_700_000_000_000 * MS;
@@ -85,8 +87,9 @@ impl Rig {
     /// One request: from the lease if there is one, else from the store.
     fn request(&mut self, now: u64) -> bool {
         match self.limit.leases.spend(1, now, 1) {
-            Some(decided) => decided.is_ok(),
-            None => {
+            Spending::Spent(_) => true,
+            Spending::Refused(_) | Spending::Spared => false,
+            Spending::Ask => {
                 self.wait(0);
                 self.settle(now);
                 matches!(self.replies.pop(), Some((0, Reply::Granted { .. })))
@@ -146,8 +149,10 @@ fn what_is_not_spent_is_given_back() {
     let leased = rig.limit.leases.outstanding(now);
     assert!(leased > 0);
     let end = rig.accounts.next_end().unwrap();
-    assert!(rig.accounts.ended(end - 1).is_empty());
-    let back = rig.accounts.ended(now + 150 * MS);
+    rig.accounts.collect(end - 1);
+    assert!(rig.accounts.unspent().is_empty());
+    rig.accounts.collect(now + 150 * MS);
+    let back = rig.accounts.unspent();
     assert_eq!(back.iter().map(|back| back.unspent).sum::<u64>() + 50, 100_000 - rig.left);
     assert!(back.iter().all(|back| back.unspent <= leased));
     let mut grants: Vec<_> = back.iter().map(|back| back.spend_by).collect();
@@ -155,9 +160,23 @@ fn what_is_not_spent_is_given_back() {
     assert_eq!(grants.len(), back.len(), "each grant is given back by itself");
     assert_eq!(rig.limit.leases.outstanding(now), 0);
     while let Some(end) = rig.accounts.next_end() {
-        rig.accounts.ended(end);
+        rig.accounts.collect(end);
     }
     assert!(rig.accounts.is_empty(), "an idle key is forgotten");
+}
+
+#[test]
+fn what_is_not_spent_is_given_back_also_where_the_next_question_comes_before_it_is_collected() {
+    let mut rig = Rig::new(100_000);
+    (0..50).for_each(|i| assert!(rig.request(NOW + i * MS)));
+    let leased = rig.limit.leases.outstanding(NOW + 50 * MS);
+    assert!(leased > 0);
+    // The lease has ended, and the timer that collects it is late.
+    assert!(rig.request(NOW + 500 * MS));
+    let back = rig.accounts.unspent();
+    assert_eq!(back.iter().map(|back| back.unspent).sum::<u64>(), leased);
+    let kept = rig.limit.leases.outstanding(NOW + 500 * MS);
+    assert_eq!(rig.left + leased + kept + 51, 100_000, "nothing is lost");
 }
 
 #[test]
@@ -179,10 +198,11 @@ fn when_the_store_does_not_answer_nobody_is_left_waiting() {
     let _ = rig.accounts.question(rig.id(), NOW).unwrap();
     let id = rig.id();
     let mut told = Vec::new();
-    rig.accounts.failed(id, |waiter, reply| {
+    rig.accounts.failed(id, &rig.population, Some(NOW + MS), |waiter, reply| {
         told.push((waiter, reply));
         true
     });
+    assert_eq!(rig.limit.leases.spend(1, NOW, 1), Spending::Spared);
     assert_eq!(told.len(), 3);
     assert!(told.iter().all(|(_, reply)| *reply == Reply::Unavailable));
     assert!(rig.accounts.is_empty());
@@ -203,8 +223,10 @@ fn what_another_limit_makes_needless_is_there_for_the_next_request_or_given_back
     assert!(rig.request(NOW), "spent by the next");
     assert_eq!(rig.left, 9);
     ask(&mut rig);
-    assert!(rig.accounts.ended(NOW + MS).is_empty());
-    let back = rig.accounts.ended(NOW + 190 * MS);
+    rig.accounts.collect(NOW + MS);
+    assert!(rig.accounts.unspent().is_empty());
+    rig.accounts.collect(NOW + 190 * MS);
+    let back = rig.accounts.unspent();
     assert_eq!(back.iter().map(|back| back.unspent).sum::<u64>(), 1);
     assert!(rig.accounts.question(id, NOW).is_none());
 }

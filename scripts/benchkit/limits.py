@@ -1,0 +1,178 @@
+"""What limits cost: the profiles `limits` (gateways that limit against the same one that does not) and `keys` (how many
+clients a gateway remembers, and in how much memory). Clients are told apart by X-Forwarded-For, which all contestants
+trust alike; none of them is refused anything."""
+import json
+import re
+import time
+import urllib.request
+
+import load
+import machine
+import proxies
+import report
+
+LIMITS = ["bare", "local", "redis", "local-no-headers"]
+KEYS = ["tokenBucket", "slidingWindow", "fixedWindow"]
+MILLION = 1_000_000
+
+# So many that a single client at full speed is never refused. A client is idle again within a second, so that most of
+# 100 000 in turn are new ones each time: the dearest case.
+LIMIT = {"defaultRequests": 6_000_000, "defaultWindowSeconds": 60}
+# So that a client that has sent one request is remembered for minutes, and one that has sent millions is not refused.
+REMEMBERED = {
+    "tokenBucket": {"defaultRequests": 5_000, "defaultBurst": 100_000_000, "defaultWindowSeconds": 30 * 24 * 3600},
+    "slidingWindow": {"defaultRequests": 100_000_000, "defaultWindowSeconds": 30 * 24 * 3600},
+    "fixedWindow": {"defaultRequests": 100_000_000, "defaultWindowSeconds": 30 * 24 * 3600},
+}
+
+
+class Gateway:
+    """A gateway with or without limits, and how far it has come with the clients that it is sent."""
+
+    def __init__(self, server, admin):
+        self.server, self.admin, self.sent, self.calls = server, admin, 0, 0
+
+    def page(self):
+        with urllib.request.urlopen("http://127.0.0.1:%d/_aegis/rate-limit" % self.admin, timeout=5) as r:
+            return json.loads(r.read())
+
+    def store_calls(self):
+        return self.page().get("storeCalls", 0)
+
+    def run(self, bench, clients, seconds):
+        """One measured run of `clients` in turn, going on behind the last one that was sent."""
+        calls = self.store_calls()
+        got = load.measure(self.server, bench["upstream"], proxies.BASE + "small", bench["connections"], seconds,
+                           bench["cores"], bench["folder"], load.Clients(clients, self.sent % clients))
+        got["storeCallsPerRequest"] = (self.store_calls() - calls) / max(got["requests"], 1)
+        self.sent += got["requests"]
+        if self.server.process.poll() is not None:
+            raise SystemExit("%s died under load" % self.server.name)
+        return got
+
+
+def resident_bytes(pid):
+    """What a process holds in memory, once it has stopped giving back."""
+    least = None
+    for _ in range(5):
+        time.sleep(0.5)
+        now = int(re.search(r"VmRSS:\s+(\d+)", machine.read("/proc/%d/status" % pid)).group(1)) * 1024
+        least = now if least is None else min(least, now)
+    return least
+
+
+def start(bench, name, section, redis=None):
+    """A gateway that trusts loopback to name its clients; limited by `section`, through `redis` where there is one."""
+    port, admin = bench["ports"].pop(), bench["ports"].pop()
+    config = json.loads(proxies.aegis_config(port, admin, bench["upstream"].port, ["/**"], False))
+    config["server"]["trustedProxies"] = ["127.0.0.0/8"]
+    if section is not None:
+        config["rateLimit"] = dict(section, onError="deny")      # what Redis does not decide makes the run invalid
+    if redis:
+        config["redis"] = {"url": "redis://127.0.0.1:%d" % redis.port}
+    path = proxies.write(bench["folder"], name + ".yaml", json.dumps(config, indent=1))
+    server = proxies.Server(name, [bench["binary"], "serve", "-c", path], port, bench["cores"][0], bench["folder"])
+    bench["started"].append(server)
+    server.wait()
+    gateway = Gateway(server, admin)
+    page = gateway.page()
+    expected = (section is not None, "redis" if redis else "local")
+    if (page["enabled"], page["mode"]) != expected:
+        raise SystemExit("%s: limits are %s, %s" % (name, page["enabled"], page["mode"]))
+    told = server.get(proxies.BASE + "small")[0].get("RateLimit") is not None
+    if told != (section is not None and section.get("headers", True)):
+        raise SystemExit("%s: RateLimit is %s the answer" % (name, "in" if told else "not in"))
+    return gateway
+
+
+def rounds(a, bench, gateways, clients):
+    """All rounds of one load: the contestants in turn within each round. `clients` per contestant."""
+    runs = {name: [] for name in gateways}
+    for name, gateway in gateways.items():
+        if a.warm_up:
+            gateway.run(bench, clients[name], a.warm_up)
+    for _ in range(a.rounds):
+        for name, gateway in gateways.items():
+            runs[name].append(gateway.run(bench, clients[name], a.seconds))
+    rows = {name: report.median(r) for name, r in runs.items()}
+    for name, row in rows.items():
+        calls = sum(r["storeCallsPerRequest"] * r["requests"] for r in runs[name])
+        row["storeCallsPerRequest"] = calls / max(sum(r["requests"] for r in runs[name]), 1)
+    report.ratios(rows, a.base)
+    return rows
+
+
+def limits(a, bench, tell):
+    """Profile `limits`: bare, local and Redis before one client and before many."""
+    redis = None
+    if "redis" in a.names:
+        redis = proxies.start_redis(bench["ports"].pop(), bench["cores"][1], bench["folder"])
+        bench["started"].append(redis)
+        redis.wait_for_redis()
+    section = {"bare": None, "local": LIMIT, "local-no-headers": dict(LIMIT, headers=False), "redis": LIMIT}
+    gateways = {n: start(bench, n, section[n], redis if n == "redis" else None) for n in a.names}
+    cells, closing, wrong = [], [], []
+    for clients in a.keys:
+        label = "%d key%s/%dc" % (clients, "s" if clients > 1 else "", bench["connections"])
+        rows = rounds(a, bench, gateways, dict.fromkeys(gateways, clients))
+        wrong += report.problems(label, rows)
+        if redis and gateways["redis"].page()["mode"] != "redis":
+            wrong.append("%s: Redis was given up" % label)
+        memory = {n: machine.peak_memory_mib(g.server.pid) for n, g in gateways.items()}
+        tell(report.table("%s; median of %d × %d s; multiples of %s" % (label, a.rounds, a.seconds, a.base), rows, memory))
+        parts = ["%s %.3f × %s (CPU %.3f)" % (
+            n, r["ratio"]["requestsPerSecond"], a.base, r["ratio"]["cpuUsPerRequest"]) for n, r in rows.items() if n != a.base]
+        if redis:
+            parts.append("%.4f Redis calls per request" % rows["redis"]["storeCallsPerRequest"])
+        closing.append("limits %s: %s" % (label, ", ".join(parts)))
+        cells.append({"keys": clients, "connections": bench["connections"], "proxies": rows, "peakMemoryMiB": memory})
+    return cells, closing, wrong
+
+
+def remember(a, bench, gateway, clients):
+    """Sends a million requests of `clients` in turn, and more until that many are remembered; answers how many are."""
+    least, live, wrong = 100_000 if a.quick else MILLION, 0, []
+    while gateway.sent < least or live < 0.98 * clients:
+        if gateway.sent > 3 * MILLION:
+            raise SystemExit("%s remembers %d of %d clients" % (gateway.server.name, live, clients))
+        got = gateway.run(bench, clients, 2 if a.quick else 15)
+        wrong += ["%s: %s %d" % (gateway.server.name, k, v) for k, v in got["errors"].items() if v]
+        live = gateway.page()["keys"]
+    return live, wrong
+
+
+def keys(a, bench, tell):
+    """Profile `keys`: memory per client, and whether the rate depends on how many there are."""
+    cells, closing, wrong = [], [], []
+    for algorithm in a.names:
+        section = dict(REMEMBERED[algorithm], defaultAlgorithm=algorithm, maxKeys=MILLION * 11 // 8)
+        # The rates of one algorithm tell it for all: the memory of each needs only the fewest and the most.
+        counts = a.keys if algorithm == a.names[0] else [min(a.keys), max(a.keys)]
+        gateways = {"aegis-%d-keys" % n: start(bench, "%s-%d" % (algorithm, n), section) for n in counts}
+        clients = dict(zip(gateways, counts))
+        live, resident = {}, {}
+        for name, gateway in gateways.items():
+            if clients[name] in (min(counts), max(counts)):
+                live[name], bad = remember(a, bench, gateway, clients[name])
+                wrong += bad
+                resident[name] = resident_bytes(gateway.server.pid)
+        few, many = list(live)[0], list(live)[-1]
+        each = (resident[many] - resident[few]) / max(live[many] - live[few], 1)
+        closing.append("keys %s: %.0f bytes per key (%d keys, %.1f MiB; %d, %.1f MiB)" % (
+            algorithm, each, live[many], resident[many] / 2**20, live[few], resident[few] / 2**20))
+        cell = {"algorithm": algorithm, "bytesPerKey": each, "keys": live, "residentBytes": resident}
+        if len(counts) > 2:
+            a.base = few
+            rows = rounds(a, bench, gateways, clients)
+            wrong += report.problems(algorithm, rows)
+            memory = {n: machine.peak_memory_mib(g.server.pid) for n, g in gateways.items()}
+            tell(report.table("%s, %d connections; median of %d × %d s; multiples of %s" % (
+                algorithm, bench["connections"], a.rounds, a.seconds, a.base), rows, memory))
+            closing.append("keys %s: %s" % (algorithm, ", ".join("%s %.3f × %s (CPU %.3f)" % (
+                n, r["ratio"]["requestsPerSecond"], a.base, r["ratio"]["cpuUsPerRequest"])
+                for n, r in rows.items() if n != a.base)))
+            cell["proxies"] = rows
+        cells.append(cell)
+        for gateway in gateways.values():
+            gateway.server.end()
+    return cells, closing, wrong

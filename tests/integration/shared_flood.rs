@@ -1,0 +1,160 @@
+//! Limits under a flood: never more than the limit, and nearly all of it (R2).
+//!
+//! The gateway decides between the moment a request is sent and the moment its upstream has it. A request counts for a
+//! stretch of time when both lie in it: what is counted so was certainly admitted in it, whatever the machine is busy with.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::harness::flood::{Shot, clocked, flood};
+use crate::harness::limits::{ALGORITHMS, get_from, limited, rule, shared, somebody, together};
+use crate::harness::{Gateway, Redis, Upstream};
+
+/// Requests per second that a rule of their own exists for. The first is the one that is meant; on a machine that cannot
+/// send enough to exceed it the next one takes its place.
+const LIMITS: [u64; 4] = [1000, 500, 250, 100];
+
+const WINDOW: Duration = Duration::from_secs(1);
+
+/// Floods beside each other would measure each other.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn span() -> Duration {
+    Duration::from_secs(if std::env::var_os("AEGIS_TEST_BIG").is_some() { 10 } else { 3 })
+}
+
+fn rules() -> String {
+    let rules = ALGORITHMS.iter().flat_map(|name| LIMITS.map(|limit| (*name, limit))).map(|(name, limit)| {
+        let id = format!("{name}-{limit}");
+        let numbers = format!("algorithm: {name}, requests: {limit}, windowSeconds: 1");
+        rule(&id, &format!("endpoint: /{id}"), &numbers, "")
+    });
+    let rules: Vec<_> = rules.chain([rule("none", "endpoint: /free", "requests: 1000000", "")]).collect();
+    format!("rules: [{}], bypass: {{paths: [/free]}}", rules.join(", "))
+}
+
+/// The largest of [`LIMITS`] that a flood exceeds well.
+fn exceeded(gateways: &[&Gateway]) -> u64 {
+    let addrs: Vec<_> = gateways.iter().map(|gateway| gateway.addr).collect();
+    let shots = flood(&addrs, &get_from(&somebody(), "/free"), Duration::from_millis(500));
+    let rate = shots.len() as u64 * 2;
+    let limit = LIMITS.iter().find(|limit| **limit * 5 / 2 < rate).unwrap_or(&LIMITS[3]);
+    println!("{rate} requests per second without a limit: the limit is {limit}");
+    *limit
+}
+
+/// The most that were certainly admitted in any stretch `reach` long, for every stretch that begins with a request.
+fn most_within(admitted: &[Shot], reach: Duration) -> usize {
+    let mut by_sent: Vec<_> = admitted.to_vec();
+    by_sent.sort_by_key(|shot| shot.sent);
+    let starts = 0..by_sent.len();
+    let inside = |start: usize| {
+        let from = by_sent[start].sent;
+        let begun = by_sent[start..].iter().take_while(|shot| shot.sent < from + reach);
+        begun.filter(|shot| shot.arrived < from + reach).count()
+    };
+    starts.map(inside).max().unwrap_or(0)
+}
+
+/// What broke the limit, if anything did.
+fn judge(algorithm: &str, limit: u64, shots: &[Shot]) -> Result<(), String> {
+    let mut admitted: Vec<Shot> = shots.iter().filter(|shot| shot.status == 200).copied().collect();
+    admitted.sort_by_key(|shot| shot.arrived);
+    let begun = shots.iter().map(|shot| shot.sent).min().unwrap();
+    let took = shots.iter().map(|shot| shot.answered).max().unwrap() - begun;
+    let mut by_reset: BTreeMap<u64, u64> = BTreeMap::new();
+    admitted.iter().for_each(|shot| *by_reset.entry(shot.reset).or_default() += 1);
+    let windows: Vec<u64> = by_reset.values().copied().collect();
+    let (most, bound) = match algorithm {
+        "fixedWindow" => (windows.iter().copied().max().unwrap_or(0), limit),
+        "slidingWindow" => (most_within(&admitted, WINDOW) as u64, limit),
+        _ => {
+            // For the stretch in which it comes closest to the bound, by how much it stays below it.
+            let reaches = (1..=took.as_millis() as u64 / 250).map(|quarters| quarters * 250);
+            let room = reaches.map(|millis| {
+                let bound = limit + limit * millis / 1000;
+                bound as i64 - most_within(&admitted, Duration::from_millis(millis)) as i64
+            });
+            let least = room.min().unwrap_or(0);
+            (u64::try_from(-least).map_or(0, |over| over + limit), limit)
+        }
+    };
+    let expected = match algorithm {
+        // The windows that lie within the flood.
+        "fixedWindow" => limit * windows.len().saturating_sub(2) as u64,
+        "slidingWindow" => limit * took.as_secs_f64().round() as u64,
+        _ => limit + (limit as f64 * took.as_secs_f64()) as u64,
+    };
+    let counted = match algorithm {
+        "fixedWindow" => windows[1..windows.len().max(2) - 1].iter().sum(),
+        _ => admitted.len() as u64,
+    };
+    let used = counted as f64 / expected as f64;
+    println!(
+        "{algorithm}: {} sent in {took:.2?}, {} admitted, {:.1} % of the limit; most in a window {most} of {bound}; {windows:?}",
+        shots.len(),
+        admitted.len(),
+        used * 100.0
+    );
+    let odd = shots.iter().find(|shot| ![200, 429].contains(&shot.status));
+    if let Some(shot) = odd {
+        return Err(format!("an answer of neither kind: {shot:?}"));
+    }
+    if most > bound {
+        return Err(format!("{most} were admitted where {bound} are allowed: {windows:?}"));
+    }
+    if (shots.len() as f64) < 1.3 * expected as f64 {
+        println!("{algorithm}: this machine is too busy to tell how much of the limit is used");
+    } else if used < 0.97 {
+        return Err(format!("only {:.1} % of the limit was used: {windows:?}", used * 100.0));
+    }
+    Ok(())
+}
+
+/// Floods every algorithm; once more where Redis was given up meanwhile, as on a busy machine it may be.
+fn flood_all(gateways: &[&Gateway], upstream: &Upstream) {
+    let addrs: Vec<_> = gateways.iter().map(|gateway| gateway.addr).collect();
+    for algorithm in ALGORITHMS {
+        let limit = exceeded(gateways);
+        let id = format!("{algorithm}-{limit}");
+        let errors = || gateways.iter().map(|gateway| gateway.decisions(&id).error).sum::<u64>();
+        let verdict = (0..5).find_map(|_| {
+            let before = errors();
+            let shots = flood(&addrs, &get_from(&somebody(), &format!("/{id}")), span());
+            let verdict = judge(algorithm, limit, &shots);
+            let failed = errors() - before;
+            (failed == 0).then_some(verdict).or_else(|| {
+                println!("Redis did not answer {failed} times: once more");
+                together(gateways);
+                None
+            })
+        });
+        verdict.expect("Redis never answered in time").unwrap_or_else(|why| panic!("{algorithm}: {why}"));
+    }
+    assert!(upstream.count() > 0);
+}
+
+#[test]
+fn a_flood_over_two_gateways_gets_the_limit_and_no_more() {
+    let _alone = alone();
+    let (upstream, redis) = (clocked(), Redis::start());
+    let start = || shared(&upstream, &redis.url(), &rules()).start();
+    let (a, b) = (start(), start());
+    together(&[&a, &b]);
+    flood_all(&[&a, &b], &upstream);
+}
+
+#[test]
+fn a_flood_over_two_workers_gets_the_limit_and_no_more() {
+    let _alone = alone();
+    let upstream = clocked();
+    let gateway = limited(&upstream, &rules())
+        .top("logging: {accessLog: false}")
+        .server("trustedProxies: [127.0.0.0/8]")
+        .start();
+    flood_all(&[&gateway], &upstream);
+}
