@@ -6,11 +6,13 @@
 
 mod answer;
 mod endpoints;
+mod history;
 mod listener;
 mod origin;
 mod process;
 mod prometheus;
 mod rate_limit;
+mod requests;
 mod status;
 
 use std::sync::Arc;

@@ -7,6 +7,7 @@ mod demo;
 mod demo_upstreams;
 mod routes;
 mod serve;
+mod why;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -41,6 +42,17 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Tell what happened to a request, and which line of the configuration decided it; asks the running gateway.
+    Why {
+        /// As in `X-Request-ID` of the answer.
+        #[arg(value_name = "REQUEST_ID")]
+        request_id: String,
+        #[command(flatten)]
+        configuration: Configuration,
+        /// Print the record as JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Print the compiled route table, most specific first.
     Routes {
         #[command(flatten)]
@@ -67,6 +79,9 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Serve(Configuration { file, set }) => serve::run(Source { file, set, ..Source::default() }),
         Command::Demo { port } => demo::run(port),
         Command::Check { configuration: Configuration { file, set }, json } => check::run(file, set, json),
+        Command::Why { request_id, configuration: Configuration { file, set }, json } => {
+            why::run(file, set, &request_id, json)
+        }
         Command::Routes { configuration: Configuration { file, set }, json } => routes::run(file, set, json),
     };
     ExitCode::from(u8::try_from(code).unwrap_or(1))

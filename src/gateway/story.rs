@@ -77,6 +77,60 @@ fn millis(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 
+/// The key of the configuration that a refusal goes by, as `aegis why` finds it in the file.
+fn decided_by(record: &RequestRecord) -> Option<String> {
+    let route = record.route.map(|index| &record.snapshot.routes[index]);
+    let backend = |key: &str| route.map(|route| format!("backends[{}].{key}", route.backend.name));
+    let of_route = |key: &str| {
+        let written = route.is_some_and(|route| match key {
+            "timeout" => route.settings.timeout.is_some(),
+            "bodyLimitBytes" => route.settings.body_limit_bytes.is_some(),
+            _ => true,
+        });
+        route.filter(|_| written).map(|r| format!("backends[{}].routes[{}].{key}", r.backend.name, r.pattern))
+    };
+    let rule = |key: &str| {
+        let refused = record.story.limits.iter().find(|limit| limit.refused).or(record.story.limits.first())?;
+        let limits = record.snapshot.limits.as_ref()?;
+        let limited = limits.all().find(|limited| limited.cells.id == refused.limit)?;
+        Some(match (&*limited.cells.name, key) {
+            ("default", "onError") => "rateLimit.onError".to_owned(),
+            ("default", _) => "rateLimit.defaultRequests".to_owned(),
+            (name, _) => match name.strip_prefix("tier:") {
+                Some(tier) => format!("rateLimit.tierLimits.{tier}"),
+                None => format!("rateLimit.rules[{name}].{key}"),
+            },
+        })
+    };
+    match record.cause? {
+        Cause::NoRoute | Cause::MethodNotAllowed => Some("backends".to_owned()),
+        Cause::Denied => of_route("deny"),
+        Cause::RateLimited => rule("rateLimit"),
+        Cause::LimiterUnavailable => rule("onError"),
+        Cause::BodyTooLarge => of_route("bodyLimitBytes").or_else(|| Some("server.bodyLimitBytes".to_owned())),
+        Cause::BadPath(_) => Some("server.paths.escapedSlash".to_owned()),
+        Cause::HeaderTimeout => Some("server.headerTimeoutMs".to_owned()),
+        Cause::BodyTimeout => backend("idleTimeoutMs"),
+        Cause::CircuitOpen => backend("circuitBreaker"),
+        Cause::NoHealthyTarget => backend("healthCheck"),
+        Cause::PoolFull => backend("maxInFlight"),
+        Cause::ConnectFailed => backend("targets").map(|path| match route {
+            Some(route) if route.backend.targets.len() == 1 => path.replace(".targets", ".url"),
+            _ => path,
+        }),
+        Cause::UpstreamTimeout => {
+            let route = route?;
+            let waited = record.story.tries.last().map_or(Duration::ZERO, |one| one.took);
+            if waited + Duration::from_millis(50) >= route.backend.settings.first_byte_timeout {
+                backend("firstByteTimeoutMs")
+            } else {
+                of_route("timeout").or_else(|| backend("timeout"))
+            }
+        }
+        _ => None,
+    }
+}
+
 fn details(record: &RequestRecord) -> Value {
     let snapshot = &record.snapshot;
     let route = record.route.map(|index| &snapshot.routes[index]);
@@ -101,7 +155,6 @@ fn details(record: &RequestRecord) -> Value {
             "windowSeconds": limited.map(|limited| limited.cells.limit.window.as_secs()),
             "remaining": consulted.remaining,
             "refused": consulted.refused,
-            "shadow": consulted.shadow,
         })
     });
     let mut details = json!({
@@ -114,6 +167,9 @@ fn details(record: &RequestRecord) -> Value {
         "traceId": record.trace.id(),
         "upstreamMs": record.upstream.map(millis),
     });
+    if let Some(path) = decided_by(record) {
+        details["decidedBy"] = json!(path);
+    }
     if let Some(Cause::BadPath(why) | Cause::BadRequest(why)) = record.cause {
         details["why"] = json!(why);
     }

@@ -160,8 +160,11 @@ supervised!(MetricsAggregatorActor);
 impl Handler<Records> for MetricsAggregatorActor {
     type Result = ();
 
-    fn handle(&mut self, batch: Records, _: &mut Self::Context) {
+    fn handle(&mut self, mut batch: Records, _: &mut Self::Context) {
         count_message();
+        for sample in &mut batch.samples {
+            sample.instance = self.deps.writer.instance.clone();
+        }
         let mut state = self.deps.metrics.state();
         state.record(&batch.labels, &batch.records);
         let dropped = state.sample(batch.samples);

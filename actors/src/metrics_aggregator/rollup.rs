@@ -117,6 +117,7 @@ pub struct Sample {
     /// Milliseconds since the Unix epoch.
     pub at_ms: i64,
     pub request_id: String,
+    /// Filled in by the aggregator.
     pub instance: Arc<str>,
     pub method: String,
     pub path: String,

@@ -8,7 +8,7 @@
 
 mod question;
 mod rows;
-mod source;
+pub mod source;
 
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
