@@ -90,8 +90,9 @@ fn a_node_that_dies_costs_only_its_own_keys() {
         (exact, disturbed) = (exact + usize::from(errors == 0), disturbed + usize::from(errors > 0));
     }
     println!("{exact} exact, {disturbed} disturbed; a victim waited {worst:?} at most");
-    // While a dead node is looked for, the others may answer late on a busy machine; those that did not were exact.
-    assert!(exact > 0, "{exact} exact, {disturbed} disturbed\n{}", a.log());
+    // While a dead node is looked for, the others may answer late on a busy machine.
+    let busy = worst > Duration::from_millis(30);
+    assert!(exact > disturbed || (busy && exact > 0), "{exact} exact, {disturbed} disturbed\n{}", a.log());
     // It comes back empty, and with it its clients' limits.
     cluster.nodes[dead].restart();
     assert!(eventually(Duration::from_secs(15), || {

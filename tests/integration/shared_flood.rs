@@ -69,6 +69,11 @@ fn judge(algorithm: &str, limit: u64, shots: &[Shot]) -> Result<(), String> {
     let mut by_reset: BTreeMap<u64, u64> = BTreeMap::new();
     admitted.iter().for_each(|shot| *by_reset.entry(shot.reset).or_default() += 1);
     let windows: Vec<u64> = by_reset.values().copied().collect();
+    // Aligned windows in which more was sent than they allow.
+    let full = by_reset.iter().filter(|(reset, _)| {
+        shots.iter().filter(|shot| shot.reset == **reset).count() as u64 > limit * 3 / 2
+    });
+    let full: Vec<u64> = full.map(|(_, count)| *count).collect();
     let (most, bound) = match algorithm {
         "fixedWindow" => (windows.iter().copied().max().unwrap_or(0), limit),
         "slidingWindow" => (most_within(&admitted, WINDOW) as u64, limit),
@@ -84,13 +89,12 @@ fn judge(algorithm: &str, limit: u64, shots: &[Shot]) -> Result<(), String> {
         }
     };
     let expected = match algorithm {
-        // The windows that lie within the flood.
-        "fixedWindow" => limit * windows.len().saturating_sub(2) as u64,
+        "fixedWindow" => limit * full.len() as u64,
         "slidingWindow" => limit * took.as_secs_f64().round() as u64,
         _ => limit + (limit as f64 * took.as_secs_f64()) as u64,
     };
     let counted = match algorithm {
-        "fixedWindow" => windows[1..windows.len().max(2) - 1].iter().sum(),
+        "fixedWindow" => full.iter().sum(),
         _ => admitted.len() as u64,
     };
     let used = counted as f64 / expected as f64;

@@ -72,6 +72,8 @@ pub struct RateLimiterActor {
     generation: u64,
     health: Health,
     probing: bool,
+    /// When it was last probed.
+    probed: Instant,
     accounts: Accounts<Waiter>,
     collecting: Option<SpawnHandle>,
     store_calls: u64,
@@ -89,6 +91,9 @@ type Waiter = tokio::sync::oneshot::Sender<Reply>;
 fn serve(waiter: Waiter, reply: Reply) -> bool {
     waiter.send(reply).is_ok()
 }
+
+/// Questions that a probe asks a cluster: enough to meet a node that lives where a half of them are dead.
+const CANARIES: usize = 12;
 
 /// A question for a bucket that nobody is limited by, on any node of a cluster.
 fn canary() -> Take {
@@ -119,6 +124,7 @@ impl RateLimiterActor {
                 generation: 0,
                 health: Health::default(),
                 probing: false,
+                probed: Instant::now(),
                 accounts: Accounts::default(),
                 collecting: None,
                 store_calls: 0,
@@ -248,7 +254,8 @@ impl RateLimiterActor {
         }
         let turn = self.health.call(any, error.as_ref().map(|error| &*error.0));
         self.turned(turn);
-        if error.is_some() {
+        // Where some keys fail all the time, that need not be asked about each time.
+        if error.is_some() && (!self.health.is_partly() || self.probed.elapsed() >= PROBE) {
             self.probe(ctx);
         }
         if self.health.is_up() {
@@ -284,9 +291,11 @@ impl RateLimiterActor {
     fn probe(&mut self, ctx: &mut Context<Self>) {
         let Some(store) = self.store.as_ref().filter(|_| !self.probing) else { return };
         self.probing = true;
+        self.probed = Instant::now();
         // The list of instances is on one node of a cluster, which says nothing of the others.
         let clustered = self.redis.as_ref().is_some_and(|redis| redis.url.contains("-cluster://"));
-        let canary = store.take(if clustered { vec![canary()] } else { Vec::new() });
+        let canaries = if clustered { CANARIES } else { 0 };
+        let canary = store.take(std::iter::repeat_with(canary).take(canaries).collect());
         let answers = wrap_future::<_, Self>(futures_util::future::join(store.register(), canary));
         let generation = self.generation;
         ctx.spawn(answers.map(move |(instances, canary), actor, _| {

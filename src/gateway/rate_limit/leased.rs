@@ -30,6 +30,16 @@ enum Said {
     Unavailable,
 }
 
+/// Most requests: one limit, and its lease or the store's last refusal of it is at hand.
+pub fn decide_at_once<'a>(mode: Mode, applying: &[Applying<'a>], now: u64) -> Option<Decision<'a>> {
+    let ([Applying { limited, key }], Mode::Shared) = (applying, mode) else { return None };
+    match limited.cells.leases.spend(*key, now, limited.cost) {
+        Spending::Spent(standing) => Some(Decision::Pass(Some((limited, standing)))),
+        Spending::Refused(refusal) => Some(Decision::Refused(limited, refusal)),
+        Spending::Spared | Spending::Ask => None,
+    }
+}
+
 /// Charges all limits or none.
 pub async fn decide<'a>(
     worker: &Rc<Worker>,

@@ -166,8 +166,11 @@ async fn decide<'a>(
 ) -> Decision<'a> {
     match worker.shared.limiter.mode() {
         Mode::Local => alone::decide(&worker.shared.limiter, applying, now),
-        // Boxed, so that requests of an instance alone carry no room for it.
-        mode => Box::pin(leased::decide(worker, mode, applying, facts, now)).await,
+        mode => match leased::decide_at_once(mode, applying, now) {
+            Some(decision) => decision,
+            // Boxed, so that requests that need not wait carry no room for it.
+            None => Box::pin(leased::decide(worker, mode, applying, facts, now)).await,
+        },
     }
 }
 

@@ -3,8 +3,11 @@
 //! `X-RateLimit-*` as GitHub and others have made them usual, `RateLimit` and `RateLimit-Policy` of
 //! draft-ietf-httpapi-ratelimit-headers-11. The reset is when the whole limit is available again if nothing more is sent.
 
+use std::sync::Arc;
+
 use actix_http::header::{HeaderMap, HeaderName, HeaderValue};
-use aegis_actors::rate_limiter::{Refusal, Standing};
+use aegis_actors::rate_limiter::{LimitCells, Refusal, Standing};
+use bytes::Bytes;
 
 use super::rules::Limited;
 
@@ -14,15 +17,40 @@ const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const STATE: HeaderName = HeaderName::from_static("ratelimit");
 
+const UNKNOWN: HeaderValue = HeaderValue::from_static("\"?\"");
+
 const SECOND: u64 = 1_000_000_000;
+
+/// What all answers under one limit say of it.
+pub struct Told {
+    limit: HeaderValue,
+    policy: HeaderValue,
+    /// `RateLimit` up to its numbers.
+    name: Box<[u8]>,
+}
+
+impl Told {
+    /// The fields that do not change as long as the limit does not.
+    pub fn new(cells: &LimitCells) -> Arc<Self> {
+        let (name, capacity) = (&cells.name, cells.plan.capacity);
+        let policy = format!("\"{name}\";q={capacity};w={}", cells.limit.window.as_secs());
+        Arc::new(Self {
+            limit: HeaderValue::from(capacity),
+            // An id is plain text, as `check` has seen.
+            policy: HeaderValue::from_str(&policy).unwrap_or(UNKNOWN),
+            name: format!("\"{name}\";r=").into_bytes().into(),
+        })
+    }
+}
 
 /// The fields of one answer.
 pub struct Quota {
-    limit: HeaderValue,
-    policy: HeaderValue,
-    remaining: HeaderValue,
-    reset: HeaderValue,
-    state: HeaderValue,
+    told: Arc<Told>,
+    remaining: u64,
+    /// Seconds.
+    reset: u64,
+    /// Seconds since the Unix epoch.
+    reset_at: u64,
 }
 
 /// Whole seconds, begun ones counted.
@@ -33,33 +61,59 @@ pub fn seconds_up(nanos: u64) -> u64 {
 impl Quota {
     /// What is left of a limit at `now`.
     pub fn new(limited: &Limited, standing: Standing, now: u64) -> Self {
-        let remaining = standing.remaining;
-        let state = format!("\"{}\";r={remaining};t={}", limited.cells.name, seconds_up(standing.reset));
         Self {
-            limit: limited.limit.clone(),
-            policy: limited.policy.clone(),
-            remaining: HeaderValue::from(remaining),
-            reset: HeaderValue::from(seconds_up(now.saturating_add(standing.reset))),
-            state: HeaderValue::from_maybe_shared(bytes::Bytes::from(state))
-                .unwrap_or_else(|_| HeaderValue::from_static("\"?\"")),
+            told: limited.told.clone(),
+            remaining: standing.remaining,
+            reset: seconds_up(standing.reset),
+            reset_at: seconds_up(now.saturating_add(standing.reset)),
         }
     }
 
     /// Puts the fields into an answer, in place of an upstream's of the same names.
     pub fn write(self, headers: &mut HeaderMap) {
-        headers.insert(LIMIT, self.limit);
-        headers.insert(REMAINING, self.remaining);
-        headers.insert(RESET, self.reset);
-        headers.insert(POLICY, self.policy);
-        headers.insert(STATE, self.state);
+        let Self { told, remaining, reset, reset_at } = self;
+        // One buffer for all values that change: `"NAME";r=REMAINING;t=RESET`, then the moment of the reset.
+        let mut text = Vec::with_capacity(told.name.len() + 3 + 3 * LONGEST);
+        text.extend_from_slice(&told.name);
+        let from = text.len();
+        digits(&mut text, remaining);
+        let to = text.len();
+        text.extend_from_slice(b";t=");
+        digits(&mut text, reset);
+        let state = text.len();
+        digits(&mut text, reset_at);
+        let text = Bytes::from(text);
+        let value = |range| HeaderValue::from_maybe_shared(text.slice(range)).unwrap_or(UNKNOWN);
+        headers.insert(LIMIT, told.limit.clone());
+        headers.insert(REMAINING, value(from..to));
+        headers.insert(RESET, value(state..text.len()));
+        headers.insert(POLICY, told.policy.clone());
+        headers.insert(STATE, value(0..state));
     }
+}
+
+/// Digits of the largest number.
+const LONGEST: usize = 20;
+
+/// Appends a number in decimal.
+fn digits(text: &mut Vec<u8>, mut number: u64) {
+    let (mut digits, mut from) = ([0; LONGEST], LONGEST);
+    loop {
+        from -= 1;
+        digits[from] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    text.extend_from_slice(&digits[from..]);
 }
 
 /// What a refusal tells beyond every problem document's members.
 #[derive(Clone, Debug)]
 pub struct Violation {
     /// The rule's id.
-    pub rule: std::sync::Arc<str>,
+    pub rule: Arc<str>,
     /// Requests per window, bursts included.
     pub limit: u64,
     pub window_seconds: u64,
@@ -73,5 +127,23 @@ pub fn violation(limited: &Limited, refusal: &Refusal) -> Violation {
         limit: limited.cells.plan.capacity,
         window_seconds: limited.cells.limit.window.as_secs(),
         retry_after_seconds: seconds_up(refusal.retry_after).max(1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(number: u64) -> String {
+        let mut text = Vec::new();
+        digits(&mut text, number);
+        String::from_utf8(text).unwrap()
+    }
+
+    #[test]
+    fn numbers_are_written_as_everybody_writes_them() {
+        for number in [0, 1, 9, 10, 99, 100, 1_700_000_000, u64::MAX] {
+            assert_eq!(text(number), number.to_string());
+        }
     }
 }

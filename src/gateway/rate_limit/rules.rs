@@ -4,12 +4,12 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use actix_http::header::HeaderValue;
 use aegis_actors::rate_limiter::settings::{Endpoint, KeyStrategy, OnError, Rule, Settings};
 use aegis_actors::rate_limiter::{Key, LimitCells, Subject};
 use ipnet::IpNet;
 use regex::{RegexSet, RegexSetBuilder, SetMatches};
 
+use super::quota::Told;
 use crate::config::endpoint::REGEX_SIZE_LIMIT;
 use crate::config::{bypass_regex, endpoint_regex};
 use crate::router::{readings, routing_form};
@@ -47,25 +47,13 @@ pub struct Limited {
     pub cost: u64,
     pub shadow: bool,
     pub on_error: OnError,
-    /// `X-RateLimit-Limit`.
-    pub limit: HeaderValue,
-    /// `RateLimit-Policy`.
-    pub policy: HeaderValue,
+    /// What answers say of it.
+    pub told: Arc<Told>,
 }
 
 impl Limited {
     fn new(cells: Arc<LimitCells>, cost: u32, shadow: bool, on_error: OnError) -> Self {
-        let (name, capacity) = (&cells.name, cells.plan.capacity);
-        let policy = format!("\"{name}\";q={capacity};w={}", cells.limit.window.as_secs());
-        Self {
-            limit: HeaderValue::from(capacity),
-            // An id is plain text, as `check` has seen.
-            policy: HeaderValue::from_str(&policy).unwrap_or_else(|_| HeaderValue::from_static("\"?\"")),
-            cells,
-            cost: cost.into(),
-            shadow,
-            on_error,
-        }
+        Self { told: Told::new(&cells), cells, cost: cost.into(), shadow, on_error }
     }
 }
 
