@@ -10,5 +10,6 @@ pub mod config;
 pub mod gateway;
 pub mod logging;
 pub mod router;
+pub mod store;
 pub mod supervisor;
 pub mod tls;
