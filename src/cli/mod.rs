@@ -5,6 +5,7 @@
 mod check;
 mod demo;
 mod demo_upstreams;
+mod migrate;
 mod routes;
 mod serve;
 mod why;
@@ -15,6 +16,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::Source;
+use crate::store::Order;
 
 /// An API gateway: routes, guards, limits, forwards, and shows live what happens.
 #[derive(Debug, Parser)]
@@ -61,6 +63,21 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Apply, show or undo the migrations of the metrics store.
+    Migrate {
+        #[command(flatten)]
+        configuration: Configuration,
+        /// The store: sqlite://PATH or postgres://USER:PASSWORD@HOST/DATABASE. Default: metrics.store of the
+        /// configuration.
+        #[arg(long, value_name = "URL")]
+        store: Option<String>,
+        /// Change nothing; list the migrations and whether they are applied.
+        #[arg(long, conflicts_with = "revert")]
+        status: bool,
+        /// Undo the newest migration, and what it stored with it.
+        #[arg(long)]
+        revert: bool,
+    },
 }
 
 #[derive(Args, Debug)]
@@ -83,6 +100,14 @@ pub fn run(cli: Cli) -> ExitCode {
             why::run(file, set, &request_id, json)
         }
         Command::Routes { configuration: Configuration { file, set }, json } => routes::run(file, set, json),
+        Command::Migrate { configuration: Configuration { file, set }, store, status, revert } => {
+            let order = match (status, revert) {
+                (true, _) => Order::Status,
+                (_, true) => Order::Revert,
+                _ => Order::Run,
+            };
+            migrate::run(file, set, store, order)
+        }
     };
     ExitCode::from(u8::try_from(code).unwrap_or(1))
 }

@@ -48,6 +48,12 @@ pub(super) fn missing<DB: Backend>(
     Ok(names)
 }
 
+/// How things stand where nothing is yet.
+pub(super) fn none(source: EmbeddedMigrations) -> std::result::Result<Applied, String> {
+    let all = missing::<diesel::sqlite::Sqlite>(source, &[])?.into_iter().map(|name| (name, false));
+    Ok(Applied { all: all.collect(), ..Applied::default() })
+}
+
 /// Carries out an order. Each migration is a transaction.
 pub(super) fn carry_out<DB: Backend>(
     database: &mut impl MigrationHarness<DB>,

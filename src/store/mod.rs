@@ -375,6 +375,10 @@ impl Inner {
 
     async fn migrate(self: Arc<Self>, order: Order) -> Result<Applied, StoreError> {
         let carried_out = match &self.place {
+            // Looking must not make a file.
+            Place::Sqlite(path) if order != Order::Run && !path.exists() => {
+                migrations::none(migrations::SQLITE)
+            }
             Place::Sqlite(path) => sqlite::migrate(path, order).await,
             Place::Postgres(url) => postgres::migrate(url, order).await,
         };

@@ -39,6 +39,14 @@ impl Place {
         }
     }
 
+    /// As it is written, password included.
+    pub fn url(&self) -> String {
+        match self {
+            Self::Sqlite(path) => format!("sqlite://{}", path.display()),
+            Self::Postgres(url) => url.clone(),
+        }
+    }
+
     /// The password in the URL, as it stands there.
     pub(super) fn password(&self) -> Option<&str> {
         let Self::Postgres(url) = self else { return None };
