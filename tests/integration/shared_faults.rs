@@ -159,7 +159,8 @@ fn judge(samples: &Samples, quiet: Duration, outages: &[Outage]) {
             outage.losses
         );
     }
-    let bound = BOUND + free.worst().max(baseline.worst()) + ms(20);
+    // What the machine itself does to a request can hit one twice: while it asks, and while it is forwarded.
+    let bound = BOUND + free.worst().max(baseline.worst()) * 2 + ms(50);
     assert!(limited.worst() <= bound, "a request took {:?}, more than {bound:?}", limited.worst());
     for sample in &samples.0 {
         let away = outages.iter().any(|away| sample.at < away.until && sample.at + sample.took > away.from);
