@@ -23,7 +23,11 @@ pub const TABLE: &[(&str, &str, &str)] = &[
     // machines
     ("GET", "/metrics", "Prometheus text format; on the admin listener only"),
     // history
-    ("GET", "/api/metrics/{what}", "overview, realtime, request-rate, latency, status, errors, top-endpoints, rate-limits, backends; ?range= or ?from=&to="),
+    (
+        "GET",
+        "/api/metrics/{what}",
+        "overview, realtime, request-rate, latency, status, errors, top-endpoints, rate-limits, backends; ?range= or ?from=&to=",
+    ),
     ("GET", "/api/requests", "newest requests that were kept in whole; ?limit="),
     ("GET", "/api/requests/{id}", "how one request came to its answer"),
     // operators
@@ -62,7 +66,9 @@ pub fn dispatch(
             ["metrics"] if read => prometheus::metrics(&admin).await,
             ["api", "metrics", what] if read => match history::answer(&admin, what, &query).await {
                 Some(answer) => answer,
-                None => answer::not_found(format!("there is no endpoint {path}; GET / on the admin listener lists them")),
+                None => answer::not_found(format!(
+                    "there is no endpoint {path}; GET / on the admin listener lists them"
+                )),
             },
             ["api", "requests"] if read => requests::newest(&admin, &query).await,
             ["api", "requests", id] if read => requests::one(&admin, id).await,

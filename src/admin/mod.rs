@@ -27,6 +27,7 @@ use subtle::ConstantTimeEq as _;
 
 pub use self::listener::serve;
 use crate::gateway::shared::{Internal, InternalAnswer, Shared, Token};
+use crate::store::Store;
 use crate::supervisor::Supervisor;
 
 /// See the module.
@@ -47,9 +48,15 @@ pub struct Admin {
 
 impl Admin {
     /// The interface of one gateway, bound to `host`.
-    pub fn new(shared: Arc<Shared>, supervisor: Addr<Supervisor>, workers: usize, host: &str) -> Self {
+    pub fn new(
+        shared: Arc<Shared>,
+        supervisor: Addr<Supervisor>,
+        (store, instance): (Option<Store>, Arc<str>),
+        workers: usize,
+        host: &str,
+    ) -> Self {
         let (started, started_at) = (Instant::now(), SystemTime::now());
-        Self { shared, supervisor, started, started_at, workers, host: host.into() }
+        Self { shared, supervisor, started, started_at, workers, store, instance, host: host.into() }
     }
 
     /// What the request says of the token.

@@ -21,7 +21,9 @@ pub async fn newest(admin: &Admin, query: &str) -> InternalAnswer {
         match (&*name, value.parse().ok().filter(|limit| (1..=MOST).contains(limit))) {
             ("limit", Some(number)) => limit = number,
             ("limit", None) => {
-                return answer::bad_request(format!("limit must be a number from 1 to {MOST}, not {value:?}"));
+                return answer::bad_request(format!(
+                    "limit must be a number from 1 to {MOST}, not {value:?}"
+                ));
             }
             _ => return answer::bad_request(format!("unknown parameter {name:?}; known is limit")),
         }
@@ -66,7 +68,11 @@ fn stored(sample: &StoredSample) -> Value {
         (sample.at_ms, &sample.request_id, &sample.instance),
         (&sample.method, &sample.path, &sample.client),
         (&sample.route, &sample.backend),
-        (u16::try_from(sample.status).unwrap_or(0), sample.reason.as_deref(), u64::try_from(sample.duration_us).unwrap_or(0)),
+        (
+            u16::try_from(sample.status).unwrap_or(0),
+            sample.reason.as_deref(),
+            u64::try_from(sample.duration_us).unwrap_or(0),
+        ),
         &sample.details,
     )
 }

@@ -47,7 +47,8 @@ async fn ask(url: &str, token: &str) -> Result<Value, String> {
         format!("the gateway's admin listener does not answer at {url} ({error}): is it running with this configuration?")
     })?;
     let body = response.body().limit(1 << 20).await.map_err(|error| format!("{url}: {error}"))?;
-    let value: Value = serde_json::from_slice(&body).map_err(|_| format!("{url} did not answer with JSON"))?;
+    let value: Value =
+        serde_json::from_slice(&body).map_err(|_| format!("{url} did not answer with JSON"))?;
     if !response.status().is_success() {
         let detail = value["detail"].as_str().unwrap_or("no detail");
         return Err(format!("{}: {detail}", response.status()));
@@ -64,14 +65,18 @@ fn meaning(reason: &str) -> &'static str {
         "bad_request" => "The request was malformed.",
         "denied" => "The route refuses every request.",
         "rate_limited" => "The client has used up a rate limit.",
-        "limiter_unavailable" => "The rate limit is kept in Redis, which did not answer, and its rule refuses then.",
+        "limiter_unavailable" => {
+            "The rate limit is kept in Redis, which did not answer, and its rule refuses then."
+        }
         "body_too_large" => "The request's body was larger than this route takes.",
         "header_timeout" => "The request's head did not arrive in time.",
         "body_timeout" => "The client stopped sending the request's body.",
         "circuit_open" => {
             "The breaker of every target is open: they failed too often, and get no requests until they had time to recover."
         }
-        "no_healthy_target" => "No target may take requests: their health checks fail, or an operator has drained them.",
+        "no_healthy_target" => {
+            "No target may take requests: their health checks fail, or an operator has drained them."
+        }
         "pool_full" => "Every target has as many requests in flight as it may.",
         "draining" => "The gateway was shutting down.",
         "connect_failed" => "No connection to the service could be made.",

@@ -101,7 +101,10 @@ mod tests {
         assert_eq!(at("backends[users].circuitBreaker.failureThreshold"), Some((6, 7, true)));
         assert_eq!(at("backends[users].circuitBreaker.failureRate"), Some((5, 5, false)));
         assert_eq!(at("backends[users].routes[/a]"), Some((4, 14, true)));
-        assert_eq!(at("backends[users].routes[/b.[x]].deny").map(|(line, _, written)| (line, written)), Some((4, true)));
+        assert_eq!(
+            at("backends[users].routes[/b.[x]].deny").map(|(line, _, written)| (line, written)),
+            Some((4, true))
+        );
         assert_eq!(at("rateLimit.rules[x]"), None);
         assert_eq!(at("server.port").map(|(line, ..)| line), Some(1));
         std::fs::remove_dir_all(folder).unwrap();

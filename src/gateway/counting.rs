@@ -68,7 +68,8 @@ impl Counting {
                 continue;
             }
             let message = Records { labels, records, samples: self.samples.take() };
-            if let Err(Records { labels, records, samples }) = self.aggregator.send(&shared.records, message) {
+            if let Err(Records { labels, records, samples }) = self.aggregator.send(&shared.records, message)
+            {
                 kept.push((labels, records));
                 *self.samples.borrow_mut() = samples;
             }

@@ -45,8 +45,14 @@ pub enum TryOutcome {
 pub fn is_worth_telling(record: &RequestRecord, took: Duration) -> bool {
     record.cause.is_some_and(|cause| cause != Cause::ClientGone)
         || record.broken
-        || (took >= record.snapshot.slow_request && record.status != 101)
+        || is_slow(record, took)
         || record.worker.random(|random| random.u32(..SAMPLED)) == 0
+}
+
+fn is_slow(record: &RequestRecord, took: Duration) -> bool {
+    let slow = record.snapshot.slow_request;
+    // A tunnel is as long as its ends please.
+    !slow.is_zero() && took >= slow && record.status != 101
 }
 
 /// The story, to be stored.
@@ -90,7 +96,8 @@ fn decided_by(record: &RequestRecord) -> Option<String> {
         route.filter(|_| written).map(|r| format!("backends[{}].routes[{}].{key}", r.backend.name, r.pattern))
     };
     let rule = |key: &str| {
-        let refused = record.story.limits.iter().find(|limit| limit.refused).or(record.story.limits.first())?;
+        let refused =
+            record.story.limits.iter().find(|limit| limit.refused).or(record.story.limits.first())?;
         let limits = record.snapshot.limits.as_ref()?;
         let limited = limits.all().find(|limited| limited.cells.id == refused.limit)?;
         Some(match (&*limited.cells.name, key) {
@@ -107,7 +114,9 @@ fn decided_by(record: &RequestRecord) -> Option<String> {
         Cause::Denied => of_route("deny"),
         Cause::RateLimited => rule("rateLimit"),
         Cause::LimiterUnavailable => rule("onError"),
-        Cause::BodyTooLarge => of_route("bodyLimitBytes").or_else(|| Some("server.bodyLimitBytes".to_owned())),
+        Cause::BodyTooLarge => {
+            of_route("bodyLimitBytes").or_else(|| Some("server.bodyLimitBytes".to_owned()))
+        }
         Cause::BadPath(_) => Some("server.paths.escapedSlash".to_owned()),
         Cause::HeaderTimeout => Some("server.headerTimeoutMs".to_owned()),
         Cause::BodyTimeout => backend("idleTimeoutMs"),
@@ -148,7 +157,8 @@ fn details(record: &RequestRecord) -> Value {
         value
     });
     let limits = record.story.limits.iter().map(|consulted| {
-        let limited = snapshot.limits.as_ref().and_then(|limits| limits.all().find(|l| l.cells.id == consulted.limit));
+        let limited =
+            snapshot.limits.as_ref().and_then(|limits| limits.all().find(|l| l.cells.id == consulted.limit));
         json!({
             "rule": limited.map(|limited| &*limited.cells.name),
             "limit": limited.map(|limited| limited.cells.plan.capacity),

@@ -115,7 +115,14 @@ impl Store {
     /// # Errors
     /// The URL cannot be used, or the system has no thread to give.
     pub fn open(url: &str, options: Options) -> Result<Self, StoreError> {
-        let place = Place::parse(url).map_err(StoreError::Url)?;
+        Self::at(Place::parse(url).map_err(StoreError::Url)?, options)
+    }
+
+    /// [`Store::open`] at a place that has been read already.
+    ///
+    /// # Errors
+    /// The system has no thread to give.
+    pub fn at(place: Place, options: Options) -> Result<Self, StoreError> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .max_blocking_threads(8)

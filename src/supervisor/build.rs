@@ -105,8 +105,8 @@ pub fn build(
         routes,
         backends,
         limits,
-        metrics: true,
-        slow_request: std::time::Duration::from_secs(1),
+        metrics: settings.metrics.enabled,
+        slow_request: settings.metrics.slow_request,
         labels,
         redis: settings.redis.clone(),
     })

@@ -9,7 +9,7 @@ use actix_rt::ArbiterHandle;
 use tokio::sync::oneshot;
 
 use super::cells::Metrics;
-use super::messages::{Changed, Flush, Records, Watch};
+use super::messages::{Changed, Flush, Records, Watch, Written};
 use super::rollup::{Batch, Sink, SinkError, Writer};
 use crate::supervision::{Fence, OnStop, Stopped, count_message, supervised};
 
@@ -42,7 +42,7 @@ pub struct MetricsAggregatorActor {
     /// Another write is wanted behind the one under way.
     again: bool,
     /// Those who wait for everything to be written.
-    flushers: Vec<oneshot::Sender<bool>>,
+    flushers: Vec<oneshot::Sender<Written>>,
 }
 
 fn now() -> i64 {
@@ -63,9 +63,10 @@ impl MetricsAggregatorActor {
 
     /// Writes what waits, one batch at a time until nothing does or one fails.
     fn write(&mut self, ctx: &mut Context<Self>) {
-        let Some(sink) = self.deps.sink.clone().filter(|_| self.deps.fence.is_current()) else {
-            return self.answer_flushers(false);
-        };
+        let Some(sink) = self.deps.sink.clone() else { return self.answer_flushers(Written::Nowhere) };
+        if !self.deps.fence.is_current() {
+            return self.answer_flushers(Written::NotYet);
+        }
         if self.writing {
             self.again = true;
             return;
@@ -83,7 +84,7 @@ impl MetricsAggregatorActor {
             changes: changes.clone(),
         };
         if batch.is_empty() {
-            return self.answer_flushers(true);
+            return self.answer_flushers(Written::All);
         }
         self.writing = true;
         let writing = wrap_future::<_, Self>(sink.write(self.deps.writer.clone(), batch));
@@ -97,7 +98,7 @@ impl MetricsAggregatorActor {
             let failed = written.is_err();
             actor.note(written);
             if failed {
-                actor.answer_flushers(false);
+                actor.answer_flushers(Written::NotYet);
             } else if std::mem::take(&mut actor.again)
                 || !actor.flushers.is_empty()
                 || due.rollups.len() == BATCH
@@ -125,7 +126,7 @@ impl MetricsAggregatorActor {
         metrics.set_waiting(waiting);
     }
 
-    fn answer_flushers(&mut self, written: bool) {
+    fn answer_flushers(&mut self, written: Written) {
         for flusher in self.flushers.drain(..) {
             let _ = flusher.send(written);
         }
@@ -197,13 +198,13 @@ impl Handler<Changed> for MetricsAggregatorActor {
 }
 
 impl Handler<Flush> for MetricsAggregatorActor {
-    type Result = ResponseFuture<bool>;
+    type Result = ResponseFuture<Written>;
 
     fn handle(&mut self, _: Flush, ctx: &mut Self::Context) -> Self::Result {
         count_message();
         let (flusher, written) = oneshot::channel();
         self.flushers.push(flusher);
         self.write(ctx);
-        Box::pin(async move { written.await.unwrap_or(false) })
+        Box::pin(async move { written.await.unwrap_or(Written::NotYet) })
     }
 }

@@ -32,5 +32,16 @@ pub struct Changed(pub ConfigChange);
 
 /// Write what waits for the store now. Answered when it is written, or cannot be.
 #[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "bool")]
+#[rtype(result = "Written")]
 pub struct Flush;
+
+/// The answer to [`Flush`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// The store has everything that had been reported.
+    All,
+    /// The store did not take it; it waits in memory.
+    NotYet,
+    /// There is no store.
+    Nowhere,
+}

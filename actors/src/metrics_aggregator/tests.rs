@@ -214,9 +214,9 @@ fn a_flush_is_answered_when_everything_is_written() {
         );
         let records = vec![record(START, Some(0), 200, 5)];
         addr.do_send(Records { labels: labels(), records, samples: Vec::new() });
-        assert!(!addr.send(Flush).await.unwrap(), "the store has refused");
+        assert_eq!(addr.send(Flush).await, Ok(Written::NotYet), "the store has refused");
         assert!(metrics.store_error().is_some());
-        assert!(addr.send(Flush).await.unwrap());
+        assert_eq!(addr.send(Flush).await, Ok(Written::All));
         assert_eq!((metrics.store_error(), metrics.waiting()), (None, 0));
         let batches = sink.0.lock().unwrap();
         assert_eq!(batches.len(), 2);

@@ -35,10 +35,12 @@ pub async fn answer(admin: &Admin, what: &str, query: &str) -> Option<InternalAn
     let data = match what {
         "overview" => overview(admin, &question, now).await,
         "realtime" => realtime(admin).await,
-        "request-rate" => by_bucket(admin, &question, Detail::Counts, |bucket| {
-            rows::request_rate(bucket, question.bucket_seconds)
-        })
-        .await,
+        "request-rate" => {
+            by_bucket(admin, &question, Detail::Counts, |bucket| {
+                rows::request_rate(bucket, question.bucket_seconds)
+            })
+            .await
+        }
         "latency" => by_bucket(admin, &question, Detail::Latency, rows::latency).await,
         "status" => by_bucket(admin, &question, Detail::Counts, rows::status).await,
         "errors" => by_bucket(admin, &question, Detail::Counts, rows::errors).await,
@@ -52,8 +54,9 @@ pub async fn answer(admin: &Admin, what: &str, query: &str) -> Option<InternalAn
             let mut document =
                 json!({"range": question.name, "bucketSeconds": question.bucket_seconds, "data": data});
             if !complete {
-                document["note"] =
-                    json!("the metrics store is away: this is what this process remembers of the last 15 minutes");
+                document["note"] = json!(
+                    "the metrics store is away: this is what this process remembers of the last 15 minutes"
+                );
             }
             answer::ok(&document)
         }

@@ -65,7 +65,8 @@ impl Question {
                 "instance" => filter.instance = Some(value),
                 "limit" => {
                     let number = value.parse().ok().filter(|number| (1..=1000).contains(number));
-                    limit = number.ok_or_else(|| format!("limit must be a number from 1 to 1000, not {value:?}"))?;
+                    limit = number
+                        .ok_or_else(|| format!("limit must be a number from 1 to 1000, not {value:?}"))?;
                 }
                 "by" => {
                     by = match &*value {
@@ -130,9 +131,9 @@ fn moment(name: &str, value: &str) -> Result<i64, String> {
     let text = value.replace(' ', "+");
     let plain = text.strip_suffix("+00:00").map_or_else(|| text.clone(), |utc| format!("{utc}Z"));
     let parsed = humantime::parse_rfc3339(&plain);
-    parsed.map(seconds).map_err(|_| {
-        format!("{name} must be a time in UTC such as 2026-11-23T09:00:00Z, not {value:?}")
-    })
+    parsed
+        .map(seconds)
+        .map_err(|_| format!("{name} must be a time in UTC such as 2026-11-23T09:00:00Z, not {value:?}"))
 }
 
 fn seconds(time: SystemTime) -> i64 {

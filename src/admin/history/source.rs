@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use aegis_actors::metrics_aggregator::{Flush, Rollup, Tally};
+use aegis_actors::metrics_aggregator::{Flush, Rollup, Tally, Written};
 
 use super::question::Question;
 use crate::admin::Admin;
@@ -27,7 +27,7 @@ pub async fn open(admin: &Admin) -> Source {
     let Ok(overview) = admin.supervisor.send(Inspect).await else { return Source::Memory };
     let Some(aggregator) = overview.metrics else { return Source::Memory };
     match aggregator.send(Flush).timeout(PATIENCE).await {
-        Ok(true) => Source::Store(Box::new(store.clone())),
+        Ok(Written::All) => Source::Store(Box::new(store.clone())),
         // It is away: memory knows the latest.
         _ => Source::Memory,
     }
@@ -55,7 +55,12 @@ pub type Away = String;
 
 impl Source {
     /// What was counted, by buckets.
-    pub async fn series(&self, admin: &Admin, question: &Question, detail: Detail) -> Result<Vec<Bucket>, Away> {
+    pub async fn series(
+        &self,
+        admin: &Admin,
+        question: &Question,
+        detail: Detail,
+    ) -> Result<Vec<Bucket>, Away> {
         match self {
             Self::Store(store) => {
                 let (range, filter) = (question.range, question.filter.clone());
@@ -68,7 +73,10 @@ impl Source {
                     let start = rollup.start.div_euclid(bucket) * bucket;
                     add(sums.entry(start).or_default(), &rollup);
                 }
-                Ok(sums.into_iter().map(|(start, (tally, classes))| Bucket { start, tally, classes }).collect())
+                Ok(sums
+                    .into_iter()
+                    .map(|(start, (tally, classes))| Bucket { start, tally, classes })
+                    .collect())
             }
         }
     }

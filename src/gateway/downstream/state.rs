@@ -97,7 +97,7 @@ pub struct ConnState {
     /// Time limits.
     pub limits: Limits,
     /// Counts the connection among the open ones until it ends.
-    counted: Option<Counted>,
+    _counted: Option<Counted>,
     /// `peer.ip()` as a header value, made once.
     peer_value: OnceCell<HeaderValue>,
     pub(super) phase: Cell<Phase>,
@@ -128,7 +128,7 @@ impl ConnState {
             secure,
             http2,
             limits,
-            counted: None,
+            _counted: None,
             peer_value: OnceCell::new(),
             phase: Cell::new(Phase::Idle(Instant::now())),
             requests: Cell::new(0),
@@ -148,7 +148,7 @@ impl ConnState {
     /// Counts it among the open connections.
     pub fn counted(self, open: &Arc<AtomicUsize>) -> Self {
         open.fetch_add(1, Ordering::Relaxed);
-        Self { counted: Some(Counted(open.clone())), ..self }
+        Self { _counted: Some(Counted(open.clone())), ..self }
     }
 
     /// `peer.ip()`, an IPv4-mapped address as IPv4.

@@ -67,8 +67,12 @@ impl Consulted {
     fn of(limited: &Limited, decision: &Decision<'_>) -> Self {
         let limit = limited.cells.id;
         let (remaining, refused) = match decision {
-            Decision::Pass(Some((by, standing))) if std::ptr::eq(*by, limited) => (Some(standing.remaining), false),
-            Decision::Refused(by, refusal) if std::ptr::eq(*by, limited) => (Some(refusal.standing.remaining), true),
+            Decision::Pass(Some((by, standing))) if std::ptr::eq(*by, limited) => {
+                (Some(standing.remaining), false)
+            }
+            Decision::Refused(by, refusal) if std::ptr::eq(*by, limited) => {
+                (Some(refusal.standing.remaining), true)
+            }
             _ => (None, false),
         };
         Self { limit, remaining, refused }
