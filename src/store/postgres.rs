@@ -21,6 +21,7 @@ use super::schema::{
 };
 
 #[path = "statements/mod.rs"]
+#[allow(clippy::duplicate_mod, reason = "compiled once per database, on purpose")]
 pub(super) mod statements;
 
 pub(super) type Conn = AsyncPgConnection;
@@ -34,8 +35,8 @@ const SILENCE: Duration = Duration::from_secs(10);
 /// Rows of one statement: PostgreSQL takes 65 535 parameters.
 const ROWS: usize = 1000;
 /// Names of the advisory locks, in the database: "aegis" and a digit.
-const MIGRATING: i64 = 0x61_6567_6973_01;
-const MERGING: i64 = 0x61_6567_6973_02;
+const MIGRATING: i64 = 0x6165_6769_7301;
+const MERGING: i64 = 0x6165_6769_7302;
 
 /// For every connection. A statement that hangs, or a transaction whose client has gone, must not hold locks for long.
 const SETUP: &str = "SET statement_timeout = '30s'; SET lock_timeout = '5s'; \

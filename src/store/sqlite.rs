@@ -23,6 +23,7 @@ use super::schema::{
 };
 
 #[path = "statements/mod.rs"]
+#[allow(clippy::duplicate_mod, reason = "compiled once per database, on purpose")]
 pub(super) mod statements;
 
 pub(super) type Conn = SyncConnectionWrapper<SqliteConnection>;

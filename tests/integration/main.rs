@@ -17,6 +17,7 @@ mod framing;
 mod harness;
 mod headers;
 mod health;
+mod history;
 #[cfg(feature = "test-hooks")]
 mod hooks;
 mod http2;
