@@ -38,4 +38,4 @@ pub use rollup::{
     SinkError, Tally, Writer,
 };
 pub use state::State;
-pub use totals::{BOUNDS_US, Buckets, Durations, OVERHEAD_BOUNDS_US, Totals};
+pub use totals::{BOUNDS_US, Buckets, Durations, OVERHEAD_BOUNDS_US, RouteNames, Totals};

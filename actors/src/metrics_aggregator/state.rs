@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::recent::{Recent, SeriesId};
 use super::record::{Labels, METHODS, NONE, Record};
 use super::rollup::{ConfigChange, LimitTally, Sample, Series, Tally};
-use super::totals::{BOUNDS_US, Buckets, Durations, OVERHEAD_BOUNDS_US, Totals};
+use super::totals::{BOUNDS_US, Buckets, Durations, OVERHEAD_BOUNDS_US, RouteNames, Totals};
 use crate::rate_limiter::Decisions;
 
 /// Seconds told apart for the display of what happens now.
@@ -36,8 +36,8 @@ pub struct State {
     lost: u64,
     /// Requests by series since the start.
     requests: Vec<u64>,
-    durations: Vec<((Arc<str>, Arc<str>), Durations)>,
-    durations_of: HashMap<(Arc<str>, Arc<str>), usize>,
+    durations: Vec<(RouteNames, Durations)>,
+    durations_of: HashMap<RouteNames, usize>,
     overhead: Buckets,
     reasons: BTreeMap<&'static str, u64>,
     /// Rollups.

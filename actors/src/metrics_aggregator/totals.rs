@@ -44,12 +44,14 @@ pub struct Durations {
     pub upstream: Buckets,
 }
 
+/// A route's pattern and its backend's name.
+pub type RouteNames = (Arc<str>, Arc<str>);
+
 /// See the module.
 #[derive(Clone, Debug, Default)]
 pub struct Totals {
     pub requests: Vec<(Series, u64)>,
-    /// By route and backend.
-    pub durations: Vec<((Arc<str>, Arc<str>), Durations)>,
+    pub durations: Vec<(RouteNames, Durations)>,
     pub overhead: Buckets,
     /// Answers of the gateway's own, by reason.
     pub reasons: BTreeMap<&'static str, u64>,
