@@ -8,7 +8,7 @@
 mod histogram;
 mod rollup;
 
-pub use histogram::Histogram;
+pub use histogram::{Histogram, HistogramSum};
 pub use rollup::{
     Batch, ConfigChange, FINEST, LimitRollup, LimitTally, RESOLUTIONS, Rollup, Sample, Series, Sink,
     SinkError, Tally, Writer,
