@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use aegis_actors::metrics_aggregator::{LimitTally, Tally};
+use aegis_actors::metrics_aggregator::{HistogramSum, LimitTally, Tally};
 
 use super::plan::floor;
 
@@ -77,9 +77,18 @@ pub struct LimitBucket {
     pub tally: LimitTally,
 }
 
-/// One sum per key.
+/// One sum per key, put together from rows.
 #[derive(Debug)]
-pub(super) struct Sums<K>(pub BTreeMap<K, (Tally, [u64; 5])>);
+pub(super) struct Sums<K>(BTreeMap<K, Sum>);
+
+#[derive(Debug, Default)]
+struct Sum {
+    /// Without durations.
+    tally: Tally,
+    classes: [u64; 5],
+    /// Encoded histograms: they are merged in one go.
+    latency: Vec<Vec<u8>>,
+}
 
 impl<K> Default for Sums<K> {
     fn default() -> Self {
@@ -88,21 +97,31 @@ impl<K> Default for Sums<K> {
 }
 
 impl<K: Ord> Sums<K> {
-    pub fn add(&mut self, key: K, class: i16, tally: &Tally) {
-        let (sum, classes) = self.0.entry(key).or_default();
-        sum.merge(tally);
+    /// Adds counters of a status class.
+    pub fn count(&mut self, key: K, class: i16, counts: &Tally) {
+        let sum = self.0.entry(key).or_default();
+        sum.tally.merge(counts);
         let class = usize::try_from(class).ok().and_then(|class| class.checked_sub(1));
-        if let Some(count) = class.and_then(|class| classes.get_mut(class)) {
-            *count += tally.requests;
+        if let Some(count) = class.and_then(|class| sum.classes.get_mut(class)) {
+            *count += counts.requests;
         }
     }
-}
 
-impl Sums<i64> {
-    /// Of sums by a bucket's begin.
-    pub fn buckets(self) -> Vec<Bucket> {
-        let bucket = |(start, (tally, classes))| Bucket { start, tally, classes };
-        self.0.into_iter().map(bucket).collect()
+    /// Adds an encoded histogram.
+    pub fn time(&mut self, key: K, latency: Vec<u8>) {
+        self.0.entry(key).or_default().latency.push(latency);
+    }
+
+    /// The sums, in the order of their keys.
+    pub fn finish(self) -> impl Iterator<Item = (K, Tally, [u64; 5])> {
+        let mut all = HistogramSum::default();
+        self.0.into_iter().map(move |(key, Sum { tally, classes, latency })| {
+            for encoded in &latency {
+                // Nothing but this program writes them; one that cannot be read is missing, its counters are not.
+                all.add(encoded);
+            }
+            (key, Tally { latency: all.take(), ..tally }, classes)
+        })
     }
 }
 

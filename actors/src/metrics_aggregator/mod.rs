@@ -29,7 +29,7 @@ mod totals;
 
 pub use actor::{Deps, MetricsAggregatorActor};
 pub use cells::Metrics;
-pub use histogram::Histogram;
+pub use histogram::{Histogram, HistogramSum};
 pub use messages::{Changed, Flush, Records, Watch, Written};
 pub use recent::{Due, KEPT, Recent};
 pub use record::{Labels, METHODS, NONE, Record, method_index};

@@ -155,9 +155,9 @@ fn fill(conn: &mut SqliteConnection, routes: usize, end: i64) {
             .values((levels::seconds.eq(seconds), levels::since.eq(since)))
             .execute(conn)
             .unwrap();
-        // In the order of time, as rows come.
-        for start in (floor(since, i64::from(seconds))..end - 100).step_by(seconds as usize) {
-            for (n, key) in keys.iter().enumerate() {
+        // In the order of the key: as it is on disk, and far quicker than in the order of time.
+        for (n, key) in keys.iter().enumerate() {
+            for start in (floor(since, i64::from(seconds))..end - 100).step_by(seconds as usize) {
                 // Errors are rare: one minute in ten has some.
                 let hash = (n as i64 * 31 + start / i64::from(seconds)) as usize;
                 if key.class == 5 && seconds < 600 && !hash.is_multiple_of(10) {
@@ -167,6 +167,7 @@ fn fill(conn: &mut SqliteConnection, routes: usize, end: i64) {
                 let row = MergedRow::new(seconds, n as i64 + 1, start, &tallies[hash % 16]);
                 diesel::insert_into(merged_rollups::table).values(row).execute(conn).unwrap();
             }
+            conn.batch_execute("COMMIT; BEGIN").unwrap();
         }
     }
 }
