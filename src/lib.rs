@@ -11,5 +11,6 @@ pub mod gateway;
 pub mod logging;
 pub mod panics;
 pub mod router;
+pub mod store;
 pub mod supervisor;
 pub mod tls;

@@ -129,6 +129,12 @@ fn only_the_store_knows_diesel() {
 }
 
 #[test]
+fn the_store_knows_nothing_of_the_gateway() {
+    let above = ["config", "router", "gateway", "supervisor", "admin", "cli"];
+    report(&imports("src/store", &above), "the store keeps what the actors count, for whoever asks");
+}
+
+#[test]
 fn no_file_is_longer_than_five_hundred_lines() {
     let mut broken = Vec::new();
     for file in ["src", "actors", "tests", "benches"].into_iter().flat_map(sources) {

@@ -9,6 +9,7 @@
 //! |---|---|---|
 //! | [`circuit_breaker`] | one breaker per target | [`TargetCells::gate`] |
 //! | [`health_check`] | the verdict of active checks per target | [`TargetCells::health`] |
+//! | [`metrics_aggregator`] | what was counted of all requests | (asked by the admin interface) |
 //! | [`rate_limiter`] | the limits of clients, alone and shared through Redis | (its buckets are the cells) |
 //! | [`resolver`] | the addresses behind host names | [`TargetCells::addresses`] |
 //! | [`traffic`] | counters that each worker keeps for itself | (summed by whoever asks) |
@@ -16,6 +17,7 @@
 
 pub mod circuit_breaker;
 pub mod health_check;
+pub mod metrics_aggregator;
 pub mod rate_limiter;
 pub mod resolver;
 pub mod supervision;

@@ -19,7 +19,8 @@ import report
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 EVERY = ["direct", "nginx", "haproxy", "aegis", "nginx-log", "aegis-full"]
-OF_PROFILE = {"bare": ["direct", "nginx", "haproxy", "aegis"], "full": ["direct", "nginx", "nginx-log", "aegis-full"], "all": EVERY}
+OF_PROFILE = {"bare": ["direct", "nginx", "haproxy", "aegis"], "full": ["direct", "nginx", "nginx-log", "aegis-full"],
+              "metrics": ["aegis", "aegis-metrics"], "all": EVERY}
 
 
 def say(*words):
@@ -38,7 +39,7 @@ def arguments():
     p.add_argument("--warm-up", type=int, default=1, metavar="S", help="unmeasured load before each cell's first round (1)")
     p.add_argument("--connections", type=numbers, metavar="LIST", help="64,512")
     p.add_argument("--bodies", metavar="LIST", help="0.1,100 (KB)")
-    p.add_argument("--profile", choices=["bare", "full", "all", "routes", "limits", "keys"],
+    p.add_argument("--profile", choices=["bare", "full", "metrics", "all", "routes", "limits", "keys"],
                    default="all", help="limits: what limits cost; keys: memory per limited client")
     p.add_argument("--routes", action="store_true", help="the same as --profile routes: few routes against many")
     p.add_argument("--route-counts", type=numbers, default=[1, 5000], metavar="LIST", help="1,5000")

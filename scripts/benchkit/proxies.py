@@ -93,8 +93,8 @@ def routes(count):
     return [kinds[i % 4] % i for i in range(max(count, 43))]
 
 
-def aegis_config(port, admin, upstream, patterns, full):
-    """The gateway's configuration; JSON is YAML."""
+def aegis_config(port, admin, upstream, patterns, full, counted=False):
+    """The gateway's configuration; JSON is YAML. `counted`: metrics with a store, as in the full profile."""
     backend = {"name": "bench", "url": "http://127.0.0.1:%d" % upstream, "routes": patterns}
     if full:
         backend["healthCheck"] = {"path": "/health", "intervalMs": 1000, "timeoutMs": 5000}
@@ -103,6 +103,7 @@ def aegis_config(port, admin, upstream, patterns, full):
         "server": {"host": "127.0.0.1", "port": port, "workers": 1},
         "admin": {"host": "127.0.0.1", "port": admin},
         "hotReload": False,
+        "metrics": {"store": "sqlite://metrics-%d.db" % port} if full or counted else {"enabled": False},
         "logging": {"level": "info" if full else "warn", "format": "json", "accessLog": full},
         "backends": [backend],
     }, indent=1)
@@ -225,7 +226,7 @@ def start(name, port, admin, upstream, core, folder, binary):
         return Server(name, ["haproxy", "-db", "-f", path], port, core, folder)
     full = name == "aegis-full"
     count = 100 if full else int(name.split("-")[1]) if name.endswith("-routes") else 1
-    path = write(folder, name + ".yaml", aegis_config(port, admin, upstream, routes(count), full))
+    path = write(folder, name + ".yaml", aegis_config(port, admin, upstream, routes(count), full, name == "aegis-metrics"))
     if full:  # its output is thrown away, so let a mistake in the configuration be heard now
         r = subprocess.run([binary, "check", "-c", path], stdin=subprocess.DEVNULL, capture_output=True, cwd=folder)
         if r.returncode != 0:

@@ -6,6 +6,7 @@ SHOWN = FIGURES + ("p90Us", "maxUs", "cpuShare", "otherShare", "megabytesPerSeco
 PROFILES = {                       # profile: (the gateway's contestant, the others that belong to it)
     "bare": ("aegis", ("haproxy",)),
     "full": ("aegis-full", ("nginx-log",)),
+    "metrics": ("aegis-metrics", ()),
 }
 
 

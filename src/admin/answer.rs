@@ -65,16 +65,18 @@ pub fn gone() -> InternalAnswer {
     problem(StatusCode::SERVICE_UNAVAILABLE, "draining", "the gateway is shutting down", Value::Null)
 }
 
+/// 503: something that the answer needs is away.
+pub fn unavailable(detail: impl Into<String>) -> InternalAnswer {
+    let mut answer = problem(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail, Value::Null);
+    answer.headers.push(("retry-after", "1".to_owned()));
+    answer
+}
+
 /// An order that was not carried out: 404 for what does not exist, 503 while an actor is being replaced.
 pub fn not_done(why: &NotDone) -> InternalAnswer {
     match why {
         NotDone::NoSuch(_) => not_found(why.to_string()),
-        NotDone::Busy(_) => {
-            let mut answer =
-                problem(StatusCode::SERVICE_UNAVAILABLE, "unavailable", why.to_string(), Value::Null);
-            answer.headers.push(("retry-after", "1".to_owned()));
-            answer
-        }
+        NotDone::Busy(_) => unavailable(why.to_string()),
     }
 }
 

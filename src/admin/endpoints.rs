@@ -9,7 +9,7 @@ use futures_core::future::LocalBoxFuture;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Admin, answer, rate_limit, status};
+use super::{Admin, answer, history, prometheus, rate_limit, requests, status};
 use crate::config::Severity;
 use crate::gateway::shared::InternalAnswer;
 use crate::supervisor::{Drain, Hold, Inspect, Reload, ReloadBy};
@@ -20,6 +20,16 @@ pub const TABLE: &[(&str, &str, &str)] = &[
     ("GET", "/health", "the process lives"),
     ("GET", "/healthz", "the process lives"),
     ("GET", "/ready", "the gateway can serve"),
+    // machines
+    ("GET", "/metrics", "Prometheus text format; on the admin listener only"),
+    // history
+    (
+        "GET",
+        "/api/metrics/{what}",
+        "overview, realtime, request-rate, latency, status, errors, top-endpoints, rate-limits, backends; ?range= or ?from=&to=",
+    ),
+    ("GET", "/api/requests", "newest requests that were kept in whole; ?limit="),
+    ("GET", "/api/requests/{id}", "how one request came to its answer"),
     // operators
     ("GET", "/_aegis/status", "everything at a glance"),
     ("GET", "/_aegis/routes", "compiled routes, most specific first"),
@@ -40,7 +50,7 @@ pub fn dispatch(
     admin: Admin,
     method: Method,
     path: String,
-    _query: String,
+    query: String,
     body: Bytes,
 ) -> LocalBoxFuture<'static, InternalAnswer> {
     Box::pin(async move {
@@ -53,6 +63,15 @@ pub fn dispatch(
             [] if read => index(),
             ["health" | "healthz"] if read => health(&admin, true).await,
             ["ready"] if read => health(&admin, false).await,
+            ["metrics"] if read => prometheus::metrics(&admin).await,
+            ["api", "metrics", what] if read => match history::answer(&admin, what, &query).await {
+                Some(answer) => answer,
+                None => answer::not_found(format!(
+                    "there is no endpoint {path}; GET / on the admin listener lists them"
+                )),
+            },
+            ["api", "requests"] if read => requests::newest(&admin, &query).await,
+            ["api", "requests", id] if read => requests::one(&admin, id).await,
             ["_aegis", "status"] if read => status::status(&admin).await,
             ["_aegis", "routes"] if read => status::routes(&admin),
             ["_aegis", "rate-limit"] if read => rate_limit::page(&admin).await,

@@ -6,9 +6,13 @@
 
 mod answer;
 mod endpoints;
+mod history;
 mod listener;
 mod origin;
+mod process;
+mod prometheus;
 mod rate_limit;
+mod requests;
 mod status;
 
 use std::sync::Arc;
@@ -23,6 +27,7 @@ use subtle::ConstantTimeEq as _;
 
 pub use self::listener::serve;
 use crate::gateway::shared::{Internal, InternalAnswer, Shared, Token};
+use crate::store::Store;
 use crate::supervisor::Supervisor;
 
 /// See the module.
@@ -33,15 +38,25 @@ pub struct Admin {
     started: Instant,
     started_at: SystemTime,
     workers: usize,
+    /// Where history is kept; `None` = in memory only.
+    store: Option<Store>,
+    /// `metrics.instance`.
+    instance: Arc<str>,
     /// `admin.host` as it was bound; a reload does not change it.
     host: Arc<str>,
 }
 
 impl Admin {
     /// The interface of one gateway, bound to `host`.
-    pub fn new(shared: Arc<Shared>, supervisor: Addr<Supervisor>, workers: usize, host: &str) -> Self {
+    pub fn new(
+        shared: Arc<Shared>,
+        supervisor: Addr<Supervisor>,
+        (store, instance): (Option<Store>, Arc<str>),
+        workers: usize,
+        host: &str,
+    ) -> Self {
         let (started, started_at) = (Instant::now(), SystemTime::now());
-        Self { shared, supervisor, started, started_at, workers, host: host.into() }
+        Self { shared, supervisor, started, started_at, workers, store, instance, host: host.into() }
     }
 
     /// What the request says of the token.

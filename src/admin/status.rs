@@ -63,6 +63,25 @@ pub async fn status(admin: &Admin) -> InternalAnswer {
     answer::ok(&value)
 }
 
+/// Every backend with its targets.
+pub async fn backends(admin: &Admin) -> Vec<Value> {
+    let breakers = match admin.supervisor.send(Inspect).await {
+        Ok(overview) => breakers(&overview).await,
+        Err(_) => HashMap::new(),
+    };
+    admin.shared.snapshot.load().backends.iter().map(|b| backend(b, &breakers)).collect()
+}
+
+/// Targets of a backend that may take requests now.
+pub fn usable_targets(backend: &Backend) -> usize {
+    let usable = |t: &&std::sync::Arc<Target>| {
+        t.cells.health.is_healthy()
+            && !t.cells.drained.load(Ordering::Relaxed)
+            && t.cells.gate.peek() != State::Open
+    };
+    backend.targets.iter().filter(usable).count()
+}
+
 async fn breakers(overview: &Overview) -> HashMap<TargetId, circuit_breaker::Report> {
     let Some(breaker) = &overview.breaker else { return HashMap::new() };
     let reports = breaker.send(circuit_breaker::Inspect).timeout(PATIENCE).await.unwrap_or_default();
@@ -71,12 +90,7 @@ async fn breakers(overview: &Overview) -> HashMap<TargetId, circuit_breaker::Rep
 
 fn backend(backend: &Backend, breakers: &HashMap<TargetId, circuit_breaker::Report>) -> Value {
     let targets = &backend.targets;
-    let usable = |t: &&std::sync::Arc<Target>| {
-        t.cells.health.is_healthy()
-            && !t.cells.drained.load(Ordering::Relaxed)
-            && t.cells.gate.peek() != State::Open
-    };
-    let state = match targets.iter().filter(usable).count() {
+    let state = match usable_targets(backend) {
         0 => "down",
         n if n == targets.len() => "up",
         _ => "degraded",

@@ -5,8 +5,10 @@
 mod check;
 mod demo;
 mod demo_upstreams;
+mod migrate;
 mod routes;
 mod serve;
+mod why;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,6 +16,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::Source;
+use crate::store::Order;
 
 /// An API gateway: routes, guards, limits, forwards, and shows live what happens.
 #[derive(Debug, Parser)]
@@ -41,6 +44,17 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Tell what happened to a request, and which line of the configuration decided it; asks the running gateway.
+    Why {
+        /// As in `X-Request-ID` of the answer.
+        #[arg(value_name = "REQUEST_ID")]
+        request_id: String,
+        #[command(flatten)]
+        configuration: Configuration,
+        /// Print the record as JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Print the compiled route table, most specific first.
     Routes {
         #[command(flatten)]
@@ -48,6 +62,21 @@ enum Command {
         /// Print one JSON document.
         #[arg(long)]
         json: bool,
+    },
+    /// Apply, show or undo the migrations of the metrics store.
+    Migrate {
+        #[command(flatten)]
+        configuration: Configuration,
+        /// The store: sqlite://PATH or postgres://USER:PASSWORD@HOST/DATABASE. Default: metrics.store of the
+        /// configuration.
+        #[arg(long, value_name = "URL")]
+        store: Option<String>,
+        /// Change nothing; list the migrations and whether they are applied.
+        #[arg(long, conflicts_with = "revert")]
+        status: bool,
+        /// Undo the newest migration, and what it stored with it.
+        #[arg(long)]
+        revert: bool,
     },
 }
 
@@ -67,7 +96,18 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Serve(Configuration { file, set }) => serve::run(Source { file, set, ..Source::default() }),
         Command::Demo { port } => demo::run(port),
         Command::Check { configuration: Configuration { file, set }, json } => check::run(file, set, json),
+        Command::Why { request_id, configuration: Configuration { file, set }, json } => {
+            why::run(file, set, &request_id, json)
+        }
         Command::Routes { configuration: Configuration { file, set }, json } => routes::run(file, set, json),
+        Command::Migrate { configuration: Configuration { file, set }, store, status, revert } => {
+            let order = match (status, revert) {
+                (true, _) => Order::Status,
+                (_, true) => Order::Revert,
+                _ => Order::Run,
+            };
+            migrate::run(file, set, store, order)
+        }
     };
     ExitCode::from(u8::try_from(code).unwrap_or(1))
 }

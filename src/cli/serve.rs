@@ -8,23 +8,27 @@ use std::time::{Duration, Instant};
 
 use actix::Addr;
 use actix_server::ServerHandle;
+use aegis_actors::metrics_aggregator::{Flush, Sink, Writer, Written};
 use tokio::io::AsyncWriteExt as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 
 use crate::admin::{self, Admin};
-use crate::config::{Loaded, Severity, Source, load_with};
+use crate::config::{Loaded, Settings, Severity, Source, load_with};
 use crate::gateway::answer::{self, Cause};
 use crate::gateway::shared::{Internal, Shared};
 use crate::gateway::{listener, worker};
 use crate::logging;
 use crate::panics;
-use crate::supervisor::{Deps, Reload, ReloadBy, Supervisor, build, judge};
+use crate::store::{Options, Store};
+use crate::supervisor::{Deps, Inspect, MetricsStore, Reload, ReloadBy, Supervisor, build, judge};
 use crate::tls::ServerTls;
 
 /// From the stop signal on, connections are still accepted for this long, so that load balancers see `/ready` turn and
 /// clients are told on their next answer to come back elsewhere.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// How long the stop waits for the metrics store.
+const LAST_WRITE: Duration = Duration::from_secs(3);
 /// How long the start waits for host names to be resolved before it serves without them.
 const RESOLVE: Duration = Duration::from_secs(2);
 
@@ -92,6 +96,10 @@ async fn gateway(source: Source, loaded: Loaded, started: impl FnOnce(&Started))
 
     let shared = Shared::new(snapshot, &settings, workers);
     let (warned, file) = (loaded.warnings.len(), loaded.file.clone());
+    let store = open_store(&settings)?;
+    let instance: Arc<str> = settings.metrics.instance(addresses.gateway.port()).into();
+    let boot = format!("{:x}-{:016x}", std::process::id(), fastrand::u64(..));
+    let writer = Writer { instance: instance.clone(), boot: boot.as_str().into() };
     let supervisor = Supervisor::start_with(Deps {
         source,
         loaded,
@@ -99,8 +107,14 @@ async fn gateway(source: Source, loaded: Loaded, started: impl FnOnce(&Started))
         tls: tls.clone(),
         admin: addresses.admin,
         workers,
+        store: MetricsStore {
+            sink: store.clone().map(|store| Arc::new(store) as Arc<dyn Sink>),
+            writer,
+            flush_interval: settings.metrics.flush_interval,
+        },
     });
-    let admin = Admin::new(shared.clone(), supervisor.clone(), workers, &settings.admin.host);
+    let kept = (store, instance);
+    let admin = Admin::new(shared.clone(), supervisor.clone(), kept, workers, &settings.admin.host);
     let internal: Box<dyn Internal> = Box::new(admin.clone());
     shared.internal.store(Some(Arc::new(internal)));
     resolved(&shared).await;
@@ -146,9 +160,31 @@ async fn gateway(source: Source, loaded: Loaded, started: impl FnOnce(&Started))
             cut(&shared, serving).await;
         }
     }
+    last_write(&supervisor).await;
     admin_handle.stop(false).await;
     log::info!("stopped");
     outcome
+}
+
+/// The metrics store, where there is to be one. It is connected to when it is first used: a database that is away holds up
+/// nobody's start.
+fn open_store(settings: &Settings) -> io::Result<Option<Store>> {
+    let metrics = &settings.metrics;
+    let Some(place) = metrics.store.as_ref().filter(|_| metrics.enabled) else { return Ok(None) };
+    let options =
+        Options { auto_migrate: metrics.auto_migrate, retention: metrics.retention, ..Options::default() };
+    Store::at(place.clone(), options).map(Some).map_err(io::Error::other)
+}
+
+/// Writes what has been counted since the last write. A store that is away is not waited for: what it has not got is lost
+/// with the process.
+async fn last_write(supervisor: &Addr<Supervisor>) {
+    let Ok(overview) = supervisor.send(Inspect).await else { return };
+    let Some(aggregator) = overview.metrics else { return };
+    match aggregator.send(Flush).timeout(LAST_WRITE).await {
+        Ok(Written::All | Written::Nowhere) => {}
+        _ => log::warn!("the metrics store did not take what was counted last; it is lost"),
+    }
 }
 
 /// Returns when the supervisor is no more.

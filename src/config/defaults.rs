@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::effective;
 use super::settings::*;
 use super::tree::{Kind, Node, Origin};
+use crate::store::Place;
 
 impl Default for Settings {
     fn default() -> Self {
@@ -19,6 +20,7 @@ impl Default for Settings {
             backends: Vec::new(),
             redis: None,
             rate_limit: None,
+            metrics: Metrics::default(),
             logging: Logging::default(),
         }
     }
@@ -45,6 +47,20 @@ impl Default for Server {
 impl Default for Admin {
     fn default() -> Self {
         Self { host: "127.0.0.1".to_owned(), port: 8081, token: String::new(), allowed_origins: Vec::new() }
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            store: Some(Place::Sqlite("data/aegis.db".into())),
+            flush_interval: Duration::from_secs(5),
+            retention: Duration::from_secs(30 * 86_400),
+            slow_request: Duration::from_secs(1),
+            auto_migrate: true,
+            instance: None,
+        }
     }
 }
 

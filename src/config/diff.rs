@@ -11,8 +11,21 @@ use super::settings::Settings;
 
 /// Keys that only a restart applies: they belong to sockets and threads that exist already. Of `server.tls`
 /// only its presence: the files themselves are read again when they change.
-const RESTART: [&str; 6] =
-    ["server.host", "server.port", "server.workers", "server.maxConnections", "admin.host", "admin.port"];
+const RESTART: [&str; 13] = [
+    "server.host",
+    "server.port",
+    "server.workers",
+    "server.maxConnections",
+    "admin.host",
+    "admin.port",
+    "metrics.enabled",
+    "metrics.store",
+    "metrics.flushIntervalMs",
+    "metrics.retentionDays",
+    "metrics.slowRequestMs",
+    "metrics.autoMigrate",
+    "metrics.instance",
+];
 
 /// The difference of two configurations.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

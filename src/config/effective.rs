@@ -9,10 +9,11 @@ use serde_json::{Map, Value, json};
 
 use super::secrets;
 use super::settings::*;
+use crate::store::Place;
 
 /// The whole configuration, secrets included: for comparing, not for showing.
 pub(crate) fn render(settings: &Settings) -> Value {
-    let Settings { server, admin, hot_reload, backends, redis, rate_limit, logging } = settings;
+    let Settings { server, admin, hot_reload, backends, redis, rate_limit, metrics, logging } = settings;
     let mut server_json = json!({
         "host": server.host,
         "port": server.port,
@@ -50,6 +51,7 @@ pub(crate) fn render(settings: &Settings) -> Value {
     });
     put(&mut out, "redis", redis.as_ref().map(rate_limit::redis));
     put(&mut out, "rateLimit", rate_limit.as_ref().map(rate_limit::rate_limit));
+    out["metrics"] = self::metrics(metrics);
     out["logging"] = json!({"level": logging.level, "format": format, "accessLog": logging.access_log});
     out
 }
@@ -62,13 +64,32 @@ pub(crate) fn render_redacted(settings: &Settings) -> Value {
 }
 
 /// 16 hex digits that change with the configuration and with nothing else: equal on every instance of a
-/// release, whatever the layer or spelling. Secrets are left out, so that the hash can be logged and shown.
+/// release, whatever the layer or spelling. Secrets are left out, so that the hash can be logged and shown, and so is the
+/// instance's own name.
 pub(crate) fn hash(redacted: &Value) -> String {
+    let mut shared = redacted.clone();
+    if let Some(metrics) = shared.get_mut("metrics").and_then(Value::as_object_mut) {
+        metrics.remove("instance");
+    }
     // FNV-1a, because the standard hasher promises no stability; nobody gains anything by a collision here.
-    let hash = redacted.to_string().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+    let hash = shared.to_string().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     });
     format!("{hash:016x}")
+}
+
+fn metrics(metrics: &Metrics) -> Value {
+    let Metrics { enabled, store, flush_interval, retention, slow_request, auto_migrate, instance } = metrics;
+    let mut out = json!({
+        "enabled": enabled,
+        "store": store.as_ref().map_or("none".to_owned(), Place::url),
+        "flushIntervalMs": ms(*flush_interval),
+        "retentionDays": retention.as_secs() / 86_400,
+        "slowRequestMs": ms(*slow_request),
+        "autoMigrate": auto_migrate,
+    });
+    put(&mut out, "instance", instance.clone());
+    out
 }
 
 fn backend(backend: &Backend) -> Value {

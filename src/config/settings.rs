@@ -9,6 +9,8 @@ use aegis_actors::rate_limiter::settings::RedisSettings;
 use aegis_actors::{circuit_breaker, health_check, rate_limiter};
 use ipnet::IpNet;
 
+use crate::store::Place;
+
 /// A whole validated configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
@@ -21,6 +23,7 @@ pub struct Settings {
     pub redis: Option<RedisSettings>,
     /// Absent = nothing is limited.
     pub rate_limit: Option<rate_limiter::settings::Settings>,
+    pub metrics: Metrics,
     pub logging: Logging,
 }
 
@@ -218,6 +221,37 @@ pub struct UpstreamTls {
     pub insecure_skip_verify: bool,
     /// Name to verify and to send as SNI instead of the target's host.
     pub server_name: Option<String>,
+}
+
+/// `metrics`: what is counted of requests, and where it is kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Metrics {
+    /// Default true.
+    pub enabled: bool,
+    /// Default `sqlite://data/aegis.db`; `None` = in memory only.
+    pub store: Option<Place>,
+    /// What was counted is written so often. Default 5 s.
+    pub flush_interval: Duration,
+    /// How old anything in the store may get; whole days. Default 30 days.
+    pub retention: Duration,
+    /// A request that takes at least this long is kept whole; zero = none is slow. Default 1 s.
+    pub slow_request: Duration,
+    /// Apply missing migrations of a PostgreSQL store at start. SQLite's always are. Default true.
+    pub auto_migrate: bool,
+    /// The name that this instance writes under; `None` = [`Metrics::instance`] makes one.
+    pub instance: Option<String>,
+}
+
+impl Metrics {
+    /// The name that this instance writes under: as configured, else the host's name and the gateway's port.
+    pub fn instance(&self, port: u16) -> String {
+        self.instance.clone().unwrap_or_else(|| {
+            let host = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+            let host = host.or_else(|| std::env::var("HOSTNAME").ok()).unwrap_or_default();
+            let host = if host.trim().is_empty() { "localhost" } else { host.trim() };
+            format!("{host}:{port}")
+        })
+    }
 }
 
 /// `logging`.

@@ -6,6 +6,7 @@ mod formats;
 mod interpolation;
 mod layers;
 mod listeners;
+mod metrics;
 mod never_panics;
 mod positions;
 mod rate_limit;

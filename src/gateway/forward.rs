@@ -20,6 +20,7 @@ use super::deadline::within;
 use super::headers::{self, Forwarding};
 use super::request_body::{BodyFailure, RequestBody, RequestFraming};
 use super::snapshot::{Backend, Target};
+use super::story::{Try, TryOutcome};
 use super::upload::{Upload, UploadLimits};
 use super::upstream::{Asked, Exchange, Upgraded, Violation};
 use super::worker::after;
@@ -162,6 +163,7 @@ pub async fn forward(mut request: Box<Request>) -> Result<HttpResponse, Refused>
             let pause = request.worker.random(|random| random.u64(25..=most.min(250)));
             let until = (now + Duration::from_millis(pause)).min(deadline);
             let _ = within(until, std::future::pending::<()>()).await;
+            request.record.waited += until.saturating_duration_since(now);
             if Instant::now() >= deadline {
                 return give_up(request, backend, failure, &body);
             }
@@ -204,7 +206,15 @@ async fn attempt(
     address(head, target, backend.settings.preserve_host, request.host.as_ref());
     let pool = worker.pool(&request.snapshot, backend, target, position);
     let sent = send(request, &pool, head.clone(), body, &exchange, backend, (started, deadline)).await;
-    let took = started.elapsed();
+    let now = Instant::now();
+    let took = now.saturating_duration_since(started);
+    request.record.waited += took;
+    let outcome = match &sent {
+        Ok((head, _)) => TryOutcome::Status(head.status.as_u16()),
+        Err(failure) => TryOutcome::Failed(failure.cause.code()),
+    };
+    let reused = exchange.reused.get();
+    request.record.story.tries.push(Try { target: position, took, outcome, reused });
     if exchange.connected.get() {
         let counters = &target.counters;
         let kind =
@@ -218,6 +228,7 @@ async fn attempt(
     match sent {
         Ok((head, answered_body)) => {
             request.record.upstream = Some(took);
+            request.record.answered = Some(now.saturating_duration_since(request.record.started));
             let status = head.status.as_u16();
             let class = usize::from(status / 100).clamp(1, 5) - 1;
             backend.counters.statuses[class].add(worker.index, 1);

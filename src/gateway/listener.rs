@@ -7,6 +7,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use actix_http::body::BoxBody;
@@ -137,13 +138,14 @@ fn connections(
         let signal = signal.clone();
         let server = shared.server.load();
         let limits = Limits { head: server.header_timeout, keep_alive: server.keep_alive };
+        let open = shared.connections.clone();
         async move {
             let stopping = async {
                 signal.notified().await;
                 tokio::time::sleep(LAST_WORDS).await;
             };
             tokio::select! {
-                accepted = tokio::time::timeout(limits.head, accept(tcp, acceptor, limits)) => {
+                accepted = tokio::time::timeout(limits.head, accept(tcp, acceptor, limits, &open)) => {
                     accepted.map_err(|_| ())?.map_err(|_| ())
                 }
                 // Whoever has said nothing has nothing to lose, and must not hold up the stop.
@@ -157,6 +159,7 @@ async fn accept(
     tcp: TcpStream,
     acceptor: Option<TlsAcceptor>,
     limits: Limits,
+    open: &Arc<AtomicUsize>,
 ) -> io::Result<(ClientStream, Protocol, Option<SocketAddr>)> {
     let peer = tcp.peer_addr()?;
     tcp.set_nodelay(true)?;
@@ -172,7 +175,7 @@ async fn accept(
             (ClientSocket::Tls(Box::new(stream)), if h2 { Protocol::Http2 } else { Protocol::Http1 })
         }
     };
-    let state = Rc::new(ConnState::new(peer, secure, protocol == Protocol::Http2, limits));
+    let state = Rc::new(ConnState::new(peer, secure, protocol == Protocol::Http2, limits).counted(open));
     Ok((ClientStream::new(socket, state), protocol, Some(peer)))
 }
 

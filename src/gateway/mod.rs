@@ -7,6 +7,7 @@
 pub mod answer;
 mod arrival;
 mod balance;
+mod counting;
 mod deadline;
 mod downstream;
 mod forward;
@@ -23,6 +24,7 @@ pub mod retry_budget;
 mod rewrite;
 pub mod shared;
 pub mod snapshot;
+mod story;
 mod tunnel;
 mod upload;
 pub mod upstream;
@@ -197,6 +199,7 @@ async fn stages(mut request: Box<Request>) -> Result<HttpResponse, Refused> {
     let rewritten = rewrite::target(route, &canonical, &request.arrival.uri);
     drop(canonical);
     request.quota = verdict.quota;
+    request.record.story.limits = verdict.consulted;
     if let Some(refusal) = verdict.refusal {
         return Err(refusal.of(request));
     }
@@ -289,6 +292,9 @@ fn begin(worker: Rc<Worker>, request: &mut actix_http::Request) -> Option<Box<Re
         target: None,
         tries: 0,
         upstream: None,
+        waited: std::time::Duration::ZERO,
+        story: story::Story::default(),
+        answered: None,
         bytes_in: 0,
         bytes_out: 0,
         status: 0,

@@ -5,11 +5,13 @@ use std::time::{Duration, Instant, SystemTime};
 
 use actix_http::header::HeaderValue;
 use actix_http::{Method, Uri, Version};
+use aegis_actors::metrics_aggregator::{Record, method_index};
 
 use super::answer::{CLIENT_CLOSED_REQUEST, Cause};
 use super::downstream::ConnState;
 use super::identity::{RequestId, Trace};
 use super::snapshot::{SnapshotRef, Target};
+use super::story::{self, Story};
 use super::worker::Worker;
 use crate::config::settings::LogFormat;
 use crate::logging::printable;
@@ -37,11 +39,17 @@ pub struct RequestRecord {
     pub tries: u32,
     /// From sending the last try to its response head.
     pub upstream: Option<Duration>,
+    /// Waiting for upstreams and for the next try, all tries together.
+    pub waited: Duration,
+    /// From the arrival to the upstream's response head.
+    pub answered: Option<Duration>,
     pub bytes_in: u64,
     pub bytes_out: u64,
     /// Status of the answer; 0 until there is one.
     pub status: u16,
     pub cause: Option<Cause>,
+    /// How it came to its answer, step by step.
+    pub story: Story,
     /// The upstream's answer broke off after its head had been passed on.
     pub broken: bool,
     /// The response was handed over completely.
@@ -70,7 +78,11 @@ impl Drop for RequestRecord {
             self.cause = Some(Cause::ClientGone);
         }
         let status = if self.status == 0 { CLIENT_CLOSED_REQUEST } else { self.status };
-        worker.count(self, status);
+        let took = self.started.elapsed();
+        worker.count(self, status, took);
+        if self.snapshot.metrics && story::is_worth_telling(self, took) {
+            worker.tell(story::sample(self, status, took));
+        }
         if self.snapshot.access_log {
             worker.log(|out| self.write(out, status));
         }
@@ -78,6 +90,24 @@ impl Drop for RequestRecord {
 }
 
 impl RequestRecord {
+    /// What the metrics count of it; `took` since its arrival.
+    pub fn counted(&self, status: u16, took: Duration) -> Record {
+        // A tunnel lives for as long as its ends please: its latency is that of its opening.
+        let opened = self.answered.filter(|_| status == 101);
+        Record {
+            ended_ms: self.arrived_ms + took.as_millis() as u64,
+            route: self.route.map(|route| route as u32),
+            method: method_index(self.method.as_str()),
+            status,
+            reason: self.reason(),
+            duration_us: micros(opened.unwrap_or(took)),
+            upstream_us: self.upstream.map(micros),
+            overhead_us: self.answered.map(|answered| micros(answered.saturating_sub(self.waited))),
+            bytes_in: self.bytes_in,
+            bytes_out: self.bytes_out,
+        }
+    }
+
     fn write(&self, out: &mut String, status: u16) {
         match self.snapshot.log_format {
             LogFormat::Json => self.write_json(out, status),
@@ -85,12 +115,13 @@ impl RequestRecord {
         }
     }
 
-    fn target(&self) -> Option<&Target> {
+    pub fn target(&self) -> Option<&Target> {
         let backend = &self.snapshot.routes[self.route?].backend;
         Some(&backend.targets[self.target?])
     }
 
-    fn reason(&self) -> Option<&'static str> {
+    /// Why the gateway answered itself, or cut the answer off.
+    pub fn reason(&self) -> Option<&'static str> {
         match self.cause {
             Some(cause) => Some(cause.code()),
             None if self.broken => Some(Cause::UpstreamReset.code()),
@@ -163,6 +194,10 @@ impl RequestRecord {
         }
         let _ = writeln!(out, " id={}", self.request_id.as_str());
     }
+}
+
+fn micros(duration: Duration) -> u64 {
+    duration.as_micros() as u64
 }
 
 fn millis(duration: Duration) -> f64 {

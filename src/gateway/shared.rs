@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use actix_http::header::HeaderMap;
 use actix_http::{Method, StatusCode};
 use aegis_actors::circuit_breaker::Outcomes;
+use aegis_actors::metrics_aggregator::{Metrics, Records};
 use aegis_actors::rate_limiter::{Asks, Limiter, Sightings};
 use aegis_actors::traffic::Counters;
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -64,6 +65,14 @@ pub struct Shared {
     /// The rate limiter actor's mailbox, replaced with the actor.
     pub asks: Published<Asks>,
     pub sightings: Published<Sightings>,
+    /// The metrics aggregator's mailbox, replaced with the actor.
+    pub records: Published<Records>,
+    /// What it has counted.
+    pub metrics: Arc<Metrics>,
+    /// Somebody waits for what the workers have counted: they report at their next beat.
+    pub report_wanted: AtomicBool,
+    /// Open client connections.
+    pub connections: Arc<AtomicUsize>,
     /// Behind `/_aegis/`.
     pub internal: ArcSwapOption<Box<dyn Internal>>,
     /// Who may use the administration interface.
@@ -100,6 +109,10 @@ impl Shared {
             limiter,
             asks: Published::empty(),
             sightings: Published::empty(),
+            records: Published::empty(),
+            metrics: Arc::default(),
+            report_wanted: AtomicBool::new(false),
+            connections: Arc::default(),
             internal: ArcSwapOption::empty(),
             admin: ArcSwap::from_pointee(settings.admin.clone()),
             server: ArcSwap::from_pointee(settings.server.clone()),

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use actix_http::header::HeaderValue;
 use aegis_actors::TargetCells;
+use aegis_actors::metrics_aggregator::Labels;
 use aegis_actors::rate_limiter::settings::RedisSettings;
 use aegis_actors::traffic::Counters;
 use regex::RegexSet;
@@ -44,6 +45,12 @@ pub struct Snapshot {
     pub backends: Vec<Arc<Backend>>,
     /// `rateLimit`, where it is enabled.
     pub limits: Option<Limits>,
+    /// `metrics.enabled`.
+    pub metrics: bool,
+    /// `metrics.slowRequestMs`.
+    pub slow_request: Duration,
+    /// The names of `routes`, for the metrics.
+    pub labels: Arc<Labels>,
     /// `redis`.
     pub redis: Option<RedisSettings>,
 }

@@ -1,18 +1,21 @@
 //! What one worker thread keeps to itself: pools, the log buffer, outcomes not yet reported, random numbers.
 //!
 //! Everything here is thread-local and written without a lock. What must leave the thread leaves in batches: outcomes
-//! every half second (a failure at once), log lines ten times a second.
+//! about every half second (a failure at once), what was counted five times a second, log lines ten times.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use actix_http::{ConnectionType, RequestHead};
 use aegis_actors::TargetId;
 use aegis_actors::circuit_breaker::Outcomes;
+use aegis_actors::metrics_aggregator::{Record, Sample, method_index};
 
 use super::answer::Cause;
+use super::counting::Counting;
 use super::deadline;
 use super::downstream::ConnState;
 use super::mailbox::Mailbox;
@@ -30,8 +33,10 @@ const SPARE_HEADS: usize = 1024;
 const LOG_BATCH: usize = 32 * 1024;
 /// How often log lines leave the thread.
 const BEAT: Duration = Duration::from_millis(100);
+/// Beats between two reports of what was counted.
+const COUNT_BEATS: u32 = 2;
 /// Beats between two reports of outcomes without a failure.
-const REPORT_BEATS: u32 = 5;
+const REPORT_BEATS: u32 = 6;
 
 thread_local! {
     static WORKER: RefCell<Option<Rc<Worker>>> = const { RefCell::new(None) };
@@ -49,6 +54,8 @@ pub struct Worker {
     breaker: Mailbox<Outcomes>,
     /// Towards the rate limiter actor.
     pub asking: Asking,
+    /// Towards the metrics aggregator.
+    counting: Counting,
     log: RefCell<String>,
     random: RefCell<fastrand::Rng>,
     beats: Cell<u32>,
@@ -78,6 +85,7 @@ impl Worker {
             outcomes: RefCell::new(Outcomes { worker: index, runs: Vec::new() }),
             breaker: Mailbox::default(),
             asking: Asking::default(),
+            counting: Counting::default(),
             log: RefCell::default(),
             random: RefCell::new(fastrand::Rng::new()),
             beats: Cell::new(0),
@@ -181,8 +189,16 @@ impl Worker {
         self.shared.ended.add(self.index, 1);
     }
 
+    /// Keeps a request's story for the store.
+    pub fn tell(&self, sample: Sample) {
+        self.counting.tell(sample);
+    }
+
     /// Counts a finished request.
-    pub fn count(&self, record: &RequestRecord, status: u16) {
+    pub fn count(&self, record: &RequestRecord, status: u16, took: Duration) {
+        if record.snapshot.metrics {
+            self.counting.note(self, &record.snapshot, record.counted(status, took));
+        }
         let class = usize::from(status / 100).clamp(1, 5) - 1;
         self.shared.statuses[class].add(self.index, 1);
         if record.cause.is_some() {
@@ -195,6 +211,7 @@ impl Drop for Worker {
     fn drop(&mut self) {
         self.flush_log();
         self.report();
+        self.counting.report(&self.shared);
     }
 }
 
@@ -206,6 +223,10 @@ async fn beat(worker: std::rc::Weak<Worker>) {
         // A worker without requests lets go of what a reload has removed, too.
         let _ = worker.snapshot();
         worker.beats.set(worker.beats.get() + 1);
+        let wanted = worker.shared.report_wanted.load(Ordering::Relaxed) || worker.shared.is_draining();
+        if wanted || worker.beats.get().is_multiple_of(COUNT_BEATS) {
+            worker.counting.report(&worker.shared);
+        }
         if worker.beats.get() >= REPORT_BEATS {
             worker.beats.set(0);
             worker.report();
@@ -219,6 +240,7 @@ pub fn flush_here() {
     if let Some(worker) = WORKER.with_borrow(Clone::clone) {
         worker.flush_log();
         worker.report();
+        worker.counting.report(&worker.shared);
     }
 }
 
@@ -242,9 +264,26 @@ pub fn request_id() -> String {
 pub fn log_refused(connection: &ConnState, cause: Cause, request_id: &str) {
     let Some(worker) = WORKER.with_borrow(Clone::clone) else { return };
     worker.shared.refused.add(worker.index, 1);
+    worker.in_flight_begin();
+    worker.in_flight_end();
     let class = usize::from(cause.status().as_u16() / 100).clamp(1, 5) - 1;
     worker.shared.statuses[class].add(worker.index, 1);
     let snapshot = worker.snapshot();
+    if snapshot.metrics {
+        let record = Record {
+            ended_ms: unix_millis(),
+            route: None,
+            method: method_index(""),
+            status: cause.status().as_u16(),
+            reason: Some(cause.code()),
+            duration_us: 0,
+            upstream_us: None,
+            overhead_us: None,
+            bytes_in: 0,
+            bytes_out: 0,
+        };
+        worker.counting.note(&worker, &snapshot, record);
+    }
     if !snapshot.access_log {
         return;
     }

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use actix_http::header::HeaderValue;
 use aegis_actors::TargetCells;
+use aegis_actors::metrics_aggregator::Labels;
 use aegis_actors::rate_limiter::{self, Decisions, KeyedBy, LimitCells};
 use rustls_pki_types::ServerName;
 use thiserror::Error;
@@ -85,6 +86,10 @@ pub fn build(
         Some((index, error)) => BuildError::Pattern(routes[index].pattern.clone(), error),
         None => BuildError::Authority("routes".into(), "?".into()),
     })?;
+    let labels = routes
+        .iter()
+        .map(|route: &Route| (route.pattern.as_str().into(), route.backend.name.as_str().into()));
+    let labels = Arc::new(Labels { routes: labels.collect() });
     let limits = match settings.rate_limit.as_ref().filter(|limits| limits.enabled) {
         Some(limits) => Some(limits_of(limits, before.and_then(|b| b.limits.as_ref()), workers)?),
         None => None,
@@ -100,6 +105,9 @@ pub fn build(
         routes,
         backends,
         limits,
+        metrics: settings.metrics.enabled,
+        slow_request: settings.metrics.slow_request,
+        labels,
         redis: settings.redis.clone(),
     })
 }

@@ -8,6 +8,7 @@ use actix::{Actor, Addr, Handler};
 use actix_rt::{Arbiter, ArbiterHandle};
 use aegis_actors::circuit_breaker::{self, CircuitBreakerActor};
 use aegis_actors::health_check::{self, HealthCheckActor, WatchTarget};
+use aegis_actors::metrics_aggregator::{self, MetricsAggregatorActor, Sink, Writer};
 use aegis_actors::rate_limiter::shared_store::RedisStore;
 use aegis_actors::rate_limiter::{self, RateLimiterActor};
 use aegis_actors::resolver::{self, ResolverActor, SystemLookup};
@@ -19,6 +20,17 @@ use super::patience::{Beat, Budget, Pulse};
 use super::prober::GatewayProber;
 use crate::gateway::shared::Shared;
 use crate::gateway::snapshot::Snapshot;
+
+/// Where the aggregator's rollups go. Fixed for the life of the process.
+#[derive(Clone)]
+pub struct MetricsStore {
+    /// `None`: they stay in memory.
+    pub sink: Option<Arc<dyn Sink>>,
+    /// Whose they are.
+    pub writer: Writer,
+    /// `metrics.flushIntervalMs`.
+    pub flush_interval: Duration,
+}
 
 /// Starts one instance on an arbiter.
 type Factory<A> = Box<dyn Fn(&ArbiterHandle, Fence, OnStop) -> Addr<A>>;
@@ -138,6 +150,7 @@ pub struct Children {
     pub health: Child<HealthCheckActor>,
     pub resolver: Child<ResolverActor>,
     pub limiter: Child<RateLimiterActor>,
+    pub metrics: Child<MetricsAggregatorActor>,
 }
 
 /// The same call on every child.
@@ -151,14 +164,16 @@ macro_rules! each {
         let resolver = $call;
         let $child = &mut $self.limiter;
         let limiter = $call;
-        [breaker, health, resolver, limiter]
+        let $child = &mut $self.metrics;
+        let metrics = $call;
+        [breaker, health, resolver, limiter, metrics]
     }};
 }
 
 impl Children {
     /// Starts the first instance of each.
-    pub fn start(supervisor: Addr<Supervisor>, shared: Arc<Shared>) -> Self {
-        let limiter_cells = shared.limiter.clone();
+    pub fn start(supervisor: Addr<Supervisor>, shared: Arc<Shared>, store: MetricsStore) -> Self {
+        let (limiter_cells, counted) = (shared.limiter.clone(), shared.metrics.clone());
         let mode_changes = supervisor.clone().recipient();
         let transitions = supervisor.clone().recipient();
         let breaker = Child::start(
@@ -211,7 +226,22 @@ impl Children {
                 RateLimiterActor::start_in(arbiter, deps)
             }),
         );
-        Self { breaker, health, resolver, limiter }
+        let metrics = Child::start(
+            MetricsAggregatorActor::NAME,
+            &supervisor,
+            Box::new(move |arbiter, fence, on_stop| {
+                let deps = metrics_aggregator::Deps {
+                    metrics: counted.clone(),
+                    sink: store.sink.clone(),
+                    writer: store.writer.clone(),
+                    flush_interval: store.flush_interval,
+                    on_stop,
+                    fence,
+                };
+                MetricsAggregatorActor::start_in(arbiter, deps)
+            }),
+        );
+        Self { breaker, health, resolver, limiter, metrics }
     }
 
     /// Tells each child about every target that concerns it.
@@ -234,12 +264,14 @@ impl Children {
         self.health.addr.do_send(health_check::Watch { targets: checked });
         self.resolver.addr.do_send(resolver::Watch { targets: named });
         let limits =
-            snapshot.limits.iter().flat_map(|limits| limits.all().map(|limited| limited.cells.clone()));
+            || snapshot.limits.iter().flat_map(|limits| limits.all().map(|limited| limited.cells.clone()));
         self.limiter.addr.do_send(rate_limiter::Watch {
-            limits: limits.collect(),
+            limits: limits().collect(),
             max_keys: snapshot.limits.as_ref().map_or(0, |limits| limits.max_keys),
             redis: snapshot.redis.clone().filter(|_| snapshot.limits.is_some()),
         });
+        let counted = limits().map(|cells| (cells.name.clone(), cells.decisions.clone()));
+        self.metrics.addr.do_send(metrics_aggregator::Watch { limits: counted.collect() });
     }
 
     /// See [`Child::stopped`]: how long to wait before the named child is replaced, if it is to be.
@@ -269,7 +301,13 @@ impl Children {
 
     /// For the status page.
     pub fn report(&self) -> Vec<ChildReport> {
-        vec![self.breaker.report(), self.health.report(), self.resolver.report(), self.limiter.report()]
+        vec![
+            self.breaker.report(),
+            self.health.report(),
+            self.resolver.report(),
+            self.limiter.report(),
+            self.metrics.report(),
+        ]
     }
 
     /// Makes one of them panic or hang.
@@ -294,5 +332,6 @@ impl Children {
             || send(&self.health, torment)
             || send(&self.resolver, torment)
             || send(&self.limiter, torment)
+            || send(&self.metrics, torment)
     }
 }

@@ -73,6 +73,8 @@ impl Handler<Transition> for Supervisor {
     fn handle(&mut self, change: Transition, _: &mut Self::Context) {
         count_message();
         let what = format!("{} to {}: {}", change.from.as_str(), change.to.as_str(), change.reason);
+        let key = (change.backend.clone(), change.target.clone(), change.to.as_str());
+        *self.transitions.entry(key).or_default() += 1;
         self.events.push(Event::of("breaker", Some(&change.backend), Some(&change.target), what));
     }
 }

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use actix::{Addr, Message};
 use aegis_actors::circuit_breaker::{self, CircuitBreakerActor};
+use aegis_actors::metrics_aggregator::MetricsAggregatorActor;
 use aegis_actors::rate_limiter::RateLimiterActor;
 use serde::Serialize;
 use thiserror::Error;
@@ -111,10 +112,16 @@ pub struct Overview {
     pub last_reload: Option<ReloadRecord>,
     pub reloads: ReloadCounts,
     pub events: Vec<Event>,
+    /// Changes of breakers since the start, by backend, target and new state.
+    pub transitions: Transitions,
     /// For details that only the child knows.
     pub breaker: Option<Addr<CircuitBreakerActor>>,
     pub limiter: Option<Addr<RateLimiterActor>>,
+    pub metrics: Option<Addr<MetricsAggregatorActor>>,
 }
+
+/// How often a breaker (backend, target) changed to a state.
+pub type Transitions = std::collections::BTreeMap<(String, String, &'static str), u64>;
 
 /// One supervised actor.
 #[derive(Clone, Debug, Serialize)]

@@ -25,6 +25,7 @@ use aegis_actors::supervision::{Stopped, count_message};
 
 pub use self::build::{BuildError, build};
 use self::children::Children;
+pub use self::children::MetricsStore;
 pub use self::events::Event;
 pub use self::judge::{RouteNumbers, compile, judge};
 pub use self::messages::*;
@@ -51,6 +52,8 @@ pub struct Deps {
     pub admin: SocketAddr,
     /// Workers of the gateway, for counters.
     pub workers: usize,
+    /// Where metrics are kept.
+    pub store: MetricsStore,
 }
 
 /// See the module.
@@ -62,6 +65,7 @@ pub struct Supervisor {
     admin: SocketAddr,
     workers: usize,
     children: Option<Children>,
+    store: MetricsStore,
     last_reload: Option<ReloadRecord>,
     reloads: ReloadCounts,
     file_state: FileState,
@@ -69,6 +73,7 @@ pub struct Supervisor {
     watch: Watch,
     last_beat: Instant,
     events: events::Ring,
+    transitions: Transitions,
 }
 
 impl Supervisor {
@@ -76,7 +81,7 @@ impl Supervisor {
     pub fn start_with(deps: Deps) -> Addr<Self> {
         Self::create(move |ctx| {
             ctx.set_mailbox_capacity(MAILBOX);
-            let Deps { source, loaded, shared, tls, admin, workers } = deps;
+            let Deps { source, loaded, shared, tls, admin, workers, store } = deps;
             let file_state = FileState::of(&watch::files(&loaded));
             Self {
                 source,
@@ -86,6 +91,7 @@ impl Supervisor {
                 admin,
                 workers,
                 children: None,
+                store,
                 last_reload: None,
                 reloads: ReloadCounts::default(),
                 file_state,
@@ -93,6 +99,7 @@ impl Supervisor {
                 watch: Watch::default(),
                 last_beat: Instant::now(),
                 events: events::Ring::default(),
+                transitions: Transitions::default(),
             }
         })
     }
@@ -131,6 +138,7 @@ impl Supervisor {
     fn publish_mailboxes(&self) {
         if let Some(children) = &self.children {
             let (breaker, limiter) = (&children.breaker.addr, &children.limiter.addr);
+            self.shared.records.store(Some(Arc::new(children.metrics.addr.clone().recipient())));
             self.shared.outcomes.store(Some(Arc::new(breaker.clone().recipient())));
             self.shared.asks.store(Some(Arc::new(limiter.clone().recipient())));
             self.shared.sightings.store(Some(Arc::new(limiter.clone().recipient())));
@@ -142,7 +150,7 @@ impl Actor for Supervisor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        self.children = Some(Children::start(ctx.address(), self.shared.clone()));
+        self.children = Some(Children::start(ctx.address(), self.shared.clone(), self.store.clone()));
         self.publish_targets();
         self.publish_mailboxes();
         self.last_beat = Instant::now();
@@ -187,8 +195,10 @@ impl Handler<Inspect> for Supervisor {
             last_reload: self.last_reload.clone(),
             reloads: self.reloads,
             events: self.events.recent(),
+            transitions: self.transitions.clone(),
             breaker: self.children.as_ref().map(|children| children.breaker.addr.clone()),
             limiter: self.children.as_ref().map(|children| children.limiter.addr.clone()),
+            metrics: self.children.as_ref().map(|children| children.metrics.addr.clone()),
         })
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use actix::{AsyncContext as _, Context, Handler};
+use aegis_actors::metrics_aggregator::{Changed, ConfigChange};
 use aegis_actors::supervision::count_message;
 
 use super::events::Event;
@@ -33,6 +34,7 @@ impl Supervisor {
                     report.changes
                 );
                 self.events.push(Event::reload(format!("applied: {}", report.changes)));
+                self.store_change(report);
                 self.watch_files(ctx);
                 (Vec::new(), Some(report.changes.clone()))
             }
@@ -49,6 +51,19 @@ impl Supervisor {
         let ok = outcome.is_ok();
         self.last_reload = Some(ReloadRecord { at: SystemTime::now(), by, ok, errors: problems, changes });
         outcome
+    }
+
+    /// Notes an applied configuration for the metrics store.
+    fn store_change(&self, report: &ReloadReport) {
+        let Some(children) = &self.children else { return };
+        let at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        children.metrics.addr.do_send(Changed(ConfigChange {
+            at_ms: i64::try_from(at.as_millis()).unwrap_or(i64::MAX),
+            instance: self.store.writer.instance.clone(),
+            generation: report.generation,
+            hash: report.hash.clone(),
+            what: report.changes.to_string(),
+        }));
     }
 
     fn try_reload(&mut self) -> Result<ReloadReport, Vec<Problem>> {

@@ -17,6 +17,7 @@ mod framing;
 mod harness;
 mod headers;
 mod health;
+mod history;
 #[cfg(feature = "test-hooks")]
 mod hooks;
 mod http2;
@@ -26,6 +27,7 @@ mod logs;
 #[cfg(feature = "test-hooks")]
 mod panics;
 mod paths;
+mod prometheus;
 mod rate_limits;
 mod reload;
 mod retries;

@@ -4,10 +4,9 @@
 use super::section::Section;
 
 /// Top-level sections, and what each arrives with.
-const SECTIONS: [(&str, &str); 7] = [
+const SECTIONS: [(&str, &str); 6] = [
     ("auth", "authentication"),
     ("transform", "transformation"),
-    ("metrics", "the metrics store"),
     ("alerts", "alerts"),
     ("cors", "CORS"),
     ("compression", "compression"),

@@ -8,6 +8,7 @@ mod backend;
 mod endpoint;
 mod later;
 mod logging;
+mod metrics;
 mod rate_limit;
 mod rate_limit_rule;
 mod redis;
@@ -55,6 +56,7 @@ pub(crate) fn settings(root: &Node, file: &str, problems: &mut Vec<Problem>) -> 
         backends,
         redis: section.child("redis").and_then(redis::read),
         rate_limit: rate_limit::read(&section, server.escaped_slash),
+        metrics: section.child("metrics").map_or(defaults.metrics, metrics::read),
         logging: section.child("logging").map_or(defaults.logging, logging::read),
         server,
     };

@@ -6,6 +6,8 @@ use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -73,6 +75,16 @@ impl TakenOver {
     }
 }
 
+/// One of the open connections.
+#[derive(Debug)]
+struct Counted(Arc<AtomicUsize>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// Shared by a connection's stream and the requests that it carries; one thread.
 #[derive(Debug)]
 pub struct ConnState {
@@ -84,6 +96,8 @@ pub struct ConnState {
     pub http2: bool,
     /// Time limits.
     pub limits: Limits,
+    /// Counts the connection among the open ones until it ends.
+    _counted: Option<Counted>,
     /// `peer.ip()` as a header value, made once.
     peer_value: OnceCell<HeaderValue>,
     pub(super) phase: Cell<Phase>,
@@ -114,6 +128,7 @@ impl ConnState {
             secure,
             http2,
             limits,
+            _counted: None,
             peer_value: OnceCell::new(),
             phase: Cell::new(Phase::Idle(Instant::now())),
             requests: Cell::new(0),
@@ -128,6 +143,12 @@ impl ConnState {
             taken: RefCell::new(None),
             linger: Cell::new(false),
         }
+    }
+
+    /// Counts it among the open connections.
+    pub fn counted(self, open: &Arc<AtomicUsize>) -> Self {
+        open.fetch_add(1, Ordering::Relaxed);
+        Self { _counted: Some(Counted(open.clone())), ..self }
     }
 
     /// `peer.ip()`, an IPv4-mapped address as IPv4.

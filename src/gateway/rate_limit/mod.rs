@@ -13,7 +13,7 @@ mod tests;
 
 use std::rc::Rc;
 
-use aegis_actors::rate_limiter::{Limiter, Mode, Refusal, Standing};
+use aegis_actors::rate_limiter::{LimitId, Limiter, Mode, Refusal, Standing};
 use smallvec::SmallVec;
 
 pub use self::asks::Asking;
@@ -50,6 +50,33 @@ pub struct Verdict {
     pub quota: Option<Quota>,
     /// Why it is refused, if it is.
     pub refusal: Option<Denial>,
+    /// The limits that were looked at.
+    pub consulted: SmallVec<[Consulted; 2]>,
+}
+
+/// What one limit said to a request.
+#[derive(Clone, Copy, Debug)]
+pub struct Consulted {
+    pub limit: LimitId,
+    /// Left after the request, where that is known.
+    pub remaining: Option<u64>,
+    pub refused: bool,
+}
+
+impl Consulted {
+    fn of(limited: &Limited, decision: &Decision<'_>) -> Self {
+        let limit = limited.cells.id;
+        let (remaining, refused) = match decision {
+            Decision::Pass(Some((by, standing))) if std::ptr::eq(*by, limited) => {
+                (Some(standing.remaining), false)
+            }
+            Decision::Refused(by, refusal) if std::ptr::eq(*by, limited) => {
+                (Some(refusal.standing.remaining), true)
+            }
+            _ => (None, false),
+        };
+        Self { limit, remaining, refused }
+    }
 }
 
 /// Why a request is refused.
@@ -104,8 +131,10 @@ pub(super) async fn check(request: &Request, limits: &Limits, canonical: &Canoni
     }
     let now = limiter.clock.at(request.record.started);
     let decision = decide(worker, &enforced, &facts, now).await;
+    let mut consulted = SmallVec::new();
     for applying in &enforced {
         let decisions = &applying.limited.cells.decisions;
+        consulted.push(Consulted::of(applying.limited, &decision));
         let refused = match &decision {
             Decision::Pass(_) => false,
             Decision::Refused(by, _) if std::ptr::eq(*by, applying.limited) => true,
@@ -121,13 +150,14 @@ pub(super) async fn check(request: &Request, limits: &Limits, canonical: &Canoni
                 shadow(worker, &shadows, &facts, now).await;
             }
             let quota = tightest.and_then(|(limited, standing)| told(limited, standing));
-            Verdict { quota, refusal: None }
+            Verdict { quota, refusal: None, consulted }
         }
         Decision::Refused(limited, refusal) => Verdict {
             quota: told(limited, refusal.standing),
             refusal: Some(Denial::Exceeded(quota::violation(limited, &refusal))),
+            consulted,
         },
-        Decision::Unavailable => Verdict { quota: None, refusal: Some(Denial::Unavailable) },
+        Decision::Unavailable => Verdict { quota: None, refusal: Some(Denial::Unavailable), consulted },
     }
 }
 

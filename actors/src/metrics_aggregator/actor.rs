@@ -1,0 +1,210 @@
+//! The aggregator's mailbox, its timers, and the writes to the store. All counting is `state`'s.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use actix::fut::wrap_future;
+use actix::{Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, ResponseFuture};
+use actix_rt::ArbiterHandle;
+use tokio::sync::oneshot;
+
+use super::cells::Metrics;
+use super::messages::{Changed, Flush, Records, Watch, Written};
+use super::rollup::{Batch, Sink, SinkError, Writer};
+use crate::supervision::{Fence, OnStop, Stopped, count_message, supervised};
+
+/// Batches that may wait: a worker sends a few a second, and under load one per thousand requests.
+const MAILBOX: usize = 4096;
+
+/// Rollups of each kind, samples and changes in one write.
+const BATCH: usize = 2_000;
+
+/// What the actor is given by whoever starts it.
+pub struct Deps {
+    /// What it counts into.
+    pub metrics: Arc<Metrics>,
+    /// `None`: in memory only.
+    pub sink: Option<Arc<dyn Sink>>,
+    /// Whose rollups these are.
+    pub writer: Writer,
+    /// Time between two writes.
+    pub flush_interval: Duration,
+    /// Told of the end of this instance.
+    pub on_stop: OnStop,
+    /// This instance's right to write.
+    pub fence: Fence,
+}
+
+/// Counts what the workers report, and hands it to the store.
+pub struct MetricsAggregatorActor {
+    deps: Deps,
+    writing: bool,
+    /// Another write is wanted behind the one under way.
+    again: bool,
+    /// Those who wait for everything to be written.
+    flushers: Vec<oneshot::Sender<Written>>,
+}
+
+fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() as i64
+}
+
+impl MetricsAggregatorActor {
+    /// The name in [`Stopped`] and in logs.
+    pub const NAME: &'static str = "metrics_aggregator";
+
+    /// Starts an instance on the arbiter's thread.
+    pub fn start_in(arbiter: &ArbiterHandle, deps: Deps) -> Addr<Self> {
+        Self::start_in_arbiter(arbiter, move |ctx| {
+            ctx.set_mailbox_capacity(MAILBOX);
+            Self { deps, writing: false, again: false, flushers: Vec::new() }
+        })
+    }
+
+    /// Writes what waits, one batch at a time until nothing does or one fails.
+    fn write(&mut self, ctx: &mut Context<Self>) {
+        let Some(sink) = self.deps.sink.clone() else { return self.answer_flushers(Written::Nowhere) };
+        if !self.deps.fence.is_current() {
+            return self.answer_flushers(Written::NotYet);
+        }
+        if self.writing {
+            self.again = true;
+            return;
+        }
+        let (due, samples, changes) = {
+            let mut state = self.deps.metrics.state();
+            state.take_decisions(now());
+            let (samples, changes) = state.waiting(BATCH);
+            (state.recent.due(BATCH), samples, changes)
+        };
+        let batch = Batch {
+            rollups: due.rollups.clone(),
+            limits: due.limits.clone(),
+            samples: samples.clone(),
+            changes: changes.clone(),
+        };
+        if batch.is_empty() {
+            return self.answer_flushers(Written::All);
+        }
+        self.writing = true;
+        let writing = wrap_future::<_, Self>(sink.write(self.deps.writer.clone(), batch));
+        ctx.spawn(writing.map(move |written, actor, ctx| {
+            actor.writing = false;
+            if written.is_ok() {
+                let mut state = actor.deps.metrics.state();
+                state.recent.written(&due);
+                state.written(&samples, changes.len());
+            }
+            let failed = written.is_err();
+            actor.note(written);
+            if failed {
+                actor.answer_flushers(Written::NotYet);
+            } else if std::mem::take(&mut actor.again)
+                || !actor.flushers.is_empty()
+                || due.rollups.len() == BATCH
+            {
+                actor.write(ctx);
+            }
+        }));
+    }
+
+    /// Publishes and logs how a write ended; a loss and a return are logged once each.
+    fn note(&self, written: Result<(), SinkError>) {
+        let metrics = &self.deps.metrics;
+        let was_up = metrics.store_up();
+        match &written {
+            Ok(()) if !was_up && metrics.store_error().is_some() => {
+                log::info!("the metrics store takes writes again; what waited for it is being written");
+            }
+            Err(error) if was_up || metrics.store_error().is_none() => {
+                log::warn!("the metrics store takes no writes; what is counted waits in memory: {error}");
+            }
+            _ => {}
+        }
+        metrics.set_store(written.err().map(|error| error.0));
+        let waiting = metrics.state().recent.waiting();
+        metrics.set_waiting(waiting);
+    }
+
+    fn answer_flushers(&mut self, written: Written) {
+        for flusher in self.flushers.drain(..) {
+            let _ = flusher.send(written);
+        }
+    }
+}
+
+impl Actor for MetricsAggregatorActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.run_interval(self.deps.flush_interval, |actor, ctx| {
+            if !actor.deps.fence.is_current() {
+                return ctx.stop();
+            }
+            let keep_waiting = actor.deps.sink.is_some();
+            {
+                let mut state = actor.deps.metrics.state();
+                state.take_decisions(now());
+                state.recent.age(now(), keep_waiting);
+            }
+            actor.write(ctx);
+        });
+    }
+
+    fn stopped(&mut self, _: &mut Self::Context) {
+        (self.deps.on_stop)(Stopped::now(Self::NAME, &self.deps.fence));
+    }
+}
+
+supervised!(MetricsAggregatorActor);
+
+impl Handler<Records> for MetricsAggregatorActor {
+    type Result = ();
+
+    fn handle(&mut self, mut batch: Records, _: &mut Self::Context) {
+        count_message();
+        for sample in &mut batch.samples {
+            sample.instance = self.deps.writer.instance.clone();
+        }
+        let mut state = self.deps.metrics.state();
+        state.record(&batch.labels, &batch.records);
+        let dropped = state.sample(batch.samples);
+        drop(state);
+        if dropped > 0 {
+            log::debug!("{dropped} samples of requests were dropped: the metrics store does not take them");
+        }
+    }
+}
+
+impl Handler<Watch> for MetricsAggregatorActor {
+    type Result = ();
+
+    fn handle(&mut self, watch: Watch, _: &mut Self::Context) {
+        count_message();
+        let mut state = self.deps.metrics.state();
+        // What the limits that go have decided is theirs.
+        state.take_decisions(now());
+        state.watch(watch.limits);
+    }
+}
+
+impl Handler<Changed> for MetricsAggregatorActor {
+    type Result = ();
+
+    fn handle(&mut self, Changed(change): Changed, _: &mut Self::Context) {
+        count_message();
+        self.deps.metrics.state().change(change);
+    }
+}
+
+impl Handler<Flush> for MetricsAggregatorActor {
+    type Result = ResponseFuture<Written>;
+
+    fn handle(&mut self, _: Flush, ctx: &mut Self::Context) -> Self::Result {
+        count_message();
+        let (flusher, written) = oneshot::channel();
+        self.flushers.push(flusher);
+        self.write(ctx);
+        Box::pin(async move { written.await.unwrap_or(Written::NotYet) })
+    }
+}

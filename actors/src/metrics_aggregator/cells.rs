@@ -1,0 +1,57 @@
+//! What the aggregator has counted, kept outside of its instances: one that dies takes at most a batch with it.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::state::State;
+
+/// See the module. Read by the administration interface; requests never come here.
+#[derive(Default)]
+pub struct Metrics {
+    state: Mutex<State>,
+    store_up: AtomicBool,
+    waiting: AtomicUsize,
+    store_error: Mutex<Option<String>>,
+}
+
+impl Metrics {
+    /// Everything counted. An instance that died in the middle of a batch has left the rest of it uncounted and nothing
+    /// broken.
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Of `ended` requests, how many are still to be counted.
+    pub fn missing(&self, ended: u64) -> u64 {
+        self.state().missing(ended)
+    }
+
+    /// What is missing of `ended` requests is not waited for any more.
+    pub fn give_up(&self, ended: u64) {
+        self.state().give_up(ended);
+    }
+
+    /// Whether the last write has gone through.
+    pub fn store_up(&self) -> bool {
+        self.store_up.load(Ordering::Relaxed)
+    }
+
+    /// Why it has not.
+    pub fn store_error(&self) -> Option<String> {
+        self.store_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Rollups that wait for the store, when they were last counted.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_store(&self, error: Option<String>) {
+        self.store_up.store(error.is_none(), Ordering::Relaxed);
+        *self.store_error.lock().unwrap_or_else(PoisonError::into_inner) = error;
+    }
+
+    pub(super) fn set_waiting(&self, waiting: usize) {
+        self.waiting.store(waiting, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,41 @@
+//! What happened, counted: sums since the start, rollups by time, samples of requests.
+//!
+//! The workers report what they have finished in batches of small records; the actor counts them and hands rollups to the
+//! store, which it never waits for. Everything counted is kept in [`Metrics`], outside of the actor's instances, so that
+//! one that dies takes at most a batch with it. Series are bounded: every part of one comes from the configuration or from
+//! a fixed list.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `histogram` | durations that merge exactly |
+//! | `record` | what a worker notes of a request |
+//! | `rollup` | what is counted, per stretch of time, and the trait of the store behind it |
+//! | `recent` | the rollups in memory, and which of them the store has not got |
+//! | `totals` | sums since the start |
+//! | `state`, `cells` | all of it in one place |
+//! | `messages`, `actor` | the mailbox around it |
+
+mod actor;
+mod cells;
+mod histogram;
+mod messages;
+mod recent;
+mod record;
+mod rollup;
+mod state;
+#[cfg(test)]
+mod tests;
+mod totals;
+
+pub use actor::{Deps, MetricsAggregatorActor};
+pub use cells::Metrics;
+pub use histogram::{Histogram, HistogramSum};
+pub use messages::{Changed, Flush, Records, Watch, Written};
+pub use recent::{Due, KEPT, Recent};
+pub use record::{Labels, METHODS, NONE, Record, method_index};
+pub use rollup::{
+    Batch, ConfigChange, FINEST, LimitRollup, LimitTally, RESOLUTIONS, Rollup, Sample, Series, Sink,
+    SinkError, Tally, Writer,
+};
+pub use state::State;
+pub use totals::{BOUNDS_US, Buckets, Durations, OVERHEAD_BOUNDS_US, RouteNames, Totals};

@@ -1,0 +1,62 @@
+//! What a worker notes of each request, as small as it can be.
+
+use std::sync::Arc;
+
+/// Methods that are told apart; every other is the last one.
+pub const METHODS: [&str; 10] =
+    ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "OTHER"];
+
+/// What requests without a route or backend are counted under.
+pub const NONE: &str = "none";
+
+/// The place of a method in [`METHODS`].
+pub fn method_index(method: &str) -> u8 {
+    let known = METHODS.iter().position(|known| *known == method);
+    known.unwrap_or(METHODS.len() - 1) as u8
+}
+
+/// The names behind the numbers of a configuration's routes.
+#[derive(Debug, Default)]
+pub struct Labels {
+    /// Pattern and backend, by the route's position.
+    pub routes: Vec<(Arc<str>, Arc<str>)>,
+}
+
+/// One finished request.
+#[derive(Clone, Copy, Debug)]
+pub struct Record {
+    /// Milliseconds since the Unix epoch.
+    pub ended_ms: u64,
+    /// Position of the route; `None` = it met none.
+    pub route: Option<u32>,
+    /// Of [`METHODS`].
+    pub method: u8,
+    pub status: u16,
+    /// Stable code of an answer that the gateway made itself.
+    pub reason: Option<&'static str>,
+    /// From the request's arrival to the last byte of its answer.
+    pub duration_us: u64,
+    /// Of it, waiting for the upstream's response head in the last try.
+    pub upstream_us: Option<u64>,
+    /// Of it until the response head, what was not spent waiting for the upstream.
+    pub overhead_us: Option<u64>,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+}
+
+impl Record {
+    /// 5xx, and 4xx of the gateway's own other than 429.
+    pub fn failed(&self) -> bool {
+        self.status >= 500 || (self.reason.is_some() && self.status >= 400 && self.status != 429)
+    }
+
+    /// Refused by a rate limit.
+    pub fn limited(&self) -> bool {
+        self.reason == Some("rate_limited")
+    }
+
+    /// Status class, 1–5.
+    pub fn class(&self) -> u8 {
+        (self.status / 100).clamp(1, 5) as u8
+    }
+}

@@ -1,0 +1,233 @@
+//! Everything that is counted, in one place: sums since the start, rollups by time, and the last minute by seconds.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+
+use super::recent::{Recent, SeriesId};
+use super::record::{Labels, METHODS, NONE, Record};
+use super::rollup::{ConfigChange, LimitTally, Sample, Series, Tally};
+use super::totals::{BOUNDS_US, Buckets, Durations, OVERHEAD_BOUNDS_US, RouteNames, Totals};
+use crate::rate_limiter::Decisions;
+
+/// Seconds told apart for the display of what happens now.
+const SECONDS: usize = 60;
+
+/// Samples that wait for the store at most; beyond, the oldest are dropped.
+const SAMPLES: usize = 10_000;
+
+/// Status classes.
+const CLASSES: usize = 5;
+
+/// No series yet.
+const UNKNOWN: SeriesId = SeriesId::MAX;
+
+/// The series of one route, looked up once per configuration.
+struct RouteSeries {
+    durations: usize,
+    ids: [SeriesId; METHODS.len() * CLASSES],
+}
+
+/// See the module.
+#[derive(Default)]
+pub struct State {
+    /// Requests counted.
+    recorded: u64,
+    /// Requests that will never be counted: an instance of the actor took them with it.
+    lost: u64,
+    /// Requests by series since the start.
+    requests: Vec<u64>,
+    durations: Vec<(RouteNames, Durations)>,
+    durations_of: HashMap<RouteNames, usize>,
+    overhead: Buckets,
+    reasons: BTreeMap<&'static str, u64>,
+    /// Rollups.
+    pub recent: Recent,
+    seconds: VecDeque<(i64, Tally)>,
+    /// Series by route of the newest configuration; the first is that of requests without a route.
+    labels: Option<Arc<Labels>>,
+    by_route: Vec<Option<Box<RouteSeries>>>,
+    limits: Vec<(Arc<str>, Arc<Decisions>)>,
+    limits_seen: HashMap<Arc<str>, LimitTally>,
+    samples: VecDeque<Sample>,
+    changes: Vec<ConfigChange>,
+}
+
+impl State {
+    /// Counts finished requests.
+    pub fn record(&mut self, labels: &Arc<Labels>, records: &[Record]) {
+        if !self.labels.as_ref().is_some_and(|known| Arc::ptr_eq(known, labels)) {
+            self.labels = Some(labels.clone());
+            self.by_route.clear();
+            self.by_route.resize_with(labels.routes.len() + 1, || None);
+        }
+        self.recorded += records.len() as u64;
+        for record in records {
+            self.count(labels, record);
+        }
+    }
+
+    /// Of `ended` requests, how many are still to be counted.
+    pub fn missing(&self, ended: u64) -> u64 {
+        ended.saturating_sub(self.recorded + self.lost)
+    }
+
+    /// What is missing of `ended` requests will not come any more.
+    pub fn give_up(&mut self, ended: u64) {
+        self.lost += self.missing(ended);
+    }
+
+    fn count(&mut self, labels: &Labels, record: &Record) {
+        let (id, durations) = self.series_of(labels, record);
+        self.requests[id as usize] += 1;
+        let durations = &mut self.durations[durations].1;
+        durations.request.record(&BOUNDS_US, record.duration_us);
+        if let Some(upstream) = record.upstream_us {
+            durations.upstream.record(&BOUNDS_US, upstream);
+        }
+        if let Some(overhead) = record.overhead_us {
+            self.overhead.record(&OVERHEAD_BOUNDS_US, overhead);
+        }
+        if let Some(reason) = record.reason {
+            *self.reasons.entry(reason).or_default() += 1;
+        }
+        let second = (record.ended_ms / 1000) as i64;
+        add(self.recent.tally(second, id), record);
+        if let Some(tally) = self.second(second) {
+            add(tally, record);
+        }
+    }
+
+    fn series_of(&mut self, labels: &Labels, record: &Record) -> (SeriesId, usize) {
+        let slot = record.route.map_or(0, |route| route as usize + 1);
+        let names = record.route.and_then(|route| labels.routes.get(route as usize));
+        let slot = if names.is_some() { slot } else { 0 };
+        let names = names.cloned().unwrap_or_else(|| (NONE.into(), NONE.into()));
+        if self.by_route[slot].is_none() {
+            let durations = *self.durations_of.entry(names.clone()).or_insert_with(|| {
+                self.durations.push((names.clone(), Durations::default()));
+                self.durations.len() - 1
+            });
+            self.by_route[slot] =
+                Some(Box::new(RouteSeries { durations, ids: [UNKNOWN; METHODS.len() * CLASSES] }));
+        }
+        let Some(known) = &mut self.by_route[slot] else { return (0, 0) };
+        let method = usize::from(record.method).min(METHODS.len() - 1);
+        let at = method * CLASSES + usize::from(record.class()) - 1;
+        if known.ids[at] == UNKNOWN {
+            let (route, backend) = names;
+            let series = Series { route, backend, method: METHODS[method].into(), class: record.class() };
+            known.ids[at] = self.recent.id(&series);
+            self.requests.resize(self.requests.len().max(known.ids[at] as usize + 1), 0);
+        }
+        (known.ids[at], known.durations)
+    }
+
+    /// The tally of a second; `None` when that is too long ago.
+    fn second(&mut self, second: i64) -> Option<&mut Tally> {
+        let newest = self.seconds.back().map_or(i64::MIN, |(newest, _)| *newest);
+        if second > newest {
+            self.seconds.push_back((second, Tally::default()));
+            if self.seconds.len() > SECONDS {
+                self.seconds.pop_front();
+            }
+        }
+        // Workers report apart from each other: the newest second is not always the last one reported.
+        self.seconds.iter_mut().rev().find(|(at, _)| *at == second).map(|(_, tally)| tally)
+    }
+
+    /// What happened in the `window` seconds before `now`.
+    pub fn lately(&self, now: i64, window: i64) -> Tally {
+        let mut sum = Tally::default();
+        let within = |at: i64| at < now && at >= now - window;
+        self.seconds.iter().filter(|(at, _)| within(*at)).for_each(|(_, tally)| sum.merge(tally));
+        sum
+    }
+
+    /// Sums since the start.
+    pub fn totals(&self) -> Totals {
+        let series = |(id, count): (usize, &u64)| (self.recent.series(id as SeriesId).clone(), *count);
+        Totals {
+            requests: self.requests.iter().enumerate().map(series).collect(),
+            durations: self.durations.clone(),
+            overhead: self.overhead.clone(),
+            reasons: self.reasons.clone(),
+        }
+    }
+
+    /// The limits whose decisions are to be counted. One that was there before under the same name goes on.
+    pub fn watch(&mut self, limits: Vec<(Arc<str>, Arc<Decisions>)>) {
+        self.limits = limits;
+        self.limits_seen.retain(|name, _| self.limits.iter().any(|(known, _)| known == name));
+    }
+
+    /// Takes over what the limits have decided since the last time.
+    pub fn take_decisions(&mut self, now: i64) {
+        for (name, decisions) in &self.limits {
+            let sums = LimitTally {
+                allowed: decisions.allowed.sum(),
+                limited: decisions.limited.sum(),
+                shadow: decisions.shadow.sum(),
+                bypassed: decisions.bypassed.sum(),
+                error: decisions.error.sum(),
+            };
+            let before = self.limits_seen.insert(name.clone(), sums).unwrap_or_default();
+            if before != sums {
+                // A limit that went and came again counts from zero.
+                let since = |now: u64, before: u64| now.checked_sub(before).unwrap_or(now);
+                self.recent.limit(now, name).merge(&LimitTally {
+                    allowed: since(sums.allowed, before.allowed),
+                    limited: since(sums.limited, before.limited),
+                    shadow: since(sums.shadow, before.shadow),
+                    bypassed: since(sums.bypassed, before.bypassed),
+                    error: since(sums.error, before.error),
+                });
+            }
+        }
+    }
+
+    /// Keeps samples for the store. Answers how many had to be dropped for them.
+    pub fn sample(&mut self, samples: Vec<Sample>) -> usize {
+        self.samples.extend(samples);
+        let excess = self.samples.len().saturating_sub(SAMPLES);
+        self.samples.drain(..excess);
+        excess
+    }
+
+    /// Keeps a change of the configuration for the store.
+    pub fn change(&mut self, change: ConfigChange) {
+        self.changes.push(change);
+    }
+
+    /// The samples and changes that wait, at most `most` of each.
+    pub fn waiting(&self, most: usize) -> (Vec<Sample>, Vec<ConfigChange>) {
+        (self.samples.iter().take(most).cloned().collect(), self.changes.iter().take(most).cloned().collect())
+    }
+
+    /// The first so many of those are written.
+    pub fn written(&mut self, samples: &[Sample], changes: usize) {
+        for sample in samples {
+            // What was dropped meanwhile is not there any more.
+            if self.samples.front() == Some(sample) {
+                self.samples.pop_front();
+            }
+        }
+        self.changes.drain(..changes.min(self.changes.len()));
+    }
+
+    /// Samples that wait, newest first.
+    pub fn samples(&self) -> impl Iterator<Item = &Sample> {
+        self.samples.iter().rev()
+    }
+}
+
+fn add(tally: &mut Tally, record: &Record) {
+    tally.requests += 1;
+    tally.failed += u64::from(record.failed());
+    tally.limited += u64::from(record.limited());
+    tally.own += u64::from(record.reason.is_some());
+    tally.bytes_in += record.bytes_in;
+    tally.bytes_out += record.bytes_out;
+    tally.total_us += record.duration_us;
+    tally.longest_us = tally.longest_us.max(record.duration_us);
+    tally.latency.record(record.duration_us);
+}

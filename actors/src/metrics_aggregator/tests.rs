@@ -1,0 +1,225 @@
+//! Tests of the aggregator that span its files: nothing is lost and nothing counted twice, whatever the store does.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// A store that keeps the newest state of each rollup, as the real one does.
+#[derive(Default)]
+struct Rows {
+    requests: HashMap<(i64, u32, Series), Tally>,
+}
+
+impl Rows {
+    fn write(&mut self, due: &Due) {
+        for rollup in &due.rollups {
+            let key = (rollup.start, rollup.seconds, rollup.series.clone());
+            self.requests.insert(key, rollup.tally.clone());
+        }
+    }
+
+    fn total(&self) -> Tally {
+        let mut sum = Tally::default();
+        self.requests.values().for_each(|tally| sum.merge(tally));
+        sum
+    }
+}
+
+fn labels() -> Arc<Labels> {
+    Arc::new(Labels { routes: vec![("/a".into(), "one".into()), ("/b".into(), "two".into())] })
+}
+
+fn record(second: i64, route: Option<u32>, status: u16, micros: u64) -> Record {
+    Record {
+        ended_ms: second as u64 * 1000,
+        route,
+        method: method_index("GET"),
+        status,
+        reason: (status == 429).then_some("rate_limited"),
+        duration_us: micros,
+        upstream_us: Some(micros / 2),
+        overhead_us: Some(50),
+        bytes_in: 1,
+        bytes_out: 10,
+    }
+}
+
+const START: i64 = 1_700_000_000;
+
+#[test]
+fn requests_are_counted_by_route_method_and_class() {
+    let mut state = State::default();
+    let labels = labels();
+    state.record(
+        &labels,
+        &[
+            record(START, Some(0), 200, 1_000),
+            record(START, Some(0), 204, 3_000),
+            record(START, Some(1), 429, 10),
+            record(START, None, 404, 10),
+            Record { method: method_index("BREW"), ..record(START + 1, Some(0), 503, 10) },
+        ],
+    );
+    let totals = state.totals();
+    let count = |route: &str, method: &str, class: u8| {
+        let is =
+            |series: &Series| *series.route == *route && *series.method == *method && series.class == class;
+        totals.requests.iter().filter(|(series, _)| is(series)).map(|(_, count)| count).sum::<u64>()
+    };
+    assert_eq!((count("/a", "GET", 2), count("/b", "GET", 4), count("none", "GET", 4)), (2, 1, 1));
+    assert_eq!(count("/a", "OTHER", 5), 1);
+    assert_eq!(totals.reasons.get("rate_limited"), Some(&1));
+    let lately = state.lately(START + 1, 5);
+    assert_eq!((lately.requests, lately.failed, lately.limited), (4, 0, 1));
+    assert_eq!(state.lately(START + 2, 5).failed, 1);
+}
+
+#[test]
+fn the_same_route_under_another_configuration_goes_on() {
+    let mut state = State::default();
+    state.record(&labels(), &[record(START, Some(1), 200, 1)]);
+    let turned = Arc::new(Labels { routes: vec![("/b".into(), "two".into())] });
+    state.record(&turned, &[record(START, Some(0), 200, 1)]);
+    assert_eq!(state.totals().requests.iter().map(|(_, count)| *count).collect::<Vec<_>>(), [2]);
+    assert_eq!(state.totals().durations.len(), 1);
+}
+
+/// What happens in a run.
+#[derive(Clone, Debug)]
+enum Step {
+    Count(u32, u8),
+    Pass(i64),
+    /// A write, which goes through; or is lost; or goes through and its answer is lost.
+    Write(Result<(), bool>),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => (0_u32..3, 1_u8..5).prop_map(|(route, count)| Step::Count(route, count)),
+        3 => prop_oneof![0_i64..30, 0_i64..4_000, Just(50_000)].prop_map(Step::Pass),
+        2 => prop_oneof![Just(Ok(())), any::<bool>().prop_map(Err)].prop_map(Step::Write),
+    ];
+    proptest::collection::vec(step, 1..80)
+}
+
+proptest! {
+    #[test]
+    fn whatever_the_store_does_it_has_everything_once_in_the_end(steps in steps()) {
+        let (mut state, mut rows, labels) = (State::default(), Rows::default(), labels());
+        let (mut now, mut counted) = (START, 0);
+        for step in steps {
+            match step {
+                Step::Count(route, count) => {
+                    let one = record(now, (route < 2).then_some(route), 200, 100);
+                    state.record(&labels, &vec![one; count.into()]);
+                    counted += u64::from(count);
+                }
+                Step::Pass(seconds) => {
+                    now += seconds;
+                    state.recent.age(now, true);
+                }
+                Step::Write(outcome) => {
+                    let due = state.recent.due(3);
+                    if outcome != Err(false) {
+                        rows.write(&due);
+                    }
+                    if outcome.is_ok() {
+                        state.recent.written(&due);
+                    }
+                }
+            }
+            // Three series: what waits is bounded by the resolutions, not by the time.
+            prop_assert!(state.recent.stretches().len() < 400);
+        }
+        while state.recent.waiting() > 0 {
+            let due = state.recent.due(100);
+            rows.write(&due);
+            state.recent.written(&due);
+        }
+        prop_assert_eq!(rows.total().requests, counted);
+        prop_assert_eq!(rows.total().latency.count(), counted);
+        state.recent.age(now + KEPT + 100, true);
+        prop_assert!(state.recent.stretches().is_empty(), "what is written and old is forgotten");
+    }
+}
+
+#[test]
+fn an_outage_of_a_day_is_kept_in_few_rollups() {
+    let (mut state, labels) = (State::default(), labels());
+    for second in (0..86_400).step_by(5) {
+        state.record(&labels, &[record(START + second, Some(0), 200, 100)]);
+        if second % 600 == 0 {
+            state.recent.age(START + second, true);
+        }
+    }
+    state.recent.age(START + 86_400, true);
+    assert!(state.recent.stretches().len() < 330, "{}", state.recent.stretches().len());
+    let due = state.recent.due(10_000);
+    assert_eq!(due.rollups.iter().map(|rollup| rollup.tally.requests).sum::<u64>(), 86_400 / 5);
+    for rollup in &due.rollups {
+        assert_eq!(rollup.start % i64::from(rollup.seconds), 0);
+    }
+}
+
+#[test]
+fn decisions_of_limits_are_taken_over_once() {
+    let decisions = crate::rate_limiter::Decisions::new(1);
+    let mut state = State::default();
+    state.watch(vec![("login".into(), decisions.clone())]);
+    decisions.allowed.add(0, 3);
+    state.take_decisions(START);
+    state.take_decisions(START);
+    decisions.limited.add(0, 2);
+    state.take_decisions(START + 10);
+    let limits = state.recent.within(START, START + 30).limits;
+    let sums = |what: fn(&LimitTally) -> u64| limits.iter().map(|rollup| what(&rollup.tally)).sum::<u64>();
+    assert_eq!((sums(|tally| tally.allowed), sums(|tally| tally.limited)), (3, 2));
+}
+
+/// A sink that notes what it is given and answers as it is told.
+struct Notes(Mutex<Vec<Batch>>);
+
+impl Sink for Notes {
+    fn write(
+        &self,
+        _: Writer,
+        batch: Batch,
+    ) -> std::pin::Pin<Box<dyn Future<Output = Result<(), SinkError>> + Send>> {
+        let mut batches = self.0.lock().unwrap();
+        batches.push(batch);
+        let first = batches.len() == 1;
+        Box::pin(async move { if first { Err(SinkError("not yet".into())) } else { Ok(()) } })
+    }
+}
+
+#[test]
+fn a_flush_is_answered_when_everything_is_written() {
+    use crate::supervision::Instances;
+    actix_rt::System::new().block_on(async {
+        let (sink, metrics) = (Arc::new(Notes(Mutex::default())), Arc::new(Metrics::default()));
+        let (on_stop, _) = crate::testing::obituaries();
+        let addr = MetricsAggregatorActor::start_in(
+            &actix_rt::Arbiter::current(),
+            Deps {
+                metrics: metrics.clone(),
+                sink: Some(sink.clone()),
+                writer: Writer { instance: "i".into(), boot: "b".into() },
+                flush_interval: std::time::Duration::from_secs(3600),
+                on_stop,
+                fence: Instances::default().next(),
+            },
+        );
+        let records = vec![record(START, Some(0), 200, 5)];
+        addr.do_send(Records { labels: labels(), records, samples: Vec::new() });
+        assert_eq!(addr.send(Flush).await, Ok(Written::NotYet), "the store has refused");
+        assert!(metrics.store_error().is_some());
+        assert_eq!(addr.send(Flush).await, Ok(Written::All));
+        assert_eq!((metrics.store_error(), metrics.waiting()), (None, 0));
+        let batches = sink.0.lock().unwrap();
+        assert_eq!(batches.len(), 2);
+        assert_eq!(batches[0].rollups, batches[1].rollups, "the same again");
+    });
+}

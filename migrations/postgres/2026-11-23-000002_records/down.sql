@@ -1,0 +1,2 @@
+DROP TABLE config_changes;
+DROP TABLE request_samples;

@@ -1,0 +1,209 @@
+//! What a request for history asks: a range of time, its buckets, and which requests count.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::store::{Filter, Range};
+
+/// Named ranges and the length of their buckets, seconds.
+const RANGES: [(&str, i64, u32); 7] = [
+    ("5m", 300, 10),
+    ("15m", 900, 30),
+    ("1h", 3_600, 60),
+    ("6h", 21_600, 300),
+    ("24h", 86_400, 600),
+    ("7d", 604_800, 3_600),
+    ("30d", 2_592_000, 21_600),
+];
+
+/// What a request gets that names no range.
+const DEFAULT: &str = "1h";
+
+/// Lengths of buckets for free ranges: the first that makes at most [`MOST_BUCKETS`].
+const LENGTHS: [u32; 9] = [10, 30, 60, 300, 600, 1_800, 3_600, 21_600, 86_400];
+const MOST_BUCKETS: i64 = 360;
+
+/// No range is longer: ten years.
+const LONGEST: i64 = 10 * 366 * 86_400;
+
+/// A question, with everything that was not said filled in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// As it was asked for, or `FROM/TO`.
+    pub name: String,
+    /// Aligned to the buckets.
+    pub range: Range,
+    pub bucket_seconds: u32,
+    pub filter: Filter,
+    pub limit: usize,
+    pub by: By,
+}
+
+/// What `top-endpoints` is ordered by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    Requests,
+    Errors,
+    Latency,
+}
+
+impl Question {
+    /// Reads a query string at `now`.
+    ///
+    /// # Errors
+    /// What is wrong with it, and the mend.
+    pub fn read(query: &str, now: SystemTime) -> Result<Self, String> {
+        let (mut range, mut from, mut to) = (None, None, None);
+        let (mut filter, mut limit, mut by) = (Filter::default(), 10, By::Requests);
+        for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+            let value = value.into_owned();
+            match &*name {
+                "range" => range = Some(value),
+                "from" => from = Some(moment("from", &value)?),
+                "to" => to = Some(moment("to", &value)?),
+                "route" => filter.route = Some(value),
+                "backend" => filter.backend = Some(value),
+                "instance" => filter.instance = Some(value),
+                "limit" => {
+                    let number = value.parse().ok().filter(|number| (1..=1000).contains(number));
+                    limit = number
+                        .ok_or_else(|| format!("limit must be a number from 1 to 1000, not {value:?}"))?;
+                }
+                "by" => {
+                    by = match &*value {
+                        "requests" => By::Requests,
+                        "errors" => By::Errors,
+                        "latency" => By::Latency,
+                        _ => return Err(format!("by must be requests, errors or latency, not {value:?}")),
+                    }
+                }
+                _ => {
+                    return Err(format!(
+                        "unknown parameter {name:?}; known are range, from, to, route, backend, instance, limit and by"
+                    ));
+                }
+            }
+        }
+        let now = seconds(now);
+        let (name, range, bucket_seconds) = match (range, from, to) {
+            (Some(_), Some(_), _) | (Some(_), _, Some(_)) => {
+                return Err("range cannot stand beside from or to: use one or the other".into());
+            }
+            (None, Some(from), to) => {
+                let to = to.unwrap_or(now);
+                if to <= from {
+                    return Err("to must be after from".into());
+                }
+                if to - from > LONGEST {
+                    return Err("the range is longer than ten years".into());
+                }
+                let fits = |length: &&u32| (to - from) / i64::from(**length) <= MOST_BUCKETS;
+                let length = *LENGTHS.iter().find(fits).unwrap_or(&LENGTHS[LENGTHS.len() - 1]);
+                (format!("{}/{}", rfc3339(from), rfc3339(to)), Range { from, to }, length)
+            }
+            (None, None, Some(_)) => return Err("to needs from beside it".into()),
+            (range, None, None) => {
+                let range = range.unwrap_or_else(|| DEFAULT.to_owned());
+                let known = RANGES.iter().find(|(name, ..)| *name == range);
+                let (_, length, bucket) = known.ok_or_else(|| {
+                    let names = RANGES.map(|(name, ..)| name).join(", ");
+                    format!("range must be one of {names}, not {range:?}; or use from and to")
+                })?;
+                (range, Range { from: now - length, to: now }, *bucket)
+            }
+        };
+        let bucket = i64::from(bucket_seconds);
+        let range = Range {
+            from: range.from.div_euclid(bucket) * bucket,
+            // The bucket that has begun is part of it.
+            to: (range.to.div_euclid(bucket) + 1) * bucket,
+        };
+        Ok(Self { name, range, bucket_seconds, filter, limit, by })
+    }
+
+    /// How long the range is, seconds; what has not passed yet is not counted.
+    pub fn elapsed(&self, now: SystemTime) -> f64 {
+        (self.range.to.min(seconds(now)) - self.range.from).max(1) as f64
+    }
+}
+
+fn moment(name: &str, value: &str) -> Result<i64, String> {
+    // `+` in a query is a space: an offset that was not escaped.
+    let text = value.replace(' ', "+");
+    let plain = text.strip_suffix("+00:00").map_or_else(|| text.clone(), |utc| format!("{utc}Z"));
+    let parsed = humantime::parse_rfc3339(&plain);
+    parsed
+        .map(seconds)
+        .map_err(|_| format!("{name} must be a time in UTC such as 2026-11-23T09:00:00Z, not {value:?}"))
+}
+
+fn seconds(time: SystemTime) -> i64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() as i64
+}
+
+/// Unix seconds as RFC 3339.
+pub fn rfc3339(second: i64) -> String {
+    let since = Duration::from_secs(u64::try_from(second).unwrap_or(0).min(253_402_300_799));
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + since).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(query: &str) -> Result<Question, String> {
+        Question::read(query, UNIX_EPOCH + Duration::from_secs(1_700_000_005))
+    }
+
+    #[test]
+    fn ranges_begin_and_end_on_borders_of_their_buckets() {
+        for (name, length, bucket) in RANGES {
+            let question = read(&format!("range={name}")).unwrap();
+            assert_eq!(question.bucket_seconds, bucket);
+            let Range { from, to } = question.range;
+            let bucket = i64::from(bucket);
+            assert!(from % bucket == 0 && to % bucket == 0, "{name}");
+            assert!(from <= 1_700_000_005 - length && to > 1_700_000_005, "{name}");
+            assert!(to - from <= length + 2 * bucket, "{name}");
+        }
+        assert_eq!(read("").unwrap().name, "1h");
+    }
+
+    #[test]
+    fn free_ranges_get_buckets_that_make_a_readable_number_of_points() {
+        let of = |query: &str| {
+            let question = read(query).unwrap();
+            (question.name, question.bucket_seconds)
+        };
+        let (name, bucket) = of("from=2023-11-14T22:00:00Z&to=2023-11-14T23:00:00Z");
+        assert_eq!((name.as_str(), bucket), ("2023-11-14T22:00:00Z/2023-11-14T23:00:00Z", 10));
+        assert_eq!(of("from=2023-11-13T22:00:00Z").1, 300);
+        assert_eq!(of("from=2022-11-13T22:00:00%2B00:00").1, 86_400);
+        assert_eq!(of("from=2023-11-13T22:00:00+00:00").1, 300);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_with_the_reason() {
+        for (query, reason) in [
+            ("range=2h", "one of 5m, 15m"),
+            ("range=1h&from=2023-11-14T22:00:00Z", "one or the other"),
+            ("to=2023-11-14T22:00:00Z", "needs from"),
+            ("from=2023-11-14T22:00:00Z&to=2023-11-14T21:00:00Z", "after from"),
+            ("from=yesterday", "2026-11-23T09:00:00Z"),
+            ("limit=0", "1 to 1000"),
+            ("by=size", "requests, errors or latency"),
+            ("rnage=1h", "unknown parameter"),
+            ("from=1000-01-01T00:00:00Z", "from must be"),
+        ] {
+            let error = read(query).unwrap_err();
+            assert!(error.contains(reason), "{query}: {error}");
+        }
+    }
+
+    #[test]
+    fn filters_are_taken_as_they_are() {
+        let question = read("route=/api/**&backend=users&instance=a%20b&limit=3&by=latency").unwrap();
+        assert_eq!(question.filter.route.as_deref(), Some("/api/**"));
+        assert_eq!(question.filter.instance.as_deref(), Some("a b"));
+        assert_eq!((question.limit, question.by), (3, By::Latency));
+    }
+}

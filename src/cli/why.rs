@@ -1,0 +1,232 @@
+//! `aegis why`: what happened to one request, for a reader who knows nothing of it.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use crate::config::{Located, Source, load, locate};
+
+/// Asks the running gateway for a request's record and tells it; exit code 1 when there is none or nobody answers.
+pub fn run(file: Option<PathBuf>, set: Vec<String>, request_id: &str, json: bool) -> i32 {
+    let source = Source { file, set, ..Source::default() };
+    let loaded = match load(&source) {
+        Ok(loaded) => loaded,
+        Err(problems) => {
+            eprintln!("{problems}");
+            return 1;
+        }
+    };
+    let admin = &loaded.settings.admin;
+    let host = if admin.host == "0.0.0.0" { "127.0.0.1" } else { &admin.host };
+    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    let url = format!("http://{host}:{}/api/requests/{request_id}", admin.port);
+    let record = match actix_rt::System::new().block_on(ask(&url, &admin.token)) {
+        Ok(record) => record,
+        Err(why) => {
+            eprintln!("aegis why: {why}");
+            return 1;
+        }
+    };
+    let text = match json {
+        true => format!("{record:#}\n"),
+        false => tell(&record, |path| locate(&source, path)),
+    };
+    // Whoever closes the pipe early has seen enough.
+    let _ = write!(std::io::stdout(), "{text}");
+    0
+}
+
+async fn ask(url: &str, token: &str) -> Result<Value, String> {
+    let mut request = awc::Client::default().get(url);
+    if !token.is_empty() {
+        request = request.bearer_auth(token);
+    }
+    let mut response = request.send().await.map_err(|error| {
+        format!("the gateway's admin listener does not answer at {url} ({error}): is it running with this configuration?")
+    })?;
+    let body = response.body().limit(1 << 20).await.map_err(|error| format!("{url}: {error}"))?;
+    let value: Value =
+        serde_json::from_slice(&body).map_err(|_| format!("{url} did not answer with JSON"))?;
+    if !response.status().is_success() {
+        let detail = value["detail"].as_str().unwrap_or("no detail");
+        return Err(format!("{}: {detail}", response.status()));
+    }
+    Ok(value["data"].clone())
+}
+
+/// What each reason means, in a sentence that needs no other.
+fn meaning(reason: &str) -> &'static str {
+    match reason {
+        "no_route" => "No route of the configuration matches this host and path.",
+        "method_not_allowed" => "A route matches the path, but none for this method.",
+        "bad_path" => "The path could be read in more than one way, so it was refused.",
+        "bad_request" => "The request was malformed.",
+        "denied" => "The route refuses every request.",
+        "rate_limited" => "The client has used up a rate limit.",
+        "limiter_unavailable" => {
+            "The rate limit is kept in Redis, which did not answer, and its rule refuses then."
+        }
+        "body_too_large" => "The request's body was larger than this route takes.",
+        "header_timeout" => "The request's head did not arrive in time.",
+        "body_timeout" => "The client stopped sending the request's body.",
+        "circuit_open" => {
+            "The breaker of every target is open: they failed too often, and get no requests until they had time to recover."
+        }
+        "no_healthy_target" => {
+            "No target may take requests: their health checks fail, or an operator has drained them."
+        }
+        "pool_full" => "Every target has as many requests in flight as it may.",
+        "draining" => "The gateway was shutting down.",
+        "connect_failed" => "No connection to the service could be made.",
+        "upstream_reset" => "The service closed the connection before it had answered whole.",
+        "upstream_bad_response" => "The service answered with something that is not HTTP.",
+        "upstream_timeout" => "The service did not answer in time.",
+        "internal_error" => "The gateway itself failed; its log has more.",
+        _ => "The gateway answered itself.",
+    }
+}
+
+fn text<'v>(value: &'v Value, key: &str) -> &'v str {
+    value[key].as_str().unwrap_or("?")
+}
+
+/// The record in words.
+pub fn tell(record: &Value, locate: impl Fn(&str) -> Option<Located>) -> String {
+    let details = &record["details"];
+    let mut out = String::new();
+    let _ = writeln!(
+        out,
+        "{} {} from {} at {} was answered {} after {} ms.",
+        text(record, "method"),
+        text(record, "path"),
+        text(record, "client"),
+        text(record, "timestamp"),
+        record["status"],
+        record["durationMs"],
+    );
+    match record["reason"].as_str() {
+        Some(reason) => {
+            let _ = writeln!(out, "The gateway made that answer itself: {reason}. {}", meaning(reason));
+        }
+        None => out.push_str("The answer is the service's own.\n"),
+    }
+    if let Some(why) = details["why"].as_str() {
+        let _ = writeln!(out, "{why}");
+    }
+    if let Some(path) = details["decidedBy"].as_str() {
+        let _ = match locate(path) {
+            Some(Located { place, written: true }) => {
+                writeln!(out, "Decided by `{path}`, {}:{}:{}.", place.file, place.line, place.column)
+            }
+            Some(Located { place, written: false }) => writeln!(
+                out,
+                "Decided by the default of `{path}`; it would be written below {}:{}:{}.",
+                place.file, place.line, place.column
+            ),
+            None => writeln!(out, "Decided by the default of `{path}`."),
+        };
+    }
+    let _ = match (text(record, "route"), text(record, "backend")) {
+        ("none", _) => writeln!(out, "Route: none."),
+        (route, backend) => writeln!(out, "Route: {route}, of backend {backend}."),
+    };
+    limits(&mut out, details);
+    tries(&mut out, details);
+    for target in details["targets"].as_array().into_iter().flatten() {
+        let _ = writeln!(
+            out,
+            "Target {} when it was over: breaker {}, {}{}, {} requests in flight.",
+            text(target, "target"),
+            text(target, "circuit"),
+            if target["healthy"] == true { "healthy" } else { "unhealthy" },
+            if target["drained"] == true { ", drained" } else { "" },
+            target["inFlight"],
+        );
+    }
+    let _ = writeln!(
+        out,
+        "Configuration generation {}, instance {}, trace {}.",
+        details["generation"],
+        text(record, "instance"),
+        text(details, "traceId")
+    );
+    out
+}
+
+fn limits(out: &mut String, details: &Value) {
+    for limit in details["limits"].as_array().into_iter().flatten() {
+        let verdict = if limit["refused"] == true { "refused it" } else { "let it pass" };
+        let _ = write!(
+            out,
+            "Limit {} ({} requests per {} s) {verdict}",
+            text(limit, "rule"),
+            limit["limit"],
+            limit["windowSeconds"]
+        );
+        let _ = match limit["remaining"].as_u64() {
+            Some(remaining) => writeln!(out, ", {remaining} left."),
+            None => writeln!(out, "."),
+        };
+    }
+}
+
+fn tries(out: &mut String, details: &Value) {
+    let tries = details["tries"].as_array().map_or(&[][..], Vec::as_slice);
+    if tries.is_empty() {
+        out.push_str("It was not sent to any target.\n");
+    }
+    for (number, one) in tries.iter().enumerate() {
+        let outcome = match (one["status"].as_u64(), one["failed"].as_str()) {
+            (Some(status), _) => format!("answered {status}"),
+            (None, Some(failed)) => format!("failed: {failed}"),
+            (None, None) => "unknown".to_owned(),
+        };
+        let _ = writeln!(
+            out,
+            "Try {}: {} on a {} connection, {outcome} after {} ms.",
+            number + 1,
+            text(one, "target"),
+            text(one, "connection"),
+            one["tookMs"],
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::config::Place;
+
+    #[test]
+    fn a_refusal_is_told_with_its_reason_its_line_and_what_was_tried() {
+        let record = json!({
+            "method": "GET", "path": "/a", "client": "10.0.0.1", "timestamp": "2026-11-23T09:00:00.000Z",
+            "status": 504, "durationMs": 1500.2, "reason": "upstream_timeout", "route": "/a", "backend": "one",
+            "instance": "gw-1",
+            "details": {
+                "decidedBy": "backends[one].firstByteTimeoutMs", "generation": 3, "traceId": "t",
+                "tries": [{"target": "http://10.0.0.2:80", "tookMs": 1500.0, "connection": "new", "failed": "upstream_timeout"}],
+                "limits": [{"rule": "default", "limit": 100, "windowSeconds": 60, "remaining": 7, "refused": false}],
+                "targets": [{"target": "http://10.0.0.2:80", "circuit": "open", "healthy": true, "drained": false, "inFlight": 0}],
+            },
+        });
+        let place = Place { file: "aegis.yaml".into(), line: 7, column: 5 };
+        let told = tell(&record, |_| Some(Located { place: place.clone(), written: true }));
+        for part in [
+            "was answered 504 after 1500.2 ms",
+            "upstream_timeout. The service did not answer in time.",
+            "Decided by `backends[one].firstByteTimeoutMs`, aegis.yaml:7:5.",
+            "Limit default (100 requests per 60 s) let it pass, 7 left.",
+            "Try 1: http://10.0.0.2:80 on a new connection, failed: upstream_timeout after 1500.0 ms.",
+            "breaker open, healthy, 0 requests in flight",
+        ] {
+            assert!(told.contains(part), "{part} is not in:\n{told}");
+        }
+        let told = tell(&json!({"status": 200, "route": "none"}), |_| None);
+        assert!(told.contains("The answer is the service's own.") && told.contains("not sent to any target"));
+    }
+}

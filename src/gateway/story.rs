@@ -1,0 +1,204 @@
+//! How a request came to its answer: kept for every answer that the gateway made itself, for slow requests, and for a
+//! sample of the rest. `aegis why` tells it.
+
+use std::time::Duration;
+
+use aegis_actors::metrics_aggregator::{NONE, Sample};
+use serde_json::{Value, json};
+use smallvec::SmallVec;
+
+use super::answer::Cause;
+use super::rate_limit::Consulted;
+use super::record::RequestRecord;
+
+/// One in so many requests that are neither refused nor slow is kept.
+const SAMPLED: u32 = 100;
+
+/// The steps of one request. Nothing here allocates for a request with one try and up to two limits.
+#[derive(Default)]
+pub struct Story {
+    pub limits: SmallVec<[Consulted; 2]>,
+    pub tries: SmallVec<[Try; 1]>,
+}
+
+/// One try.
+#[derive(Clone, Copy, Debug)]
+pub struct Try {
+    /// Position among the backend's targets.
+    pub target: usize,
+    /// Until the response head, or until it was given up.
+    pub took: Duration,
+    pub outcome: TryOutcome,
+    /// On a connection that had been used before.
+    pub reused: bool,
+}
+
+/// What came of a try.
+#[derive(Clone, Copy, Debug)]
+pub enum TryOutcome {
+    Status(u16),
+    /// The code that the client would be told.
+    Failed(&'static str),
+}
+
+/// Whether the request's story is kept.
+pub fn is_worth_telling(record: &RequestRecord, took: Duration) -> bool {
+    record.cause.is_some_and(|cause| cause != Cause::ClientGone)
+        || record.broken
+        || is_slow(record, took)
+        || record.worker.random(|random| random.u32(..SAMPLED)) == 0
+}
+
+fn is_slow(record: &RequestRecord, took: Duration) -> bool {
+    let slow = record.snapshot.slow_request;
+    // A tunnel is as long as its ends please.
+    !slow.is_zero() && took >= slow && record.status != 101
+}
+
+/// The story, to be stored.
+pub fn sample(record: &RequestRecord, status: u16, took: Duration) -> Sample {
+    let route = record.route.map(|index| &record.snapshot.routes[index]);
+    let name = |name: Option<&str>| name.unwrap_or(NONE).into();
+    Sample {
+        at_ms: record.arrived_ms as i64,
+        request_id: record.request_id.as_str().to_owned(),
+        instance: "".into(),
+        method: bounded(record.method.as_str(), 32),
+        path: bounded(record.uri.path(), 1024),
+        route: name(route.map(|route| route.pattern.as_str())),
+        backend: name(route.map(|route| route.backend.name.as_str())),
+        status,
+        reason: record.reason(),
+        duration_us: took.as_micros() as u64,
+        client: record.client.to_string(),
+        details: details(record).to_string(),
+    }
+}
+
+fn bounded(text: &str, most: usize) -> String {
+    text.chars().take(most).collect()
+}
+
+fn millis(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
+/// The key of the configuration that a refusal goes by, as `aegis why` finds it in the file.
+fn decided_by(record: &RequestRecord) -> Option<String> {
+    let route = record.route.map(|index| &record.snapshot.routes[index]);
+    let backend = |key: &str| route.map(|route| format!("backends[{}].{key}", route.backend.name));
+    let of_route = |key: &str| {
+        let written = route.is_some_and(|route| match key {
+            "timeout" => route.settings.timeout.is_some(),
+            "bodyLimitBytes" => route.settings.body_limit_bytes.is_some(),
+            _ => true,
+        });
+        route.filter(|_| written).map(|r| format!("backends[{}].routes[{}].{key}", r.backend.name, r.pattern))
+    };
+    let rule = |key: &str| {
+        let refused =
+            record.story.limits.iter().find(|limit| limit.refused).or(record.story.limits.first())?;
+        let limits = record.snapshot.limits.as_ref()?;
+        let limited = limits.all().find(|limited| limited.cells.id == refused.limit)?;
+        Some(match (&*limited.cells.name, key) {
+            ("default", "onError") => "rateLimit.onError".to_owned(),
+            ("default", _) => "rateLimit.defaultRequests".to_owned(),
+            (name, _) => match name.strip_prefix("tier:") {
+                Some(tier) => format!("rateLimit.tierLimits.{tier}"),
+                None => format!("rateLimit.rules[{name}].{key}"),
+            },
+        })
+    };
+    match record.cause? {
+        Cause::NoRoute | Cause::MethodNotAllowed => Some("backends".to_owned()),
+        Cause::Denied => of_route("deny"),
+        Cause::RateLimited => rule("rateLimit"),
+        Cause::LimiterUnavailable => rule("onError"),
+        Cause::BodyTooLarge => {
+            of_route("bodyLimitBytes").or_else(|| Some("server.bodyLimitBytes".to_owned()))
+        }
+        Cause::BadPath(_) => Some("server.paths.escapedSlash".to_owned()),
+        Cause::HeaderTimeout => Some("server.headerTimeoutMs".to_owned()),
+        Cause::BodyTimeout => backend("idleTimeoutMs"),
+        Cause::CircuitOpen => backend("circuitBreaker"),
+        Cause::NoHealthyTarget => backend("healthCheck"),
+        Cause::PoolFull => backend("maxInFlight"),
+        Cause::ConnectFailed => backend("targets").map(|path| match route {
+            Some(route) if route.backend.targets.len() == 1 => path.replace(".targets", ".url"),
+            _ => path,
+        }),
+        Cause::UpstreamTimeout => {
+            let route = route?;
+            let waited = record.story.tries.last().map_or(Duration::ZERO, |one| one.took);
+            if waited + Duration::from_millis(50) >= route.backend.settings.first_byte_timeout {
+                backend("firstByteTimeoutMs")
+            } else {
+                of_route("timeout").or_else(|| backend("timeout"))
+            }
+        }
+        _ => None,
+    }
+}
+
+fn details(record: &RequestRecord) -> Value {
+    let snapshot = &record.snapshot;
+    let route = record.route.map(|index| &snapshot.routes[index]);
+    let tries = record.story.tries.iter().map(|one| {
+        let target = route.and_then(|route| route.backend.targets.get(one.target));
+        let mut value = json!({
+            "target": target.map(|target| target.cells.url.as_str()),
+            "tookMs": millis(one.took),
+            "connection": if one.reused { "reused" } else { "new" },
+        });
+        match one.outcome {
+            TryOutcome::Status(status) => value["status"] = json!(status),
+            TryOutcome::Failed(code) => value["failed"] = json!(code),
+        }
+        value
+    });
+    let limits = record.story.limits.iter().map(|consulted| {
+        let limited =
+            snapshot.limits.as_ref().and_then(|limits| limits.all().find(|l| l.cells.id == consulted.limit));
+        json!({
+            "rule": limited.map(|limited| &*limited.cells.name),
+            "limit": limited.map(|limited| limited.cells.plan.capacity),
+            "windowSeconds": limited.map(|limited| limited.cells.limit.window.as_secs()),
+            "remaining": consulted.remaining,
+            "refused": consulted.refused,
+        })
+    });
+    let mut details = json!({
+        "generation": snapshot.generation,
+        "host": record.host.as_ref().and_then(|host| host.to_str().ok()),
+        "tries": tries.collect::<Vec<_>>(),
+        "limits": limits.collect::<Vec<_>>(),
+        "bytesIn": record.bytes_in,
+        "bytesOut": record.bytes_out,
+        "traceId": record.trace.id(),
+        "upstreamMs": record.upstream.map(millis),
+    });
+    if let Some(path) = decided_by(record) {
+        details["decidedBy"] = json!(path);
+    }
+    if let Some(Cause::BadPath(why) | Cause::BadRequest(why)) = record.cause {
+        details["why"] = json!(why);
+    }
+    if let Some(route) = route {
+        let backend = &route.backend;
+        details["timeoutMs"] = json!(route.timeout.as_millis() as u64);
+        details["firstByteTimeoutMs"] = json!(backend.settings.first_byte_timeout.as_millis() as u64);
+        // As they are when the story is written, which is when the request has just ended.
+        let state = |target: &std::sync::Arc<super::snapshot::Target>| {
+            let cells = &target.cells;
+            json!({
+                "target": cells.url,
+                "circuit": cells.gate.peek().as_str(),
+                "healthy": cells.health.is_healthy(),
+                "drained": cells.drained.load(std::sync::atomic::Ordering::Relaxed),
+                "inFlight": cells.in_flight.load(std::sync::atomic::Ordering::Relaxed),
+            })
+        };
+        details["targets"] = backend.targets.iter().map(state).collect();
+    }
+    details
+}

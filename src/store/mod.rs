@@ -1,0 +1,407 @@
+//! The metrics store: rollups, samples of requests, changes of the configuration and alerts, in SQLite or PostgreSQL.
+//!
+//! The only place that knows diesel. Whoever writes or asks may sit on any thread: the store has a runtime of its own for
+//! its connections, so that no actor's end takes them along and no statement holds up a thread that serves requests.
+//! Nothing here waits longer than its time limit. Why rows look as they do: docs/adr/0011-rollups.md.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `url` | which database a URL means |
+//! | `migrations` | the files of `migrations/`, built in |
+//! | `postgres`, `sqlite` | connections, and what the two want said differently |
+//! | `statements` | everything else that is said to a database |
+//! | `schema`, `rows`, `batch` | tables, their rows, a batch as rows |
+//! | `doubts`, `merging` | what may be merged, and into what |
+//! | `plan`, `answers` | which rows a question needs, and what it gets |
+//! | `maintenance` | merging and retention |
+
+mod access;
+mod answers;
+mod batch;
+mod doubts;
+mod error;
+mod maintenance;
+mod merging;
+mod migrations;
+mod plan;
+mod postgres;
+mod rows;
+mod schema;
+mod sqlite;
+#[cfg(test)]
+mod tests;
+mod url;
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use aegis_actors::metrics_aggregator::{Batch, FINEST, Sink, SinkError, Writer};
+use tokio::runtime::Runtime;
+
+use access::{Access, on};
+pub use answers::{Bucket, Detail, Endpoint, Filter, LimitBucket, Range};
+use answers::{LimitQuestion, Question};
+use batch::{Rows, Signature};
+use doubts::Doubts;
+pub use error::StoreError;
+pub use maintenance::Maintained;
+pub use migrations::{Applied, Order};
+pub use rows::{Alert, StoredChange, StoredSample};
+pub use url::Place;
+
+/// How a store behaves.
+#[derive(Clone)]
+pub struct Options {
+    /// Apply missing migrations of PostgreSQL before the first use (`metrics.autoMigrate`). SQLite's always are.
+    pub auto_migrate: bool,
+    /// How long a write or a question may take, waiting for a connection included. Default 5 s.
+    pub time_limit: Duration,
+    /// How old anything may get (`metrics.retentionDays`). Default 30 days.
+    pub retention: Duration,
+    /// How often old rows are merged and dropped, in the background; `None` = only when [`Store::maintain`] is called.
+    /// Default a minute.
+    pub maintain_every: Option<Duration>,
+    /// The time since the Unix epoch.
+    pub clock: Arc<dyn Fn() -> Duration + Send + Sync>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            auto_migrate: true,
+            time_limit: Duration::from_secs(5),
+            retention: Duration::from_secs(30 * 86_400),
+            maintain_every: Some(Duration::from_secs(60)),
+            clock: Arc::new(|| SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()),
+        }
+    }
+}
+
+/// An answer to come; nothing happens before it is waited for. Any executor may wait.
+pub type Asked<T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send>>;
+
+/// See the module. Clones are the same store.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+    runtime: Arc<Background>,
+}
+
+struct Inner {
+    place: Place,
+    access: Access,
+    options: Options,
+    doubts: Mutex<Doubts>,
+    /// Whether the schema is known to be there.
+    prepared: tokio::sync::Mutex<bool>,
+}
+
+/// The store's threads. They are not waited for when the last clone of the store goes: that may be on any thread.
+struct Background(Option<Runtime>);
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Store {
+    /// A store at `url`. Nothing is connected to yet: a database that is away is found when it is used, and used when it is
+    /// back.
+    ///
+    /// # Errors
+    /// The URL cannot be used, or the system has no thread to give.
+    pub fn open(url: &str, options: Options) -> Result<Self, StoreError> {
+        Self::at(Place::parse(url).map_err(StoreError::Url)?, options)
+    }
+
+    /// [`Store::open`] at a place that has been read already.
+    ///
+    /// # Errors
+    /// The system has no thread to give.
+    pub fn at(place: Place, options: Options) -> Result<Self, StoreError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .max_blocking_threads(8)
+            .thread_name("aegis-store")
+            .enable_all()
+            .build();
+        let runtime = runtime.map_err(|error| StoreError::Threads(error.to_string()))?;
+        let access = {
+            // Connections belong to this runtime.
+            let _inside = runtime.enter();
+            Access::new(&place)
+        };
+        let (doubts, prepared) = (Mutex::default(), tokio::sync::Mutex::new(false));
+        let inner = Arc::new(Inner { place, access, options, doubts, prepared });
+        if let Some(every) = inner.options.maintain_every {
+            runtime.spawn(maintenance::regularly(Arc::downgrade(&inner), every));
+        }
+        Ok(Self { inner, runtime: Arc::new(Background(Some(runtime))) })
+    }
+
+    /// Where the store is; its text has no password.
+    pub fn place(&self) -> &Place {
+        &self.inner.place
+    }
+
+    /// Connects and makes sure that the schema is there, as every use does at first.
+    pub fn prepare(&self) -> Asked<()> {
+        self.run("prepare", self.inner.options.time_limit, |_| async { Ok(()) })
+    }
+
+    /// Applies, undoes or lists migrations, without a time limit. Blocks; for the command line.
+    ///
+    /// # Errors
+    /// The database is away, or a migration failed: everything that was done before it stays.
+    pub fn migrate(&self, order: Order) -> Result<Applied, StoreError> {
+        let Some(runtime) = &self.runtime.0 else { return Err(StoreError::Stopped) };
+        runtime.block_on(self.inner.clone().migrate(order))
+    }
+
+    /// Writes a batch whole or not at all; writing it again changes nothing.
+    ///
+    /// The writer keeps to this: after a failure it repeats the rows of that batch, with the same keys and counts that are
+    /// the same or higher, until a write succeeds, and does not count their requests in rows of other keys; and it does not
+    /// write a row again that was acknowledged more than a minute after the row's end.
+    pub fn write_batch(&self, writer: Writer, batch: Batch) -> Asked<()> {
+        let doubts = self.inner.doubts().of(&batch);
+        self.run("write", self.inner.options.time_limit, move |inner| async move {
+            let by = inner.attempt(&writer, &doubts);
+            let rows = Rows::new(&writer, batch);
+            on!(inner.access, writer, write::write(by, rows))?;
+            inner.doubts().acknowledged(&writer, &doubts);
+            Ok(())
+        })
+    }
+
+    /// What was counted, by buckets of `seconds`, a multiple of ten; those in which nothing was counted are left out. A
+    /// range counts the rows that start in it: exact where its borders are multiples of the resolution kept at that age.
+    pub fn series(&self, range: Range, seconds: u32, filter: Filter, detail: Detail) -> Asked<Vec<Bucket>> {
+        self.run("read", self.inner.options.time_limit, move |inner| async move {
+            let seconds = bucket(seconds)?;
+            let question = Question { range, filter, detail, now: inner.now() };
+            on!(inner.access, reader, query::by_time(question, seconds))
+        })
+    }
+
+    /// What was counted, by route, backend and method.
+    pub fn top(&self, range: Range, filter: Filter, detail: Detail) -> Asked<Vec<Endpoint>> {
+        self.run("read", self.inner.options.time_limit, move |inner| async move {
+            let question = Question { range, filter, detail, now: inner.now() };
+            on!(inner.access, reader, query::by_endpoint(question))
+        })
+    }
+
+    /// What rate limits decided, by buckets as in [`Store::series`]; of one rule, of one instance, or of all.
+    pub fn limits(
+        &self,
+        range: Range,
+        seconds: u32,
+        rule: Option<String>,
+        instance: Option<String>,
+    ) -> Asked<Vec<LimitBucket>> {
+        self.run("read", self.inner.options.time_limit, move |inner| async move {
+            let seconds = bucket(seconds)?;
+            let question = LimitQuestion { range, rule, instance, now: inner.now() };
+            on!(inner.access, reader, limits::by_time(question, seconds))
+        })
+    }
+
+    /// The newest samples first; those before `before_ms`, where that is given.
+    pub fn samples(&self, limit: u32, before_ms: Option<i64>) -> Asked<Vec<StoredSample>> {
+        self.run("read", self.inner.options.time_limit, move |inner| async move {
+            on!(inner.access, reader, records::samples(i64::from(limit), before_ms))
+        })
+    }
+
+    /// The newest sample with this request id.
+    pub fn sample(&self, request_id: String) -> Asked<Option<StoredSample>> {
+        self.run("read", self.inner.options.time_limit, move |inner| async move {
+            on!(inner.access, reader, records::sample(request_id))
+        })
+    }
+
+    /// The newest changes of the configuration first.
+    pub fn changes(&self, limit: u32) -> Asked<Vec<StoredChange>> {
+        self.run("read", self.inner.options.time_limit, move |inner| async move {
+            on!(inner.access, reader, records::changes(i64::from(limit)))
+        })
+    }
+
+    /// Stores an alert that fires. False when one of the same rule is firing already, whoever fired it: then it is not to
+    /// be sent again.
+    pub fn fire(&self, alert: Alert) -> Asked<bool> {
+        self.run("write", self.inner.options.time_limit, move |inner| async move {
+            on!(inner.access, writer, alerts::fire(alert))
+        })
+    }
+
+    /// Ends the firing alert of a rule. The alert, when it was this call that ended it, among all instances.
+    pub fn resolve(&self, rule_id: String, at_ms: i64) -> Asked<Option<Alert>> {
+        self.run("write", self.inner.options.time_limit, move |inner| async move {
+            on!(inner.access, writer, alerts::resolve(rule_id, at_ms))
+        })
+    }
+
+    /// Notes that somebody knows of an alert; the first time counts. `None` when there is no such alert.
+    pub fn acknowledge(&self, id: String, at_ms: i64) -> Asked<Option<Alert>> {
+        self.run("write", self.inner.options.time_limit, move |inner| async move {
+            on!(inner.access, writer, alerts::acknowledge(id, at_ms))
+        })
+    }
+
+    /// The alerts that are firing, the newest first.
+    pub fn firing(&self) -> Asked<Vec<Alert>> {
+        self.run("read", self.inner.options.time_limit, |inner| async move {
+            on!(inner.access, reader, alerts::firing())
+        })
+    }
+
+    /// All alerts, the newest first; those fired before `before_ms`, where that is given.
+    pub fn alert_history(&self, limit: u32, before_ms: Option<i64>) -> Asked<Vec<Alert>> {
+        self.run("read", self.inner.options.time_limit, move |inner| async move {
+            on!(inner.access, reader, alerts::history(i64::from(limit), before_ms))
+        })
+    }
+
+    /// The newest alert of a rule, firing or not: what a cooldown is counted from.
+    pub fn last_alert(&self, rule_id: String) -> Asked<Option<Alert>> {
+        self.run("read", self.inner.options.time_limit, move |inner| async move {
+            on!(inner.access, reader, alerts::last(rule_id))
+        })
+    }
+
+    /// Merges what is settled and drops what is too old, now. The background does so by itself.
+    pub fn maintain(&self) -> Asked<Maintained> {
+        self.run("maintenance", maintenance::TIME_LIMIT, maintenance::maintain)
+    }
+
+    /// Does something on the store's own threads, within a time limit, once the schema is there.
+    fn run<T, W>(
+        &self,
+        what: &'static str,
+        limit: Duration,
+        work: impl FnOnce(Arc<Inner>) -> W + Send + 'static,
+    ) -> Asked<T>
+    where
+        T: Send + 'static,
+        W: Future<Output = Result<T, StoreError>> + Send + 'static,
+    {
+        let (inner, background) = (self.inner.clone(), self.runtime.clone());
+        Box::pin(async move {
+            let Some(runtime) = &background.0 else { return Err(StoreError::Stopped) };
+            let task = runtime.spawn(async move {
+                let mut job = tokio::spawn({
+                    let inner = inner.clone();
+                    async move {
+                        inner.prepared().await?;
+                        work(inner).await
+                    }
+                });
+                let outcome = match tokio::time::timeout(limit, &mut job).await {
+                    Ok(ended) => ended.unwrap_or(Err(StoreError::Stopped)),
+                    Err(_) => {
+                        // Ends at its next wait. Its connection is closed, not used again.
+                        job.abort();
+                        Err(StoreError::TimedOut { what, limit })
+                    }
+                };
+                match outcome {
+                    Ok(value) => Ok(value),
+                    Err(error) => Err(inner.judged(error).await),
+                }
+            });
+            task.await.unwrap_or(Err(StoreError::Stopped))
+        })
+    }
+}
+
+impl Sink for Store {
+    fn write(
+        &self,
+        writer: Writer,
+        batch: Batch,
+    ) -> Pin<Box<dyn Future<Output = Result<(), SinkError>> + Send>> {
+        let written = self.write_batch(writer, batch);
+        Box::pin(async move { written.await.map_err(|error| SinkError(error.to_string())) })
+    }
+}
+
+fn bucket(seconds: u32) -> Result<i64, StoreError> {
+    if seconds == 0 || !seconds.is_multiple_of(FINEST) {
+        return Err(StoreError::Bucket(seconds));
+    }
+    Ok(i64::from(seconds))
+}
+
+impl Inner {
+    fn doubts(&self) -> std::sync::MutexGuard<'_, Doubts> {
+        self.doubts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> i64 {
+        i64::try_from((self.options.clock)().as_secs()).unwrap_or(i64::MAX)
+    }
+
+    /// What goes before a write; from now on its rows are in doubt.
+    fn attempt(&self, writer: &Writer, doubts: &[doubts::Doubt]) -> Signature {
+        let now = (self.options.clock)();
+        let now_us = i64::try_from(now.as_micros()).unwrap_or(i64::MAX);
+        let (attempt, settled) = self.doubts().attempt(writer, doubts, self.now(), now_us);
+        let (instance, boot) = (writer.instance.to_string(), writer.boot.to_string());
+        Signature { instance, boot, attempt, settled, now: self.now() }
+    }
+
+    /// Makes sure that the schema is there.
+    async fn prepared(&self) -> Result<(), StoreError> {
+        let mut prepared = self.prepared.lock().await;
+        if *prepared {
+            return Ok(());
+        }
+        match &self.place {
+            Place::Sqlite(path) => {
+                sqlite::migrate(path, Order::Run).await.map_err(StoreError::Migration)?;
+            }
+            Place::Postgres(url) => {
+                let missing = postgres::missing(url).await?;
+                if !missing.is_empty() && !self.options.auto_migrate {
+                    return Err(StoreError::Behind(missing));
+                }
+                if !missing.is_empty() {
+                    postgres::migrate(url, Order::Run).await.map_err(StoreError::Migration)?;
+                }
+            }
+        }
+        *prepared = true;
+        Ok(())
+    }
+
+    async fn migrate(self: Arc<Self>, order: Order) -> Result<Applied, StoreError> {
+        let carried_out = match &self.place {
+            // Looking must not make a file.
+            Place::Sqlite(path) if order != Order::Run && !path.exists() => {
+                migrations::none(migrations::SQLITE)
+            }
+            Place::Sqlite(path) => sqlite::migrate(path, order).await,
+            Place::Postgres(url) => postgres::migrate(url, order).await,
+        };
+        match carried_out {
+            Ok(applied) => Ok(applied),
+            Err(why) => Err(self.judged(StoreError::Migration(why)).await),
+        }
+    }
+
+    /// An error as it may be shown; and when it says that the schema has gone, it is looked for again next time.
+    async fn judged(&self, error: StoreError) -> StoreError {
+        if error.tells_of_missing_tables()
+            && let Ok(mut prepared) = self.prepared.try_lock()
+        {
+            *prepared = false;
+        }
+        error.without(self.place.password())
+    }
+}

@@ -1,0 +1,218 @@
+//! PostgreSQL: its connections, and the few statements that it wants in its own words.
+
+use std::time::Duration;
+
+use diesel::dsl::sql;
+use diesel::sql_types::{BigInt, Bool, Text};
+use diesel::upsert::excluded;
+use diesel::{ConnectionError, ConnectionResult, ExpressionMethods as _, QueryResult};
+use diesel_async::methods::{ExecuteDsl, LoadQuery};
+use diesel_async::pooled_connection::deadpool::Pool;
+use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig};
+use diesel_async::{AsyncMigrationHarness, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection as _};
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+
+use super::StoreError;
+use super::migrations::{self, Applied, Order};
+use super::rows::{LimitRow, MergedLimitRow, MergedRow, RollupRow, SeriesKey, StoredChange, StoredSample};
+use super::schema::{
+    config_changes, limit_rollups, merged_limits, merged_rollups, request_samples, rollups, series,
+};
+
+#[path = "statements/mod.rs"]
+#[allow(clippy::duplicate_mod, reason = "compiled once per database, on purpose")]
+pub(super) mod statements;
+
+pub(super) type Conn = AsyncPgConnection;
+
+/// Connections at most: one writes, one merges, the others answer questions.
+const CONNECTIONS: usize = 4;
+/// How long a connection may take to come about.
+const CONNECT: Duration = Duration::from_secs(5);
+/// How long the server may leave what was sent unacknowledged.
+const SILENCE: Duration = Duration::from_secs(10);
+/// Rows of one statement: PostgreSQL takes 65 535 parameters.
+const ROWS: usize = 1000;
+/// Names of the advisory locks, in the database: "aegis" and a digit.
+const MIGRATING: i64 = 0x6165_6769_7301;
+const MERGING: i64 = 0x6165_6769_7302;
+
+/// For every connection. A statement that hangs, or a transaction whose client has gone, must not hold locks for long.
+const SETUP: &str = "SET statement_timeout = '30s'; SET lock_timeout = '5s'; \
+                     SET idle_in_transaction_session_timeout = '10s'; SET application_name = 'aegis'; \
+                     SET client_min_messages = 'warning'";
+
+pub(super) fn pool(url: &str) -> Pool<Conn> {
+    let mut config = ManagerConfig::default();
+    config.custom_setup = Box::new(|url| connect(url).boxed());
+    let manager = AsyncDieselConnectionManager::new_with_config(url, config);
+    let built = Pool::builder(manager).max_size(CONNECTIONS).build();
+    // Fails only for timeouts without a runtime, and none are set.
+    built.unwrap_or_else(|error| unreachable!("{error}"))
+}
+
+async fn connect(url: &str) -> ConnectionResult<Conn> {
+    let bad = |error: tokio_postgres::Error| ConnectionError::BadConnection(described(&error));
+    let mut config: tokio_postgres::Config = url.parse().map_err(bad)?;
+    if config.get_connect_timeout().is_none() {
+        config.connect_timeout(CONNECT);
+    }
+    if config.get_tcp_user_timeout().is_none() {
+        config.tcp_user_timeout(SILENCE);
+    }
+    let (client, connection) = config.connect(tokio_postgres::NoTls).await.map_err(bad)?;
+    let mut conn = Conn::try_from_client_and_connection(client, connection).await?;
+    conn.batch_execute(SETUP).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
+    Ok(conn)
+}
+
+/// An error with its causes: the client's own text is only their class.
+fn described(error: &tokio_postgres::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text = format!("{text}: {inner_text}");
+        }
+        cause = inner.source();
+    }
+    text
+}
+
+// These two return boxes, so that the types of statements do not add up in the futures of those who wait.
+
+pub(super) fn load<U, Q>(conn: &mut Conn, query: Q) -> BoxFuture<'_, QueryResult<Vec<U>>>
+where
+    Q: LoadQuery<'static, Conn, U> + Send + 'static,
+    U: Send + 'static,
+{
+    async move { RunQueryDsl::load(query, conn).await }.boxed()
+}
+
+pub(super) fn execute<Q>(conn: &mut Conn, query: Q) -> BoxFuture<'_, QueryResult<usize>>
+where
+    Q: ExecuteDsl<Conn> + Send + 'static,
+{
+    async move { RunQueryDsl::execute(query, conn).await }.boxed()
+}
+
+pub(super) async fn batch(conn: &mut Conn, sql: &'static str) -> QueryResult<()> {
+    conn.batch_execute(sql).await
+}
+
+pub(super) async fn begin_read(conn: &mut Conn) -> QueryResult<()> {
+    batch(conn, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await
+}
+
+pub(super) async fn begin_write(conn: &mut Conn) -> QueryResult<()> {
+    batch(conn, "BEGIN").await
+}
+
+/// Whether this transaction may merge: one instance at a time does.
+pub(super) async fn may_merge(conn: &mut Conn) -> QueryResult<bool> {
+    let lock = diesel::select(sql::<Bool>("pg_try_advisory_xact_lock(").bind::<BigInt, _>(MERGING).sql(")"));
+    let got: Vec<bool> = load(conn, lock).await?;
+    Ok(got == [true])
+}
+
+/// Gives back space of deleted rows: autovacuum does.
+pub(super) async fn compact(_: &mut Conn) -> QueryResult<()> {
+    Ok(())
+}
+
+/// Migrations that are not applied yet, without changing anything.
+pub(super) async fn missing(url: &str) -> Result<Vec<String>, StoreError> {
+    let mut conn = connect(url).await?;
+    let there = sql::<Bool>("to_regclass('__diesel_schema_migrations') IS NOT NULL");
+    let there: Vec<bool> = load(&mut conn, diesel::select(there)).await?;
+    let applied: Vec<String> = match there == [true] {
+        true => load(&mut conn, sql::<Text>("SELECT version FROM __diesel_schema_migrations")).await?,
+        false => Vec::new(),
+    };
+    migrations::missing::<diesel::pg::Pg>(migrations::POSTGRES, &applied).map_err(StoreError::Migration)
+}
+
+/// Applies, undoes or lists migrations; one process at a time, the others wait for it.
+pub(super) async fn migrate(url: &str, order: Order) -> Result<Applied, String> {
+    let mut conn = connect(url).await.map_err(|error| error.to_string())?;
+    // Building an index of a large table takes as long as it takes. The lock ends with the connection.
+    let lock =
+        format!("SET statement_timeout = 0; SET lock_timeout = 0; SELECT pg_advisory_lock({MIGRATING})");
+    if order != Order::Status {
+        conn.batch_execute(&lock).await.map_err(|error| error.to_string())?;
+    }
+    let mut harness = AsyncMigrationHarness::new(conn);
+    migrations::carry_out(&mut harness, migrations::POSTGRES, order).map_err(|error| error.to_string())
+}
+
+/// Rows in portions that one statement takes.
+fn portions<T>(mut rows: Vec<T>) -> impl Iterator<Item = Vec<T>> {
+    std::iter::from_fn(move || {
+        let rest = rows.split_off(rows.len().min(ROWS));
+        Some(std::mem::replace(&mut rows, rest)).filter(|portion| !portion.is_empty())
+    })
+}
+
+/// Inserts rows; where the key is there already, the new row takes the old one's place.
+macro_rules! replace {
+    ($name:ident, $row:ty, $table:ident, ($($key:ident),*), ($($column:ident),*)) => {
+        pub(super) async fn $name(conn: &mut Conn, rows: Vec<$row>) -> QueryResult<()> {
+            for rows in portions(rows) {
+                let insert = diesel::insert_into($table::table)
+                    .values(rows)
+                    .on_conflict(($($table::$key),*))
+                    .do_update()
+                    .set(($($table::$column.eq(excluded($table::$column))),*));
+                execute(conn, insert).await?;
+            }
+            Ok(())
+        }
+    };
+}
+
+/// Inserts rows whose key is not there yet.
+macro_rules! add {
+    ($name:ident, $row:ty, $table:ident) => {
+        pub(super) async fn $name(conn: &mut Conn, rows: Vec<$row>) -> QueryResult<()> {
+            for rows in portions(rows) {
+                let insert = diesel::insert_into($table::table).values(rows).on_conflict_do_nothing();
+                execute(conn, insert).await?;
+            }
+            Ok(())
+        }
+    };
+}
+
+replace!(
+    replace_rollups,
+    RollupRow,
+    rollups,
+    (instance, boot, start, seconds, route, backend, method, class),
+    (requests, failed, limited, own, bytes_in, bytes_out, total_us, longest_us, latency)
+);
+replace!(
+    replace_limits,
+    LimitRow,
+    limit_rollups,
+    (instance, boot, start, seconds, rule),
+    (allowed, limited, shadow, bypassed, error)
+);
+replace!(
+    replace_merged,
+    MergedRow,
+    merged_rollups,
+    (seconds, series, start),
+    (requests, failed, limited, own, bytes_in, bytes_out, total_us, longest_us, latency)
+);
+replace!(
+    replace_merged_limits,
+    MergedLimitRow,
+    merged_limits,
+    (seconds, start, rule, instance),
+    (allowed, limited, shadow, bypassed, error)
+);
+add!(add_samples, StoredSample, request_samples);
+add!(add_changes, StoredChange, config_changes);
+add!(add_series, SeriesKey, series);

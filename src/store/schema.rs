@@ -1,0 +1,146 @@
+//! The tables as the code knows them, on both databases. `tests/integration/store` compares this with what the
+//! migrations make.
+
+diesel::table! {
+    alerts (id) {
+        id -> Text,
+        rule_id -> Text,
+        name -> Text,
+        severity -> Text,
+        value -> Double,
+        threshold -> Double,
+        message -> Text,
+        instance -> Text,
+        fired_at_ms -> BigInt,
+        resolved_at_ms -> Nullable<BigInt>,
+        acknowledged_at_ms -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    config_changes (instance, at_ms, generation) {
+        instance -> Text,
+        at_ms -> BigInt,
+        generation -> BigInt,
+        hash -> Text,
+        what -> Text,
+    }
+}
+
+diesel::table! {
+    levels (seconds) {
+        seconds -> Integer,
+        since -> BigInt,
+    }
+}
+
+diesel::table! {
+    limit_rollups (instance, boot, start, seconds, rule) {
+        instance -> Text,
+        boot -> Text,
+        start -> BigInt,
+        seconds -> Integer,
+        rule -> Text,
+        allowed -> BigInt,
+        limited -> BigInt,
+        shadow -> BigInt,
+        bypassed -> BigInt,
+        error -> BigInt,
+    }
+}
+
+diesel::table! {
+    merged_limits (seconds, start, rule, instance) {
+        seconds -> Integer,
+        start -> BigInt,
+        rule -> Text,
+        instance -> Text,
+        allowed -> BigInt,
+        limited -> BigInt,
+        shadow -> BigInt,
+        bypassed -> BigInt,
+        error -> BigInt,
+    }
+}
+
+diesel::table! {
+    merged_rollups (seconds, series, start) {
+        seconds -> Integer,
+        series -> BigInt,
+        start -> BigInt,
+        requests -> BigInt,
+        failed -> BigInt,
+        limited -> BigInt,
+        own -> BigInt,
+        bytes_in -> BigInt,
+        bytes_out -> BigInt,
+        total_us -> BigInt,
+        longest_us -> BigInt,
+        latency -> Binary,
+    }
+}
+
+diesel::table! {
+    request_samples (request_id, at_ms, instance) {
+        request_id -> Text,
+        at_ms -> BigInt,
+        instance -> Text,
+        method -> Text,
+        path -> Text,
+        route -> Text,
+        backend -> Text,
+        status -> Integer,
+        reason -> Nullable<Text>,
+        duration_us -> BigInt,
+        client -> Text,
+        details -> Text,
+    }
+}
+
+diesel::table! {
+    rollups (instance, boot, start, seconds, route, backend, method, class) {
+        instance -> Text,
+        boot -> Text,
+        start -> BigInt,
+        seconds -> Integer,
+        route -> Text,
+        backend -> Text,
+        method -> Text,
+        class -> SmallInt,
+        requests -> BigInt,
+        failed -> BigInt,
+        limited -> BigInt,
+        own -> BigInt,
+        bytes_in -> BigInt,
+        bytes_out -> BigInt,
+        total_us -> BigInt,
+        longest_us -> BigInt,
+        latency -> Binary,
+    }
+}
+
+diesel::table! {
+    series (id) {
+        id -> BigInt,
+        instance -> Text,
+        scope -> SmallInt,
+        route -> Text,
+        backend -> Text,
+        method -> Text,
+        class -> SmallInt,
+    }
+}
+
+diesel::table! {
+    writers (instance, boot) {
+        instance -> Text,
+        boot -> Text,
+        attempt -> BigInt,
+        settled -> BigInt,
+        seen -> BigInt,
+    }
+}
+
+diesel::allow_tables_to_appear_in_same_query!(merged_rollups, series);
+diesel::allow_tables_to_appear_in_same_query!(limit_rollups, writers);
+diesel::allow_tables_to_appear_in_same_query!(rollups, writers);

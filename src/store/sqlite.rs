@@ -1,0 +1,163 @@
+//! SQLite: its connections, and the few statements that it wants in its own words.
+//!
+//! Statements run on blocking threads, a whole list of rows at a time.
+
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use diesel::connection::SimpleConnection as _;
+use diesel::query_dsl::methods::{ExecuteDsl, LoadQuery};
+use diesel::sqlite::SqliteConnection;
+use diesel::{ConnectionError, ConnectionResult, QueryResult, RunQueryDsl};
+use diesel_async::AsyncConnection as _;
+use diesel_async::pooled_connection::deadpool::Pool;
+use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig};
+use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+
+use super::migrations::{self, Applied, Order};
+use super::rows::{LimitRow, MergedLimitRow, MergedRow, RollupRow, SeriesKey, StoredChange, StoredSample};
+use super::schema::{
+    config_changes, limit_rollups, merged_limits, merged_rollups, request_samples, rollups, series,
+};
+
+#[path = "statements/mod.rs"]
+#[allow(clippy::duplicate_mod, reason = "compiled once per database, on purpose")]
+pub(super) mod statements;
+
+pub(super) type Conn = SyncConnectionWrapper<SqliteConnection>;
+
+/// Readers at a time; they do not wait for the writer, nor it for them.
+const READERS: usize = 3;
+
+/// For every connection. With a write-ahead log and `NORMAL` nothing is lost when the process is killed; when the power
+/// fails, what was written in the last moments may be.
+const SETUP: &str = "PRAGMA busy_timeout = 4000; PRAGMA synchronous = NORMAL; PRAGMA journal_size_limit = 67108864; \
+                     PRAGMA cache_size = -16000; PRAGMA temp_store = MEMORY";
+/// For the file, before its first table is made: they need the write lock, so that no reader may ask for them. In pages of
+/// 4 KiB, rows with a histogram of a busy hour, 1 to 2 KB, would each take a further page.
+const CREATE: &str = "PRAGMA page_size = 8192; PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL";
+
+/// Pages given back to the file system at a time, 8 KiB each.
+const COMPACT: &str = "PRAGMA incremental_vacuum(1000)";
+
+/// The pool that writes, with one connection, and the one that reads.
+pub(super) fn pools(path: &Path) -> (Pool<Conn>, Pool<Conn>) {
+    let pool = |size| {
+        let mut config = ManagerConfig::default();
+        config.custom_setup = Box::new(|path| connect(path).boxed());
+        let manager = AsyncDieselConnectionManager::new_with_config(path.to_string_lossy(), config);
+        let built = Pool::builder(manager).max_size(size).build();
+        // Fails only for timeouts without a runtime, and none are set.
+        built.unwrap_or_else(|error| unreachable!("{error}"))
+    };
+    (pool(1), pool(READERS))
+}
+
+async fn connect(path: &str) -> ConnectionResult<Conn> {
+    let bad = |error: std::io::Error| ConnectionError::BadConnection(error.to_string());
+    create(Path::new(path)).map_err(bad)?;
+    let mut conn = Conn::establish(path).await?;
+    let setup = conn.spawn_blocking(|conn| conn.batch_execute(SETUP)).await;
+    setup.map_err(ConnectionError::CouldntSetupConfiguration)?;
+    Ok(conn)
+}
+
+/// Creates the folder, and the file for its owner alone: it tells who asked for what.
+fn create(path: &Path) -> std::io::Result<()> {
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder)?;
+    }
+    std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path).map(drop)
+}
+
+pub(super) fn load<U, Q>(conn: &mut Conn, query: Q) -> BoxFuture<'_, QueryResult<Vec<U>>>
+where
+    Q: LoadQuery<'static, SqliteConnection, U> + Send + 'static,
+    U: Send + 'static,
+{
+    conn.spawn_blocking(move |conn| RunQueryDsl::load(query, conn))
+}
+
+pub(super) fn execute<Q>(conn: &mut Conn, query: Q) -> BoxFuture<'_, QueryResult<usize>>
+where
+    Q: ExecuteDsl<SqliteConnection> + Send + 'static,
+{
+    conn.spawn_blocking(move |conn| ExecuteDsl::execute(query, conn))
+}
+
+pub(super) async fn batch(conn: &mut Conn, sql: &'static str) -> QueryResult<()> {
+    conn.spawn_blocking(move |conn| conn.batch_execute(sql)).await
+}
+
+pub(super) async fn begin_read(conn: &mut Conn) -> QueryResult<()> {
+    batch(conn, "BEGIN").await
+}
+
+/// Takes the write lock at once: a transaction that reads first and then writes could not wait for it.
+pub(super) async fn begin_write(conn: &mut Conn) -> QueryResult<()> {
+    batch(conn, "BEGIN IMMEDIATE").await
+}
+
+/// The write lock is enough.
+pub(super) async fn may_merge(_: &mut Conn) -> QueryResult<bool> {
+    Ok(true)
+}
+
+/// Gives back space of deleted rows.
+pub(super) async fn compact(conn: &mut Conn) -> QueryResult<()> {
+    batch(conn, COMPACT).await
+}
+
+/// Applies, undoes or lists migrations; one process at a time, the others wait for it.
+pub(super) async fn migrate(path: &Path, order: Order) -> Result<Applied, String> {
+    let mut conn = connect(&path.to_string_lossy()).await.map_err(|error| error.to_string())?;
+    let carried_out = conn.spawn_blocking(move |conn| {
+        conn.batch_execute(CREATE)?;
+        conn.exclusive_transaction(|conn| {
+            migrations::carry_out(conn, migrations::SQLITE, order)
+                .map_err(diesel::result::Error::QueryBuilderError)
+        })
+    });
+    carried_out.await.map_err(|error| error.to_string())
+}
+
+/// Inserts rows; where the key is there already, the new row takes the old one's place.
+macro_rules! replace {
+    ($name:ident, $row:ty, $table:ident) => {
+        pub(super) async fn $name(conn: &mut Conn, rows: Vec<$row>) -> QueryResult<()> {
+            // Row by row: the statement is prepared once, and there is no server to wait for.
+            let all = move |conn: &mut SqliteConnection| {
+                for row in rows {
+                    diesel::replace_into($table::table).values(row).execute(conn)?;
+                }
+                Ok(())
+            };
+            conn.spawn_blocking(all).await
+        }
+    };
+}
+
+/// Inserts rows whose key is not there yet.
+macro_rules! add {
+    ($name:ident, $row:ty, $table:ident) => {
+        pub(super) async fn $name(conn: &mut Conn, rows: Vec<$row>) -> QueryResult<()> {
+            let all = move |conn: &mut SqliteConnection| {
+                for row in rows {
+                    diesel::insert_or_ignore_into($table::table).values(row).execute(conn)?;
+                }
+                Ok(())
+            };
+            conn.spawn_blocking(all).await
+        }
+    };
+}
+
+replace!(replace_rollups, RollupRow, rollups);
+replace!(replace_limits, LimitRow, limit_rollups);
+replace!(replace_merged, MergedRow, merged_rollups);
+replace!(replace_merged_limits, MergedLimitRow, merged_limits);
+add!(add_samples, StoredSample, request_samples);
+add!(add_changes, StoredChange, config_changes);
+add!(add_series, SeriesKey, series);

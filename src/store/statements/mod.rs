@@ -1,0 +1,12 @@
+//! What is asked of the database and told to it, in statements that both databases understand.
+//!
+//! These files are compiled twice, once below `store::postgres` and once below `store::sqlite`, each time for that
+//! database's connection: diesel then checks every statement against the real backend.
+
+pub(in crate::store) mod alerts;
+pub(in crate::store) mod fold;
+pub(in crate::store) mod limits;
+pub(in crate::store) mod query;
+pub(in crate::store) mod records;
+pub(in crate::store) mod trim;
+pub(in crate::store) mod write;

@@ -1,0 +1,157 @@
+//! Dropping what is too old: fine rows whose time is told by coarser ones, and everything after `metrics.retentionDays`.
+
+use diesel::dsl::{exists, not};
+use diesel::prelude::*;
+use diesel::upsert::excluded;
+
+use super::super::{Conn, batch, begin_write, execute, load, may_merge};
+use super::query::since;
+use crate::store::merging::{self, WriterRow};
+use crate::store::plan::{KEPT, LEVELS, floor};
+use crate::store::schema::{
+    alerts, config_changes, levels, limit_rollups, merged_limits, merged_rollups, request_samples, rollups,
+    series, writers,
+};
+
+/// Series whose old rows one transaction deletes.
+const SERIES: usize = 200;
+/// Samples kept at most, however many errors there are.
+const SAMPLES: i64 = 100_000;
+
+/// Moves the borders from which on each level is complete, before a row is deleted: whoever asks from now on does not rely
+/// on rows that are about to go. The borders; `None`: another instance is at it.
+pub(in crate::store) async fn shorten(
+    conn: &mut Conn,
+    now: i64,
+    retention: i64,
+) -> QueryResult<Option<Vec<(i32, i64)>>> {
+    begin_write(conn).await?;
+    if !may_merge(conn).await? {
+        batch(conn, "ROLLBACK").await?;
+        return Ok(None);
+    }
+    let before = since(conn).await?;
+    let mut borders = Vec::new();
+    for (level, seconds) in LEVELS.into_iter().enumerate() {
+        let kept = KEPT[level].unwrap_or(retention).min(retention);
+        // On the border of a coarser row, that nothing is in neither.
+        let coarser = LEVELS.get(level + 1).copied().unwrap_or(seconds);
+        let border = match KEPT[level] {
+            Some(_) => floor(now - kept, i64::from(coarser)),
+            None => floor(now - kept, i64::from(LEVELS[LEVELS.len() - 1])),
+        };
+        borders.push((seconds, border.max(before[level])));
+    }
+    for (seconds, border) in borders.clone() {
+        let moved = diesel::insert_into(levels::table)
+            .values((levels::seconds.eq(seconds), levels::since.eq(border)))
+            .on_conflict(levels::seconds)
+            .do_update()
+            .set(levels::since.eq(excluded(levels::since)));
+        execute(conn, moved).await?;
+    }
+    batch(conn, "COMMIT").await?;
+    Ok(Some(borders))
+}
+
+/// The ids of all series, in the portions that [`drop_merged`] takes.
+pub(in crate::store) async fn portions(conn: &mut Conn) -> QueryResult<Vec<Vec<i64>>> {
+    let ids: Vec<i64> = load(conn, series::table.select(series::id).order(series::id)).await?;
+    Ok(ids.chunks(SERIES).map(<[i64]>::to_vec).collect())
+}
+
+/// Deletes rows of some series before the borders; how many.
+pub(in crate::store) async fn drop_merged(
+    conn: &mut Conn,
+    ids: Vec<i64>,
+    borders: Vec<(i32, i64)>,
+) -> QueryResult<usize> {
+    use merged_rollups as m;
+    begin_write(conn).await?;
+    let mut dropped = 0;
+    for (seconds, border) in borders {
+        let old = m::table
+            .filter(m::seconds.eq(seconds))
+            .filter(m::series.eq_any(ids.clone()))
+            .filter(m::start.lt(border));
+        dropped += execute(conn, diesel::delete(old)).await?;
+    }
+    batch(conn, "COMMIT").await?;
+    Ok(dropped)
+}
+
+/// Deletes everything else that is too old; how many rows. `before`: Unix seconds.
+pub(in crate::store) async fn drop_rest(
+    conn: &mut Conn,
+    before: i64,
+    borders: Vec<(i32, i64)>,
+) -> QueryResult<usize> {
+    begin_write(conn).await?;
+    let mut dropped = 0;
+    for (seconds, border) in borders {
+        let old = merged_limits::table
+            .filter(merged_limits::seconds.eq(seconds))
+            .filter(merged_limits::start.lt(border));
+        dropped += execute(conn, diesel::delete(old)).await?;
+    }
+    let before_ms = before.saturating_mul(1000);
+    let full: Vec<i64> = load(
+        conn,
+        request_samples::table
+            .select(request_samples::at_ms)
+            .order(request_samples::at_ms.desc())
+            .limit(1)
+            .offset(SAMPLES),
+    )
+    .await?;
+    let oldest = full.first().map_or(before_ms, |at_ms| before_ms.max(at_ms + 1));
+    dropped +=
+        execute(conn, diesel::delete(request_samples::table.filter(request_samples::at_ms.lt(oldest))))
+            .await?;
+    dropped +=
+        execute(conn, diesel::delete(config_changes::table.filter(config_changes::at_ms.lt(before_ms))))
+            .await?;
+    dropped +=
+        execute(conn, diesel::delete(alerts::table.filter(alerts::resolved_at_ms.lt(before_ms)))).await?;
+    // Too late to be merged anywhere.
+    dropped += execute(conn, diesel::delete(rollups::table.filter(rollups::start.lt(before)))).await?;
+    dropped +=
+        execute(conn, diesel::delete(limit_rollups::table.filter(limit_rollups::start.lt(before)))).await?;
+    batch(conn, "COMMIT").await?;
+    Ok(dropped)
+}
+
+/// Forgets names that nothing refers to any more: series without a row, writers that have ended.
+pub(in crate::store) async fn forget(conn: &mut Conn, now: i64) -> QueryResult<()> {
+    begin_write(conn).await?;
+    if may_merge(conn).await? {
+        let used = merged_rollups::table
+            .filter(merged_rollups::seconds.eq_any(LEVELS.to_vec()))
+            .filter(merged_rollups::series.eq(series::id));
+        execute(conn, diesel::delete(series::table.filter(not(exists(used))))).await?;
+        let all: Vec<WriterRow> = load(conn, writers::table).await?;
+        for writer in all.into_iter().filter(|writer| merging::gone(writer, now)) {
+            let ended = writers::table
+                .filter(writers::instance.eq(writer.instance))
+                .filter(writers::boot.eq(writer.boot))
+                .filter(writers::attempt.eq(writer.attempt))
+                .filter(not(exists(
+                    rollups::table
+                        .filter(rollups::instance.eq(writers::instance))
+                        .filter(rollups::boot.eq(writers::boot)),
+                )))
+                .filter(not(exists(
+                    limit_rollups::table
+                        .filter(limit_rollups::instance.eq(writers::instance))
+                        .filter(limit_rollups::boot.eq(writers::boot)),
+                )));
+            execute(conn, diesel::delete(ended)).await?;
+        }
+    }
+    batch(conn, "COMMIT").await
+}
+
+/// Gives back to the file system what was freed.
+pub(in crate::store) async fn compact(conn: &mut Conn) -> QueryResult<()> {
+    super::super::compact(conn).await
+}

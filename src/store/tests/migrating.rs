@@ -1,0 +1,171 @@
+//! Migrations on both databases, and the schema that they make.
+
+use std::collections::BTreeMap;
+
+use super::sample::*;
+use super::*;
+
+on_both!(
+    migrations_go_up_down_and_up_again,
+    the_schema_is_the_one_that_the_code_was_compiled_for,
+    several_instances_may_start_at_once_on_an_empty_database,
+    a_schema_that_goes_away_is_made_again,
+);
+
+const ALL: [&str; 3] = ["2026-11-23-000001_rollups", "2026-11-23-000002_records", "2026-11-23-000003_alerts"];
+
+fn migrations_go_up_down_and_up_again(database: Database) {
+    let store = database.store(&Clock::at(T));
+    let state = |applied: [bool; 3]| ALL.into_iter().map(str::to_owned).zip(applied).collect::<Vec<_>>();
+    assert_eq!(
+        store.migrate(Order::Status).unwrap(),
+        Applied { all: state([false; 3]), ..Applied::default() }
+    );
+    let up = store.migrate(Order::Run).unwrap();
+    assert_eq!((up.done.as_slice(), up.all.clone()), (ALL.map(str::to_owned).as_slice(), state([true; 3])));
+    assert_eq!(store.migrate(Order::Run).unwrap().done, Vec::<String>::new());
+    let tables = tables(&database);
+    for left in [2, 1, 0] {
+        let down = store.migrate(Order::Revert).unwrap();
+        assert_eq!(down.done, [ALL[left]]);
+        assert_eq!(down.pending(), &ALL[left..]);
+    }
+    assert_eq!(store.migrate(Order::Revert).unwrap().done, Vec::<String>::new());
+    assert!(self::tables(&database).is_empty());
+    store.migrate(Order::Run).unwrap();
+    assert_eq!(self::tables(&database), tables);
+    // A version that this program does not have is left alone.
+    let newer = "INSERT INTO __diesel_schema_migrations (version) VALUES ('29991231000000') RETURNING version AS line";
+    database.ask(newer);
+    assert_eq!(store.migrate(Order::Run).unwrap().unknown, ["29991231000000"]);
+    wait(store.prepare());
+    assert!(store.migrate(Order::Revert).unwrap_err().to_string().contains("29991231000000"));
+}
+
+/// Tables with their columns, in order: name, type as diesel has it, nullable, place in the key.
+type Tables = BTreeMap<String, Vec<(String, String, bool, usize)>>;
+
+fn the_schema_is_the_one_that_the_code_was_compiled_for(database: Database) {
+    database.store(&Clock::at(T)).migrate(Order::Run).unwrap();
+    assert_eq!(tables(&database), compiled());
+}
+
+/// `schema.rs`, read as text: the macro keeps no list of what it was given.
+fn compiled() -> Tables {
+    let mut tables = Tables::new();
+    let (mut table, mut key) = (String::new(), Vec::new());
+    for line in include_str!("../schema.rs").lines().map(str::trim) {
+        if let Some((name, columns)) = line.strip_suffix(") {").and_then(|line| line.split_once(" (")) {
+            table = name.to_owned();
+            key = columns.split(", ").map(str::to_owned).collect();
+        } else if let Some((name, kind)) = line.strip_suffix(',').and_then(|line| line.split_once(" -> ")) {
+            let (kind, nullable) = match kind.strip_prefix("Nullable<") {
+                Some(kind) => (kind.trim_end_matches('>'), true),
+                None => (kind, false),
+            };
+            let place = key.iter().position(|column| column == name).map_or(0, |at| at + 1);
+            tables.entry(table.clone()).or_default().push((name.into(), kind.into(), nullable, place));
+        }
+    }
+    assert_eq!(tables.len(), 10);
+    tables
+}
+
+fn tables(database: &Database) -> Tables {
+    let lines = if database.is_sqlite() {
+        database.ask(
+            "SELECT m.name || '|' || c.name || '|' || upper(c.type) || '|' || (c.\"notnull\" = 0) || '|' || c.pk AS line \
+             FROM sqlite_master m JOIN pragma_table_info(m.name) c WHERE m.type = 'table' AND m.name NOT LIKE '\\_\\_%' ESCAPE '\\' \
+             ORDER BY m.name, c.cid",
+        )
+    } else {
+        database.ask(
+            "SELECT c.table_name || '|' || c.column_name || '|' || upper(c.data_type) || '|' \
+             || (c.is_nullable = 'YES')::int || '|' || coalesce(k.ordinal_position, 0) AS line \
+             FROM information_schema.columns c \
+             LEFT JOIN information_schema.table_constraints p ON p.table_schema = c.table_schema \
+             AND p.table_name = c.table_name AND p.constraint_type = 'PRIMARY KEY' \
+             LEFT JOIN information_schema.key_column_usage k ON k.constraint_name = p.constraint_name \
+             AND k.table_name = c.table_name AND k.column_name = c.column_name \
+             WHERE c.table_schema = 'public' AND c.table_name NOT LIKE '\\_\\_%' ORDER BY c.table_name, c.ordinal_position",
+        )
+    };
+    let mut tables = Tables::new();
+    for line in lines {
+        let [table, column, kind, nullable, place] = line.split('|').collect::<Vec<_>>().try_into().unwrap();
+        let kind = match kind {
+            "TEXT" => "Text",
+            "BIGINT" => "BigInt",
+            // The only name that makes a key of SQLite's own numbering, which has 64 bits.
+            "INTEGER" if database.is_sqlite() && table == "series" && column == "id" => "BigInt",
+            "INTEGER" => "Integer",
+            "SMALLINT" => "SmallInt",
+            "BLOB" | "BYTEA" => "Binary",
+            "DOUBLE" | "DOUBLE PRECISION" => "Double",
+            other => other,
+        };
+        let row = (column.to_owned(), kind.to_owned(), nullable == "1", place.parse().unwrap());
+        tables.entry(table.to_owned()).or_default().push(row);
+    }
+    tables
+}
+
+fn several_instances_may_start_at_once_on_an_empty_database(database: Database) {
+    std::thread::scope(|scope| {
+        for instance in ["a", "b", "c", "d"] {
+            let database = &database;
+            scope.spawn(move || {
+                let store = database.store(&Clock::at(T + 60));
+                let batch = rollups(vec![rollup(T, some_series(0), tally(5, 1))]);
+                wait(store.write_batch(writer(instance, "1"), batch));
+            });
+        }
+    });
+    let store = database.store(&Clock::at(T + 60));
+    let told = wait(store.series(Range { from: T, to: T + 10 }, 10, Filter::default(), Detail::Counts));
+    assert_eq!(told[0].tally.requests, 20);
+    assert_eq!(store.migrate(Order::Status).unwrap().pending(), Vec::<&str>::new());
+}
+
+fn a_schema_that_goes_away_is_made_again(database: Database) {
+    let store = database.store(&Clock::at(T + 60));
+    wait(store.prepare());
+    for _ in ALL {
+        store.migrate(Order::Revert).unwrap();
+    }
+    let write = || store.write_batch(writer("a", "1"), rollups(vec![rollup(T, some_series(0), tally(5, 1))]));
+    let error = attempt(write()).unwrap_err();
+    assert!(error.tells_of_missing_tables(), "{error}");
+    wait(write());
+    assert_eq!(database.count("rollups"), 1);
+}
+
+#[test]
+fn without_auto_migrate_the_store_says_what_to_do() {
+    let database = Database::postgres();
+    let options = Options { auto_migrate: false, ..database.options(&Clock::at(T)) };
+    let store = Store::open(&database.url, options).unwrap();
+    let error = attempt(store.prepare()).unwrap_err();
+    assert_eq!(error, StoreError::Behind(ALL.map(str::to_owned).to_vec()));
+    assert!(error.to_string().contains("run `aegis migrate`"));
+    store.migrate(Order::Run).unwrap();
+    wait(store.prepare());
+}
+
+#[test]
+fn the_same_migrations_are_there_for_both_databases() {
+    let names = |folder: &str| {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations").join(folder);
+        let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let mut names: Vec<_> = entries
+            .map(|path| {
+                assert!(path.join("up.sql").exists() && path.join("down.sql").exists());
+                path.file_name().unwrap().to_owned()
+            })
+            .collect();
+        names.sort_unstable();
+        names
+    };
+    assert_eq!(names("postgres"), ALL);
+    assert_eq!(names("sqlite"), ALL);
+}

@@ -1,0 +1,146 @@
+//! The store against real databases: SQLite in temporary folders, PostgreSQL of the tests' own.
+
+mod merging;
+mod migrating;
+mod outage;
+mod records;
+mod sample;
+mod writing;
+mod year;
+
+#[path = "../../../tests/integration/harness/folder.rs"]
+mod folder;
+#[path = "../../../tests/integration/harness/postgres.rs"]
+mod postgres;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use folder::Folder;
+use postgres::Postgres;
+
+use super::*;
+
+/// An empty database, gone when the test is.
+pub(super) struct Database {
+    pub url: String,
+    /// Every statement of it is known to sqlite3 and psql as this.
+    kind: Kind,
+}
+
+enum Kind {
+    Sqlite(Folder),
+    Postgres(Arc<Postgres>),
+}
+
+impl Database {
+    pub fn sqlite() -> Self {
+        let folder = Folder::new();
+        // The folder of the file is not there yet.
+        Self {
+            url: format!("sqlite://{}/data/aegis.db", folder.path().display()),
+            kind: Kind::Sqlite(folder),
+        }
+    }
+
+    pub fn postgres() -> Self {
+        let server = Postgres::shared();
+        Self { url: server.database(), kind: Kind::Postgres(server) }
+    }
+
+    /// A store whose clock stands at `clock`, and which does nothing by itself.
+    pub fn store(&self, clock: &Clock) -> Store {
+        Store::open(&self.url, self.options(clock)).unwrap()
+    }
+
+    pub fn options(&self, clock: &Clock) -> Options {
+        let clock = clock.clone();
+        Options {
+            maintain_every: None,
+            time_limit: Duration::from_secs(60),
+            clock: Arc::new(move || clock.get()),
+            ..Options::default()
+        }
+    }
+
+    /// Rows that a query returns, its columns separated by `|`.
+    pub fn ask(&self, sql: &str) -> Vec<String> {
+        let told = match &self.kind {
+            Kind::Sqlite(folder) => {
+                use diesel::prelude::*;
+                #[derive(QueryableByName)]
+                struct Line {
+                    #[diesel(sql_type = diesel::sql_types::Text)]
+                    line: String,
+                }
+                let file = folder.path().join("data/aegis.db");
+                let mut conn = SqliteConnection::establish(&file.to_string_lossy()).unwrap();
+                let lines: Vec<Line> = diesel::sql_query(sql).load(&mut conn).unwrap();
+                return lines.into_iter().map(|line| line.line).collect();
+            }
+            Kind::Postgres(server) => server.psql(self.url.rsplit('/').next().unwrap(), sql).unwrap(),
+        };
+        told.lines().map(str::to_owned).collect()
+    }
+
+    /// How many rows a table has.
+    pub fn count(&self, table: &str) -> usize {
+        self.ask(&format!("SELECT CAST(count(*) AS TEXT) AS line FROM {table}"))[0].parse().unwrap()
+    }
+
+    pub fn is_sqlite(&self) -> bool {
+        matches!(self.kind, Kind::Sqlite(_))
+    }
+}
+
+/// A clock that tests set, in Unix seconds.
+#[derive(Clone)]
+pub(super) struct Clock(Arc<AtomicI64>);
+
+impl Clock {
+    pub fn at(seconds: i64) -> Self {
+        Self(Arc::new(AtomicI64::new(seconds)))
+    }
+
+    pub fn set(&self, seconds: i64) {
+        self.0.store(seconds, Ordering::Relaxed);
+    }
+
+    pub fn now(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn get(&self) -> Duration {
+        Duration::from_secs(self.now() as u64)
+    }
+}
+
+/// Waits for an answer, on an executor that knows nothing of the store's.
+#[track_caller]
+pub(super) fn wait<T>(asked: Asked<T>) -> T {
+    attempt(asked).unwrap()
+}
+
+pub(super) fn attempt<T>(asked: Asked<T>) -> Result<T, StoreError> {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(asked)
+}
+
+/// Runs functions that take a database as tests over both.
+macro_rules! on_both {
+    ($($name:ident),* $(,)?) => {
+        mod on_sqlite {
+            $(#[test]
+            fn $name() {
+                super::$name($crate::store::tests::Database::sqlite());
+            })*
+        }
+        mod on_postgres {
+            $(#[test]
+            fn $name() {
+                super::$name($crate::store::tests::Database::postgres());
+            })*
+        }
+    };
+}
+use on_both;

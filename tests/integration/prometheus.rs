@@ -1,0 +1,185 @@
+//! `GET /metrics`: what Prometheus is told (section 13; M6).
+
+use std::collections::BTreeMap;
+
+use crate::harness::{Backend, Call, Gateway, SOON, Upstream, eventually};
+
+/// Every sample of a scrape by its name and labels as written.
+fn scrape(gateway: &Gateway) -> BTreeMap<String, f64> {
+    let response = gateway.ask_admin(Call::get("/metrics"));
+    assert_eq!(response.status, 200);
+    assert_eq!(response.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+    parse(&response.text())
+}
+
+/// The text format, read strictly: every sample belongs to the metric announced last.
+fn parse(text: &str) -> BTreeMap<String, f64> {
+    let (mut samples, mut family) = (BTreeMap::new(), String::new());
+    for line in text.lines() {
+        if let Some(help) = line.strip_prefix("# HELP ") {
+            family = help.split(' ').next().unwrap().to_owned();
+            assert!(help.len() > family.len() + 1, "{line}: no help");
+            continue;
+        }
+        if let Some(kind) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = kind.split_once(' ').unwrap();
+            assert_eq!(name, family, "TYPE follows its HELP");
+            assert!(["counter", "gauge", "histogram"].contains(&kind), "{line}");
+            assert_eq!(name.ends_with("_total"), kind == "counter", "{line}");
+            continue;
+        }
+        let (key, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("{line:?}"));
+        let name = key.split('{').next().unwrap();
+        let base =
+            ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
+        assert!(name == family || base == family, "{line} stands under {family}");
+        let before = samples.insert(key.to_owned(), value.parse().unwrap());
+        assert!(before.is_none(), "{key} twice");
+    }
+    samples
+}
+
+fn sum(samples: &BTreeMap<String, f64>, name: &str, label: &str) -> f64 {
+    let is = |key: &&String| key.split('{').next() == Some(name) && key.contains(label);
+    samples.keys().filter(is).map(|key| samples[key]).sum()
+}
+
+#[test]
+fn every_name_of_the_contract_is_there_and_the_numbers_are_right() {
+    let upstream = Upstream::ok("ok");
+    let backend = Backend::named("users").to(&upstream).route("/users/:id").route("/slow");
+    let gateway = Gateway::builder()
+        .top("rateLimit: {defaultRequests: 1000, rules: [{id: few, match: {endpoint: /users/9}, rateLimit: {requests: 1, windowSeconds: 600}}]}")
+        .backend(backend)
+        .start();
+    for id in 0..20 {
+        assert_eq!(gateway.get(&format!("/users/{id}x")).status, 200);
+    }
+    assert_eq!(gateway.send(&Call::post("/users/1", "body")).status, 200);
+    assert_eq!([gateway.get("/users/9").status, gateway.get("/users/9").status], [200, 429]);
+    assert_eq!([gateway.get("/none/of/them").status, gateway.get("/nothing").status], [404, 404]);
+    let all = |samples: &BTreeMap<String, f64>| sum(samples, "aegis_requests_total", "");
+    assert!(eventually(SOON, || all(&scrape(&gateway)) == 25.0));
+    let samples = scrape(&gateway);
+    let is = |key: &str, value: f64| assert_eq!(samples.get(key), Some(&value), "{key} in {samples:#?}");
+    is(r#"aegis_requests_total{route="/users/:id",backend="users",method="GET",status="2xx"}"#, 21.0);
+    is(r#"aegis_requests_total{route="/users/:id",backend="users",method="POST",status="2xx"}"#, 1.0);
+    is(r#"aegis_requests_total{route="/users/:id",backend="users",method="GET",status="4xx"}"#, 1.0);
+    is(r#"aegis_requests_total{route="none",backend="none",method="GET",status="4xx"}"#, 2.0);
+    is(r#"aegis_gateway_responses_total{reason="no_route"}"#, 2.0);
+    is(r#"aegis_gateway_responses_total{reason="rate_limited"}"#, 1.0);
+    is(r#"aegis_ratelimit_decisions_total{rule="few",decision="allowed"}"#, 1.0);
+    is(r#"aegis_ratelimit_decisions_total{rule="few",decision="limited"}"#, 1.0);
+    is(r#"aegis_ratelimit_decisions_total{rule="default",decision="allowed"}"#, 21.0);
+    is(r#"aegis_request_duration_seconds_count{route="/users/:id",backend="users"}"#, 23.0);
+    is(r#"aegis_request_duration_seconds_bucket{route="/users/:id",backend="users",le="+Inf"}"#, 23.0);
+    is(r#"aegis_upstream_duration_seconds_count{route="/users/:id",backend="users"}"#, 22.0);
+    is("aegis_overhead_seconds_count", 22.0);
+    is(r#"aegis_in_flight_requests{backend="users"}"#, 0.0);
+    is("aegis_config_generation", 1.0);
+    is(r#"aegis_config_reloads_total{result="applied"}"#, 0.0);
+    is("aegis_websocket_tunnels", 0.0);
+    let target = format!(r#"{{backend="users",target="{}"}}"#, upstream.url());
+    is(&format!("aegis_circuit_state{target}"), 0.0);
+    is(&format!("aegis_target_healthy{target}"), 1.0);
+    is(r#"aegis_retries_total{backend="users",outcome="sent"}"#, 0.0);
+    let connections = sum(&samples, "aegis_upstream_connections_total", r#"backend="users""#);
+    assert_eq!(connections, 22.0);
+    assert_eq!(sum(&samples, "aegis_build_info", "version="), 1.0);
+    assert!(samples.contains_key("aegis_store_pending_rollups"));
+    for name in [
+        "process_cpu_seconds_total",
+        "process_resident_memory_bytes",
+        "process_open_fds",
+        "process_start_time_seconds",
+    ] {
+        assert!(samples[name] > 0.0, "{name}");
+    }
+    // Buckets are cumulative.
+    let buckets = samples.iter().filter(|(key, _)| key.starts_with("aegis_overhead_seconds_bucket"));
+    let mut by_bound: Vec<(f64, f64)> = buckets
+        .map(|(key, count)| {
+            let bound = key.split("le=\"").nth(1).unwrap().trim_end_matches("\"}");
+            (bound.replace("+Inf", "inf").parse().unwrap(), *count)
+        })
+        .collect();
+    by_bound.sort_by(|a, b| a.0.total_cmp(&b.0));
+    assert!(by_bound.is_sorted_by(|a, b| a.1 <= b.1) && by_bound.len() == 15, "{by_bound:?}");
+}
+
+#[test]
+fn a_breakers_changes_are_counted_by_the_new_state() {
+    let upstream = Upstream::status(500);
+    let backend =
+        Backend::all(&upstream).with("circuitBreaker: {failureThreshold: 2, resetTimeoutMs: 60000}");
+    let gateway = Gateway::with(backend);
+    let opened = || {
+        gateway.get("/x");
+        sum(&scrape(&gateway), "aegis_circuit_transitions_total", r#"to="open""#) == 1.0
+    };
+    assert!(eventually(SOON, opened));
+    assert_eq!(sum(&scrape(&gateway), "aegis_circuit_state", "main"), 2.0);
+}
+
+#[test]
+fn random_paths_and_methods_add_no_series() {
+    let upstream = Upstream::ok("ok");
+    let gateway = Gateway::with(Backend::named("main").to(&upstream).route("/api/**"));
+    let mut client = gateway.client();
+    let mut send = |n: usize| {
+        let method = if n.is_multiple_of(3) { format!("M{n}") } else { "GET".to_owned() };
+        let path = if n.is_multiple_of(2) { format!("/api/{n}/x") } else { format!("/random/{n}") };
+        client.send(&Call::new(&method, &path));
+    };
+    (0..30).for_each(&mut send);
+    let total = |samples: &BTreeMap<String, f64>| sum(samples, "aegis_requests_total", "");
+    assert!(eventually(SOON, || total(&scrape(&gateway)) == 30.0));
+    let before = scrape(&gateway).len();
+    (30..1_500).for_each(&mut send);
+    assert!(eventually(SOON, || total(&scrape(&gateway)) == 1_500.0));
+    let after = scrape(&gateway);
+    assert_eq!(after.len(), before);
+    assert_eq!(sum(&after, "aegis_requests_total", r#"method="OTHER""#), 500.0);
+}
+
+#[test]
+fn counts_go_on_over_reloads_and_metrics_are_not_for_the_gateways_clients() {
+    let upstream = Upstream::ok("ok");
+    let with = |other: &str| {
+        Gateway::builder()
+            .admin("token: sesame")
+            .backend(Backend::named("main").to(&upstream).route("/x").route(other))
+    };
+    let gateway = with("/a").start();
+    gateway.get("/x");
+    gateway.rewrite(&with("/b"));
+    assert_eq!(gateway.admin_post("/_aegis/reload", "").status, 200);
+    gateway.get("/x");
+    let key = r#"aegis_requests_total{route="/x",backend="main",method="GET",status="2xx"}"#;
+    assert!(eventually(SOON, || scrape(&gateway).get(key) == Some(&2.0)));
+    assert_eq!(gateway.get("/metrics").status, 404);
+    let call = |path: &str| Call::get(path).header("Authorization", "Bearer sesame");
+    assert_eq!(gateway.send(&call("/metrics")).status, 404);
+    assert_eq!(gateway.send(&call("/_aegis/metrics")).status, 404);
+}
+
+#[cfg(feature = "test-hooks")]
+#[test]
+fn an_aggregator_that_dies_loses_a_batch_at_most() {
+    let upstream = Upstream::ok("ok");
+    let mut gateway = Gateway::with(Backend::all(&upstream));
+    gateway.expect_panics();
+    let load = crate::harness::Load::start(gateway.addr, 4, std::time::Duration::from_millis(1), "/x");
+    load.wait_for(500);
+    // A worker sends what it has five times a second: what these requests came to is with the actor, or on its way.
+    let before = load.done();
+    load.wait_for(400);
+    assert_eq!(gateway.admin_post("/_aegis/test/panic/metrics_aggregator", "").status, 200);
+    load.wait_for(400);
+    let after = load.done();
+    load.wait_for(500);
+    let done = load.stop_flawless();
+    let counted = || sum(&scrape(&gateway), "aegis_requests_total", r#"route="/**""#) as usize;
+    assert!(eventually(SOON, || counted() >= done - (after - before)), "{} of {done}", counted());
+    assert!(counted() <= done);
+}
