@@ -54,12 +54,13 @@ fn introduction(gateway: &str, admin: &str) -> String {
            curl -i {gateway}/api/users            a healthy service\n  \
            curl -i {gateway}/api/orders           fails now and then: GETs are retried, a failing POST is not\n  \
            curl -i {gateway}/api/reports/daily    slow: half a second\n  \
-           curl -i {gateway}/api/users/search     limited: five in ten seconds, then 429\n  \
+           curl -i {gateway}/api/users/3          limited: five in ten seconds, then 429\n  \
            curl -i {gateway}/api/nowhere          no route: a problem document that says so\n\n\
          Look:\n  \
            {admin}/_aegis/status    targets, breakers, counters, events\n  \
            {admin}/_aegis/routes    the compiled routes with their hits\n  \
            {admin}/_aegis/rate-limit    limits, decisions, busiest clients\n  \
+           {admin}/api/metrics/overview?range=5m    what was counted; {admin}/metrics for Prometheus\n  \
            {admin}/                 everything that the admin listener answers\n\n\
          Ctrl-C stops it.\n",
         PACE.as_millis()
