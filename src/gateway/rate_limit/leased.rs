@@ -12,7 +12,7 @@ use super::rules::{Facts, Limited};
 use super::{Applying, Decision, longer, tightest};
 use crate::gateway::worker::Worker;
 
-/// A request waits no longer for the shared store, however many answers it waits for.
+/// A request waits no longer for the shared store, however many answers it waits for, those for rules in shadow included.
 const PATIENCE: Duration = Duration::from_millis(45);
 
 /// Before an actor that has died is asked again.
@@ -75,7 +75,9 @@ async fn ask(
     facts: &Facts<'_>,
     now: u64,
 ) {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
+    // From the request's begin: what its other limits have waited for is part of it.
+    let waited = worker.shared.limiter.clock.now().saturating_sub(now);
+    let deadline = tokio::time::Instant::now() + PATIENCE.saturating_sub(Duration::from_nanos(waited));
     loop {
         let mut open: SmallVec<[(usize, oneshot::Receiver<Reply>); 4]> = SmallVec::new();
         for (at, Applying { limited, key }) in
