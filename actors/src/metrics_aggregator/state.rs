@@ -61,6 +61,8 @@ impl State {
             self.by_route.resize_with(labels.routes.len() + 1, || None);
         }
         self.recorded += records.len() as u64;
+        // Some of what was given up may only have been late; what was not is given up again when somebody next waits for it.
+        self.lost = self.lost.saturating_sub(records.len() as u64);
         for record in records {
             self.count(labels, record);
         }
@@ -71,7 +73,7 @@ impl State {
         ended.saturating_sub(self.recorded + self.lost)
     }
 
-    /// What is missing of `ended` requests will not come any more.
+    /// What is missing of `ended` requests is not waited for any longer.
     pub fn give_up(&mut self, ended: u64) {
         self.lost += self.missing(ended);
     }

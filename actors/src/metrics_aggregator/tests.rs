@@ -78,6 +78,16 @@ fn requests_are_counted_by_route_method_and_class() {
 }
 
 #[test]
+fn what_was_given_up_and_comes_late_does_not_hide_what_comes_next() {
+    let mut state = State::default();
+    assert_eq!(state.missing(3), 3);
+    state.give_up(3);
+    assert_eq!(state.missing(3), 0);
+    state.record(&labels(), &[record(START, Some(0), 200, 1); 3]);
+    assert_eq!(state.missing(4), 1, "the fourth is waited for");
+}
+
+#[test]
 fn the_same_route_under_another_configuration_goes_on() {
     let mut state = State::default();
     state.record(&labels(), &[record(START, Some(1), 200, 1)]);
