@@ -50,13 +50,15 @@ impl Counting {
         }
     }
 
-    /// Keeps a request in whole. Beyond a bound per report the rest is only counted: a flood of refusals must not become a
-    /// flood of stories.
+    /// Whether a further request may be kept in whole. Beyond a bound per report the rest is only counted: a flood of
+    /// refusals must not become a flood of stories, nor cost the writing of them.
+    pub fn has_room_for_samples(&self) -> bool {
+        self.samples.borrow().len() < SAMPLES
+    }
+
+    /// Keeps a request in whole.
     pub fn tell(&self, sample: Sample) {
-        let mut samples = self.samples.borrow_mut();
-        if samples.len() < SAMPLES {
-            samples.push(sample);
-        }
+        self.samples.borrow_mut().push(sample);
     }
 
     /// Sends what was collected; what cannot be sent now is kept.

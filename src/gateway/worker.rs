@@ -189,6 +189,11 @@ impl Worker {
         self.shared.ended.add(self.index, 1);
     }
 
+    /// Whether a further story would be kept before the next report.
+    pub fn has_room_for_stories(&self) -> bool {
+        self.counting.has_room_for_samples()
+    }
+
     /// Keeps a request's story for the store.
     pub fn tell(&self, sample: Sample) {
         self.counting.tell(sample);
