@@ -72,6 +72,11 @@ impl Arrival {
         Some(Upgrade::Other)
     }
 
+    /// Whether an answer's bytes may be written to the connection as they come, behind a head with their number.
+    pub fn takes_direct(&self) -> bool {
+        self.version == Version::HTTP_11 && self.upgrade.is_none() && !self.is_raw
+    }
+
     /// The path as received.
     pub fn raw_path(&self) -> &str {
         self.uri.path()

@@ -39,6 +39,9 @@ impl RequestHeaders for RoutedHeaders<'_> {
     }
 }
 
+/// From so many bytes on, a body of known length goes past awc and actix where it can.
+const DIRECT: u64 = 16 * 1024;
+
 /// What a try that reached a response head hands on.
 pub struct Answered {
     pub head: ResponseHead,
@@ -200,8 +203,11 @@ async fn attempt(
 ) -> Result<Answered, Failure> {
     let Pick { target, position, admission, in_flight } = pick;
     let worker = request.worker.clone();
-    let asked =
-        Asked { head: request.arrival.method == Method::HEAD, upgrade: request.arrival.upgrade.is_some() };
+    let asked = Asked {
+        head: request.arrival.method == Method::HEAD,
+        upgrade: request.arrival.upgrade.is_some(),
+        detach: request.arrival.takes_direct().then_some(DIRECT),
+    };
     let exchange = Exchange::new(asked, body.reader(), lines.clone());
     address(head, target, backend.settings.preserve_host, request.host.as_ref());
     let pool = worker.pool(&request.snapshot, backend, target, position);

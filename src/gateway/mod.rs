@@ -18,6 +18,7 @@ pub mod listener;
 pub mod mailbox;
 pub mod rate_limit;
 mod record;
+mod relayed;
 pub mod request_body;
 mod response;
 pub mod retry_budget;

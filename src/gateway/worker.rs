@@ -17,7 +17,7 @@ use aegis_actors::metrics_aggregator::{Record, Sample, method_index};
 use super::answer::Cause;
 use super::counting::Counting;
 use super::deadline;
-use super::downstream::ConnState;
+use super::downstream::{ConnState, turns};
 use super::mailbox::Mailbox;
 use super::rate_limit::Asking;
 use super::record::RequestRecord;
@@ -68,6 +68,7 @@ impl Worker {
             slot.get_or_insert_with(|| {
                 let worker = Rc::new(Self::new(shared.clone()));
                 deadline::start();
+                turns::start();
                 actix_rt::spawn(beat(Rc::downgrade(&worker)));
                 worker
             })

@@ -21,6 +21,7 @@ mod history;
 #[cfg(feature = "test-hooks")]
 mod hooks;
 mod http2;
+mod large_answers;
 mod lifecycle;
 mod listener_tls;
 mod logs;

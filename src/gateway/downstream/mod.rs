@@ -5,8 +5,12 @@
 //! instead of a clean end where a response broke off; and problem documents in place of actix's empty 400, 408
 //! and 431.
 
+mod head_lines;
+mod pump;
 mod state;
 mod stream;
+pub mod turns;
 
+pub use pump::{Pump, Write};
 pub use state::{ConnState, Limits, TakenOver};
 pub use stream::{ClientSocket, ClientStream};

@@ -15,6 +15,8 @@ use actix_http::header::HeaderValue;
 use bytes::Bytes;
 use pin_project_lite::pin_project;
 
+use super::pump::Pump;
+
 /// Time limits of a listener's connections.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -86,7 +88,6 @@ impl Drop for Counted {
 }
 
 /// Shared by a connection's stream and the requests that it carries; one thread.
-#[derive(Debug)]
 pub struct ConnState {
     /// Socket peer.
     pub peer: SocketAddr,
@@ -114,6 +115,11 @@ pub struct ConnState {
     /// End the connection with a reset: something on it broke off.
     pub(super) abort: Cell<bool>,
     pub(super) closing: Cell<bool>,
+    /// Writes a body past actix; see `pump`.
+    pub(super) pump: RefCell<Option<Rc<dyn Pump>>>,
+    /// Waits for its turn to begin a request, and may begin one; see `turns`.
+    pub(super) queued: Cell<bool>,
+    pub(super) admitted: Cell<bool>,
     pub(super) ended: Cell<bool>,
     pub(super) taken: RefCell<Option<Taken>>,
     /// The gateway closes this connection: read what still comes for a moment, so that the answer survives.
@@ -139,6 +145,9 @@ impl ConnState {
             write_limit: Cell::new(Duration::from_secs(60)),
             abort: Cell::new(false),
             closing: Cell::new(false),
+            pump: RefCell::default(),
+            queued: Cell::new(false),
+            admitted: Cell::new(false),
             ended: Cell::new(false),
             taken: RefCell::new(None),
             linger: Cell::new(false),
@@ -228,6 +237,11 @@ impl ConnState {
     pub(super) fn set_gone(&self) {
         self.gone.set(true);
         self.waiting.take().into_iter().for_each(Waker::wake);
+    }
+
+    /// From now on, or no longer, `pump` follows every head that goes out.
+    pub fn set_pump(&self, pump: Option<Rc<dyn Pump>>) {
+        *self.pump.borrow_mut() = pump;
     }
 
     /// A write that makes no progress for this long ends the connection.

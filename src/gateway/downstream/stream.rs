@@ -3,7 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
@@ -12,7 +12,9 @@ use tokio::net::TcpStream;
 use tokio::time::Sleep;
 use tokio_rustls::server::TlsStream;
 
+use super::head_lines::HeadLines;
 use super::state::{ConnState, Phase};
+use super::turns;
 use crate::gateway::answer::{self, Cause};
 use crate::gateway::worker;
 
@@ -63,6 +65,13 @@ impl AsyncWrite for ClientSocket {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         each!(self, io => Pin::new(io).poll_flush(cx))
     }
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        each!(self, io => Pin::new(io).poll_write_vectored(cx, bufs))
+    }
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         each!(self, io => Pin::new(io).poll_shutdown(cx))
     }
@@ -89,6 +98,8 @@ pub struct ClientStream {
     lines: HeadLines,
     /// An answer of our own that replaces actix's, and how much of it is out.
     replacement: Option<(Vec<u8>, usize)>,
+    /// A head that goes out together with what the pump writes.
+    pub(super) held: Vec<u8>,
 }
 
 impl ClientStream {
@@ -108,10 +119,11 @@ impl ClientStream {
             seen_bytes: false,
             lines: HeadLines::default(),
             replacement: None,
+            held: Vec::new(),
         }
     }
 
-    fn socket(&mut self) -> Pin<&mut ClientSocket> {
+    pub(super) fn socket(&mut self) -> Pin<&mut ClientSocket> {
         // The socket leaves only in `drop`.
         #[expect(clippy::expect_used, reason = "an invariant of this file")]
         Pin::new(self.socket.as_mut().expect("the socket is there until drop"))
@@ -138,6 +150,27 @@ impl ClientStream {
             Phase::Idle(since) if !self.seen_bytes => (since + limits.head, Expiry::Silent),
             Phase::Idle(since) => (since + limits.keep_alive, Expiry::Idle),
             Phase::Busy => (Instant::now() + limits.head, Expiry::None),
+        }
+    }
+
+    /// Notes whether the client took what was written; an error when it has taken nothing for too long.
+    pub(super) fn wrote(&mut self, cx: &mut Context<'_>, blocked: bool) -> io::Result<()> {
+        if !blocked {
+            self.write_stalled = None;
+            self.written_since |= self.half_closed.is_some();
+            return Ok(());
+        }
+        if self.write_stalled.is_none() {
+            self.write_stalled = Some(Instant::now());
+            let at = Instant::now() + self.state.write_limit.get();
+            if self.alarm.deadline() > at.into() {
+                self.alarm.as_mut().reset(at.into());
+                self.alarm_set = false;
+            }
+        }
+        match self.poll_alarm(cx) {
+            Poll::Ready(error) => Err(error),
+            Poll::Pending => Ok(()),
         }
     }
 
@@ -250,43 +283,6 @@ impl ClientStream {
     }
 }
 
-/// Follows the lines of a request head: httparse takes a bare line feed for a line end, other parsers do not, and what
-/// two parsers read differently is refused (RFC 9112 §2.2).
-#[derive(Clone, Copy, Debug, Default)]
-struct HeadLines {
-    /// The last byte was a carriage return.
-    cr: bool,
-    /// Bytes of the current line, up to 2 of interest.
-    line: usize,
-    /// A line with content has been seen.
-    begun: bool,
-    /// The blank line has been seen; what follows is no head.
-    done: bool,
-}
-
-impl HeadLines {
-    /// How many of `bytes` lie behind the head; `None` when a line of it does not end in CRLF.
-    fn accept(&mut self, bytes: &[u8]) -> Option<usize> {
-        let mut from = 0;
-        while !self.done {
-            let Some(at) = memchr::memchr(b'\n', &bytes[from..]) else { break };
-            let end = from + at;
-            let cr = if end > 0 { bytes[end - 1] == b'\r' } else { self.cr };
-            if !cr {
-                return None;
-            }
-            let blank = self.line + at == 1;
-            self.done = blank && self.begun;
-            self.begun |= !blank;
-            self.line = 0;
-            from = end + 1;
-        }
-        self.line += bytes.len() - from;
-        self.cr = bytes.last() == Some(&b'\r');
-        Some(if self.done { bytes.len() - from } else { 0 })
-    }
-}
-
 /// What an alarm may find.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Expiry {
@@ -306,6 +302,9 @@ impl AsyncRead for ClientStream {
         }
         if this.state.taken.borrow().is_some() {
             return this.poll_taken(cx);
+        }
+        if this.waits_for_its_turn(cx) {
+            return this.poll_alarm(cx).map(Err);
         }
         let before = buf.filled().len();
         let read = if this.half_closed.is_some() { Poll::Pending } else { this.socket().poll_read(cx, buf) };
@@ -340,6 +339,15 @@ impl AsyncRead for ClientStream {
 }
 
 impl ClientStream {
+    /// Whether the bytes of a next request are there but have to wait until the worker has dealt with other things.
+    fn waits_for_its_turn(&self, cx: &mut Context<'_>) -> bool {
+        let idle = matches!(self.state.phase.get(), Phase::Idle(_)) && !self.state.http2;
+        let Some(socket) = self.socket.as_ref().filter(|_| idle && self.half_closed.is_none()) else {
+            return false;
+        };
+        socket.tcp().poll_read_ready(cx).is_ready() && turns::poll_begin(&self.state, cx).is_pending()
+    }
+
     /// Reads for the tunnel that has taken this connection over; actix sees nothing of it, not even the end: the
     /// tunnel ends the connection.
     fn poll_taken(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -398,23 +406,12 @@ impl AsyncWrite for ClientStream {
             let _ = this.poll_replacement(cx)?;
             return Poll::Ready(Ok(buf.len()));
         }
-        let written = this.socket().poll_write(cx, buf);
-        if written.is_pending() {
-            if this.write_stalled.is_none() {
-                this.write_stalled = Some(Instant::now());
-                let at = Instant::now() + this.state.write_limit.get();
-                if this.alarm.deadline() > at.into() {
-                    this.alarm.as_mut().reset(at.into());
-                    this.alarm_set = false;
-                }
-            }
-            if let Poll::Ready(error) = this.poll_alarm(cx) {
-                return Poll::Ready(Err(error));
-            }
-        } else {
-            this.write_stalled = None;
-            this.written_since |= this.half_closed.is_some();
+        if this.state.pump.borrow().is_some() {
+            this.held.extend_from_slice(buf);
+            return Poll::Ready(Ok(buf.len()));
         }
+        let written = this.socket().poll_write(cx, buf);
+        this.wrote(cx, written.is_pending())?;
         written
     }
 
@@ -423,7 +420,9 @@ impl AsyncWrite for ClientStream {
         if this.poll_replacement(cx)?.is_pending() {
             return Poll::Pending;
         }
-        this.socket().poll_flush(cx)
+        let pumped = this.poll_pump(cx)?;
+        ready!(this.socket().poll_flush(cx))?;
+        pumped.map(Ok)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -462,25 +461,4 @@ async fn linger(mut socket: ClientSocket) {
         }
     };
     let _ = tokio::time::timeout(LINGER, drain).await;
-}
-
-#[cfg(test)]
-mod tests {
-    use super::HeadLines;
-
-    fn accepts(head: &str, step: usize) -> bool {
-        let mut lines = HeadLines::default();
-        head.as_bytes().chunks(step).all(|piece| lines.accept(piece).is_some())
-    }
-
-    #[test]
-    fn a_bare_line_feed_in_a_head_is_seen_however_it_arrives() {
-        for step in 1..12 {
-            assert!(accepts("GET / HTTP/1.1\r\nHost: a\r\n\r\nbody\nwith\nlines", step), "{step}");
-            assert!(accepts("\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\nbody\n", step), "{step}");
-            assert!(!accepts("GET / HTTP/1.1\nHost: a\r\n\r\n", step), "{step}");
-            assert!(!accepts("GET / HTTP/1.1\r\nHost: a\n\r\n", step), "{step}");
-            assert!(!accepts("GET / HTTP/1.1\r\nHost: a\r\n\n", step), "{step}");
-        }
-    }
 }

@@ -15,6 +15,7 @@ use futures_core::future::LocalBoxFuture;
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 
+use super::slots::Opened;
 use super::socket::Socket;
 use super::transport::UpstreamStream;
 
@@ -36,12 +37,18 @@ struct Dial {
     tls: Option<TargetTls>,
     timeout: Duration,
     next: Cell<usize>,
+    opened: Opened,
 }
 
 impl Dialer {
     /// A dialer for the target behind `cells`; `timeout` covers all addresses and the TLS handshake.
     pub fn new(cells: Arc<TargetCells>, tls: Option<TargetTls>, timeout: Duration) -> Self {
-        Self(Rc::new(Dial { cells, tls, timeout, next: Cell::new(0) }))
+        Self(Rc::new(Dial { cells, tls, timeout, next: Cell::new(0), opened: Opened::default() }))
+    }
+
+    /// The connections that it has opened.
+    pub(super) fn opened(&self) -> &Opened {
+        &self.0.opened
     }
 }
 
@@ -76,7 +83,9 @@ impl Dial {
                 Socket::Tls(Box::new(connector.connect(tls.name.clone(), tcp).await?))
             }
         };
-        Ok(UpstreamStream::new(socket, address, self.cells.clone()))
+        let stream = UpstreamStream::new(socket, address, self.cells.clone());
+        self.opened.add(stream.transport());
+        Ok(stream)
     }
 }
 

@@ -12,7 +12,9 @@ use std::task::{Context, Poll};
 use pin_project_lite::pin_project;
 use tokio::task::{LocalEnterGuard, LocalSet};
 
+use super::detached::Detached;
 use super::framing::{Asked, Violation};
+use super::slots::Slot;
 use crate::gateway::request_body::BodyReader;
 
 thread_local! {
@@ -63,12 +65,21 @@ pub struct Exchange {
     pub violation: Cell<Option<Violation>>,
     /// The request's body, until the transport takes it.
     pub(super) body: RefCell<Option<BodyReader>>,
+    /// The answer's body, where awc was told of none.
+    pub(super) detached: RefCell<Option<Detached>>,
+    /// The name of the connection, until nothing of the exchange is left.
+    pub(super) slot: RefCell<Option<Slot>>,
 }
 
 impl Exchange {
     /// A try that has not begun.
     pub fn new(asked: Asked, body: Option<BodyReader>, lines: Rc<Vec<u8>>) -> Rc<Self> {
         Rc::new(Self { asked, lines, body: RefCell::new(body), ..Self::default() })
+    }
+
+    /// The answer's body, where it is to be taken from the transport itself.
+    pub fn take_detached(&self) -> Option<Detached> {
+        self.detached.take()
     }
 
     /// Runs `future` with this exchange in reach of the transport it writes to.

@@ -61,6 +61,8 @@ pub struct Asked {
     pub head: bool,
     /// The request offered an upgrade, so that a 101 is an answer.
     pub upgrade: bool,
+    /// A body of known length and at least this many bytes is taken from the transport; awc is told of none.
+    pub detach: Option<u64>,
 }
 
 /// Where a body ends.
@@ -93,6 +95,8 @@ pub struct Head {
     pub reusable: bool,
     /// `content-length` where it counts, whether or not a body follows.
     pub content_length: Option<u64>,
+    /// awc has been told of no body although one follows; see [`Asked::detach`].
+    pub detached: bool,
 }
 
 /// The state machine for one response.
@@ -106,6 +110,11 @@ impl Framing {
     /// Waits for the response to a request like `asked`.
     pub fn new(asked: Asked) -> Self {
         Self { at: At::Head, asked }
+    }
+
+    /// Leaves the body to awc whatever was asked.
+    pub fn keep_attached(&mut self) {
+        self.asked.detach = None;
     }
 
     /// Whether the final head has not been seen yet.
@@ -148,7 +157,9 @@ impl Framing {
                 continue;
             }
             let (body, keep) = self.body_of(&parsed)?;
-            self.patch(&mut bytes[skip..skip + parsed.len], &parsed, &body);
+            let detached = keep
+                && matches!((&body, self.asked.detach), (Some(Body::Length(n)), Some(least)) if *n >= least);
+            self.patch(&mut bytes[skip..skip + parsed.len], &parsed, body.as_ref().filter(|_| !detached));
             self.at = match body {
                 None => At::Done,
                 Some(body) => At::Body(body),
@@ -160,6 +171,7 @@ impl Framing {
                 reusable: keep,
                 // Beside a coding a length says nothing (RFC 9112 §6.3 item 3).
                 content_length: parsed.length.filter(|_| !parsed.chunked),
+                detached,
             }));
         }
     }
@@ -188,7 +200,7 @@ impl Framing {
     }
 
     /// Changes the few bytes that would make awc see another body than [`Self::body_of`] does.
-    fn patch(&self, head: &mut [u8], parsed: &Parsed, body: &Option<Body>) {
+    fn patch(&self, head: &mut [u8], parsed: &Parsed, body: Option<&Body>) {
         match body {
             Some(Body::UntilClose) => head[7] = b'0', // "HTTP/1.1" → "HTTP/1.0": awc reads those until close
             None => {

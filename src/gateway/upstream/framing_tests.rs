@@ -58,6 +58,26 @@ fn interim_heads_are_taken_out() {
 }
 
 #[test]
+fn a_body_that_goes_past_awc_is_hidden_from_it_and_followed_all_the_same() {
+    let raw = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nlargeEXTRA";
+    for (least, connection, detached) in [(5, "", true), (6, "", false), (5, "Connection: close\r\n", false)]
+    {
+        let raw = raw.replace("Content", &format!("{connection}Content"));
+        let asked = Asked { detach: Some(least), ..Asked::default() };
+        let (head, out, left, done) = run(raw.as_bytes(), asked, 1000).unwrap();
+        assert_eq!((head.detached, left, done), (detached, 5, true), "{least} {connection}");
+        assert_eq!(String::from_utf8(out).unwrap().contains("x-no-body-leng: 5"), detached);
+        assert_eq!(head.content_length, Some(5));
+    }
+    let asked = Asked { detach: Some(0), ..Asked::default() };
+    let (head, ..) = run(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", asked, 1000).unwrap();
+    assert!(!head.detached, "no body, nothing to take");
+    let mut framing = Framing::new(asked);
+    framing.keep_attached();
+    assert!(!framing.head(&mut raw.as_bytes().to_vec()).unwrap().unwrap().detached);
+}
+
+#[test]
 fn answers_without_a_body_hide_their_length_from_awc_and_keep_it_for_the_client() {
     for status in ["204 No Content", "304 Not Modified"] {
         let (head, out, left, done) =
@@ -65,7 +85,7 @@ fn answers_without_a_body_hide_their_length_from_awc_and_keep_it_for_the_client(
         assert!(done && left == 4 && head.content_length == Some(999));
         assert!(String::from_utf8(out).unwrap().contains("x-no-body-leng: 999"));
     }
-    let head_asked = Asked { head: true, upgrade: false };
+    let head_asked = Asked { head: true, ..Asked::default() };
     let (head, ..) = run(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", head_asked, 1000).unwrap();
     assert!(head.reusable);
 }
@@ -74,7 +94,7 @@ fn answers_without_a_body_hide_their_length_from_awc_and_keep_it_for_the_client(
 fn an_upgrade_that_was_not_asked_for_is_refused() {
     let raw = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\nraw";
     assert_eq!(run(raw, Asked::default(), 1000).unwrap_err(), Violation::UnsolicitedUpgrade);
-    let (head, out, ..) = run(raw, Asked { head: false, upgrade: true }, 1000).unwrap();
+    let (head, out, ..) = run(raw, Asked { upgrade: true, ..Asked::default() }, 1000).unwrap();
     assert!(head.status == 101 && out.ends_with(b"raw"));
 }
 
@@ -145,7 +165,7 @@ proptest! {
 
     #[test]
     fn no_bytes_panic(raw in proptest::collection::vec(any::<u8>(), 0..400), step in 1usize..50, head: bool, upgrade: bool) {
-        let _ = run(&raw, Asked { head, upgrade }, step);
+        let _ = run(&raw, Asked { head, upgrade, detach: None }, step);
     }
 
     #[test]

@@ -76,14 +76,18 @@ impl Incoming {
         }
     }
 
-    /// Moves as much as fits to `buf`; `false` when nothing is there.
-    pub fn deliver(&mut self, buf: &mut ReadBuf<'_>) -> bool {
-        if self.is_empty() {
-            return false;
+    /// Moves as much as fits to `buf`, `most` at most; how much that was.
+    pub fn deliver(&mut self, buf: &mut ReadBuf<'_>, most: usize) -> usize {
+        let n = buf.remaining().min(self.to - self.from).min(most);
+        if n > 0 {
+            buf.put_slice(&self.buffer[self.from..self.from + n]);
+            self.consume(n);
         }
-        let n = buf.remaining().min(self.to - self.from);
-        buf.put_slice(&self.buffer[self.from..self.from + n]);
+        n
+    }
+
+    /// Drops the first `n` bytes.
+    pub fn consume(&mut self, n: usize) {
         self.keep(self.from + n..self.to);
-        true
     }
 }

@@ -6,15 +6,18 @@
 
 mod chunked;
 pub mod connector;
+pub mod detached;
 pub mod exchange;
 pub mod framing;
 mod incoming;
 pub mod pool;
+mod slots;
 mod socket;
 mod tls;
 mod transport;
 
 pub use connector::{Dialer, TargetTls};
+pub use detached::{Detached, Transfer};
 pub use exchange::Exchange;
 pub use framing::{Asked, Violation};
 pub use pool::{Pool, RawStream, Upgraded};

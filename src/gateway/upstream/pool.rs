@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use actix_http::body::None as NoBody;
 use actix_http::h1::ClientPayloadCodec;
-use actix_http::{Payload, RequestHeadType, ResponseHead, Uri};
+use actix_http::{Payload, RequestHeadType, ResponseHead};
 use actix_service::Service;
 use awc::error::SendRequestError;
 use bytes::BytesMut;
@@ -18,6 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::connector::Dialer;
 use super::exchange::Exchange;
+use super::slots::Slots;
 
 /// How long an idle connection stays in the pool. Below the usual upstream's own limit, where there is one; a
 /// connection that the upstream closed first is noticed and replaced.
@@ -49,6 +50,7 @@ pub struct Pool {
 impl Pool {
     /// An empty pool above `dialer`; `timeout` covers opening one connection.
     pub fn new(dialer: Dialer, timeout: Duration) -> Self {
+        dialer.opened().watch();
         let connector = Rc::new(
             awc::Connector::new()
                 .connector(dialer)
@@ -58,12 +60,16 @@ impl Pool {
                 .conn_lifetime(POOL_LIFETIME)
                 .finish(),
         );
-        // awc files connections under the authority and hashes it twice per request; one letter does for one target.
-        let connect = awc::Connect { uri: Uri::from_static("http://t"), addr: None };
+        let slots = Rc::new(Slots::default());
+        let connect = move |exchange: &Exchange| {
+            let (uri, slot) = slots.take();
+            exchange.slot.replace(Some(slot));
+            connector.call(awc::Connect { uri, addr: None })
+        };
         let send = {
-            let (connector, connect) = (connector.clone(), connect.clone());
+            let connect = connect.clone();
             move |head, exchange: Rc<Exchange>| -> Sending {
-                let connecting = connector.call(connect.clone());
+                let connecting = connect(&exchange);
                 Box::pin(async move {
                     let connection = connecting.await.map_err(SendRequestError::Connect)?;
                     exchange.connected.set(true);
@@ -75,7 +81,7 @@ impl Pool {
             }
         };
         let upgrade = move |head, exchange: Rc<Exchange>| -> Upgrading {
-            let connecting = connector.call(connect.clone());
+            let connecting = connect(&exchange);
             Box::pin(async move {
                 let connection = connecting.await.map_err(SendRequestError::Connect)?;
                 exchange.connected.set(true);

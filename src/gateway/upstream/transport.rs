@@ -32,31 +32,37 @@ const LARGE: u64 = 16 * 1024;
 
 /// One upstream connection.
 pub struct Transport {
-    inner: RefCell<Inner>,
+    pub(super) inner: RefCell<Inner>,
 }
 
-struct Inner {
+pub(super) struct Inner {
     /// `None` once an unfit connection has served its last response.
-    socket: Option<Socket>,
+    pub(super) socket: Option<Socket>,
     peer: SocketAddr,
     cells: Arc<TargetCells>,
     /// The request in progress; `None` while idle.
-    active: Option<(Rc<Exchange>, Framing)>,
+    pub(super) active: Option<(Rc<Exchange>, Framing)>,
     /// Request bytes that the socket has not taken yet: the head and the coding around chunks, then a chunk.
     out: Vec<u8>,
     out_from: usize,
     chunk: Bytes,
     upload: Option<BodyReader>,
     /// The response's head as it arrives, then what awc has not taken yet.
-    incoming: Incoming,
-    head_ready: bool,
+    pub(super) incoming: Incoming,
+    pub(super) head_ready: bool,
+    /// Where awc is given the head alone: how much of it awc has not taken yet.
+    pub(super) head_left: Option<usize>,
+    /// The body that awc was not told of.
+    pub(super) detached: Option<Framing>,
     /// Why no head will come any more.
     failed: Option<io::ErrorKind>,
-    requests: u64,
+    pub(super) requests: u64,
+    /// What it was when nobody's use was last looked for, and how often in a row it was the same.
+    pub(super) seen: (u64, u32),
     /// The last read of a body of unknown length left no room.
     full_reads: bool,
     /// Not to be used for another request.
-    unfit: bool,
+    pub(super) unfit: bool,
     /// The upstream takes no more of the request; what it said before decides.
     deaf: bool,
 }
@@ -203,6 +209,7 @@ impl Inner {
     }
 
     fn read_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let is_uploading = self.deaf || self.is_uploading();
         loop {
             let (Some((exchange, framing)), Some(socket)) = (&mut self.active, &mut self.socket) else {
                 return Poll::Ready(Err(gone()));
@@ -218,6 +225,9 @@ impl Inner {
             if memchr::memchr(b'\n', &bytes[old..]).is_none() && bytes.len() < 64 * 1024 {
                 continue;
             }
+            if is_uploading {
+                framing.keep_attached();
+            }
             let found = match framing.head(bytes) {
                 Ok(found) => found,
                 Err(violation) => return Poll::Ready(Err(violated(exchange, violation))),
@@ -230,6 +240,7 @@ impl Inner {
                 Err(violation) => return Poll::Ready(Err(violated(exchange, violation))),
             };
             self.unfit |= !head.reusable || body_from + used < bytes.len();
+            self.head_left = head.detached.then_some(head.len);
             self.incoming.keep(head.skip..body_from + used);
             self.head_ready = true;
             return Poll::Ready(Ok(()));
@@ -289,7 +300,7 @@ impl Inner {
             Ok(used) => {
                 self.unfit |= used < got;
                 self.incoming.keep(0..used);
-                self.incoming.deliver(buf);
+                self.incoming.deliver(buf, usize::MAX);
                 self.finish_if_done();
                 Poll::Ready(Ok(()))
             }
@@ -321,7 +332,11 @@ impl Inner {
     /// The pool's question, asked by a read while no request is active: end of stream keeps it out of use.
     fn poll_idle(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match &mut self.socket {
-            Some(socket) if !self.unfit && self.cells.addresses.load().contains(&self.peer) => {
+            Some(socket)
+                if !self.unfit
+                    && self.detached.is_none()
+                    && self.cells.addresses.load().contains(&self.peer) =>
+            {
                 socket.poll_read(cx, buf)
             }
             _ => Poll::Ready(Ok(())),
@@ -368,13 +383,23 @@ impl UpstreamStream {
                 upload: None,
                 incoming: Incoming::default(),
                 head_ready: false,
+                head_left: None,
+                detached: None,
                 failed: None,
                 requests: 0,
+                seen: (u64::MAX, 0),
                 full_reads: false,
                 unfit: false,
                 deaf: false,
             }),
         }))
+    }
+}
+
+impl UpstreamStream {
+    /// What the handle is one of.
+    pub fn transport(&self) -> &Rc<Transport> {
+        &self.0
     }
 }
 
@@ -390,7 +415,15 @@ impl AsyncRead for UpstreamStream {
         if inner.awaits_head() {
             ready!(inner.poll_head(cx))?;
         }
-        if inner.head_ready && inner.incoming.deliver(buf) {
+        if let Some(left) = inner.head_left {
+            let delivered = inner.incoming.deliver(buf, left);
+            inner.head_left = Some(left - delivered);
+            if delivered == left {
+                inner.detach(&self.0);
+            }
+            return Poll::Ready(Ok(()));
+        }
+        if inner.head_ready && inner.incoming.deliver(buf, usize::MAX) > 0 {
             inner.finish_if_done();
             return Poll::Ready(Ok(()));
         }

@@ -1,0 +1,148 @@
+//! Answers first: how many requests a worker begins in one turn of its event loop.
+//!
+//! A loop that takes events as they come begins every request it can before it looks at the first answer. With hundreds
+//! of busy connections half of their requests then lie about unanswered, each with its buffers and its upstream
+//! connection, and all of it has left the processor's cache when the answer is dealt with. So a worker begins a few
+//! requests, then does everything else that is ready, answers above all, and then begins the next few. Nobody waits
+//! longer than the worker is busy: where there is nothing else to do, the next turn follows at once.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use super::state::ConnState;
+
+/// Requests that begin in one turn.
+const PER_TURN: usize = 32;
+
+/// A connection on which a request could begin.
+struct Waiting {
+    connection: Rc<ConnState>,
+    task: Waker,
+}
+
+/// See the module; one per worker thread.
+struct Turns {
+    /// How many requests may still begin in this turn.
+    left: Cell<usize>,
+    /// In the order in which they came.
+    waiting: RefCell<VecDeque<Waiting>>,
+    /// Begins the next turn; `None` until it has run for the first time.
+    next: RefCell<Option<Waker>>,
+}
+
+thread_local! {
+    static TURNS: Turns = const {
+        Turns { left: Cell::new(PER_TURN), waiting: RefCell::new(VecDeque::new()), next: RefCell::new(None) }
+    };
+}
+
+/// `Ready` when a request may begin on `connection`; otherwise its task is woken when it may.
+pub fn poll_begin(connection: &Rc<ConnState>, cx: &mut Context<'_>) -> Poll<()> {
+    if connection.queued.get() {
+        return Poll::Pending;
+    }
+    if connection.admitted.take() {
+        return Poll::Ready(());
+    }
+    TURNS.with(|turns| {
+        let left = turns.left.get();
+        if left > 0 {
+            turns.left.set(left - 1);
+            if left == 1 {
+                turns.end();
+            }
+            return Poll::Ready(());
+        }
+        connection.queued.set(true);
+        let waiting = Waiting { connection: connection.clone(), task: cx.waker().clone() };
+        turns.waiting.borrow_mut().push_back(waiting);
+        Poll::Pending
+    })
+}
+
+/// Starts this thread's turns. Without it every request begins at once.
+pub fn start() {
+    actix_rt::spawn(std::future::poll_fn(|cx| {
+        TURNS.with(|turns| turns.begin(cx));
+        Poll::<()>::Pending
+    }));
+}
+
+impl Turns {
+    /// Nothing more begins until all tasks that are ready now have run.
+    fn end(&self) {
+        match &*self.next.borrow() {
+            Some(next) => next.wake_by_ref(),
+            None => self.left.set(PER_TURN),
+        }
+    }
+
+    /// The next turn begins with those that have waited longest.
+    fn begin(&self, cx: &mut Context<'_>) {
+        if self.next.borrow().is_none() {
+            *self.next.borrow_mut() = Some(cx.waker().clone());
+        }
+        let mut waiting = self.waiting.borrow_mut();
+        let admitted = waiting.len().min(PER_TURN);
+        self.left.set(PER_TURN - admitted);
+        for Waiting { connection, task } in waiting.drain(..admitted) {
+            connection.queued.set(false);
+            connection.admitted.set(true);
+            task.wake();
+        }
+        if self.left.get() == 0 {
+            cx.waker().wake_by_ref();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::state::Limits;
+    use super::*;
+
+    fn connection() -> Rc<ConnState> {
+        let limits = Limits { head: Duration::from_secs(1), keep_alive: Duration::from_secs(1) };
+        Rc::new(ConnState::new(([127, 0, 0, 1], 1).into(), false, false, limits))
+    }
+
+    #[actix_rt::test]
+    async fn a_turn_begins_so_many_and_the_next_one_those_that_waited_longest() {
+        start();
+        tokio::task::yield_now().await;
+        let begun = Rc::new(RefCell::new(Vec::new()));
+        let tasks: Vec<_> = (0..PER_TURN * 2 + 3)
+            .map(|i| {
+                let begun = begun.clone();
+                actix_rt::spawn(async move {
+                    let connection = connection();
+                    std::future::poll_fn(|cx| poll_begin(&connection, cx)).await;
+                    begun.borrow_mut().push(i);
+                })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        assert_eq!(begun.borrow().len(), PER_TURN, "one turn's worth, then everything else that is ready");
+        for task in tasks {
+            task.await.unwrap();
+        }
+        assert_eq!(*begun.borrow(), (0..PER_TURN * 2 + 3).collect::<Vec<_>>());
+    }
+
+    #[actix_rt::test]
+    async fn a_connection_that_is_gone_holds_up_nobody() {
+        start();
+        tokio::task::yield_now().await;
+        let all: Vec<_> = (0..PER_TURN * 3).map(|_| connection()).collect();
+        let mut cx = Context::from_waker(Waker::noop());
+        let begun = all.iter().filter(|one| poll_begin(one, &mut cx).is_ready()).count();
+        assert_eq!(begun, PER_TURN);
+        drop(all);
+        let last = connection();
+        std::future::poll_fn(|cx| poll_begin(&last, cx)).await;
+    }
+}
