@@ -1,5 +1,5 @@
-//! The tables as the code knows them, on both databases. `tests/integration/store` compares this with what the
-//! migrations make.
+//! The tables as the code knows them, on both databases. `tests/migrating.rs` here compares this with what the
+//! migrations make, and so does `scripts/check-migrations` with the diesel CLI.
 
 diesel::table! {
     alerts (id) {
