@@ -10,6 +10,7 @@
 mod accounts;
 mod admin;
 mod breaker;
+mod cardinality;
 mod client_faults;
 mod connections;
 mod exposure;

@@ -17,6 +17,7 @@ mod port;
 pub mod postgres;
 mod redis;
 mod response;
+pub mod scrape;
 mod status;
 mod tls;
 pub mod traffic;
