@@ -3,6 +3,8 @@
 //! Sums come from the aggregator and from the workers' own counters; gauges are read from the published cells. Labels are
 //! names from the configuration, never anything that a request brought along.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 
@@ -12,7 +14,7 @@ use bytes::Bytes;
 
 use super::{Admin, answer, process};
 use crate::gateway::shared::InternalAnswer;
-use crate::gateway::snapshot::Snapshot;
+use crate::gateway::snapshot::{Snapshot, Target, TargetCounters};
 use crate::supervisor::{Inspect, Overview};
 
 /// Answers a scrape.
@@ -131,11 +133,33 @@ fn requests(page: &mut Page, totals: &Totals) {
     }
 }
 
+/// A number of each target. One that is listed twice has two sets of cells and one name: the worse of the two counts.
+fn by_target(
+    snapshot: &Snapshot,
+    number: impl Fn(&Target) -> f64,
+    worse: fn(f64, f64) -> f64,
+) -> Vec<(&str, &str, f64)> {
+    let mut told: Vec<(&str, &str, f64)> = Vec::new();
+    for backend in &snapshot.backends {
+        let mut at: HashMap<&str, usize> = HashMap::new();
+        for target in &backend.targets {
+            let (url, number) = (target.cells.url.as_str(), number(target));
+            match at.entry(url) {
+                Entry::Occupied(place) => {
+                    let known = &mut told[*place.get()].2;
+                    *known = worse(*known, number);
+                }
+                Entry::Vacant(place) => {
+                    place.insert(told.len());
+                    told.push((&backend.name, url, number));
+                }
+            }
+        }
+    }
+    told
+}
+
 fn backends(page: &mut Page, snapshot: &Snapshot, overview: &Overview) {
-    let targets = || {
-        let backends = snapshot.backends.iter();
-        backends.flat_map(|backend| backend.targets.iter().map(move |target| (&*backend.name, target)))
-    };
     let name = "aegis_in_flight_requests";
     page.metric(name, "gauge", "Requests and tunnels at the targets of a backend.");
     for backend in &snapshot.backends {
@@ -145,13 +169,13 @@ fn backends(page: &mut Page, snapshot: &Snapshot, overview: &Overview) {
     }
     let name = "aegis_circuit_state";
     page.metric(name, "gauge", "State of a target's breaker: 0 closed, 1 half-open, 2 open.");
-    for (backend, target) in targets() {
-        let state = match target.cells.gate.peek() {
-            State::Closed => 0.0,
-            State::HalfOpen => 1.0,
-            State::Open => 2.0,
-        };
-        page.sample(name, &[("backend", backend), ("target", &target.cells.url)], state);
+    let state = |target: &Target| match target.cells.gate.peek() {
+        State::Closed => 0.0,
+        State::HalfOpen => 1.0,
+        State::Open => 2.0,
+    };
+    for (backend, target, state) in by_target(snapshot, state, f64::max) {
+        page.sample(name, &[("backend", backend), ("target", target)], state);
     }
     let name = "aegis_circuit_transitions_total";
     page.metric(name, "counter", "Changes of a breaker's state, by the new state.");
@@ -160,9 +184,9 @@ fn backends(page: &mut Page, snapshot: &Snapshot, overview: &Overview) {
     }
     let name = "aegis_target_healthy";
     page.metric(name, "gauge", "1 while a target's active checks pass, or none run.");
-    for (backend, target) in targets() {
-        let healthy = f64::from(u8::from(target.cells.health.is_healthy()));
-        page.sample(name, &[("backend", backend), ("target", &target.cells.url)], healthy);
+    let healthy = |target: &Target| f64::from(u8::from(target.cells.health.is_healthy()));
+    for (backend, target, healthy) in by_target(snapshot, healthy, f64::min) {
+        page.sample(name, &[("backend", backend), ("target", target)], healthy);
     }
     let name = "aegis_retries_total";
     page.metric(name, "counter", "Tries beyond a request's first: sent, or refused by the retry budget.");
@@ -177,7 +201,7 @@ fn backends(page: &mut Page, snapshot: &Snapshot, overview: &Overview) {
     let name = "aegis_upstream_connections_total";
     page.metric(name, "counter", "Tries by the connection that they went out on.");
     for backend in &snapshot.backends {
-        let sum = |kind: fn(&crate::gateway::snapshot::TargetCounters) -> u64| {
+        let sum = |kind: fn(&TargetCounters) -> u64| {
             backend.targets.iter().map(|target| kind(&target.counters)).sum::<u64>() as f64
         };
         let (new, reused) = (sum(|t| t.connections_new.sum()), sum(|t| t.connections_reused.sum()));

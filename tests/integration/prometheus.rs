@@ -69,6 +69,15 @@ fn every_name_of_the_contract_is_there_and_the_numbers_are_right() {
 }
 
 #[test]
+fn a_target_that_is_listed_twice_is_told_once() {
+    let upstream = Upstream::ok("ok");
+    let gateway = Gateway::with(Backend::named("main").to(&upstream).to(&upstream).route("/x"));
+    assert_eq!(gateway.get("/x").status, 200);
+    // The scrape itself fails where a sample comes twice: Prometheus would keep either.
+    assert_eq!(sum(&scrape(&gateway), "aegis_target_healthy", "main"), 1.0);
+}
+
+#[test]
 fn a_breakers_changes_are_counted_by_the_new_state() {
     let upstream = Upstream::status(500);
     let backend =
