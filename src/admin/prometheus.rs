@@ -51,24 +51,34 @@ impl Page {
     /// One sample of the metric begun last.
     pub fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
         self.text.push_str(name);
-        for (at, (label, value)) in labels.iter().enumerate() {
-            self.text.push(if at == 0 { '{' } else { ',' });
-            self.text.push_str(label);
-            self.text.push_str("=\"");
-            for c in value.chars() {
-                match c {
-                    '\\' => self.text.push_str("\\\\"),
-                    '"' => self.text.push_str("\\\""),
-                    '\n' => self.text.push_str("\\n"),
-                    c => self.text.push(c),
-                }
-            }
-            self.text.push('"');
-        }
         if !labels.is_empty() {
+            self.text.push('{');
+            self.labels(labels);
             self.text.push('}');
         }
         let _ = writeln!(self.text, " {value}");
+    }
+
+    fn labels(&mut self, labels: &[(&str, &str)]) {
+        for (at, (label, value)) in labels.iter().enumerate() {
+            if at > 0 {
+                self.text.push(',');
+            }
+            self.text.push_str(label);
+            self.text.push_str("=\"");
+            let mut rest = *value;
+            while let Some(at) = rest.find(['\\', '"', '\n']) {
+                self.text.push_str(&rest[..at]);
+                self.text.push_str(match rest.as_bytes()[at] {
+                    b'\\' => "\\\\",
+                    b'"' => "\\\"",
+                    _ => "\\n",
+                });
+                rest = &rest[at + 1..];
+            }
+            self.text.push_str(rest);
+            self.text.push('"');
+        }
     }
 
     /// A metric of one sample without labels.
@@ -77,17 +87,33 @@ impl Page {
         self.sample(name, &[], value);
     }
 
-    fn histogram(&mut self, name: &str, labels: &[(&str, &str)], bounds: &[u64; 14], buckets: &Buckets) {
-        let bucket = format!("{name}_bucket");
+    /// A histogram of the metric begun last. They are nearly all of a large page: what is the same for all buckets is
+    /// written once, and counts as the whole numbers that they are.
+    fn histogram(&mut self, name: &str, labels: &[(&str, &str)], bounds: &Bounds, buckets: &Buckets) {
+        let begin = self.text.len();
+        let _ = write!(self.text, "{name}_bucket{{");
+        self.labels(labels);
+        self.text.push_str(if labels.is_empty() { "le=\"" } else { ",le=\"" });
+        let prefix = self.text.split_off(begin);
         let mut sum = 0;
-        for (at, count) in buckets.counts.iter().enumerate() {
+        for (bound, count) in bounds.0.iter().zip(&buckets.counts) {
             sum += count;
-            let bound = bounds.get(at).map_or_else(|| "+Inf".to_owned(), |bound| seconds(*bound).to_string());
-            let with: Vec<_> = labels.iter().copied().chain([("le", &*bound)]).collect();
-            self.sample(&bucket, &with, sum as f64);
+            self.text.push_str(&prefix);
+            self.text.push_str(bound);
+            let _ = writeln!(self.text, "\"}} {sum}");
         }
         self.sample(&format!("{name}_sum"), labels, seconds(buckets.sum_us));
         self.sample(&format!("{name}_count"), labels, sum as f64);
+    }
+}
+
+/// The upper bounds of a histogram's buckets as they are written.
+struct Bounds([String; 15]);
+
+impl Bounds {
+    fn of(micros: &[u64; 14]) -> Self {
+        let text = |at| micros.get(at).map_or_else(|| "+Inf".to_owned(), |us| seconds(*us).to_string());
+        Self(std::array::from_fn(text))
     }
 }
 
@@ -108,16 +134,17 @@ fn requests(page: &mut Page, totals: &Totals) {
         ];
         page.sample(name, &labels, *count as f64);
     }
+    let (bounds, overhead_bounds) = (Bounds::of(&BOUNDS_US), Bounds::of(&OVERHEAD_BOUNDS_US));
     let (request, upstream) = ("aegis_request_duration_seconds", "aegis_upstream_duration_seconds");
     page.metric(request, "histogram", "From a request's arrival to the last byte of its answer.");
     for ((route, backend), durations) in &totals.durations {
         let labels = [("route", &**route), ("backend", &**backend)];
-        page.histogram(request, &labels, &BOUNDS_US, &durations.request);
+        page.histogram(request, &labels, &bounds, &durations.request);
     }
     page.metric(upstream, "histogram", "From sending a request to the upstream's response head, last try.");
     for ((route, backend), durations) in &totals.durations {
         let labels = [("route", &**route), ("backend", &**backend)];
-        page.histogram(upstream, &labels, &BOUNDS_US, &durations.upstream);
+        page.histogram(upstream, &labels, &bounds, &durations.upstream);
     }
     let name = "aegis_overhead_seconds";
     page.metric(
@@ -125,7 +152,7 @@ fn requests(page: &mut Page, totals: &Totals) {
         "histogram",
         "Time until the response head that was not spent waiting for an upstream.",
     );
-    page.histogram(name, &[], &OVERHEAD_BOUNDS_US, &totals.overhead);
+    page.histogram(name, &[], &overhead_bounds, &totals.overhead);
     let name = "aegis_gateway_responses_total";
     page.metric(name, "counter", "Answers that the gateway made itself, by reason.");
     for (reason, count) in &totals.reasons {
@@ -259,4 +286,21 @@ fn gateway(page: &mut Page, admin: &Admin, overview: &Overview) {
         "When the process started, in seconds since the Unix epoch.",
         started.as_secs_f64(),
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_a_label_holds_stays_within_its_quotes() {
+        let mut page = Page::default();
+        page.sample("m", &[("a", "x\"y\\z\nw"), ("b", "")], 1.5);
+        page.histogram("h", &[("c", "\"")], &Bounds::of(&BOUNDS_US), &Buckets::default());
+        let mut lines = page.text.lines();
+        assert_eq!(lines.next(), Some(r#"m{a="x\"y\\z\nw",b=""} 1.5"#));
+        assert_eq!(lines.next(), Some(r#"h_bucket{c="\"",le="0.0005"} 0"#));
+        assert_eq!(lines.next_back(), Some(r#"h_count{c="\""} 0"#));
+        assert_eq!(lines.count(), 15);
+    }
 }
