@@ -14,3 +14,4 @@ pub mod router;
 pub mod store;
 pub mod supervisor;
 pub mod tls;
+mod trust;

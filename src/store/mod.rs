@@ -6,7 +6,7 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `url` | which database a URL means |
+//! | `url`, `tls` | which database a URL means, and how it is spoken to |
 //! | `migrations` | the files of `migrations/`, built in |
 //! | `postgres`, `sqlite` | connections, and what the two want said differently |
 //! | `statements` | everything else that is said to a database |
@@ -30,6 +30,7 @@ mod schema;
 mod sqlite;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod url;
 
 use std::pin::Pin;

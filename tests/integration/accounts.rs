@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::harness::postgres::Postgres;
 use crate::harness::traffic::{ADMITTED, LIMITED, Seen, Traffic, counting, percentile, scripted, totals};
-use crate::harness::{Folder, Gateway, SOON, eventually};
+use crate::harness::{Authority, Folder, Gateway, SOON, eventually};
 
 /// Requests of one account.
 const REQUESTS: usize = 10_000;
@@ -124,7 +124,8 @@ impl Kept<'_> {
                 lines.into_iter().map(|line| line.line).collect()
             }
             Self::Postgres(server, url) => {
-                let told = server.psql(url.rsplit('/').next().unwrap(), sql).unwrap();
+                let database = url.split('?').next().unwrap().rsplit('/').next().unwrap();
+                let told = server.psql(database, sql).unwrap();
                 told.lines().map(str::to_owned).collect()
             }
         }
@@ -212,8 +213,13 @@ fn store_is_new(store: &Kept<'_>) -> bool {
 
 #[test]
 fn two_instances_that_started_at_once_on_an_empty_database_are_counted_together_and_apart() {
-    let server = Postgres::shared();
-    let store = Kept::Postgres(&server, server.database());
+    // Under TLS, as over a network it would be.
+    let (server, folder, authority) = (Postgres::start(), Folder::new(), Authority::new());
+    let roots = folder.path().join("ca.pem");
+    authority.write_pem(&roots);
+    server.serve_tls(&authority.issue(&["127.0.0.1"]).write_pem(folder.path()));
+    let url = format!("{}?sslmode=verify-full&sslrootcert={}", server.database(), roots.display());
+    let store = Kept::Postgres(&server, url);
     let upstream = scripted();
     let names = ["gw-1", "gw-2"];
     let start = || -> Vec<Gateway> {
@@ -230,6 +236,8 @@ fn two_instances_that_started_at_once_on_an_empty_database_are_counted_together_
             assert!(!gateway.log().contains(sign), "{}", gateway.log());
         }
     }
+    let plain = "SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE application_name = 'aegis' AND NOT ssl";
+    assert_eq!(store.ask(plain), ["0"]);
     drop(gateways);
     assert_eq!(store.ask("SELECT count(*) FROM __diesel_schema_migrations"), ["3"]);
     assert_eq!(store.totals(), totals(&seen));
