@@ -114,7 +114,7 @@ fn whatever_clients_make_up_adds_no_series_and_bounded_memory_and_rows() {
     let first: Vec<Kind> = kinds.iter().cycle().take(8 * kinds.len()).copied().collect();
     first.iter().for_each(|kind| send(&gateway, &mut client, &made_up(*kind, &mut random)));
     let counted = |samples: &BTreeMap<String, f64>| sum(samples, "aegis_requests_total", "") as usize;
-    assert!(eventually(SOON, || counted(&scrape(&gateway)) == first.len()));
+    assert!(eventually(4 * SOON, || counted(&scrape(&gateway)) == first.len()));
     let (before, memory) = (scrape(&gateway), gateway.peak_memory());
     let threads = 4;
     let other: usize = std::thread::scope(|scope| {
@@ -133,7 +133,7 @@ fn whatever_clients_make_up_adds_no_series_and_bounded_memory_and_rows() {
         threads.collect::<Vec<_>>().into_iter().map(|thread| thread.join().unwrap()).sum()
     });
     let all = first.len() + requests();
-    assert!(eventually(SOON, || counted(&scrape(&gateway)) == all), "{}", counted(&scrape(&gateway)));
+    assert!(eventually(4 * SOON, || counted(&scrape(&gateway)) == all), "{}", counted(&scrape(&gateway)));
     let after = scrape(&gateway);
     assert_eq!(after.keys().collect::<Vec<_>>(), before.keys().collect::<Vec<_>>());
     let others = sum(&after, "aegis_requests_total", r#"method="OTHER""#) as usize;
