@@ -138,15 +138,18 @@ impl State {
 
     /// The tally of a backend in a second; `None` when that is too long ago.
     fn second(&mut self, second: i64, backend: usize) -> Option<&mut Tally> {
-        let newest = self.seconds.back().map_or(i64::MIN, |(newest, _)| *newest);
-        if second > newest {
-            self.seconds.push_back((second, Vec::new()));
-            if self.seconds.len() > SECONDS {
+        // Workers report apart from each other: the newest second is not always the last one reported.
+        let before = self.seconds.iter().rposition(|(at, _)| *at <= second);
+        let mut at = before.map_or(0, |at| at + usize::from(self.seconds[at].0 < second));
+        if self.seconds.get(at).is_none_or(|(known, _)| *known != second) {
+            if self.seconds.len() == SECONDS {
+                // The oldest one makes room, unless it would be this.
+                at = at.checked_sub(1)?;
                 self.seconds.pop_front();
             }
+            self.seconds.insert(at, (second, Vec::new()));
         }
-        // Workers report apart from each other: the newest second is not always the last one reported.
-        let (_, tallies) = self.seconds.iter_mut().rev().find(|(at, _)| *at == second)?;
+        let (_, tallies) = self.seconds.get_mut(at)?;
         if tallies.len() <= backend {
             tallies.resize_with(backend + 1, || None);
         }
