@@ -39,18 +39,13 @@ impl Alert {
     pub(super) fn of(rule: &Rule, id: String, value: f64, instance: &str, now: i64) -> Self {
         let condition = &rule.condition;
         let (metric, window) = (condition.metric, condition.window.as_secs());
-        let mut message = format!(
-            "{} is {} ({} {}",
-            metric.title(),
-            metric.shown(value),
-            condition.operator.as_str(),
-            metric.shown(condition.threshold)
-        );
-        match (window, metric.is_gauge()) {
-            (0, _) => message.push(')'),
-            (_, true) => message += &format!(" for {window} s)"),
-            (_, false) => message += &format!(" over {window} s)"),
-        }
+        let (title, shown) = (metric.title(), metric.shown(value));
+        let mut message = match (window, metric.is_gauge()) {
+            (0, _) => format!("{title}: {shown}"),
+            (_, true) => format!("{title}: {shown} for {window} s"),
+            (_, false) => format!("{title} is {shown} over {window} s"),
+        };
+        message += &format!(" ({} {})", condition.operator.as_str(), metric.shown(condition.threshold));
         if let Some(backend) = &condition.backend {
             message += &format!(" at backend {backend}");
         }
