@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::harness::{Backend, Gateway, Load, Port, SOON, Upstream, eventually, holds_for};
 
-const ACTORS: [&str; 3] = ["circuit_breaker", "health_check", "resolver"];
+const ACTORS: [&str; 4] = ["circuit_breaker", "health_check", "resolver", "alerts"];
 const CHECKS: &str = "healthCheck: {path: /health, intervalMs: 100, timeoutMs: 300, unhealthyThreshold: 2}";
 
 /// Every entry of `actors` with this name.

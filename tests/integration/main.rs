@@ -8,6 +8,7 @@
 #![cfg_attr(not(feature = "test-hooks"), allow(dead_code, reason = "the players that only `hooks` needs"))]
 
 mod admin;
+mod alerts;
 mod breaker;
 mod client_faults;
 mod connections;
