@@ -130,6 +130,10 @@ impl AlertActor {
         }
         self.look_due = true;
         self.drive(ctx);
+        self.tick_later(ctx);
+    }
+
+    fn tick_later(&mut self, ctx: &mut Context<Self>) {
         let (active, interval) = {
             let state = self.alerts.state();
             (state.is_active(), state.settings().check_interval)
@@ -288,7 +292,9 @@ impl Handler<Watch> for AlertActor {
         if let Some(tick) = self.tick.take() {
             ctx.cancel_future(tick);
         }
-        self.tick(ctx);
+        let pressing = self.alerts.state().is_pressing();
+        // A gateway without rules does not open its store for this.
+        if pressing { self.tick(ctx) } else { self.tick_later(ctx) }
     }
 }
 

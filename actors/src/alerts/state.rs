@@ -197,13 +197,14 @@ impl State {
         out
     }
 
-    /// Whether there is anything to look at.
+    /// Whether there is anything to look at. Without rules, the ledger is still asked once what this instance has left open.
     pub fn is_active(&self) -> bool {
-        !self.rules.is_empty()
-            || !self.open.is_empty()
-            || !self.journal.is_empty()
-            || (self.kept && !self.seen)
-            || !self.courier.is_idle()
+        self.is_pressing() || (self.kept && !self.seen)
+    }
+
+    /// Whether that is to be looked at right after a start or a reload.
+    pub fn is_pressing(&self) -> bool {
+        !self.rules.is_empty() || !self.open.is_empty() || !self.journal.is_empty() || !self.courier.is_idle()
     }
 
     /// What runs.
