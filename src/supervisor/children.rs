@@ -179,19 +179,26 @@ macro_rules! each {
     }};
 }
 
-fn alerts_child(supervisor: &Addr<Supervisor>, shared: &Shared, store: &MetricsStore) -> Child<AlertActor> {
+fn alerts_child(
+    supervisor: &Addr<Supervisor>,
+    shared: &Arc<Shared>,
+    store: &MetricsStore,
+) -> Child<AlertActor> {
     let changes = supervisor.clone().recipient();
     let (alerts, ledger, metrics) = (store.alerts.clone(), store.ledger.clone(), shared.metrics.clone());
     let (instance, counting_since) = (store.writer.instance.clone(), Instant::now());
+    let shared = shared.clone();
     Child::start(
         AlertActor::NAME,
         supervisor,
         Box::new(move |arbiter, fence, on_stop| {
+            let shared = shared.clone();
             let deps = alerts::Deps {
                 alerts: alerts.clone(),
                 ledger: ledger.clone(),
                 metrics: metrics.clone(),
                 counting_since,
+                stopping: Box::new(move || shared.is_draining()),
                 poster: WebhookPoster::factory(instance.clone()),
                 changes: changes.clone(),
                 on_stop,

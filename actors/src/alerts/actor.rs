@@ -62,6 +62,8 @@ pub struct Deps {
     pub metrics: Arc<Metrics>,
     /// Since when.
     pub counting_since: Instant,
+    /// Whether the gateway is stopping: what is counted then says nothing.
+    pub stopping: Box<dyn Fn() -> bool + Send>,
     /// Makes the poster.
     pub poster: PosterFactory,
     /// Receives everything that happens to alerts; sent with `do_send`.
@@ -78,6 +80,7 @@ pub struct AlertActor {
     ledger: Option<Arc<dyn Ledger>>,
     metrics: Arc<Metrics>,
     counting_since: Instant,
+    stopping: Box<dyn Fn() -> bool + Send>,
     poster: Box<dyn Poster>,
     changes: Recipient<AlertChanged>,
     on_stop: OnStop,
@@ -103,13 +106,15 @@ impl AlertActor {
     pub fn start_in(arbiter: &ArbiterHandle, deps: Deps) -> Addr<Self> {
         Self::start_in_arbiter(arbiter, move |ctx| {
             ctx.set_mailbox_capacity(MAILBOX);
-            let Deps { alerts, ledger, metrics, counting_since, poster, changes, on_stop, fence } = deps;
+            let Deps { alerts, ledger, metrics, counting_since, stopping, poster, changes, on_stop, fence } =
+                deps;
             alerts.state().taken_over();
             Self {
                 alerts,
                 ledger,
                 metrics,
                 counting_since,
+                stopping,
                 poster: poster(),
                 changes,
                 on_stop,
@@ -192,7 +197,7 @@ impl AlertActor {
     }
 
     fn look(&mut self, view: View) {
-        if !self.fence.is_current() {
+        if !self.fence.is_current() || (self.stopping)() {
             return;
         }
         let (now, up) = (now_ms(), self.counting_since.elapsed());

@@ -305,3 +305,20 @@ fn an_actor_that_takes_over_says_what_the_one_before_could_not() {
     assert_eq!(a.look(T + 10_000, BAD), fired("errors"));
     assert_eq!(a.events(), [Told::Fired]);
 }
+
+#[test]
+fn an_instance_without_rules_asks_once_what_it_has_left_open() {
+    let book = book();
+    let mut a = Instance::new("a", &book);
+    a.look(T, BAD);
+    for (name, change) in [("c", Change::Seen), ("a", Change::Resolved)] {
+        let mut other = Instance::new(name, &book);
+        other.state.watch(Arc::new(Settings { enabled: false, ..Settings::default() }));
+        assert!(other.state.is_active() && !other.state.is_pressing(), "there is no hurry");
+        assert_eq!(other.look(T + 1_000, NEW).last().map(|(what, _)| *what), Some(change), "{name}");
+    }
+    let mut a = Instance::new("a", &book);
+    a.state.watch(Arc::new(Settings { enabled: false, ..Settings::default() }));
+    assert_eq!(a.look(T + 2_000, NEW), []);
+    assert!(!a.state.is_active());
+}
