@@ -120,6 +120,14 @@ struct Open {
     dropped: bool,
 }
 
+impl Open {
+    /// What the ledger says of it. That somebody knows of it may be still on its way there.
+    fn renew(&mut self, kept: Alert) {
+        let known = self.alert.acknowledged_at_ms;
+        self.alert = Alert { acknowledged_at_ms: kept.acknowledged_at_ms.or(known), ..kept };
+    }
+}
+
 /// See the module.
 pub struct State {
     who: Who,

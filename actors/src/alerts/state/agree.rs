@@ -24,7 +24,7 @@ impl State {
         for alert in rows {
             self.fired(&alert.rule, alert.fired_at_ms);
             match self.open.get_mut(&alert.rule) {
-                Some(open) if open.alert.id == alert.id => open.alert = alert,
+                Some(open) if open.alert.id == alert.id => open.renew(alert),
                 // The answer to its entry will say what becomes of it.
                 Some(_) => {}
                 None => {
@@ -120,7 +120,7 @@ impl State {
     fn renew(&mut self, alert: Alert) {
         self.courier.update(&alert);
         if let Some(open) = self.open.get_mut(&alert.rule).filter(|open| open.alert.id == alert.id) {
-            open.alert = alert;
+            open.renew(alert);
         }
     }
 
@@ -138,7 +138,8 @@ impl State {
                     self.announce(Change::Fired, &alert, out);
                 }
                 if let Some(open) = self.open.get_mut(&rule) {
-                    (open.alert, open.kept) = (alert, Kept::Known);
+                    open.renew(alert);
+                    open.kept = Kept::Known;
                 }
             }
             Entered::Theirs(theirs) => {

@@ -322,3 +322,17 @@ fn an_instance_without_rules_asks_once_what_it_has_left_open() {
     assert_eq!(a.look(T + 2_000, NEW), []);
     assert!(!a.state.is_active());
 }
+
+#[test]
+fn what_the_store_said_before_an_acknowledgement_does_not_undo_it() {
+    let book = book();
+    let mut a = Instance::new("a", &book);
+    a.look(T, BAD);
+    let before = book.borrow().open();
+    let id = a.state.firing()[0].id.clone();
+    a.state.acknowledge(T + 5, &id).unwrap();
+    look(&mut a.state, T + 10, before, BAD);
+    assert_eq!(a.state.acknowledge(T + 20, &id).unwrap().0.acknowledged_at_ms, Some(T + 5));
+    a.look(T + 30, BAD);
+    assert_eq!(book.borrow().alerts[0].acknowledged_at_ms, Some(T + 5));
+}
