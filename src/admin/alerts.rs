@@ -96,7 +96,7 @@ pub async fn acknowledge(admin: &Admin, id: &str) -> InternalAnswer {
     }
 }
 
-/// Alerts, each with how far the webhooks have been told: by all instances, as the store knows, and by this one.
+/// Alerts, each with how far the webhooks have been told: as the store knows, else as this instance does.
 async fn with_pushes(admin: &Admin, alerts: Vec<Alert>) -> Vec<Value> {
     let ids = alerts.iter().map(|alert| alert.id.clone()).collect();
     let mut pushes = match &admin.kept.store {
@@ -106,8 +106,10 @@ async fn with_pushes(admin: &Admin, alerts: Vec<Alert>) -> Vec<Value> {
     {
         let state = admin.kept.alerts.state();
         for own in alerts.iter().flat_map(|alert| state.pushes(&alert.id)) {
-            pushes.retain(|push| (&push.alert, &push.webhook) != (&own.alert, &own.webhook));
-            pushes.push(own);
+            // What the store has noted is certain: told is only what a crash would not have told again.
+            if !pushes.iter().any(|push| (&push.alert, &push.webhook) == (&own.alert, &own.webhook)) {
+                pushes.push(own);
+            }
         }
     }
     let with = |alert: &Alert| {
