@@ -1,4 +1,4 @@
-//! Whom this process believes when it is the client of a TLS connection: towards backends and towards PostgreSQL.
+//! Whom this process believes when it is the client of a TLS connection: towards backends, webhooks and PostgreSQL.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -7,9 +7,8 @@ use std::time::{Duration, Instant};
 use diesel::prelude::*;
 use serde_json::Value;
 
-use crate::harness::postgres::Postgres;
 use crate::harness::traffic::{ADMITTED, LIMITED, Seen, Traffic, counting, percentile, scripted, totals};
-use crate::harness::{Authority, Folder, Gateway, SOON, eventually};
+use crate::harness::{Authority, Folder, Gateway, Postgres, SOON, eventually};
 
 /// Requests of one account.
 const REQUESTS: usize = 10_000;

@@ -9,6 +9,7 @@
 
 mod accounts;
 mod admin;
+mod alerts;
 mod breaker;
 mod cardinality;
 mod client_faults;

@@ -1,5 +1,6 @@
 //! The store against real databases: SQLite in temporary folders, PostgreSQL of the tests' own.
 
+mod alerts;
 mod merging;
 mod migrating;
 mod outage;
