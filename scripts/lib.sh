@@ -72,6 +72,12 @@ sys.exit(1)
 PY
 }
 
+# target_folder: where cargo builds.
+target_folder() {
+  (cd "$ROOT" && cargo metadata --no-deps --format-version 1) |
+    python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])'
+}
+
 # built PROFILE: builds the gateway (dev or release) and leaves its path in BIN; `AEGIS_BIN` names one already built.
 built() {
   if [ -n "${AEGIS_BIN:-}" ]; then
@@ -81,9 +87,7 @@ built() {
   fi
   command -v cargo >/dev/null || die "cargo is missing: install Rust with rustup"
   (cd "$ROOT" && cargo build --profile "$1" --bin aegis >&2) || return 1
-  local target folder=$1
-  target=$(cd "$ROOT" && cargo metadata --no-deps --format-version 1 |
-    python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')
+  local folder=$1
   if [ "$1" = dev ]; then folder=debug; fi
-  BIN=$target/$folder/aegis
+  BIN=$(target_folder)/$folder/aegis
 }

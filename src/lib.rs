@@ -2,7 +2,8 @@
 //! happens.
 //!
 //! `gateway` is the request path, `router` judges paths, `config` reads and validates the configuration, `admin`
-//! answers operators, `supervisor` starts and replaces the actors of the `aegis-actors` crate and applies reloads.
+//! answers operators, `webhook` tells receivers of alerts, `supervisor` starts and replaces the actors of the
+//! `aegis-actors` crate and applies reloads.
 
 pub mod admin;
 pub mod cli;
@@ -14,3 +15,5 @@ pub mod router;
 pub mod store;
 pub mod supervisor;
 pub mod tls;
+mod trust;
+pub mod webhook;

@@ -7,6 +7,7 @@
 //!
 //! | module | owns | publishes into |
 //! |---|---|---|
+//! | [`alerts`] | which alerts are open, and who has been told | (asked by the admin interface) |
 //! | [`circuit_breaker`] | one breaker per target | [`TargetCells::gate`] |
 //! | [`health_check`] | the verdict of active checks per target | [`TargetCells::health`] |
 //! | [`metrics_aggregator`] | what was counted of all requests | (asked by the admin interface) |
@@ -15,6 +16,7 @@
 //! | [`traffic`] | counters that each worker keeps for itself | (summed by whoever asks) |
 //! | [`supervision`] | what the supervisor needs of every actor | |
 
+pub mod alerts;
 pub mod circuit_breaker;
 pub mod health_check;
 pub mod metrics_aggregator;

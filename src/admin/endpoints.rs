@@ -9,7 +9,7 @@ use futures_core::future::LocalBoxFuture;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Admin, answer, history, prometheus, rate_limit, requests, status};
+use super::{Admin, alerts, answer, history, prometheus, rate_limit, requests, status};
 use crate::config::Severity;
 use crate::gateway::shared::InternalAnswer;
 use crate::supervisor::{Drain, Hold, Inspect, Reload, ReloadBy};
@@ -30,6 +30,10 @@ pub const TABLE: &[(&str, &str, &str)] = &[
     ),
     ("GET", "/api/requests", "newest requests that were kept in whole; ?limit="),
     ("GET", "/api/requests/{id}", "how one request came to its answer"),
+    // alerts
+    ("GET", "/api/alerts", "alerts that fire, who has been told, and how every rule stands"),
+    ("GET", "/api/alerts/history", "alerts that fired, the newest first; ?limit=, ?before="),
+    ("POST", "/api/alerts/{id}/acknowledge", "somebody knows; it fires on until it resolves"),
     // operators
     ("GET", "/_aegis/status", "everything at a glance"),
     ("GET", "/_aegis/routes", "compiled routes, most specific first"),
@@ -72,6 +76,9 @@ pub fn dispatch(
             },
             ["api", "requests"] if read => requests::newest(&admin, &query).await,
             ["api", "requests", id] if read => requests::one(&admin, id).await,
+            ["api", "alerts"] if read => alerts::firing(&admin).await,
+            ["api", "alerts", "history"] if read => alerts::history(&admin, &query).await,
+            ["api", "alerts", id, "acknowledge"] => alerts::acknowledge(&admin, id).await,
             ["_aegis", "status"] if read => status::status(&admin).await,
             ["_aegis", "routes"] if read => status::routes(&admin),
             ["_aegis", "rate-limit"] if read => rate_limit::page(&admin).await,
@@ -93,7 +100,13 @@ pub fn dispatch(
 
 /// Whether the path changes something: those are POST only, so that no link and no image can trigger them.
 fn is_change(parts: &[&str]) -> bool {
-    matches!(parts, ["_aegis", "reload"] | ["_aegis", "test", ..] | ["_aegis", "backends", ..])
+    matches!(
+        parts,
+        ["_aegis", "reload"]
+            | ["_aegis", "test", ..]
+            | ["_aegis", "backends", ..]
+            | ["api", "alerts", _, "acknowledge"]
+    )
 }
 
 fn index() -> InternalAnswer {

@@ -4,6 +4,7 @@
 //! It owns no state: it reads the published snapshot, asks the supervisor, and shapes answers. Every answer is JSON;
 //! every error a problem document.
 
+mod alerts;
 mod answer;
 mod endpoints;
 mod history;
@@ -21,6 +22,7 @@ use std::time::{Instant, SystemTime};
 use actix::Addr;
 use actix_http::Method;
 use actix_http::header::{self, HeaderMap};
+use aegis_actors::alerts::Alerts;
 use bytes::Bytes;
 use futures_core::future::LocalBoxFuture;
 use subtle::ConstantTimeEq as _;
@@ -30,6 +32,17 @@ use crate::gateway::shared::{Internal, InternalAnswer, Shared, Token};
 use crate::store::Store;
 use crate::supervisor::Supervisor;
 
+/// What is remembered, and where.
+#[derive(Clone)]
+pub struct Kept {
+    /// Where history is kept; `None` = in memory only.
+    pub store: Option<Store>,
+    /// `metrics.instance`.
+    pub instance: Arc<str>,
+    /// What is known of alerts.
+    pub alerts: Arc<Alerts>,
+}
+
 /// See the module.
 #[derive(Clone)]
 pub struct Admin {
@@ -38,10 +51,7 @@ pub struct Admin {
     started: Instant,
     started_at: SystemTime,
     workers: usize,
-    /// Where history is kept; `None` = in memory only.
-    store: Option<Store>,
-    /// `metrics.instance`.
-    instance: Arc<str>,
+    kept: Kept,
     /// `admin.host` as it was bound; a reload does not change it.
     host: Arc<str>,
 }
@@ -51,12 +61,12 @@ impl Admin {
     pub fn new(
         shared: Arc<Shared>,
         supervisor: Addr<Supervisor>,
-        (store, instance): (Option<Store>, Arc<str>),
+        kept: Kept,
         workers: usize,
         host: &str,
     ) -> Self {
         let (started, started_at) = (Instant::now(), SystemTime::now());
-        Self { shared, supervisor, started, started_at, workers, store, instance, host: host.into() }
+        Self { shared, supervisor, started, started_at, workers, kept, host: host.into() }
     }
 
     /// What the request says of the token.

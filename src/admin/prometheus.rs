@@ -3,6 +3,8 @@
 //! Sums come from the aggregator and from the workers' own counters; gauges are read from the published cells. Labels are
 //! names from the configuration, never anything that a request brought along.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 
@@ -12,7 +14,7 @@ use bytes::Bytes;
 
 use super::{Admin, answer, process};
 use crate::gateway::shared::InternalAnswer;
-use crate::gateway::snapshot::Snapshot;
+use crate::gateway::snapshot::{Snapshot, Target, TargetCounters};
 use crate::supervisor::{Inspect, Overview};
 
 /// Answers a scrape.
@@ -49,24 +51,34 @@ impl Page {
     /// One sample of the metric begun last.
     pub fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
         self.text.push_str(name);
-        for (at, (label, value)) in labels.iter().enumerate() {
-            self.text.push(if at == 0 { '{' } else { ',' });
-            self.text.push_str(label);
-            self.text.push_str("=\"");
-            for c in value.chars() {
-                match c {
-                    '\\' => self.text.push_str("\\\\"),
-                    '"' => self.text.push_str("\\\""),
-                    '\n' => self.text.push_str("\\n"),
-                    c => self.text.push(c),
-                }
-            }
-            self.text.push('"');
-        }
         if !labels.is_empty() {
+            self.text.push('{');
+            self.labels(labels);
             self.text.push('}');
         }
         let _ = writeln!(self.text, " {value}");
+    }
+
+    fn labels(&mut self, labels: &[(&str, &str)]) {
+        for (at, (label, value)) in labels.iter().enumerate() {
+            if at > 0 {
+                self.text.push(',');
+            }
+            self.text.push_str(label);
+            self.text.push_str("=\"");
+            let mut rest = *value;
+            while let Some(at) = rest.find(['\\', '"', '\n']) {
+                self.text.push_str(&rest[..at]);
+                self.text.push_str(match rest.as_bytes()[at] {
+                    b'\\' => "\\\\",
+                    b'"' => "\\\"",
+                    _ => "\\n",
+                });
+                rest = &rest[at + 1..];
+            }
+            self.text.push_str(rest);
+            self.text.push('"');
+        }
     }
 
     /// A metric of one sample without labels.
@@ -75,17 +87,33 @@ impl Page {
         self.sample(name, &[], value);
     }
 
-    fn histogram(&mut self, name: &str, labels: &[(&str, &str)], bounds: &[u64; 14], buckets: &Buckets) {
-        let bucket = format!("{name}_bucket");
+    /// A histogram of the metric begun last. They are nearly all of a large page: what is the same for all buckets is
+    /// written once, and counts as the whole numbers that they are.
+    fn histogram(&mut self, name: &str, labels: &[(&str, &str)], bounds: &Bounds, buckets: &Buckets) {
+        let begin = self.text.len();
+        let _ = write!(self.text, "{name}_bucket{{");
+        self.labels(labels);
+        self.text.push_str(if labels.is_empty() { "le=\"" } else { ",le=\"" });
+        let prefix = self.text.split_off(begin);
         let mut sum = 0;
-        for (at, count) in buckets.counts.iter().enumerate() {
+        for (bound, count) in bounds.0.iter().zip(&buckets.counts) {
             sum += count;
-            let bound = bounds.get(at).map_or_else(|| "+Inf".to_owned(), |bound| seconds(*bound).to_string());
-            let with: Vec<_> = labels.iter().copied().chain([("le", &*bound)]).collect();
-            self.sample(&bucket, &with, sum as f64);
+            self.text.push_str(&prefix);
+            self.text.push_str(bound);
+            let _ = writeln!(self.text, "\"}} {sum}");
         }
         self.sample(&format!("{name}_sum"), labels, seconds(buckets.sum_us));
         self.sample(&format!("{name}_count"), labels, sum as f64);
+    }
+}
+
+/// The upper bounds of a histogram's buckets as they are written.
+struct Bounds([String; 15]);
+
+impl Bounds {
+    fn of(micros: &[u64; 14]) -> Self {
+        let text = |at| micros.get(at).map_or_else(|| "+Inf".to_owned(), |us| seconds(*us).to_string());
+        Self(std::array::from_fn(text))
     }
 }
 
@@ -106,16 +134,17 @@ fn requests(page: &mut Page, totals: &Totals) {
         ];
         page.sample(name, &labels, *count as f64);
     }
+    let (bounds, overhead_bounds) = (Bounds::of(&BOUNDS_US), Bounds::of(&OVERHEAD_BOUNDS_US));
     let (request, upstream) = ("aegis_request_duration_seconds", "aegis_upstream_duration_seconds");
     page.metric(request, "histogram", "From a request's arrival to the last byte of its answer.");
     for ((route, backend), durations) in &totals.durations {
         let labels = [("route", &**route), ("backend", &**backend)];
-        page.histogram(request, &labels, &BOUNDS_US, &durations.request);
+        page.histogram(request, &labels, &bounds, &durations.request);
     }
     page.metric(upstream, "histogram", "From sending a request to the upstream's response head, last try.");
     for ((route, backend), durations) in &totals.durations {
         let labels = [("route", &**route), ("backend", &**backend)];
-        page.histogram(upstream, &labels, &BOUNDS_US, &durations.upstream);
+        page.histogram(upstream, &labels, &bounds, &durations.upstream);
     }
     let name = "aegis_overhead_seconds";
     page.metric(
@@ -123,7 +152,7 @@ fn requests(page: &mut Page, totals: &Totals) {
         "histogram",
         "Time until the response head that was not spent waiting for an upstream.",
     );
-    page.histogram(name, &[], &OVERHEAD_BOUNDS_US, &totals.overhead);
+    page.histogram(name, &[], &overhead_bounds, &totals.overhead);
     let name = "aegis_gateway_responses_total";
     page.metric(name, "counter", "Answers that the gateway made itself, by reason.");
     for (reason, count) in &totals.reasons {
@@ -131,11 +160,33 @@ fn requests(page: &mut Page, totals: &Totals) {
     }
 }
 
+/// A number of each target. One that is listed twice has two sets of cells and one name: the worse of the two counts.
+fn by_target(
+    snapshot: &Snapshot,
+    number: impl Fn(&Target) -> f64,
+    worse: fn(f64, f64) -> f64,
+) -> Vec<(&str, &str, f64)> {
+    let mut told: Vec<(&str, &str, f64)> = Vec::new();
+    for backend in &snapshot.backends {
+        let mut at: HashMap<&str, usize> = HashMap::new();
+        for target in &backend.targets {
+            let (url, number) = (target.cells.url.as_str(), number(target));
+            match at.entry(url) {
+                Entry::Occupied(place) => {
+                    let known = &mut told[*place.get()].2;
+                    *known = worse(*known, number);
+                }
+                Entry::Vacant(place) => {
+                    place.insert(told.len());
+                    told.push((&backend.name, url, number));
+                }
+            }
+        }
+    }
+    told
+}
+
 fn backends(page: &mut Page, snapshot: &Snapshot, overview: &Overview) {
-    let targets = || {
-        let backends = snapshot.backends.iter();
-        backends.flat_map(|backend| backend.targets.iter().map(move |target| (&*backend.name, target)))
-    };
     let name = "aegis_in_flight_requests";
     page.metric(name, "gauge", "Requests and tunnels at the targets of a backend.");
     for backend in &snapshot.backends {
@@ -145,13 +196,13 @@ fn backends(page: &mut Page, snapshot: &Snapshot, overview: &Overview) {
     }
     let name = "aegis_circuit_state";
     page.metric(name, "gauge", "State of a target's breaker: 0 closed, 1 half-open, 2 open.");
-    for (backend, target) in targets() {
-        let state = match target.cells.gate.peek() {
-            State::Closed => 0.0,
-            State::HalfOpen => 1.0,
-            State::Open => 2.0,
-        };
-        page.sample(name, &[("backend", backend), ("target", &target.cells.url)], state);
+    let state = |target: &Target| match target.cells.gate.peek() {
+        State::Closed => 0.0,
+        State::HalfOpen => 1.0,
+        State::Open => 2.0,
+    };
+    for (backend, target, state) in by_target(snapshot, state, f64::max) {
+        page.sample(name, &[("backend", backend), ("target", target)], state);
     }
     let name = "aegis_circuit_transitions_total";
     page.metric(name, "counter", "Changes of a breaker's state, by the new state.");
@@ -160,9 +211,9 @@ fn backends(page: &mut Page, snapshot: &Snapshot, overview: &Overview) {
     }
     let name = "aegis_target_healthy";
     page.metric(name, "gauge", "1 while a target's active checks pass, or none run.");
-    for (backend, target) in targets() {
-        let healthy = f64::from(u8::from(target.cells.health.is_healthy()));
-        page.sample(name, &[("backend", backend), ("target", &target.cells.url)], healthy);
+    let healthy = |target: &Target| f64::from(u8::from(target.cells.health.is_healthy()));
+    for (backend, target, healthy) in by_target(snapshot, healthy, f64::min) {
+        page.sample(name, &[("backend", backend), ("target", target)], healthy);
     }
     let name = "aegis_retries_total";
     page.metric(name, "counter", "Tries beyond a request's first: sent, or refused by the retry budget.");
@@ -177,7 +228,7 @@ fn backends(page: &mut Page, snapshot: &Snapshot, overview: &Overview) {
     let name = "aegis_upstream_connections_total";
     page.metric(name, "counter", "Tries by the connection that they went out on.");
     for backend in &snapshot.backends {
-        let sum = |kind: fn(&crate::gateway::snapshot::TargetCounters) -> u64| {
+        let sum = |kind: fn(&TargetCounters) -> u64| {
             backend.targets.iter().map(|target| kind(&target.counters)).sum::<u64>() as f64
         };
         let (new, reused) = (sum(|t| t.connections_new.sum()), sum(|t| t.connections_reused.sum()));
@@ -235,4 +286,21 @@ fn gateway(page: &mut Page, admin: &Admin, overview: &Overview) {
         "When the process started, in seconds since the Unix epoch.",
         started.as_secs_f64(),
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_a_label_holds_stays_within_its_quotes() {
+        let mut page = Page::default();
+        page.sample("m", &[("a", "x\"y\\z\nw"), ("b", "")], 1.5);
+        page.histogram("h", &[("c", "\"")], &Bounds::of(&BOUNDS_US), &Buckets::default());
+        let mut lines = page.text.lines();
+        assert_eq!(lines.next(), Some(r#"m{a="x\"y\\z\nw",b=""} 1.5"#));
+        assert_eq!(lines.next(), Some(r#"h_bucket{c="\"",le="0.0005"} 0"#));
+        assert_eq!(lines.next_back(), Some(r#"h_count{c="\""} 0"#));
+        assert_eq!(lines.count(), 15);
+    }
 }

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 
 use actix::Addr;
 use actix_server::ServerHandle;
+use aegis_actors::alerts::{Alerts, Ledger};
 use aegis_actors::metrics_aggregator::{Flush, Sink, Writer, Written};
 use tokio::io::AsyncWriteExt as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 
-use crate::admin::{self, Admin};
+use crate::admin::{self, Admin, Kept};
 use crate::config::{Loaded, Settings, Severity, Source, load_with};
 use crate::gateway::answer::{self, Cause};
 use crate::gateway::shared::{Internal, Shared};
@@ -100,6 +101,7 @@ async fn gateway(source: Source, loaded: Loaded, started: impl FnOnce(&Started))
     let instance: Arc<str> = settings.metrics.instance(addresses.gateway.port()).into();
     let boot = format!("{:x}-{:016x}", std::process::id(), fastrand::u64(..));
     let writer = Writer { instance: instance.clone(), boot: boot.as_str().into() };
+    let alerts = Arc::new(Alerts::new(&writer, store.is_some()));
     let supervisor = Supervisor::start_with(Deps {
         source,
         loaded,
@@ -111,9 +113,11 @@ async fn gateway(source: Source, loaded: Loaded, started: impl FnOnce(&Started))
             sink: store.clone().map(|store| Arc::new(store) as Arc<dyn Sink>),
             writer,
             flush_interval: settings.metrics.flush_interval,
+            ledger: store.clone().map(|store| Arc::new(store) as Arc<dyn Ledger>),
+            alerts: alerts.clone(),
         },
     });
-    let kept = (store, instance);
+    let kept = Kept { store, instance, alerts };
     let admin = Admin::new(shared.clone(), supervisor.clone(), kept, workers, &settings.admin.host);
     let internal: Box<dyn Internal> = Box::new(admin.clone());
     shared.internal.store(Some(Arc::new(internal)));

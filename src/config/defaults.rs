@@ -21,6 +21,7 @@ impl Default for Settings {
             redis: None,
             rate_limit: None,
             metrics: Metrics::default(),
+            alerts: None,
             logging: Logging::default(),
         }
     }

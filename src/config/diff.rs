@@ -74,6 +74,7 @@ pub fn diff(old: &Settings, new: &Settings) -> Changes {
     // A section that comes or goes is one change, not one for each of its keys.
     let turned = [
         ("rateLimit", old.rate_limit.is_some() != new.rate_limit.is_some()),
+        ("alerts", old.alerts.is_some() != new.alerts.is_some()),
         ("redis", old.redis.is_some() != new.redis.is_some()),
     ];
     for name in names.into_iter().filter(|name| before.get(*name) != after.get(*name)) {

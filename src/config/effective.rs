@@ -1,6 +1,7 @@
 //! Settings back into the spelling of the file, with every default written out: what `GET /_aegis/config`
 //! shows, what the hash is taken of, and what two configurations are compared by.
 
+mod alerts;
 mod rate_limit;
 
 use std::time::Duration;
@@ -13,7 +14,8 @@ use crate::store::Place;
 
 /// The whole configuration, secrets included: for comparing, not for showing.
 pub(crate) fn render(settings: &Settings) -> Value {
-    let Settings { server, admin, hot_reload, backends, redis, rate_limit, metrics, logging } = settings;
+    let Settings { server, admin, hot_reload, backends, redis, rate_limit, metrics, alerts, logging } =
+        settings;
     let mut server_json = json!({
         "host": server.host,
         "port": server.port,
@@ -52,6 +54,7 @@ pub(crate) fn render(settings: &Settings) -> Value {
     put(&mut out, "redis", redis.as_ref().map(rate_limit::redis));
     put(&mut out, "rateLimit", rate_limit.as_ref().map(rate_limit::rate_limit));
     out["metrics"] = self::metrics(metrics);
+    put(&mut out, "alerts", alerts.as_ref().map(alerts::alerts));
     out["logging"] = json!({"level": logging.level, "format": format, "accessLog": logging.access_log});
     out
 }
@@ -60,6 +63,11 @@ pub(crate) fn render(settings: &Settings) -> Value {
 pub(crate) fn render_redacted(settings: &Settings) -> Value {
     let mut value = render(settings);
     secrets::redact(&mut value);
+    for webhook in value.pointer_mut("/alerts/webhooks").and_then(Value::as_array_mut).into_iter().flatten() {
+        if let Some(url) = webhook.get_mut("url") {
+            *url = secrets::host_alone(url.as_str().unwrap_or_default()).into();
+        }
+    }
     value
 }
 

@@ -48,6 +48,16 @@ pub(crate) fn without_userinfo(text: &str) -> Option<String> {
     Some(format!("{scheme}://{REDACTED}{}", rest.get(at..)?))
 }
 
+/// The URL up to its host: the path of a webhook is what lets one post there.
+pub(crate) fn host_alone(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else { return REDACTED.to_owned() };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or("");
+    match authority.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}://{host}/{REDACTED}"),
+        None => format!("{scheme}://{authority}/{REDACTED}"),
+    }
+}
+
 /// As [`without_userinfo`], for a URL that may be broken: a password with a `/` in it ends the host too early, so
 /// everything up to the last `@` goes.
 pub(crate) fn without_anything_before_an_at(text: &str) -> Option<String> {

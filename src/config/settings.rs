@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use aegis_actors::rate_limiter::settings::RedisSettings;
-use aegis_actors::{circuit_breaker, health_check, rate_limiter};
+use aegis_actors::{alerts, circuit_breaker, health_check, rate_limiter};
 use ipnet::IpNet;
 
 use crate::store::Place;
@@ -24,6 +24,8 @@ pub struct Settings {
     /// Absent = nothing is limited.
     pub rate_limit: Option<rate_limiter::settings::Settings>,
     pub metrics: Metrics,
+    /// Absent = nothing is judged.
+    pub alerts: Option<alerts::Settings>,
     pub logging: Logging,
 }
 

@@ -1,5 +1,6 @@
 //! Tests of the whole path from text to settings or problems, by concern.
 
+mod alerts;
 mod backends;
 mod diffs;
 mod formats;

@@ -53,6 +53,8 @@ pub struct Snapshot {
     pub labels: Arc<Labels>,
     /// `redis`.
     pub redis: Option<RedisSettings>,
+    /// What is judged beside the requests; for the alerts actor.
+    pub alerts: Option<Arc<aegis_actors::alerts::Settings>>,
 }
 
 /// A worker's handle on a snapshot: cloned per request without touching shared memory.

@@ -55,7 +55,7 @@ fn is_slow(record: &RequestRecord, took: Duration) -> bool {
     !slow.is_zero() && took >= slow && record.status != 101
 }
 
-/// The story, to be stored.
+/// The story, to be stored. What the client chose is cut: thousands of stories wait in memory while the store is away.
 pub fn sample(record: &RequestRecord, status: u16, took: Duration) -> Sample {
     let route = record.route.map(|index| &record.snapshot.routes[index]);
     let name = |name: Option<&str>| name.unwrap_or(NONE).into();
@@ -169,7 +169,7 @@ fn details(record: &RequestRecord) -> Value {
     });
     let mut details = json!({
         "generation": snapshot.generation,
-        "host": record.host.as_ref().and_then(|host| host.to_str().ok()),
+        "host": record.host.as_ref().and_then(|host| host.to_str().ok()).map(|host| bounded(host, 255)),
         "tries": tries.collect::<Vec<_>>(),
         "limits": limits.collect::<Vec<_>>(),
         "bytesIn": record.bytes_in,

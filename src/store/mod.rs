@@ -6,16 +6,19 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `url` | which database a URL means |
+//! | `url`, `tls` | which database a URL means, and how it is spoken to |
 //! | `migrations` | the files of `migrations/`, built in |
 //! | `postgres`, `sqlite` | connections, and what the two want said differently |
 //! | `statements` | everything else that is said to a database |
-//! | `schema`, `rows`, `batch` | tables, their rows, a batch as rows |
+//! | `schema`, `rows`, `alert_rows`, `batch` | tables, their rows, a batch as rows |
+//! | `alerts` | the ledger of the alerts actor |
 //! | `doubts`, `merging` | what may be merged, and into what |
 //! | `plan`, `answers` | which rows a question needs, and what it gets |
 //! | `maintenance` | merging and retention |
 
 mod access;
+mod alert_rows;
+mod alerts;
 mod answers;
 mod batch;
 mod doubts;
@@ -30,12 +33,14 @@ mod schema;
 mod sqlite;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod url;
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use aegis_actors::alerts::{Alert, Push};
 use aegis_actors::metrics_aggregator::{Batch, FINEST, Sink, SinkError, Writer};
 use tokio::runtime::Runtime;
 
@@ -47,7 +52,7 @@ use doubts::Doubts;
 pub use error::StoreError;
 pub use maintenance::Maintained;
 pub use migrations::{Applied, Order};
-pub use rows::{Alert, StoredChange, StoredSample};
+pub use rows::{StoredChange, StoredSample};
 pub use url::Place;
 
 /// How a store behaves.
@@ -232,25 +237,10 @@ impl Store {
         })
     }
 
-    /// Stores an alert that fires. False when one of the same rule is firing already, whoever fired it: then it is not to
-    /// be sent again.
-    pub fn fire(&self, alert: Alert) -> Asked<bool> {
-        self.run("write", self.inner.options.time_limit, move |inner| async move {
-            on!(inner.access, writer, alerts::fire(alert))
-        })
-    }
-
-    /// Ends the firing alert of a rule. The alert, when it was this call that ended it, among all instances.
-    pub fn resolve(&self, rule_id: String, at_ms: i64) -> Asked<Option<Alert>> {
-        self.run("write", self.inner.options.time_limit, move |inner| async move {
-            on!(inner.access, writer, alerts::resolve(rule_id, at_ms))
-        })
-    }
-
-    /// Notes that somebody knows of an alert; the first time counts. `None` when there is no such alert.
-    pub fn acknowledge(&self, id: String, at_ms: i64) -> Asked<Option<Alert>> {
-        self.run("write", self.inner.options.time_limit, move |inner| async move {
-            on!(inner.access, writer, alerts::acknowledge(id, at_ms))
+    /// How far webhooks have been told of these alerts.
+    pub fn pushes(&self, alerts: Vec<String>) -> Asked<Vec<Push>> {
+        self.run("read", self.inner.options.time_limit, |inner| async move {
+            on!(inner.access, reader, alerts::pushes(alerts))
         })
     }
 
@@ -265,13 +255,6 @@ impl Store {
     pub fn alert_history(&self, limit: u32, before_ms: Option<i64>) -> Asked<Vec<Alert>> {
         self.run("read", self.inner.options.time_limit, move |inner| async move {
             on!(inner.access, reader, alerts::history(i64::from(limit), before_ms))
-        })
-    }
-
-    /// The newest alert of a rule, firing or not: what a cooldown is counted from.
-    pub fn last_alert(&self, rule_id: String) -> Asked<Option<Alert>> {
-        self.run("read", self.inner.options.time_limit, move |inner| async move {
-            on!(inner.access, reader, alerts::last(rule_id))
         })
     }
 

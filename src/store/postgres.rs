@@ -19,6 +19,7 @@ use super::rows::{LimitRow, MergedLimitRow, MergedRow, RollupRow, SeriesKey, Sto
 use super::schema::{
     config_changes, limit_rollups, merged_limits, merged_rollups, request_samples, rollups, series,
 };
+use super::tls;
 
 #[path = "statements/mod.rs"]
 #[allow(clippy::duplicate_mod, reason = "compiled once per database, on purpose")]
@@ -54,14 +55,15 @@ pub(super) fn pool(url: &str) -> Pool<Conn> {
 
 async fn connect(url: &str) -> ConnectionResult<Conn> {
     let bad = |error: tokio_postgres::Error| ConnectionError::BadConnection(described(&error));
-    let mut config: tokio_postgres::Config = url.parse().map_err(bad)?;
+    let (mut config, security) = tls::read(url).map_err(ConnectionError::BadConnection)?;
+    let secure = security.connector().map_err(ConnectionError::BadConnection)?;
     if config.get_connect_timeout().is_none() {
         config.connect_timeout(CONNECT);
     }
     if config.get_tcp_user_timeout().is_none() {
         config.tcp_user_timeout(SILENCE);
     }
-    let (client, connection) = config.connect(tokio_postgres::NoTls).await.map_err(bad)?;
+    let (client, connection) = config.connect(secure).await.map_err(bad)?;
     let mut conn = Conn::try_from_client_and_connection(client, connection).await?;
     conn.batch_execute(SETUP).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
     Ok(conn)

@@ -6,7 +6,7 @@ use aegis_actors::metrics_aggregator::{
 use diesel::prelude::{Insertable, Queryable};
 
 use super::schema::{
-    alerts, config_changes, limit_rollups, merged_limits, merged_rollups, request_samples, rollups, series,
+    config_changes, limit_rollups, merged_limits, merged_rollups, request_samples, rollups, series,
 };
 
 /// Counters are 64 bits with a sign in SQL. None ever gets there.
@@ -351,27 +351,4 @@ impl From<ConfigChange> for StoredChange {
             what: text(change.what),
         }
     }
-}
-
-/// An alert that fired. Times are milliseconds since the Unix epoch.
-#[derive(Clone, Debug, PartialEq, Insertable, Queryable)]
-#[diesel(table_name = alerts)]
-pub struct Alert {
-    /// Chosen by who fires it; unique.
-    pub id: String,
-    /// The id of the rule in the configuration.
-    pub rule_id: String,
-    pub name: String,
-    pub severity: String,
-    /// What was measured when it fired.
-    pub value: f64,
-    pub threshold: f64,
-    pub message: String,
-    /// Who fired it.
-    pub instance: String,
-    pub fired_at_ms: i64,
-    /// `None` while it is firing.
-    pub resolved_at_ms: Option<i64>,
-    /// Since when somebody knows.
-    pub acknowledged_at_ms: Option<i64>,
 }

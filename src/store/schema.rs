@@ -1,5 +1,26 @@
-//! The tables as the code knows them, on both databases. `tests/integration/store` compares this with what the
-//! migrations make.
+//! The tables as the code knows them, on both databases. `tests/migrating.rs` here compares this with what the
+//! migrations make, and so does `scripts/check-migrations` with the diesel CLI.
+
+diesel::table! {
+    alert_holders (alert_id, instance) {
+        alert_id -> Text,
+        instance -> Text,
+        at_ms -> BigInt,
+    }
+}
+
+diesel::table! {
+    alert_pushes (alert_id, webhook) {
+        alert_id -> Text,
+        webhook -> Text,
+        told -> SmallInt,
+        attempts -> Integer,
+        error -> Nullable<Text>,
+        at_ms -> Nullable<BigInt>,
+        lease_by -> Text,
+        lease_until_ms -> BigInt,
+    }
+}
 
 diesel::table! {
     alerts (id) {
@@ -14,6 +35,11 @@ diesel::table! {
         fired_at_ms -> BigInt,
         resolved_at_ms -> Nullable<BigInt>,
         acknowledged_at_ms -> Nullable<BigInt>,
+        metric -> Text,
+        operator -> Text,
+        window_seconds -> Integer,
+        backend -> Nullable<Text>,
+        reason -> Nullable<Text>,
     }
 }
 
@@ -141,6 +167,8 @@ diesel::table! {
     }
 }
 
+diesel::allow_tables_to_appear_in_same_query!(alert_holders, alerts);
+diesel::allow_tables_to_appear_in_same_query!(alert_pushes, alerts);
 diesel::allow_tables_to_appear_in_same_query!(merged_rollups, series);
 diesel::allow_tables_to_appear_in_same_query!(limit_rollups, writers);
 diesel::allow_tables_to_appear_in_same_query!(rollups, writers);

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::tls;
+
 /// What `metrics.store` means.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Place {
@@ -101,12 +103,9 @@ fn postgres(rest: &str) -> Result<(), String> {
     if database.is_none_or(str::is_empty) {
         return Err("the database is missing: write it behind the host, as in /aegis".to_owned());
     }
-    // Not its message: that quotes what it does not understand.
-    let url = format!("postgres://{rest}");
-    match url.parse::<tokio_postgres::Config>() {
-        Ok(_) => Ok(()),
-        Err(_) => Err("PostgreSQL's client does not understand it: check the port, and percent-encode special characters of user and password".to_owned()),
-    }
+    let (_, security) = tls::read(&format!("postgres://{rest}"))?;
+    // Said now rather than when the store is first used.
+    security.connector().map(drop)
 }
 
 #[cfg(test)]
@@ -142,6 +141,7 @@ mod tests {
             ("postgres://h/d?password=hunter2", "in front of the host"),
             ("postgres://u:hunter2@h:port/d", "check the port"),
             ("postgres://u:hunter2@h/d?what=1", "does not understand"),
+            ("postgres://u:hunter2@h/d?sslmode=verify-full&sslrootcert=/no/such", "/no/such: "),
         ] {
             let error = Place::parse(url).unwrap_err();
             assert!(

@@ -109,6 +109,7 @@ pub fn build(
         slow_request: settings.metrics.slow_request,
         labels,
         redis: settings.redis.clone(),
+        alerts: settings.alerts.clone().map(Arc::new),
     })
 }
 

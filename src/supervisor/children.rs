@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use actix::dev::ToEnvelope;
 use actix::{Actor, Addr, Handler};
 use actix_rt::{Arbiter, ArbiterHandle};
+use aegis_actors::alerts::{self, AlertActor, Alerts, Ledger};
 use aegis_actors::circuit_breaker::{self, CircuitBreakerActor};
 use aegis_actors::health_check::{self, HealthCheckActor, WatchTarget};
 use aegis_actors::metrics_aggregator::{self, MetricsAggregatorActor, Sink, Writer};
@@ -20,6 +21,7 @@ use super::patience::{Beat, Budget, Pulse};
 use super::prober::GatewayProber;
 use crate::gateway::shared::Shared;
 use crate::gateway::snapshot::Snapshot;
+use crate::webhook::WebhookPoster;
 
 /// Where the aggregator's rollups go. Fixed for the life of the process.
 #[derive(Clone)]
@@ -30,6 +32,10 @@ pub struct MetricsStore {
     pub writer: Writer,
     /// `metrics.flushIntervalMs`.
     pub flush_interval: Duration,
+    /// Where alerts are kept; `None`: in memory only.
+    pub ledger: Option<Arc<dyn Ledger>>,
+    /// What is known of alerts.
+    pub alerts: Arc<Alerts>,
 }
 
 /// Starts one instance on an arbiter.
@@ -151,6 +157,7 @@ pub struct Children {
     pub resolver: Child<ResolverActor>,
     pub limiter: Child<RateLimiterActor>,
     pub metrics: Child<MetricsAggregatorActor>,
+    pub alerts: Child<AlertActor>,
 }
 
 /// The same call on every child.
@@ -166,14 +173,54 @@ macro_rules! each {
         let limiter = $call;
         let $child = &mut $self.metrics;
         let metrics = $call;
-        [breaker, health, resolver, limiter, metrics]
+        let $child = &mut $self.alerts;
+        let alerts = $call;
+        [breaker, health, resolver, limiter, metrics, alerts]
     }};
+}
+
+fn alerts_child(
+    supervisor: &Addr<Supervisor>,
+    shared: &Arc<Shared>,
+    store: &MetricsStore,
+) -> Child<AlertActor> {
+    let changes = supervisor.clone().recipient();
+    let (alerts, ledger, metrics) = (store.alerts.clone(), store.ledger.clone(), shared.metrics.clone());
+    let (instance, counting_since) = (store.writer.instance.clone(), Instant::now());
+    let shared = shared.clone();
+    Child::start(
+        AlertActor::NAME,
+        supervisor,
+        Box::new(move |arbiter, fence, on_stop| {
+            let shared = shared.clone();
+            let deps = alerts::Deps {
+                alerts: alerts.clone(),
+                ledger: ledger.clone(),
+                metrics: metrics.clone(),
+                counting_since,
+                stopping: Box::new(move || shared.is_draining()),
+                poster: WebhookPoster::factory(instance.clone()),
+                changes: changes.clone(),
+                on_stop,
+                fence,
+            };
+            AlertActor::start_in(arbiter, deps)
+        }),
+    )
+}
+
+/// How long after a start checks may take to call a target unhealthy.
+fn settles(check: &health_check::Settings) -> Duration {
+    (check.interval + check.interval / 10)
+        .saturating_mul(check.unhealthy_threshold)
+        .saturating_add(check.timeout)
 }
 
 impl Children {
     /// Starts the first instance of each.
     pub fn start(supervisor: Addr<Supervisor>, shared: Arc<Shared>, store: MetricsStore) -> Self {
         let (limiter_cells, counted) = (shared.limiter.clone(), shared.metrics.clone());
+        let alerts = alerts_child(&supervisor, &shared, &store);
         let mode_changes = supervisor.clone().recipient();
         let transitions = supervisor.clone().recipient();
         let breaker = Child::start(
@@ -241,7 +288,7 @@ impl Children {
                 MetricsAggregatorActor::start_in(arbiter, deps)
             }),
         );
-        Self { breaker, health, resolver, limiter, metrics }
+        Self { breaker, health, resolver, limiter, metrics, alerts }
     }
 
     /// Tells each child about every target that concerns it.
@@ -249,11 +296,17 @@ impl Children {
         let mut guarded = Vec::new();
         let mut checked = Vec::new();
         let mut named = Vec::new();
+        let mut judged = Vec::new();
         for backend in &snapshot.backends {
             let settings = &backend.settings;
             for (target, written) in backend.targets.iter().zip(&settings.targets) {
                 let cells = &target.cells;
                 guarded.push((cells.clone(), settings.circuit_breaker.clone()));
+                judged.push(alerts::WatchTarget {
+                    cells: cells.clone(),
+                    health_settles: settings.health_check.as_ref().map_or(Duration::ZERO, settles),
+                    breaker_settles: settings.circuit_breaker.window,
+                });
                 checked.push(WatchTarget { cells: cells.clone(), settings: settings.health_check.clone() });
                 if written.host.parse::<std::net::IpAddr>().is_err() {
                     named.push((cells.clone(), written.host.clone(), written.port));
@@ -272,6 +325,7 @@ impl Children {
         });
         let counted = limits().map(|cells| (cells.name.clone(), cells.decisions.clone()));
         self.metrics.addr.do_send(metrics_aggregator::Watch { limits: counted.collect() });
+        self.alerts.addr.do_send(alerts::Watch { settings: snapshot.alerts.clone(), targets: judged });
     }
 
     /// See [`Child::stopped`]: how long to wait before the named child is replaced, if it is to be.
@@ -307,6 +361,7 @@ impl Children {
             self.resolver.report(),
             self.limiter.report(),
             self.metrics.report(),
+            self.alerts.report(),
         ]
     }
 
@@ -333,5 +388,6 @@ impl Children {
             || send(&self.resolver, torment)
             || send(&self.limiter, torment)
             || send(&self.metrics, torment)
+            || send(&self.alerts, torment)
     }
 }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::SystemTime;
 
 use actix::Handler;
+use aegis_actors::alerts::{AlertChanged, Change};
 use aegis_actors::circuit_breaker::Transition;
 use aegis_actors::health_check::HealthChanged;
 use aegis_actors::rate_limiter::{Mode, ModeChanged};
@@ -20,7 +21,7 @@ const KEPT: usize = 100;
 pub struct Event {
     #[serde(serialize_with = "super::messages::rfc3339")]
     pub at: SystemTime,
-    /// `breaker`, `health`, `limiter`, `drain`, `reload`.
+    /// `breaker`, `health`, `limiter`, `alert`, `drain`, `reload`.
     pub kind: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backend: Option<String>,
@@ -100,5 +101,22 @@ impl Handler<ModeChanged> for Supervisor {
             Mode::Degraded => format!("Redis is away: {}", change.error.unwrap_or_default()),
         };
         self.events.push(Event::of("limiter", None, None, what));
+    }
+}
+
+impl Handler<AlertChanged> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, change: AlertChanged, _: &mut Self::Context) {
+        count_message();
+        let AlertChanged { what, alert } = change;
+        let why = alert.reason.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+        let what = match what {
+            Change::Fired => format!("{} ({}) fires: {}", alert.rule, alert.severity, alert.message),
+            Change::Seen => format!("{} ({}) fires already: {}", alert.rule, alert.severity, alert.message),
+            Change::Acknowledged => format!("{} is acknowledged", alert.rule),
+            Change::Resolved => format!("{} is resolved{why}", alert.rule),
+        };
+        self.events.push(Event::of("alert", alert.backend.as_deref(), None, what));
     }
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use actix::{Addr, Message};
+use aegis_actors::alerts::AlertActor;
 use aegis_actors::circuit_breaker::{self, CircuitBreakerActor};
 use aegis_actors::metrics_aggregator::MetricsAggregatorActor;
 use aegis_actors::rate_limiter::RateLimiterActor;
@@ -118,6 +119,7 @@ pub struct Overview {
     pub breaker: Option<Addr<CircuitBreakerActor>>,
     pub limiter: Option<Addr<RateLimiterActor>>,
     pub metrics: Option<Addr<MetricsAggregatorActor>>,
+    pub alerts: Option<Addr<AlertActor>>,
 }
 
 /// How often a breaker (backend, target) changed to a state.

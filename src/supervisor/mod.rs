@@ -199,6 +199,7 @@ impl Handler<Inspect> for Supervisor {
             breaker: self.children.as_ref().map(|children| children.breaker.addr.clone()),
             limiter: self.children.as_ref().map(|children| children.limiter.addr.clone()),
             metrics: self.children.as_ref().map(|children| children.metrics.addr.clone()),
+            alerts: self.children.as_ref().map(|children| children.alerts.addr.clone()),
         })
     }
 }

@@ -90,6 +90,25 @@ fn a_malformed_request_is_told_why_as_a_problem() {
 }
 
 #[test]
+fn a_malformed_head_behind_a_good_request_is_told_why_as_well() {
+    let gateway = Gateway::with(Backend::all(&Upstream::ok("ok")));
+    for good in [
+        "GET /x HTTP/1.1\r\nHost: a.test\r\n\r\n",
+        "GET /x HTTP/1.0\r\nHost: a.test\r\nConnection: keep-alive\r\n\r\n",
+    ] {
+        for bad in ["G T /x HTTP/1.1\r\nHost: a.test\r\n\r\n", "X$Y /x HTTP/1.1\r\nHost: a.test\r\n\r\n"] {
+            let mut client = gateway.client();
+            client.write(good);
+            assert!(client.read("GET").unwrap().keeps_alive() || good.contains("1.0"));
+            client.write(bad);
+            let answer = client.read("GET").unwrap();
+            answer.assert_problem(400, "bad_request");
+            assert!(!answer.keeps_alive() && client.ends(), "{bad:?} behind {good:?}");
+        }
+    }
+}
+
+#[test]
 fn a_broken_chunked_body_is_never_a_whole_request_for_the_upstream() {
     let upstream = Upstream::echo();
     let gateway = Gateway::with(Backend::all(&upstream).with("retries: 0"));

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::harness::{Backend, Gateway, Load, Port, SOON, Upstream, eventually, holds_for};
 
-const ACTORS: [&str; 3] = ["circuit_breaker", "health_check", "resolver"];
+const ACTORS: [&str; 4] = ["circuit_breaker", "health_check", "resolver", "alerts"];
 const CHECKS: &str = "healthCheck: {path: /health, intervalMs: 100, timeoutMs: 300, unhealthyThreshold: 2}";
 
 /// Every entry of `actors` with this name.
@@ -81,6 +81,32 @@ fn an_actor_that_panics_under_load_is_back_within_a_second_and_nobody_notices() 
 #[test]
 fn an_actor_that_hangs_under_load_is_replaced_and_nobody_notices() {
     lose_each_actor("hang", Duration::from_secs(10));
+}
+
+#[test]
+fn an_alert_outlives_the_actor_that_fired_it_and_nobody_is_told_twice() {
+    let (upstream, receiver) = (Upstream::status(500), Upstream::ok("taken"));
+    let alerts = format!(
+        "alerts: {{checkIntervalMs: 100, webhooks: [{{name: ops, url: \"{}/x\"}}], rules: [{{id: errors, condition: \
+         {{metric: error_rate, operator: '>', threshold: 0.5, windowSeconds: 2}}, actions: ['webhook:ops']}}]}}",
+        receiver.url()
+    );
+    let backend = Backend::all(&upstream).without_breaker();
+    let mut gateway = Gateway::builder().top("metrics: {store: none}").top(&alerts).backend(backend).start();
+    gateway.expect_panics();
+    let firing = || gateway.admin_json("/api/alerts")["data"].as_array().unwrap().clone();
+    assert!(eventually(SOON, || gateway.get("/x").status == 500 && receiver.count() == 1));
+    let id = firing()[0]["id"].clone();
+    for round in 1..=2 {
+        assert!(gateway.admin_post("/_aegis/test/panic/alerts", "").status < 300);
+        assert!(eventually(SOON, || restarts(&gateway, "alerts") == round && alive(&gateway, "alerts")));
+        gateway.get("/x");
+        assert_eq!(firing()[0]["id"], id);
+    }
+    assert!(eventually(Duration::from_secs(10), || firing().is_empty() && receiver.count() == 2));
+    let told: Vec<Value> =
+        receiver.requests().iter().map(|request| serde_json::from_slice(&request.body).unwrap()).collect();
+    assert!(told[0]["event"] == "fired" && told[1]["event"] == "resolved" && told[1]["id"] == id, "{told:?}");
 }
 
 #[test]

@@ -7,8 +7,11 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop there")]
 #![cfg_attr(not(feature = "test-hooks"), allow(dead_code, reason = "the players that only `hooks` needs"))]
 
+mod accounts;
 mod admin;
+mod alerts;
 mod breaker;
+mod cardinality;
 mod client_faults;
 mod connections;
 mod exposure;

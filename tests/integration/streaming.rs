@@ -158,6 +158,9 @@ fn an_upstream_that_does_not_read_holds_the_client_back() {
         exchange.ok(&counted.to_string())
     });
     let gateway = unlimited(&upstream);
+    assert_eq!(gateway.get("/health").status, 200);
+    // The program itself: with debug information it is most of what is there.
+    let before = gateway.peak_memory();
     let mut client = gateway.client();
     client.write(format!("POST /up HTTP/1.1\r\nHost: a.test\r\nContent-Length: {}\r\n\r\n", 64 * MIB));
     let sent = Arc::new(AtomicU64::new(0));
@@ -177,7 +180,8 @@ fn an_upstream_that_does_not_read_holds_the_client_back() {
     gate.open();
     assert_eq!(client.read("POST").unwrap().text(), (64 * MIB).to_string());
     writer.join().unwrap();
-    assert!(gateway.peak_memory() < 64 * MIB, "{} MiB", gateway.peak_memory() / MIB);
+    let grown = gateway.peak_memory() - before;
+    assert!(grown < 32 * MIB, "{} MiB more for an upload of 64 MiB", grown / MIB);
 }
 
 #[test]

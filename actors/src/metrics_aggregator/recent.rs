@@ -247,6 +247,16 @@ impl Recent {
         due
     }
 
+    /// What the rollups that begin in the seconds `from..to` come to, of one backend or of all.
+    pub fn sum(&self, from: i64, to: i64, backend: Option<&str>) -> Tally {
+        let mut sum = Tally::default();
+        let wanted = |id: SeriesId| backend.is_none_or(|name| *self.series[id as usize].backend == *name);
+        for (_, cells) in self.requests.stretches.range((from, 0)..(to, 0)) {
+            cells.iter().filter(|(id, _)| wanted(**id)).for_each(|(_, cell)| sum.merge(&cell.tally));
+        }
+        sum
+    }
+
     /// Stretches in memory, for tests and the status page.
     pub fn stretches(&self) -> BTreeSet<Stretch> {
         self.requests.stretches.keys().chain(self.limits.stretches.keys()).copied().collect()

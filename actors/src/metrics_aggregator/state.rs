@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use super::recent::{Recent, SeriesId};
 use super::record::{Labels, METHODS, NONE, Record};
-use super::rollup::{ConfigChange, LimitTally, Sample, Series, Tally};
+use super::rollup::{ConfigChange, FINEST, LimitTally, Sample, Series, Tally};
 use super::totals::{BOUNDS_US, Buckets, Durations, OVERHEAD_BOUNDS_US, RouteNames, Totals};
 use crate::rate_limiter::Decisions;
 
-/// Seconds told apart for the display of what happens now.
-const SECONDS: usize = 60;
+/// Seconds told apart, for the display of what happens now and for short windows of alerts.
+const SECONDS: usize = 64;
+/// Windows of so many seconds are told to the second, longer ones by rollups.
+const EXACT: i64 = 60;
 
 /// Samples that wait for the store at most; beyond, the oldest are dropped.
 const SAMPLES: usize = 10_000;
@@ -24,6 +26,8 @@ const UNKNOWN: SeriesId = SeriesId::MAX;
 /// The series of one route, looked up once per configuration.
 struct RouteSeries {
     durations: usize,
+    /// Of `State::backends`.
+    backend: usize,
     ids: [SeriesId; METHODS.len() * CLASSES],
 }
 
@@ -42,7 +46,10 @@ pub struct State {
     reasons: BTreeMap<&'static str, u64>,
     /// Rollups.
     pub recent: Recent,
-    seconds: VecDeque<(i64, Tally)>,
+    /// By second, and then by backend.
+    seconds: VecDeque<(i64, Vec<Option<Box<Tally>>>)>,
+    /// Names of backends, each numbered once.
+    backends: Vec<Arc<str>>,
     /// Series by route of the newest configuration; the first is that of requests without a route.
     labels: Option<Arc<Labels>>,
     by_route: Vec<Option<Box<RouteSeries>>>,
@@ -79,7 +86,7 @@ impl State {
     }
 
     fn count(&mut self, labels: &Labels, record: &Record) {
-        let (id, durations) = self.series_of(labels, record);
+        let (id, durations, backend) = self.series_of(labels, record);
         self.requests[id as usize] += 1;
         let durations = &mut self.durations[durations].1;
         durations.request.record(&BOUNDS_US, record.duration_us);
@@ -94,12 +101,13 @@ impl State {
         }
         let second = (record.ended_ms / 1000) as i64;
         add(self.recent.tally(second, id), record);
-        if let Some(tally) = self.second(second) {
+        if let Some(tally) = self.second(second, backend) {
             add(tally, record);
         }
     }
 
-    fn series_of(&mut self, labels: &Labels, record: &Record) -> (SeriesId, usize) {
+    /// Numbers of the series, of the route's durations and of the backend.
+    fn series_of(&mut self, labels: &Labels, record: &Record) -> (SeriesId, usize, usize) {
         let slot = record.route.map_or(0, |route| route as usize + 1);
         let names = record.route.and_then(|route| labels.routes.get(route as usize));
         let slot = if names.is_some() { slot } else { 0 };
@@ -109,10 +117,14 @@ impl State {
                 self.durations.push((names.clone(), Durations::default()));
                 self.durations.len() - 1
             });
-            self.by_route[slot] =
-                Some(Box::new(RouteSeries { durations, ids: [UNKNOWN; METHODS.len() * CLASSES] }));
+            let backend = self.backends.iter().position(|known| *known == names.1).unwrap_or_else(|| {
+                self.backends.push(names.1.clone());
+                self.backends.len() - 1
+            });
+            let ids = [UNKNOWN; METHODS.len() * CLASSES];
+            self.by_route[slot] = Some(Box::new(RouteSeries { durations, backend, ids }));
         }
-        let Some(known) = &mut self.by_route[slot] else { return (0, 0) };
+        let Some(known) = &mut self.by_route[slot] else { return (0, 0, 0) };
         let method = usize::from(record.method).min(METHODS.len() - 1);
         let at = method * CLASSES + usize::from(record.class()) - 1;
         if known.ids[at] == UNKNOWN {
@@ -121,28 +133,64 @@ impl State {
             known.ids[at] = self.recent.id(&series);
             self.requests.resize(self.requests.len().max(known.ids[at] as usize + 1), 0);
         }
-        (known.ids[at], known.durations)
+        (known.ids[at], known.durations, known.backend)
     }
 
-    /// The tally of a second; `None` when that is too long ago.
-    fn second(&mut self, second: i64) -> Option<&mut Tally> {
-        let newest = self.seconds.back().map_or(i64::MIN, |(newest, _)| *newest);
-        if second > newest {
-            self.seconds.push_back((second, Tally::default()));
-            if self.seconds.len() > SECONDS {
+    /// The tally of a backend in a second; `None` when that is too long ago.
+    fn second(&mut self, second: i64, backend: usize) -> Option<&mut Tally> {
+        // Workers report apart from each other: the newest second is not always the last one reported.
+        let before = self.seconds.iter().rposition(|(at, _)| *at <= second);
+        let mut at = before.map_or(0, |at| at + usize::from(self.seconds[at].0 < second));
+        if self.seconds.get(at).is_none_or(|(known, _)| *known != second) {
+            if self.seconds.len() == SECONDS {
+                // The oldest one makes room, unless it would be this.
+                at = at.checked_sub(1)?;
                 self.seconds.pop_front();
             }
+            self.seconds.insert(at, (second, Vec::new()));
         }
-        // Workers report apart from each other: the newest second is not always the last one reported.
-        self.seconds.iter_mut().rev().find(|(at, _)| *at == second).map(|(_, tally)| tally)
+        let (_, tallies) = self.seconds.get_mut(at)?;
+        if tallies.len() <= backend {
+            tallies.resize_with(backend + 1, || None);
+        }
+        Some(tallies[backend].get_or_insert_default())
     }
 
     /// What happened in the `window` seconds before `now`.
     pub fn lately(&self, now: i64, window: i64) -> Tally {
+        self.in_seconds(now, window, None)
+    }
+
+    fn in_seconds(&self, now: i64, window: i64, backend: Option<usize>) -> Tally {
         let mut sum = Tally::default();
         let within = |at: i64| at < now && at >= now - window;
-        self.seconds.iter().filter(|(at, _)| within(*at)).for_each(|(_, tally)| sum.merge(tally));
+        for (_, tallies) in self.seconds.iter().filter(|(at, _)| within(*at)) {
+            let wanted = |at: usize| backend.is_none_or(|backend| backend == at);
+            tallies
+                .iter()
+                .enumerate()
+                .filter(|(at, _)| wanted(*at))
+                .filter_map(|(_, tally)| tally.as_ref())
+                .for_each(|tally| sum.merge(tally));
+        }
         sum
+    }
+
+    /// What happened at a backend, or in all, in the `window` seconds before `now`; and how many seconds that really was: a
+    /// window of more than a minute begins at a multiple of ten seconds.
+    pub fn window(&self, now: i64, window: i64, backend: Option<&str>) -> (Tally, f64) {
+        if window > EXACT {
+            let from = now - window - (now - window).rem_euclid(FINEST.into());
+            return (self.recent.sum(from, now, backend), (now - from) as f64);
+        }
+        let number = backend.map(|name| self.backends.iter().position(|known| **known == *name));
+        let tally = match number {
+            // Nothing has come to it yet.
+            Some(None) => Tally::default(),
+            Some(number) => self.in_seconds(now, window, number),
+            None => self.in_seconds(now, window, None),
+        };
+        (tally, window as f64)
     }
 
     /// Sums since the start.

@@ -78,6 +78,26 @@ fn requests_are_counted_by_route_method_and_class() {
 }
 
 #[test]
+fn a_second_that_is_reported_late_is_told_all_the_same() {
+    let mut state = State::default();
+    for second in [5, 3, 9, 4, 5] {
+        state.record(
+            &labels(),
+            &[record(START + second, Some(0), 200, 1), record(START + second, None, 200, 1)],
+        );
+    }
+    let told = |window, backend| state.window(START + 10, window, backend).0.requests;
+    assert_eq!([told(1, None), told(5, None), told(7, None), told(60, None)], [2, 6, 10, 10]);
+    assert_eq!([told(60, Some("one")), told(60, Some("two")), told(60, Some("none"))], [5, 0, 5]);
+    assert_eq!(state.window(START + 10, 120, Some("one")).0.requests, 5);
+    // Only the last minute is told by seconds; what is older changes nothing there.
+    for second in 100..200 {
+        state.record(&labels(), &[record(START + second, Some(0), 200, 1), record(START, Some(0), 200, 1)]);
+    }
+    assert_eq!(state.window(START + 200, 60, None).0.requests, 60);
+}
+
+#[test]
 fn what_was_given_up_and_comes_late_does_not_hide_what_comes_next() {
     let mut state = State::default();
     assert_eq!(state.missing(3), 3);

@@ -68,7 +68,7 @@ pub async fn answer(admin: &Admin, what: &str, query: &str) -> Option<InternalAn
 type Data = Result<(Value, bool), String>;
 
 fn complete(admin: &Admin, source: &Source) -> bool {
-    matches!(source, Source::Store(_)) || admin.store.is_none()
+    matches!(source, Source::Store(_)) || admin.kept.store.is_none()
 }
 
 async fn by_bucket(

@@ -23,7 +23,7 @@ pub enum Source {
 /// The source of a question that is asked now: everything that was answered before is in it.
 pub async fn open(admin: &Admin) -> Source {
     reported(admin).await;
-    let Some(store) = &admin.store else { return Source::Memory };
+    let Some(store) = &admin.kept.store else { return Source::Memory };
     let Ok(overview) = admin.supervisor.send(Inspect).await else { return Source::Memory };
     let Some(aggregator) = overview.metrics else { return Source::Memory };
     match aggregator.send(Flush).timeout(PATIENCE).await {
@@ -132,7 +132,7 @@ impl Source {
 
 fn recent(admin: &Admin, question: &Question) -> Vec<Rollup> {
     let Filter { route, backend, instance } = &question.filter;
-    if instance.as_ref().is_some_and(|instance| **instance != *admin.instance) {
+    if instance.as_ref().is_some_and(|instance| **instance != *admin.kept.instance) {
         return Vec::new();
     }
     let is = |wanted: &Option<String>, name: &str| wanted.as_ref().is_none_or(|wanted| wanted == name);

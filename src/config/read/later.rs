@@ -4,10 +4,9 @@
 use super::section::Section;
 
 /// Top-level sections, and what each arrives with.
-const SECTIONS: [(&str, &str); 6] = [
+const SECTIONS: [(&str, &str); 5] = [
     ("auth", "authentication"),
     ("transform", "transformation"),
-    ("alerts", "alerts"),
     ("cors", "CORS"),
     ("compression", "compression"),
     ("securityHeaders", "security headers"),

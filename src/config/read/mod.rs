@@ -4,6 +4,8 @@
 //! reported at once. What it returns is therefore only good for use when no error was noted.
 
 mod admin;
+mod alert_rule;
+mod alerts;
 mod backend;
 mod endpoint;
 mod later;
@@ -50,13 +52,15 @@ pub(crate) fn settings(root: &Node, file: &str, problems: &mut Vec<Problem>) -> 
     later::refuse(&section);
     let (backends, places) = backend::all(&section);
     let server = section.child("server").map_or(defaults.server, server::read);
+    let metrics = section.child("metrics").map_or(defaults.metrics, metrics::read);
     let settings = Settings {
+        alerts: alerts::read(&section, &backends, &metrics),
         admin: section.child("admin").map_or(defaults.admin, admin::read),
         hot_reload: section.flag("hotReload").unwrap_or(defaults.hot_reload),
         backends,
         redis: section.child("redis").and_then(redis::read),
         rate_limit: rate_limit::read(&section, server.escaped_slash),
-        metrics: section.child("metrics").map_or(defaults.metrics, metrics::read),
+        metrics,
         logging: section.child("logging").map_or(defaults.logging, logging::read),
         server,
     };

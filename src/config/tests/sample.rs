@@ -63,10 +63,9 @@ logging: {level: info, format: json, accessLog: true}
 "#;
 
 /// The others, as the contract writes them.
-const LATER: [(&str, &str); 6] = [
+const LATER: [(&str, &str); 5] = [
     ("auth", "{enabled: false, unknown: 1}"),
     ("transform", "…"),
-    ("alerts", "…"),
     ("cors", "{enabled: false, allowedOrigins: []}"),
     ("securityHeaders", "{enabled: true}"),
     ("compression", "{enabled: false, minBytes: 1024}"),
@@ -192,6 +191,24 @@ fn the_sections_that_are_commented_out_say_the_defaults_too() {
     let mut settings = loaded.settings.rate_limit.unwrap();
     assert_eq!(settings.rules.remove(0).id, "login");
     assert_eq!(settings, aegis_actors::rate_limiter::settings::Settings::default());
+    let start = text.find("# alerts:").unwrap();
+    let alerts: String = text[start..]
+        .lines()
+        .map_while(|line| line.strip_prefix("# ").map(|line| line.to_owned() + "\n"))
+        .collect();
+    let judged =
+        load_from(&format!("{before}{alerts}"), &alone()).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(judged.warnings, []);
+    let settings = judged.settings.alerts.unwrap();
+    assert_eq!((settings.rules.len(), settings.webhooks.len()), (1, 1));
+    let defaults = aegis_actors::alerts::Settings::default();
+    let expected = (defaults.enabled, defaults.check_interval, defaults.cooldown);
+    assert_eq!((settings.enabled, settings.check_interval, settings.cooldown), expected);
+    let shown = &judged.effective["alerts"];
+    let members = [shown, &shown["webhooks"][0], &shown["rules"][0], &shown["rules"][0]["condition"]];
+    for key in members.iter().flat_map(|object| object.as_object().unwrap().keys()) {
+        assert!(alerts.contains(&format!(" {key}:")), "{key} is missing");
+    }
     // And every key there is.
     let shown = &loaded.effective["rateLimit"];
     for key in shown.as_object().unwrap().keys().chain(shown["rules"][0].as_object().unwrap().keys()) {

@@ -244,11 +244,20 @@ impl ClientStream {
         if !buf.ends_with(b" GMT\r\n\r\n") {
             return false;
         }
-        let Some(at) = memchr::memmem::rfind(buf, b"HTTP/1.1 4") else { return false };
+        let Some(at) = memchr::memmem::rfind(buf, b"HTTP/1.") else { return false };
         let head = &buf[at..];
-        const REST: &[u8] = b"\r\ncontent-length: 0\r\nconnection: close\r\ndate: ";
+        if !head[7..].starts_with(b"1 4") && !head[7..].starts_with(b"0 4") {
+            return false;
+        }
+        // What it says of the connection goes by the request before: nothing behind one that was to be kept alive.
+        const CONNECTION: [&[u8]; 3] = [b"", b"connection: close\r\n", b"connection: keep-alive\r\n"];
         let Some(line_end) = memchr::memchr(b'\r', head) else { return false };
-        if !head[line_end..].starts_with(REST) || head.len() != line_end + REST.len() + 29 + 4 {
+        let Some(fields) = head[line_end..].strip_prefix(b"\r\ncontent-length: 0\r\n") else { return false };
+        let is_bare = |connection: &&[u8]| {
+            let date = fields.strip_prefix(*connection).and_then(|rest| rest.strip_prefix(b"date: "));
+            date.is_some_and(|date| date.len() == 29 + 4)
+        };
+        if !CONNECTION.iter().any(is_bare) {
             return false;
         }
         let cause = match &head[9..12] {

@@ -9,8 +9,8 @@ use super::query::since;
 use crate::store::merging::{self, WriterRow};
 use crate::store::plan::{KEPT, LEVELS, floor};
 use crate::store::schema::{
-    alerts, config_changes, levels, limit_rollups, merged_limits, merged_rollups, request_samples, rollups,
-    series, writers,
+    alert_holders, alert_pushes, alerts, config_changes, levels, limit_rollups, merged_limits,
+    merged_rollups, request_samples, rollups, series, writers,
 };
 
 /// Series whose old rows one transaction deletes.
@@ -113,6 +113,10 @@ pub(in crate::store) async fn drop_rest(
             .await?;
     dropped +=
         execute(conn, diesel::delete(alerts::table.filter(alerts::resolved_at_ms.lt(before_ms)))).await?;
+    let told = not(exists(alerts::table.filter(alerts::id.eq(alert_pushes::alert_id))));
+    dropped += execute(conn, diesel::delete(alert_pushes::table.filter(told))).await?;
+    let held = not(exists(alerts::table.filter(alerts::id.eq(alert_holders::alert_id))));
+    dropped += execute(conn, diesel::delete(alert_holders::table.filter(held))).await?;
     // Too late to be merged anywhere.
     dropped += execute(conn, diesel::delete(rollups::table.filter(rollups::start.lt(before)))).await?;
     dropped +=

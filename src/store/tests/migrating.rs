@@ -12,20 +12,25 @@ on_both!(
     a_schema_that_goes_away_is_made_again,
 );
 
-const ALL: [&str; 3] = ["2026-11-23-000001_rollups", "2026-11-23-000002_records", "2026-11-23-000003_alerts"];
+const ALL: [&str; 4] = [
+    "2026-11-23-000001_rollups",
+    "2026-11-23-000002_records",
+    "2026-11-23-000003_alerts",
+    "2026-11-23-000004_alert_pushes",
+];
 
 fn migrations_go_up_down_and_up_again(database: Database) {
     let store = database.store(&Clock::at(T));
-    let state = |applied: [bool; 3]| ALL.into_iter().map(str::to_owned).zip(applied).collect::<Vec<_>>();
+    let state = |applied: [bool; 4]| ALL.into_iter().map(str::to_owned).zip(applied).collect::<Vec<_>>();
     assert_eq!(
         store.migrate(Order::Status).unwrap(),
-        Applied { all: state([false; 3]), ..Applied::default() }
+        Applied { all: state([false; 4]), ..Applied::default() }
     );
     let up = store.migrate(Order::Run).unwrap();
-    assert_eq!((up.done.as_slice(), up.all.clone()), (ALL.map(str::to_owned).as_slice(), state([true; 3])));
+    assert_eq!((up.done.as_slice(), up.all.clone()), (ALL.map(str::to_owned).as_slice(), state([true; 4])));
     assert_eq!(store.migrate(Order::Run).unwrap().done, Vec::<String>::new());
     let tables = tables(&database);
-    for left in [2, 1, 0] {
+    for left in [3, 2, 1, 0] {
         let down = store.migrate(Order::Revert).unwrap();
         assert_eq!(down.done, [ALL[left]]);
         assert_eq!(down.pending(), &ALL[left..]);
@@ -67,7 +72,7 @@ fn compiled() -> Tables {
             tables.entry(table.clone()).or_default().push((name.into(), kind.into(), nullable, place));
         }
     }
-    assert_eq!(tables.len(), 10);
+    assert_eq!(tables.len(), 12);
     tables
 }
 

@@ -1,13 +1,18 @@
 //! The store against real databases: SQLite in temporary folders, PostgreSQL of the tests' own.
 
+mod alerts;
 mod merging;
 mod migrating;
 mod outage;
 mod records;
 mod sample;
+mod tls;
 mod writing;
 mod year;
 
+#[allow(dead_code, reason = "the integration tests use more of it")]
+#[path = "../../../tests/integration/harness/tls.rs"]
+mod authority;
 #[path = "../../../tests/integration/harness/folder.rs"]
 mod folder;
 #[path = "../../../tests/integration/harness/postgres.rs"]

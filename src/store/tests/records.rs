@@ -1,13 +1,12 @@
 //! Samples, changes of the configuration, alerts.
 
+use aegis_actors::alerts::Ledger as _;
+
+use super::alerts::{alert, ask, end, entry};
 use super::sample::*;
 use super::*;
 
-on_both!(
-    samples_are_found_by_id_and_listed_from_the_newest,
-    an_alert_fires_once_over_all_instances,
-    old_records_are_dropped,
-);
+on_both!(samples_are_found_by_id_and_listed_from_the_newest, old_records_are_dropped,);
 
 fn samples_are_found_by_id_and_listed_from_the_newest(database: Database) {
     let store = database.store(&Clock::at(T));
@@ -31,46 +30,6 @@ fn samples_are_found_by_id_and_listed_from_the_newest(database: Database) {
     assert_eq!(wait(store.changes(1)), [StoredChange::from(change(T * 1000 + 5))]);
 }
 
-fn alert(id: &str, rule: &str, at_ms: i64) -> Alert {
-    Alert {
-        id: id.into(),
-        rule_id: rule.into(),
-        name: "Many errors".into(),
-        severity: "critical".into(),
-        value: 0.25,
-        threshold: 0.05,
-        message: "error rate 25 %".into(),
-        instance: "a".into(),
-        fired_at_ms: at_ms,
-        resolved_at_ms: None,
-        acknowledged_at_ms: None,
-    }
-}
-
-fn an_alert_fires_once_over_all_instances(database: Database) {
-    let (a, b) = (database.store(&Clock::at(T)), database.store(&Clock::at(T)));
-    assert!(wait(a.fire(alert("1", "errors", 100))));
-    assert!(!wait(b.fire(alert("2", "errors", 101))));
-    assert!(wait(b.fire(alert("3", "slow", 102))));
-    let ids = |alerts: Vec<Alert>| alerts.into_iter().map(|alert| alert.id).collect::<Vec<_>>();
-    assert_eq!(wait(a.firing()), [alert("3", "slow", 102), alert("1", "errors", 100)]);
-
-    assert_eq!(wait(b.acknowledge("1".into(), 110)).unwrap().acknowledged_at_ms, Some(110));
-    assert_eq!(wait(a.acknowledge("1".into(), 120)).unwrap().acknowledged_at_ms, Some(110));
-    assert_eq!(wait(a.acknowledge("9".into(), 120)), None);
-
-    let resolved =
-        Alert { resolved_at_ms: Some(130), acknowledged_at_ms: Some(110), ..alert("1", "errors", 100) };
-    assert_eq!(wait(b.resolve("errors".into(), 130)), Some(resolved));
-    assert_eq!(wait(a.resolve("errors".into(), 131)), None);
-    assert!(wait(a.fire(alert("4", "errors", 140))));
-    assert_eq!(ids(wait(a.firing())), ["4", "3"]);
-    assert_eq!(ids(wait(a.alert_history(10, None))), ["4", "3", "1"]);
-    assert_eq!(ids(wait(a.alert_history(1, Some(140)))), ["3"]);
-    assert_eq!(wait(a.last_alert("errors".into())).unwrap().id, "4");
-    assert_eq!(wait(a.last_alert("none".into())), None);
-}
-
 fn old_records_are_dropped(database: Database) {
     let clock = Clock::at(T);
     let store = database.store(&clock);
@@ -78,12 +37,13 @@ fn old_records_are_dropped(database: Database) {
         |at_ms| Batch { samples: vec![sample(at_ms, "r")], changes: vec![change(at_ms)], ..Batch::default() };
     wait(store.write_batch(writer("a", "1"), batch(T * 1000)));
     for (id, rule) in [("1", "errors"), ("2", "slow")] {
-        wait(store.fire(alert(id, rule, T * 1000)));
+        ask(store.enter(entry(alert(id, rule, T * 1000))));
     }
-    wait(store.resolve("errors".into(), T * 1000));
+    ask(store.resolve(end("1", "a", T * 1000, T * 1000 + 1)));
     clock.set(T + 31 * 86_400 + 1);
     wait(store.write_batch(writer("a", "1"), batch(clock.now() * 1000)));
-    assert_eq!(wait(store.maintain()).dropped, 3);
+    // With the alert, its two pushes.
+    assert_eq!(wait(store.maintain()).dropped, 5);
     let left = (wait(store.samples(9, None)).len(), wait(store.changes(9)).len());
     // What still fires is not old.
     assert_eq!((left, wait(store.alert_history(9, None)).len()), ((1, 1), 1));

@@ -3,7 +3,7 @@
 //! Written for speed: nothing is forced to disk. What the kernel has been given survives a SIGKILL all the same.
 
 use std::net::TcpListener;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -99,6 +99,32 @@ impl Postgres {
         let _ = server.wait();
     }
 
+    /// From now on with this certificate and its key; the role `secret` is then let in only so, and with its password.
+    pub fn serve_tls(&self, (certificate, key): &(PathBuf, PathBuf)) {
+        for (from, name) in [(certificate, "server.crt"), (key, "server.key")] {
+            let to = self.data().join(name);
+            std::fs::copy(from, &to).unwrap();
+            // As the server wants its key: nobody else's to read.
+            std::fs::set_permissions(&to, std::fs::Permissions::from_mode(0o600)).unwrap();
+            if let Some((user, group)) = self.owner {
+                chown(&to, Some(user), Some(group)).unwrap();
+            }
+        }
+        let rules = self.data().join("pg_hba.conf");
+        let others = std::fs::read_to_string(&rules).unwrap();
+        let first = "hostssl all secret all scram-sha-256\nhost all secret all reject\n";
+        std::fs::write(&rules, format!("{first}{others}")).unwrap();
+        self.psql("postgres", "ALTER SYSTEM SET ssl = on").unwrap();
+        self.psql("postgres", "SELECT pg_reload_conf()").unwrap();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while self.psql("postgres", "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()").as_deref()
+            != Ok("t")
+        {
+            assert!(Instant::now() < deadline, "PostgreSQL does not speak TLS: {}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// A new empty database; its URL.
     pub fn database(&self) -> String {
         let name = format!("test_{}", COUNTER.fetch_add(1, Ordering::Relaxed));
@@ -132,7 +158,8 @@ impl Postgres {
 
     fn command(&self, name: &str) -> Command {
         let mut command = Command::new(self.binaries.join(name));
-        command.current_dir("/").stdin(Stdio::null()).stdout(Stdio::null());
+        // Not the home of whoever runs the tests: psql, as another user, could not look for certificates there.
+        command.current_dir("/").env("HOME", &self.folder).stdin(Stdio::null()).stdout(Stdio::null());
         if let Some((user, group)) = self.owner {
             command.uid(user).gid(group);
         }

@@ -1,0 +1,133 @@
+//! Who is told what, and when.
+
+use super::*;
+use crate::alerts::courier::{Courier, MOST, Then};
+use crate::alerts::{Failure, Push, Told};
+
+fn alert(id: &str) -> Alert {
+    Alert { id: id.into(), ..Alert::of(&rule("r"), id.into(), 1.0, "a", T) }
+}
+
+fn over(alert: &Alert) -> Alert {
+    Alert { resolved_at_ms: Some(T + 1), ..alert.clone() }
+}
+
+fn fails(then: Then) -> Result<(), Failure> {
+    Err(Failure { what: "status 500".into(), then })
+}
+
+fn ops() -> Vec<String> {
+    vec!["ops".into()]
+}
+
+#[test]
+fn waits_double_up_to_a_minute_and_begin_again_after_a_success() {
+    let mut courier = Courier::new(false);
+    courier.add(&alert("1"), &ops());
+    let mut now = T;
+    let mut waits = Vec::new();
+    for _ in 0..12 {
+        let parcel = courier.due(&[webhook("ops")], now).remove(0);
+        let outcome = courier.ended(&parcel, fails(Then::Again), now, 1.0).unwrap();
+        let wait = outcome.wait.unwrap().as_millis() as i64;
+        assert!(courier.due(&[webhook("ops")], now + wait - 1).is_empty());
+        assert_eq!(courier.next_due(), Some(now + wait));
+        waits.push(wait);
+        now += wait;
+    }
+    assert_eq!(waits[..8], [500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000]);
+    assert_eq!(waits[11], 60_000);
+    let parcel = courier.due(&[webhook("ops")], now).remove(0);
+    let outcome = courier.ended(&parcel, Ok(()), now, 1.0).unwrap();
+    assert_eq!((outcome.wait, outcome.push.told, outcome.push.attempts), (None, Some(Told::Fired), 0));
+    courier.update(&over(&alert("1")));
+    let parcel = courier.due(&[webhook("ops")], now).remove(0);
+    let outcome = courier.ended(&parcel, fails(Then::Again), now, 0.0).unwrap();
+    assert_eq!(outcome.wait, Some(Duration::from_millis(250)), "half of it is drawn");
+}
+
+#[test]
+fn what_a_receiver_asks_for_is_waited_within_an_hour() {
+    for (asked, waited) in [(3, 3), (0, 0), (100_000, 3_600)] {
+        let mut courier = Courier::new(false);
+        courier.add(&alert("1"), &ops());
+        let parcel = courier.due(&[webhook("ops")], T).remove(0);
+        let outcome = courier.ended(&parcel, fails(Then::After(Duration::from_secs(asked))), T, 0.0).unwrap();
+        assert_eq!(outcome.wait.unwrap().as_secs(), waited);
+    }
+}
+
+#[test]
+fn what_is_refused_is_not_sent_again_but_the_end_is() {
+    let mut courier = Courier::new(false);
+    courier.add(&alert("1"), &ops());
+    let parcel = courier.due(&[webhook("ops")], T).remove(0);
+    let outcome = courier.ended(&parcel, fails(Then::GiveUp), T, 0.5).unwrap();
+    assert_eq!((outcome.wait, outcome.push.error.as_deref()), (None, Some("status 500")));
+    assert!(courier.due(&[webhook("ops")], T).is_empty() && courier.is_idle());
+    courier.update(&over(&alert("1")));
+    assert_eq!(courier.due(&[webhook("ops")], T)[0].told, Told::Resolved);
+}
+
+#[test]
+fn one_alert_that_is_not_taken_lets_the_others_take_turns_and_no_webhook_waits_for_another() {
+    let mut courier = Courier::new(false);
+    courier.add(&alert("1"), &["ops".into(), "chat".into()]);
+    courier.add(&alert("2"), &ops());
+    let hooks = [webhook("ops"), webhook("chat")];
+    let parcels = courier.due(&hooks, T);
+    let sent: Vec<_> = parcels.iter().map(|p| (p.webhook.name.as_str(), p.alert.id.as_str())).collect();
+    assert_eq!(sent, [("ops", "1"), ("chat", "1")]);
+    let wait = courier.ended(&parcels[0], fails(Then::Again), T, 0.5).unwrap().wait.unwrap();
+    assert!(courier.ended(&parcels[1], Ok(()), T, 0.5).is_some());
+    let later = T + wait.as_millis() as i64;
+    assert_eq!(courier.due(&hooks, later)[0].alert.id, "2");
+}
+
+#[test]
+fn the_oldest_make_room() {
+    let mut courier = Courier::new(false);
+    for n in 0..MOST {
+        assert_eq!(courier.add(&alert(&n.to_string()), &ops()), 0);
+    }
+    assert_eq!(courier.add(&alert("new"), &ops()), 1);
+    assert_eq!(courier.due(&[webhook("ops")], T)[0].alert.id, "1");
+}
+
+#[test]
+fn what_is_leased_is_sent_once_however_often_the_ledger_says_so() {
+    let mut courier = Courier::new(true);
+    let row = || (alert("1"), Push::new("1", "ops"));
+    courier.leased(vec![row()]);
+    courier.leased(vec![row()]);
+    let parcel = courier.due(&[webhook("ops")], T).remove(0);
+    courier.leased(vec![row()]);
+    courier.ended(&parcel, Ok(()), T, 0.5).unwrap();
+    // The ledger has not heard of it yet.
+    courier.leased(vec![row()]);
+    assert!(courier.due(&[webhook("ops")], T).is_empty());
+    // Now it has.
+    courier.leased(Vec::new());
+    assert!(courier.pushes("1").is_empty());
+    let told = Push { told: Some(Told::Fired), ..Push::new("1", "ops") };
+    courier.leased(vec![(over(&alert("1")), told)]);
+    assert_eq!(courier.due(&[webhook("ops")], T)[0].told, Told::Resolved);
+}
+
+#[test]
+fn what_is_not_leased_any_more_is_somebody_elses() {
+    let mut courier = Courier::new(true);
+    courier.leased(vec![(alert("1"), Push::new("1", "ops"))]);
+    let parcel = courier.due(&[webhook("ops")], T).remove(0);
+    courier.leased(Vec::new());
+    assert!(courier.ended(&parcel, Ok(()), T, 0.5).is_none());
+}
+
+#[test]
+fn a_webhook_that_goes_takes_what_waits_for_it_along() {
+    let mut courier = Courier::new(false);
+    courier.add(&alert("1"), &ops());
+    assert!(courier.keep(&[webhook("ops")]).is_empty());
+    assert_eq!(courier.keep(&[webhook("chat")]).len(), 1);
+    assert!(courier.is_idle());
+}

@@ -1,0 +1,110 @@
+//! What conditions are about, from real counts and cells.
+
+use super::*;
+use crate::TargetCells;
+use crate::alerts::{Measure, WatchTarget};
+use crate::circuit_breaker::{Gate, Held};
+use crate::health_check::Health;
+use crate::metrics_aggregator::{Labels, Metrics, Record, method_index};
+
+const NOW: i64 = T / 1_000;
+const UP: Duration = Duration::from_secs(3_600);
+
+fn record(second: i64, route: u32, status: u16, micros: u64) -> Record {
+    Record {
+        ended_ms: second as u64 * 1_000,
+        route: Some(route),
+        method: method_index("GET"),
+        status,
+        reason: (status == 429).then_some("rate_limited"),
+        duration_us: micros,
+        upstream_us: None,
+        overhead_us: None,
+        bytes_in: 0,
+        bytes_out: 0,
+    }
+}
+
+fn counted(records: &[Record]) -> Metrics {
+    let routes = vec![("/a".into(), "one".into()), ("/b".into(), "two".into())];
+    let metrics = Metrics::default();
+    metrics.state().record(&Arc::new(Labels { routes }), records);
+    metrics
+}
+
+fn condition(metric: Metric, window: u64, backend: Option<&str>) -> Condition {
+    let (backend, window) = (backend.map(str::to_owned), Duration::from_secs(window));
+    Condition { metric, operator: Operator::Above, threshold: 0.0, window, backend }
+}
+
+#[test]
+fn windows_of_any_length_are_told_of_one_backend_or_of_all() {
+    let records: Vec<Record> = (1..=200)
+        .rev()
+        .flat_map(|ago| {
+            let bad = if ago <= 10 { 503 } else { 200 };
+            [
+                record(NOW - ago, 0, bad, 1_000),
+                record(NOW - ago, 1, 200, 9_000),
+                record(NOW - ago, 1, 429, 10),
+            ]
+        })
+        .collect();
+    let metrics = counted(&records);
+    let mut measure = Measure::new(&metrics, &[], NOW, UP);
+    let mut of = |metric, window, backend| measure.of(&condition(metric, window, backend)).value.unwrap();
+    assert_eq!(of(Metric::ErrorRate, 10, Some("one")), 1.0);
+    assert_eq!(of(Metric::ErrorRate, 20, Some("one")), 0.5);
+    assert_eq!(of(Metric::ErrorRate, 10, None), 1.0 / 3.0);
+    assert_eq!(of(Metric::ErrorRate, 100, Some("one")), 0.1);
+    assert_eq!(of(Metric::RequestRate, 5, None), 3.0);
+    assert_eq!(of(Metric::RequestRate, 100, None), 3.0);
+    assert_eq!(of(Metric::RateLimitedRate, 100, Some("two")), 1.0);
+    assert_eq!(of(Metric::RateLimitedRate, 30, Some("one")), 0.0);
+    assert!((of(Metric::LatencyP99, 60, None) - 9.0).abs() < 0.05);
+    assert!((of(Metric::LatencyP50, 60, Some("one")) - 1.0).abs() < 0.01);
+}
+
+#[test]
+fn where_nothing_was_there_is_no_share_and_no_latency_but_a_rate() {
+    let metrics = counted(&[record(NOW - 100, 0, 500, 1)]);
+    let mut measure = Measure::new(&metrics, &[], NOW, UP);
+    let mut of = |metric, backend| measure.of(&condition(metric, 60, backend)).value;
+    for backend in [None, Some("one"), Some("unheard of")] {
+        assert_eq!(of(Metric::ErrorRate, backend), None);
+        assert_eq!(of(Metric::LatencyP95, backend), None);
+        assert_eq!(of(Metric::RequestRate, backend), Some(0.0));
+    }
+}
+
+#[test]
+fn a_process_that_has_not_seen_the_whole_window_tells_no_rate() {
+    let metrics = counted(&[record(NOW - 1, 0, 500, 1)]);
+    let mut measure = Measure::new(&metrics, &[], NOW, Duration::from_secs(59));
+    let mut of = |metric| measure.of(&condition(metric, 60, None));
+    assert_eq!(of(Metric::ErrorRate), Measured { value: Some(1.0), whole: false });
+    assert_eq!(of(Metric::RequestRate), Measured { value: None, whole: false });
+}
+
+#[test]
+fn targets_are_counted_by_what_is_published_of_them() {
+    let targets: Vec<WatchTarget> = ["one", "one", "two"]
+        .map(|backend| WatchTarget {
+            cells: TargetCells::new(backend, "http://h:1", Vec::new()),
+            health_settles: Duration::from_secs(10),
+            breaker_settles: Duration::from_secs(20),
+        })
+        .into();
+    targets[0].cells.health.publish(Health { healthy: false, ..Health::default() });
+    targets[2].cells.gate.publish(Gate { held: Some(Held { open: true, until: None }), ..Gate::default() });
+    let metrics = Metrics::default();
+    let measure = |up, metric, backend| {
+        Measure::new(&metrics, &targets, NOW, Duration::from_secs(up)).of(&condition(metric, 0, backend))
+    };
+    let is = |value: f64, whole| Measured { value: Some(value), whole };
+    assert_eq!(measure(10, Metric::UnhealthyTargets, None), is(1.0, true));
+    assert_eq!(measure(9, Metric::UnhealthyTargets, Some("one")), is(1.0, false));
+    assert_eq!(measure(20, Metric::UnhealthyTargets, Some("two")), is(0.0, true));
+    assert_eq!(measure(20, Metric::OpenBreakers, None), is(1.0, true));
+    assert_eq!(measure(19, Metric::OpenBreakers, Some("one")), is(0.0, false));
+}

@@ -1,0 +1,158 @@
+//! How a webhook is told: one POST on a connection of its own, and what its status means.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use actix_http::header::{self, HeaderMap, HeaderValue};
+use actix_http::{BoxedPayloadStream, Method, Payload, RequestHead, RequestHeadType};
+use aegis_actors::TargetCells;
+use aegis_actors::alerts::{Failure, Format, Parcel, PostFuture, Poster, PosterFactory, Then};
+use bytes::Bytes;
+use rustls_pki_types::ServerName;
+use url::Url;
+
+use super::document;
+use crate::config::settings::UpstreamTls;
+use crate::gateway::request_body::{RequestBody, RequestFraming};
+use crate::gateway::upstream::{Asked, Dialer, Exchange, Pool, TargetTls, client_config};
+
+/// Sends to webhooks.
+pub struct WebhookPoster {
+    /// The name of this instance, for the receiver.
+    instance: Arc<str>,
+}
+
+impl WebhookPoster {
+    /// Makes one on the alerts actor's thread.
+    pub fn factory(instance: Arc<str>) -> PosterFactory {
+        Box::new(move || Box::new(Self { instance }))
+    }
+}
+
+impl Poster for WebhookPoster {
+    fn post(&self, parcel: Parcel) -> PostFuture {
+        let Parcel { webhook, alert, told } = parcel;
+        let document = match webhook.format {
+            Format::Json => document::json(&alert, told, &self.instance),
+            Format::Slack => document::slack(&alert, told),
+        };
+        Box::pin(async move { send(&webhook.url, webhook.timeout, document.to_string().into()).await })
+    }
+}
+
+/// Not taken, to be tried again.
+fn again(what: impl Into<String>) -> Failure {
+    Failure { what: what.into(), then: Then::Again }
+}
+
+async fn send(url: &str, timeout: Duration, body: Bytes) -> Result<(), Failure> {
+    let url = Url::parse(url).map_err(|_| again("its URL cannot be used"))?;
+    let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
+    let port = url.port_or_known_default().unwrap_or(80);
+    // Resolved each time: alerts are rare, and a receiver may have moved.
+    let addresses: Vec<SocketAddr> = match tokio::net::lookup_host((host.as_str(), port)).await {
+        Ok(found) => found.collect(),
+        Err(error) => return Err(again(format!("its host name cannot be resolved: {error}"))),
+    };
+    let secure = url.scheme() == "https";
+    let tls = if secure { Some(tls(&host)?) } else { None };
+    let cells = TargetCells::new("alerts", &format!("{}://{host}:{port}", url.scheme()), addresses);
+    let pool = Pool::new(Dialer::new(cells, tls, timeout), timeout);
+    let length = RequestFraming::Length(body.len() as u64);
+    let bytes: BoxedPayloadStream = Box::pin(futures_util::stream::iter([Ok(body)]));
+    let payload = Payload::Stream { payload: bytes };
+    let body = Rc::new(RequestBody::new(payload, length, 0, timeout, None));
+    let exchange = Exchange::new(Asked::default(), body.reader(), Default::default());
+    let sent = pool.send(RequestHeadType::Owned(head(&url)?), exchange.clone()).await;
+    let (answer, _) = sent.map_err(|error| {
+        again(match exchange.violation.get() {
+            Some(violation) => violation.to_string(),
+            None => error.to_string(),
+        })
+    })?;
+    judge(answer.status.as_u16(), &answer.headers, SystemTime::now())
+}
+
+fn tls(host: &str) -> Result<TargetTls, Failure> {
+    let config = client_config(&UpstreamTls::default()).map_err(|error| again(error.to_string()))?;
+    let name = ServerName::try_from(host.to_owned())
+        .map_err(|_| again("its host is not a name that a certificate can be checked against"))?;
+    Ok(TargetTls { config, name })
+}
+
+fn head(url: &Url) -> Result<RequestHead, Failure> {
+    let unusable = |_| again("its URL cannot be used");
+    let mut head = RequestHead::default();
+    head.method = Method::POST;
+    let target = url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()));
+    head.uri = target.parse().map_err(|_| again("its URL cannot be used"))?;
+    let host = match (url.host_str().unwrap_or_default(), url.port()) {
+        (host, None) => host.to_owned(),
+        (host, Some(port)) => format!("{host}:{port}"),
+    };
+    head.headers.insert(header::HOST, HeaderValue::try_from(host).map_err(unusable)?);
+    head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    head.headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
+    let agent = concat!("aegis/", env!("CARGO_PKG_VERSION"));
+    head.headers.insert(header::USER_AGENT, HeaderValue::from_static(agent));
+    head.set_connection_type(actix_http::ConnectionType::Close);
+    Ok(head)
+}
+
+/// What an answer means. What is wrong with the message itself will be wrong the next time too; everything else may mend,
+/// a redirect included, which is not followed: it could lead anywhere.
+fn judge(status: u16, headers: &HeaderMap, now: SystemTime) -> Result<(), Failure> {
+    let then = match status {
+        200..=299 => return Ok(()),
+        408 | 429 | 503 => asked_wait(headers, now).map_or(Then::Again, Then::After),
+        400..=499 => Then::GiveUp,
+        _ => Then::Again,
+    };
+    let redirect = if (300..=399).contains(&status) { ", a redirect, which is not followed" } else { "" };
+    Err(Failure { what: format!("status {status}{redirect}"), then })
+}
+
+/// `Retry-After`: seconds, or a date.
+fn asked_wait(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    match text.parse::<u64>() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => Some(httpdate::parse_http_date(text).ok()?.duration_since(now).unwrap_or_default()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn then(status: u16, retry_after: &str) -> Option<Then> {
+        let mut headers = HeaderMap::new();
+        if !retry_after.is_empty() {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_str(retry_after).unwrap());
+        }
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_770);
+        judge(status, &headers, now).err().map(|failure| failure.then)
+    }
+
+    #[test]
+    fn a_status_says_whether_to_try_again() {
+        for status in [200, 201, 204] {
+            assert_eq!(then(status, ""), None);
+        }
+        for status in [301, 302, 408, 429, 500, 502, 503] {
+            assert_eq!(then(status, ""), Some(Then::Again), "{status}");
+        }
+        for status in [400, 401, 403, 404, 410] {
+            assert_eq!(then(status, "5"), Some(Then::GiveUp), "{status}");
+        }
+    }
+
+    #[test]
+    fn a_receiver_may_say_when() {
+        assert_eq!(then(429, "7"), Some(Then::After(Duration::from_secs(7))));
+        assert_eq!(then(503, "Sun, 06 Nov 1994 08:49:37 GMT"), Some(Then::After(Duration::from_secs(7))));
+        assert_eq!(then(503, "soon"), Some(Then::Again));
+    }
+}
