@@ -40,6 +40,7 @@ fn every_name_of_the_contract_is_there_and_the_numbers_are_right() {
     is("aegis_config_generation", 1.0);
     is(r#"aegis_config_reloads_total{result="applied"}"#, 0.0);
     is("aegis_websocket_tunnels", 0.0);
+    is("aegis_dashboard_sessions", 0.0);
     let target = format!(r#"{{backend="users",target="{}"}}"#, upstream.url());
     is(&format!("aegis_circuit_state{target}"), 0.0);
     is(&format!("aegis_target_healthy{target}"), 1.0);

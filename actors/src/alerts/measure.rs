@@ -1,6 +1,6 @@
 //! What a rule's condition is about, measured: from what the aggregator has in memory, and from the targets' cells.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use super::messages::WatchTarget;
@@ -56,9 +56,11 @@ impl<'a> Measure<'a> {
             true => target.health_settles,
             false => target.breaker_settles,
         };
-        let count = self.targets.iter().filter(of).filter(bad).count();
+        // A target that is listed twice is one.
+        let bad: HashSet<_> =
+            self.targets.iter().filter(of).filter(bad).map(|t| (&t.cells.backend, &t.cells.url)).collect();
         let settled = self.targets.iter().filter(of).map(settles).max().unwrap_or_default();
-        Measured { value: Some(count as f64), whole: self.up >= settled }
+        Measured { value: Some(bad.len() as f64), whole: self.up >= settled }
     }
 
     fn counted(&mut self, condition: &Condition) -> Measured {

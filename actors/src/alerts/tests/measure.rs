@@ -107,4 +107,7 @@ fn targets_are_counted_by_what_is_published_of_them() {
     assert_eq!(measure(20, Metric::UnhealthyTargets, Some("two")), is(0.0, true));
     assert_eq!(measure(20, Metric::OpenBreakers, None), is(1.0, true));
     assert_eq!(measure(19, Metric::OpenBreakers, Some("one")), is(0.0, false));
+    // Listed twice, it is one all the same.
+    targets[1].cells.health.publish(Health { healthy: false, ..Health::default() });
+    assert_eq!(measure(10, Metric::UnhealthyTargets, None), is(1.0, true));
 }
