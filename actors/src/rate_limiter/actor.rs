@@ -77,8 +77,8 @@ pub struct RateLimiterActor {
     accounts: Accounts<Waiter>,
     collecting: Option<SpawnHandle>,
     store_calls: u64,
-    /// When the buckets may be looked at again.
-    next_sweep: Instant,
+    /// When all buckets were looked at, and how many there were.
+    swept: (Instant, usize),
     ticks: u32,
     /// The list that is being filled, and the one before.
     busiest: [Top<Sighted>; 2],
@@ -128,7 +128,7 @@ impl RateLimiterActor {
                 accounts: Accounts::default(),
                 collecting: None,
                 store_calls: 0,
-                next_sweep: Instant::now(),
+                swept: (Instant::now(), 0),
                 ticks: 0,
                 busiest: lists(),
                 limited: lists(),
@@ -326,11 +326,11 @@ impl RateLimiterActor {
             }
         }
         let limiter = &self.deps.limiter;
-        let began = Instant::now();
-        if began >= self.next_sweep {
+        let now = Instant::now();
+        let (swept, found) = self.swept;
+        if now - swept >= sweep::pause(&limiter.population, found) {
+            self.swept = (now, limiter.population.live());
             sweep::sweep(&self.limits, &limiter.population, limiter.clock.now());
-            // A twentieth of a core at most, however many buckets there are.
-            self.next_sweep = began + (began.elapsed() * 20).max(TICK / 2);
         }
     }
 
