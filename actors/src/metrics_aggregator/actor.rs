@@ -41,7 +41,7 @@ pub struct MetricsAggregatorActor {
     writing: bool,
     /// Another write is wanted behind the one under way.
     again: bool,
-    /// Those who wait for everything to be written.
+    /// Those who wait until what was counted when they asked is written.
     flushers: Vec<oneshot::Sender<Written>>,
 }
 
@@ -87,6 +87,11 @@ impl MetricsAggregatorActor {
             return self.answer_flushers(Written::All);
         }
         self.writing = true;
+        let full = [batch.rollups.len(), batch.limits.len(), batch.samples.len(), batch.changes.len()]
+            .iter()
+            .any(|of| *of >= BATCH);
+        // What they asked for is in this batch, unless it did not fit. What comes meanwhile is not theirs to wait for.
+        let served = if full { Vec::new() } else { std::mem::take(&mut self.flushers) };
         let writing = wrap_future::<_, Self>(sink.write(self.deps.writer.clone(), batch));
         ctx.spawn(writing.map(move |written, actor, ctx| {
             actor.writing = false;
@@ -97,12 +102,10 @@ impl MetricsAggregatorActor {
             }
             let failed = written.is_err();
             actor.note(written);
+            answer(served, if failed { Written::NotYet } else { Written::All });
             if failed {
                 actor.answer_flushers(Written::NotYet);
-            } else if std::mem::take(&mut actor.again)
-                || !actor.flushers.is_empty()
-                || due.rollups.len() == BATCH
-            {
+            } else if std::mem::take(&mut actor.again) || !actor.flushers.is_empty() || full {
                 actor.write(ctx);
             }
         }));
@@ -127,9 +130,13 @@ impl MetricsAggregatorActor {
     }
 
     fn answer_flushers(&mut self, written: Written) {
-        for flusher in self.flushers.drain(..) {
-            let _ = flusher.send(written);
-        }
+        answer(std::mem::take(&mut self.flushers), written);
+    }
+}
+
+fn answer(flushers: Vec<oneshot::Sender<Written>>, written: Written) {
+    for flusher in flushers {
+        let _ = flusher.send(written);
     }
 }
 
