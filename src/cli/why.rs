@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::config::{Located, Source, load, locate};
+use crate::config::{Located, Place, Source, load, locate};
 
 /// Asks the running gateway for a request's record and tells it; exit code 1 when there is none or nobody answers.
 pub fn run(file: Option<PathBuf>, set: Vec<String>, request_id: &str, json: bool) -> i32 {
@@ -93,7 +93,7 @@ fn text<'v>(value: &'v Value, key: &str) -> &'v str {
 }
 
 /// The record in words.
-pub fn tell(record: &Value, locate: impl Fn(&str) -> Option<Located>) -> String {
+pub fn tell(record: &Value, locate: impl Fn(&str) -> Located) -> String {
     let details = &record["details"];
     let mut out = String::new();
     let _ = writeln!(
@@ -117,15 +117,16 @@ pub fn tell(record: &Value, locate: impl Fn(&str) -> Option<Located>) -> String 
     }
     if let Some(path) = details["decidedBy"].as_str() {
         let _ = match locate(path) {
-            Some(Located { place, written: true }) => {
-                writeln!(out, "Decided by `{path}`, {}:{}:{}.", place.file, place.line, place.column)
+            Located::Written(Place { file, line, column }) => {
+                writeln!(out, "Decided by `{path}`, {file}:{line}:{column}.")
             }
-            Some(Located { place, written: false }) => writeln!(
+            Located::Variable(name) => writeln!(out, "Decided by `{path}`, set by the variable {name}."),
+            Located::Argument(key) => writeln!(out, "Decided by `{path}`, set by --set {key}."),
+            Located::Default(Some(Place { file, line, column })) => writeln!(
                 out,
-                "Decided by the default of `{path}`; it would be written below {}:{}:{}.",
-                place.file, place.line, place.column
+                "Decided by the default of `{path}`; it would be written below {file}:{line}:{column}.",
             ),
-            None => writeln!(out, "Decided by the default of `{path}`."),
+            Located::Default(None) => writeln!(out, "Decided by the default of `{path}`."),
         };
     }
     let _ = match (text(record, "route"), text(record, "backend")) {
@@ -199,7 +200,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::config::Place;
 
     #[test]
     fn a_refusal_is_told_with_its_reason_its_line_and_what_was_tried() {
@@ -215,7 +215,7 @@ mod tests {
             },
         });
         let place = Place { file: "aegis.yaml".into(), line: 7, column: 5 };
-        let told = tell(&record, |_| Some(Located { place: place.clone(), written: true }));
+        let told = tell(&record, |_| Located::Written(place.clone()));
         for part in [
             "was answered 504 after 1500.2 ms",
             "upstream_timeout. The service did not answer in time.",
@@ -226,7 +226,7 @@ mod tests {
         ] {
             assert!(told.contains(part), "{part} is not in:\n{told}");
         }
-        let told = tell(&json!({"status": 200, "route": "none"}), |_| None);
+        let told = tell(&json!({"status": 200, "route": "none"}), |_| Located::Default(None));
         assert!(told.contains("The answer is the service's own.") && told.contains("not sent to any target"));
     }
 }

@@ -1,41 +1,58 @@
-//! Where a key stands in the configuration's file, for whoever wants to know which line decided something.
+//! Where a key was set, for whoever wants to know what in the configuration decided something.
 //!
 //! A path is written as `backends[users].circuitBreaker.failureThreshold`: what stands in brackets is the `name`, `id`,
 //! `path` or `url` of an item of a list, or a text item itself.
 
 use super::problem::Place;
-use super::tree::{Kind, Node};
-use super::{Source, file, parse};
+use super::tree::{Kind, Layer, Node};
+use super::{Source, file, merged};
 
 /// Members that name an item of a list.
 const NAMES: [&str; 4] = ["name", "id", "path", "url"];
 
-/// Where something is written.
+/// Where something was set.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Located {
-    pub place: Place,
-    /// The whole path is written there; otherwise only the section around it, and the key has its default.
-    pub written: bool,
+pub enum Located {
+    /// In the file, here.
+    Written(Place),
+    /// By the variable of this name.
+    Variable(String),
+    /// By `--set` with this key.
+    Argument(String),
+    /// Nowhere: it has its default. The innermost section around it that the file has is here.
+    Default(Option<Place>),
 }
 
-/// Finds a path in the file of `source`. `None` when there is no file, it cannot be read, or nothing of the path is in it.
-pub fn locate(source: &Source, path: &str) -> Option<Located> {
-    let named = file::choose(source.file.as_deref())?;
+/// Finds a path in what `source` holds now.
+pub fn locate(source: &Source, path: &str) -> Located {
+    let unknown = Located::Default(None);
+    let Some(named) = file::choose(source.file.as_deref()) else {
+        return merged(None, source, &mut Vec::new()).map_or(unknown, |(root, _)| find(&root, path, ""));
+    };
     let label = named.display().to_string();
-    let text = file::read(&named, &label).ok()?;
-    let root = parse::parse(&named, &text, &label, &mut Vec::new())?;
-    let (mut node, mut written) = (&root, true);
+    let Ok(text) = file::read(&named, &label) else { return unknown };
+    merged(Some((&named, &text)), source, &mut Vec::new())
+        .map_or(unknown, |(root, _)| find(&root, path, &label))
+}
+
+fn find(root: &Node, path: &str, file: &str) -> Located {
+    let (mut node, mut around) = (root, None);
     for step in steps(path) {
-        match find(node, &step) {
+        match member(node, &step) {
             Some(next) => node = next,
-            None => {
-                written = false;
-                break;
-            }
+            None => return Located::Default(around),
+        }
+        match &node.origin.layer {
+            Layer::File => around = Some(node.origin.key.place(file)),
+            Layer::Default | Layer::Environment(_) | Layer::Set(_) => {}
         }
     }
-    let found = !std::ptr::eq(node, &root);
-    found.then(|| Located { place: node.origin.key.place(&label), written })
+    match &node.origin.layer {
+        Layer::File => Located::Written(node.origin.key.place(file)),
+        Layer::Environment(name) => Located::Variable(name.to_string()),
+        Layer::Set(key) => Located::Argument(key.to_string()),
+        Layer::Default => Located::Default(around),
+    }
 }
 
 enum Step {
@@ -62,7 +79,7 @@ fn steps(path: &str) -> Vec<Step> {
     steps
 }
 
-fn find<'n>(node: &'n Node, step: &Step) -> Option<&'n Node> {
+fn member<'n>(node: &'n Node, step: &Step) -> Option<&'n Node> {
     match (&node.kind, step) {
         (Kind::Table(entries), Step::Key(key)) => {
             entries.iter().find(|(name, _)| name == key).map(|(_, node)| node)
@@ -84,29 +101,40 @@ fn is_named(item: &Node, name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Env;
     use super::*;
 
     #[test]
-    fn keys_items_and_defaults_are_told_apart() {
+    fn keys_items_layers_and_defaults_are_told_apart() {
         let folder = std::env::temp_dir().join(format!("aegis-locate-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let path = folder.join("a.yaml");
         let text = "server: {port: 1}\nbackends:\n  - name: users\n    routes: [/a, {path: \"/b.[x]\", deny: true}]\n    circuitBreaker:\n      failureThreshold: 3\n";
         std::fs::write(&path, text).unwrap();
-        let source = Source::file(&path);
-        let at = |path: &str| {
-            let located = locate(&source, path)?;
-            Some((located.place.line, located.place.column, located.written))
+        let env =
+            Env::from_iter([("AEGIS__SERVER__HOST", "127.0.0.1"), ("AEGIS__BACKENDS__0__RETRIES", "1")]);
+        let source = Source { set: vec!["backends.0.timeout=3s".to_owned()], env, ..Source::file(&path) };
+        let at = |path: &str| match locate(&source, path) {
+            Located::Written(place) => format!("{}:{}", place.line, place.column),
+            Located::Variable(name) | Located::Argument(name) => name,
+            Located::Default(Some(place)) => format!("below {}:{}", place.line, place.column),
+            Located::Default(None) => "default".to_owned(),
         };
-        assert_eq!(at("backends[users].circuitBreaker.failureThreshold"), Some((6, 7, true)));
-        assert_eq!(at("backends[users].circuitBreaker.failureRate"), Some((5, 5, false)));
-        assert_eq!(at("backends[users].routes[/a]"), Some((4, 14, true)));
-        assert_eq!(
-            at("backends[users].routes[/b.[x]].deny").map(|(line, _, written)| (line, written)),
-            Some((4, true))
-        );
-        assert_eq!(at("rateLimit.rules[x]"), None);
-        assert_eq!(at("server.port").map(|(line, ..)| line), Some(1));
+        for (path, told) in [
+            ("server.port", "1:10"),
+            ("server.host", "AEGIS__SERVER__HOST"),
+            ("server.keepAliveMs", "below 1:1"),
+            ("backends[users].retries", "AEGIS__BACKENDS__0__RETRIES"),
+            ("backends[users].timeout", "backends.0.timeout"),
+            ("backends[users].circuitBreaker.failureThreshold", "6:7"),
+            ("backends[users].circuitBreaker.failureRate", "below 5:5"),
+            ("backends[users].routes[/a]", "4:14"),
+            ("backends[users].routes[/b.[x]].deny", "4:35"),
+            ("rateLimit.rules[x]", "default"),
+            ("metrics.slowRequestMs", "default"),
+        ] {
+            assert_eq!(at(path), told, "{path}");
+        }
         std::fs::remove_dir_all(folder).unwrap();
     }
 }

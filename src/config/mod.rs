@@ -38,7 +38,7 @@ mod tests;
 mod tree;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub use diff::{Changes, diff};
 pub use endpoint::{bypass_regex, endpoint_regex, glob_to_regex};
@@ -49,6 +49,7 @@ pub use problem::{Place, Problem, Problems, Severity};
 pub use read::Places;
 pub use secrets::REDACTED;
 pub use settings::Settings;
+use tree::Node;
 
 /// Where a configuration comes from.
 #[derive(Clone, Default)]
@@ -153,31 +154,37 @@ fn inspect_text(
     judge: impl FnOnce(&Settings, &Places) -> Vec<Problem>,
 ) -> Inspection {
     let mut problems = Vec::new();
-    let mut root = None;
-    let mut label = "built-in defaults".to_owned();
-    if let Some((path, text)) = &file {
-        label = path.display().to_string();
-        match parse::parse(path, text, &label, &mut problems) {
-            Some(mut node) => {
-                interpolate::fill(&mut node, &source.env, &label, &mut problems);
-                root = Some(node);
-            }
-            None => return Inspection::failed(problems, file.map(|(path, _)| path)),
-        }
-    }
+    let tree = merged(file.as_ref().map(|(path, text)| (&**path, *text)), source, &mut problems);
     let file = file.map(|(path, _)| path);
-    let mut assignments = layers::environment(&source.env, &mut problems);
-    assignments.extend(layers::command_line(&source.set, &mut problems));
-    let merged = match merge::merge(defaults::layer(), root, assignments, &mut problems) {
-        Ok(merged) => merged,
-        Err(error) => {
-            problems.push(Place::start(&label).error(format!("the layers do not fit together: {error}")));
-            return Inspection::failed(problems, file);
-        }
-    };
-    let (settings, places) = read::settings(&merged, &label, &mut problems);
+    let Some((root, label)) = tree else { return Inspection::failed(problems, file) };
+    let (settings, places) = read::settings(&root, &label, &mut problems);
     problems.extend(judge(&settings, &places));
     Inspection { settings: Some(settings), places, problems: Problems::sorted(problems), file }
+}
+
+/// All layers on top of each other, and what the lowest that somebody wrote goes by. `None` when they make no tree.
+fn merged(
+    file: Option<(&Path, &str)>,
+    source: &Source,
+    problems: &mut Vec<Problem>,
+) -> Option<(Node, String)> {
+    let mut root = None;
+    let mut label = "built-in defaults".to_owned();
+    if let Some((path, text)) = file {
+        label = path.display().to_string();
+        let mut node = parse::parse(path, text, &label, problems)?;
+        interpolate::fill(&mut node, &source.env, &label, problems);
+        root = Some(node);
+    }
+    let mut assignments = layers::environment(&source.env, problems);
+    assignments.extend(layers::command_line(&source.set, problems));
+    match merge::merge(defaults::layer(), root, assignments, problems) {
+        Ok(merged) => Some((merged, label)),
+        Err(error) => {
+            problems.push(Place::start(&label).error(format!("the layers do not fit together: {error}")));
+            None
+        }
+    }
 }
 
 impl Inspection {
