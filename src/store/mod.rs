@@ -52,6 +52,7 @@ use doubts::Doubts;
 pub use error::StoreError;
 pub use maintenance::Maintained;
 pub use migrations::{Applied, Order};
+pub use plan::finest;
 pub use rows::{StoredChange, StoredSample};
 pub use url::Place;
 

@@ -10,6 +10,12 @@ pub(super) const DAY: i32 = 86_400;
 /// of 10 s, one of six hours by the minute, one of a day in steps of ten minutes.
 pub(super) const KEPT: [Option<i64>; 5] = [Some(2 * 3_600), Some(8 * 3_600), Some(2 * 86_400), None, None];
 
+/// Seconds of the finest rows that are kept of a time so many seconds ago.
+pub fn finest(age: i64) -> i64 {
+    let kept = |level: &usize| KEPT[*level].is_none_or(|kept| age <= kept);
+    i64::from(LEVELS[(0..LEVELS.len()).find(kept).unwrap_or(LEVELS.len() - 1)])
+}
+
 /// From when on the rows of each level are complete, Unix seconds.
 pub(super) type Since = [i64; 5];
 

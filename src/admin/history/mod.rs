@@ -17,7 +17,6 @@ use aegis_actors::metrics_aggregator::Tally;
 use serde_json::{Value, json};
 
 use self::question::{By, Question};
-use self::source::Source;
 use super::{Admin, answer, status};
 use crate::gateway::shared::InternalAnswer;
 use crate::store::Detail;
@@ -46,17 +45,19 @@ pub async fn answer(admin: &Admin, what: &str, query: &str) -> Option<InternalAn
         "errors" => by_bucket(admin, &question, Detail::Counts, rows::errors).await,
         "top-endpoints" => top(admin, &question).await,
         "rate-limits" => limits(admin, &question).await,
-        "backends" => Ok((Value::Array(status::backends(admin).await), true)),
+        "backends" => Ok((Value::Array(status::backends(admin).await), None)),
         _ => return None,
     };
     Some(match data {
-        Ok((data, complete)) => {
-            let mut document =
-                json!({"range": question.name, "bucketSeconds": question.bucket_seconds, "data": data});
-            if !complete {
-                document["note"] = json!(
-                    "the metrics store is away: this is what this process remembers of the last 15 minutes"
-                );
+        Ok((data, note)) => {
+            // `realtime` has a range of its own.
+            let (range, seconds) = match what {
+                "realtime" => ("5s", NOW as u32),
+                _ => (&*question.name, question.bucket_seconds),
+            };
+            let mut document = json!({"range": range, "bucketSeconds": seconds, "data": data});
+            if let Some(note) = note {
+                document["note"] = note.into();
             }
             answer::ok(&document)
         }
@@ -64,12 +65,8 @@ pub async fn answer(admin: &Admin, what: &str, query: &str) -> Option<InternalAn
     })
 }
 
-/// Data, and whether all of it that there is.
-type Data = Result<(Value, bool), String>;
-
-fn complete(admin: &Admin, source: &Source) -> bool {
-    matches!(source, Source::Store(_)) || admin.kept.store.is_none()
-}
+/// Data, and what is to be said of it if it is not all that there is.
+type Data = Result<(Value, Option<&'static str>), String>;
 
 async fn by_bucket(
     admin: &Admin,
@@ -79,7 +76,7 @@ async fn by_bucket(
 ) -> Data {
     let source = source::open(admin).await;
     let series = source.series(admin, question, detail).await?;
-    Ok((series.iter().map(row).collect(), complete(admin, &source)))
+    Ok((series.iter().map(row).collect(), source.note(admin)))
 }
 
 async fn overview(admin: &Admin, question: &Question, now: SystemTime) -> Data {
@@ -89,15 +86,16 @@ async fn overview(admin: &Admin, question: &Question, now: SystemTime) -> Data {
         sum.merge(&bucket.tally);
     }
     let overview = rows::overview(question.range.from, question.elapsed(now), &sum);
-    Ok((with_gauges(admin, overview), complete(admin, &source)))
+    Ok((with_gauges(admin, overview), source.note(admin)))
 }
 
 async fn realtime(admin: &Admin) -> Data {
     source::reported(admin).await;
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs() as i64;
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     // The second that has begun counts as well, so that the newest request does at once.
-    let lately = admin.shared.metrics.state().lately(now + 1, NOW + 1);
-    Ok((with_gauges(admin, rows::overview(now - NOW, NOW as f64, &lately)), true))
+    let (second, begun) = (now.as_secs() as i64, f64::from(now.subsec_nanos()) / 1e9);
+    let lately = admin.shared.metrics.state().lately(second + 1, NOW + 1);
+    Ok((with_gauges(admin, rows::overview(second - NOW, NOW as f64 + begun, &lately)), None))
 }
 
 fn with_gauges(admin: &Admin, mut overview: Value) -> Value {
@@ -118,13 +116,13 @@ async fn top(admin: &Admin, question: &Question) -> Data {
         By::Errors => endpoint.tally.failed,
         By::Latency => endpoint.tally.latency.quantile(0.95).unwrap_or(0),
     };
-    endpoints.sort_by_key(|endpoint| std::cmp::Reverse(order(endpoint)));
+    endpoints.sort_by_cached_key(|endpoint| std::cmp::Reverse(order(endpoint)));
     endpoints.truncate(question.limit);
-    Ok((endpoints.iter().map(rows::endpoint).collect(), complete(admin, &source)))
+    Ok((endpoints.iter().map(rows::endpoint).collect(), source.note(admin)))
 }
 
 async fn limits(admin: &Admin, question: &Question) -> Data {
     let source = source::open(admin).await;
     let buckets = source.limits(admin, question).await?;
-    Ok((buckets.iter().map(rows::rate_limits).collect(), complete(admin, &source)))
+    Ok((buckets.iter().map(rows::rate_limits).collect(), source.note(admin)))
 }

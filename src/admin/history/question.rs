@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::store::{Filter, Range};
+use crate::store::{Filter, Range, finest};
 
 /// Named ranges and the length of their buckets, seconds.
 const RANGES: [(&str, i64, u32); 7] = [
@@ -18,7 +18,7 @@ const RANGES: [(&str, i64, u32); 7] = [
 /// What a request gets that names no range.
 const DEFAULT: &str = "1h";
 
-/// Lengths of buckets for free ranges: the first that makes at most [`MOST_BUCKETS`].
+/// Lengths of buckets for free ranges: the first that makes at most [`MOST_BUCKETS`] and splits no row that is kept.
 const LENGTHS: [u32; 9] = [10, 30, 60, 300, 600, 1_800, 3_600, 21_600, 86_400];
 const MOST_BUCKETS: i64 = 360;
 
@@ -89,14 +89,18 @@ impl Question {
                 return Err("range cannot stand beside from or to: use one or the other".into());
             }
             (None, Some(from), to) => {
-                let to = to.unwrap_or(now);
+                // The second that has begun is part of it.
+                let to = to.unwrap_or(now + 1);
                 if to <= from {
                     return Err("to must be after from".into());
                 }
                 if to - from > LONGEST {
                     return Err("the range is longer than ten years".into());
                 }
-                let fits = |length: &&u32| (to - from) / i64::from(**length) <= MOST_BUCKETS;
+                let fits = |length: &&u32| {
+                    let length = i64::from(**length);
+                    (to - from) / length <= MOST_BUCKETS && length % finest(now - from + length) == 0
+                };
                 let length = *LENGTHS.iter().find(fits).unwrap_or(&LENGTHS[LENGTHS.len() - 1]);
                 (format!("{}/{}", rfc3339(from), rfc3339(to)), Range { from, to }, length)
             }
@@ -108,14 +112,14 @@ impl Question {
                     let names = RANGES.map(|(name, ..)| name).join(", ");
                     format!("range must be one of {names}, not {range:?}; or use from and to")
                 })?;
-                (range, Range { from: now - length, to: now }, *bucket)
+                (range, Range { from: now - length, to: now + 1 }, *bucket)
             }
         };
         let bucket = i64::from(bucket_seconds);
         let range = Range {
             from: range.from.div_euclid(bucket) * bucket,
-            // The bucket that has begun is part of it.
-            to: (range.to.div_euclid(bucket) + 1) * bucket,
+            // A bucket that has begun is part of it.
+            to: (range.to + bucket - 1).div_euclid(bucket) * bucket,
         };
         Ok(Self { name, range, bucket_seconds, filter, limit, by })
     }
@@ -176,9 +180,36 @@ mod tests {
         };
         let (name, bucket) = of("from=2023-11-14T22:00:00Z&to=2023-11-14T23:00:00Z");
         assert_eq!((name.as_str(), bucket), ("2023-11-14T22:00:00Z/2023-11-14T23:00:00Z", 10));
-        assert_eq!(of("from=2023-11-13T22:00:00Z").1, 300);
+        assert_eq!(of("from=2023-11-13T22:00:00Z").1, 600, "after eight hours rows of ten minutes are left");
         assert_eq!(of("from=2022-11-13T22:00:00%2B00:00").1, 86_400);
-        assert_eq!(of("from=2023-11-13T22:00:00+00:00").1, 300);
+        assert_eq!(of("from=2023-11-13T22:00:00+00:00").1, 600);
+    }
+
+    #[test]
+    fn no_bucket_is_finer_than_the_rows_that_are_kept_of_its_time() {
+        let now = 1_700_000_005;
+        for (ago, length) in
+            [(60, 60), (7_000, 7_000), (7_300, 600), (30_000, 20_000), (90_000, 90_000), (500_000, 3_600)]
+        {
+            let (from, to) = (now - ago, now - ago + length);
+            let question = read(&format!("from={}&to={}", rfc3339(from), rfc3339(to))).unwrap();
+            let bucket = i64::from(question.bucket_seconds);
+            assert_eq!(bucket % finest(now - question.range.from), 0, "{ago} {length}: {bucket}");
+        }
+        let week_old = read("from=2023-11-07T10:05:00Z&to=2023-11-07T10:55:00Z").unwrap();
+        assert_eq!((week_old.bucket_seconds, week_old.range.to - week_old.range.from), (3_600, 3_600));
+    }
+
+    #[test]
+    fn ranges_that_meet_count_nothing_twice() {
+        for (query, length) in [
+            ("from=2023-11-14T20:00:00Z&to=2023-11-14T21:00:00Z", 3_600),
+            ("from=2023-11-14T21:00:00Z&to=2023-11-14T22:00:01Z", 3_610),
+            ("from=2022-11-14T00:00:00Z&to=2023-11-14T00:00:00Z", 365 * 86_400),
+        ] {
+            let Range { from, to } = read(query).unwrap().range;
+            assert_eq!(to - from, length, "{query}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use aegis_actors::metrics_aggregator::{Flush, Rollup, Tally, Written};
+use aegis_actors::metrics_aggregator::{Due, Flush, Rollup, Tally, Written};
 
 use super::question::Question;
 use crate::admin::Admin;
@@ -54,6 +54,14 @@ pub async fn reported(admin: &Admin) {
 pub type Away = String;
 
 impl Source {
+    /// What is to be said of answers from here, if they are not all that there is.
+    pub fn note(&self, admin: &Admin) -> Option<&'static str> {
+        let is_all = matches!(self, Self::Store(_)) || admin.kept.store.is_none();
+        (!is_all).then_some(
+            "the metrics store is away: this is what this process remembers of the last 15 minutes",
+        )
+    }
+
     /// What was counted, by buckets.
     pub async fn series(
         &self,
@@ -118,8 +126,7 @@ impl Source {
             Self::Memory => {
                 let bucket = i64::from(question.bucket_seconds);
                 let mut sums: BTreeMap<i64, LimitBucket> = BTreeMap::new();
-                let due = admin.shared.metrics.state().recent.within(question.range.from, question.range.to);
-                for rollup in due.limits {
+                for rollup in remembered(admin, question).limits {
                     let start = rollup.start.div_euclid(bucket) * bucket;
                     let sum = sums.entry(start).or_insert(LimitBucket { start, tally: Default::default() });
                     sum.tally.merge(&rollup.tally);
@@ -130,13 +137,18 @@ impl Source {
     }
 }
 
-fn recent(admin: &Admin, question: &Question) -> Vec<Rollup> {
-    let Filter { route, backend, instance } = &question.filter;
-    if instance.as_ref().is_some_and(|instance| **instance != *admin.kept.instance) {
-        return Vec::new();
+/// What this process has counted; nothing for those who ask for another instance.
+fn remembered(admin: &Admin, question: &Question) -> Due {
+    if question.filter.instance.as_ref().is_some_and(|instance| **instance != *admin.kept.instance) {
+        return Due::default();
     }
+    admin.shared.metrics.state().recent.within(question.range.from, question.range.to)
+}
+
+fn recent(admin: &Admin, question: &Question) -> Vec<Rollup> {
+    let Filter { route, backend, instance: _ } = &question.filter;
     let is = |wanted: &Option<String>, name: &str| wanted.as_ref().is_none_or(|wanted| wanted == name);
-    let mut due = admin.shared.metrics.state().recent.within(question.range.from, question.range.to);
+    let mut due = remembered(admin, question);
     due.rollups.retain(|rollup| is(route, &rollup.series.route) && is(backend, &rollup.series.backend));
     due.rollups
 }
