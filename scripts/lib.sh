@@ -72,6 +72,12 @@ sys.exit(1)
 PY
 }
 
+# postgres_on_path: Debian keeps PostgreSQL's server off the path.
+postgres_on_path() {
+  local bin
+  for bin in /usr/lib/postgresql/*/bin; do PATH=$PATH:$bin; done
+}
+
 # target_folder: where cargo builds.
 target_folder() {
   (cd "$ROOT" && cargo metadata --no-deps --format-version 1) |
