@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use super::{Admin, answer, process};
 use crate::gateway::shared::InternalAnswer;
-use crate::gateway::snapshot::{Snapshot, Target, TargetCounters};
+use crate::gateway::snapshot::{Snapshot, Target};
 use crate::supervisor::{Inspect, Overview};
 
 /// Answers a scrape.
@@ -228,12 +228,10 @@ fn backends(page: &mut Page, snapshot: &Snapshot, overview: &Overview) {
     let name = "aegis_upstream_connections_total";
     page.metric(name, "counter", "Tries by the connection that they went out on.");
     for backend in &snapshot.backends {
-        let sum = |kind: fn(&TargetCounters) -> u64| {
-            backend.targets.iter().map(|target| kind(&target.counters)).sum::<u64>() as f64
-        };
-        let (new, reused) = (sum(|t| t.connections_new.sum()), sum(|t| t.connections_reused.sum()));
-        page.sample(name, &[("backend", &backend.name), ("kind", "new")], new);
-        page.sample(name, &[("backend", &backend.name), ("kind", "reused")], reused);
+        let counters = &backend.counters;
+        for (kind, count) in [("new", &counters.connections_new), ("reused", &counters.connections_reused)] {
+            page.sample(name, &[("backend", &backend.name), ("kind", kind)], count.sum() as f64);
+        }
     }
 }
 

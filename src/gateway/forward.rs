@@ -209,7 +209,7 @@ async fn attempt(
         detach: request.arrival.takes_direct().then_some(DIRECT),
     };
     let exchange = Exchange::new(asked, body.reader(), lines.clone());
-    address(head, target, backend.settings.preserve_host, request.host.as_ref());
+    address(head, target, backend.settings.preserve_host, request.arrival.host.as_ref());
     let pool = worker.pool(&request.snapshot, backend, target, position);
     let sent = send(request, &pool, head.clone(), body, &exchange, backend, (started, deadline)).await;
     let now = Instant::now();
@@ -222,10 +222,12 @@ async fn attempt(
     let reused = exchange.reused.get();
     request.record.story.tries.push(Try { target: position, took, outcome, reused });
     if exchange.connected.get() {
-        let counters = &target.counters;
-        let kind =
-            if exchange.reused.get() { &counters.connections_reused } else { &counters.connections_new };
-        kind.add(worker.index, 1);
+        let (own, all) = (&target.counters, &backend.counters);
+        let kinds = match reused {
+            true => [&own.connections_reused, &all.connections_reused],
+            false => [&own.connections_new, &all.connections_new],
+        };
+        kinds.iter().for_each(|kind| kind.add(worker.index, 1));
     }
     let is_probe = admission.probe.is_some();
     let settings = &backend.settings.circuit_breaker;
@@ -420,7 +422,7 @@ fn upstream_head(request: &mut Request) -> (Rc<RequestHead>, Rc<Vec<u8>>) {
         trusted: request.trusted,
         secure: request.connection.secure,
         http2: request.connection.http2,
-        host: request.host.as_ref(),
+        host: request.arrival.host.as_ref(),
         request_id: request.record.request_id.as_str(),
         trace: &request.record.trace,
         upgrade: request.arrival.upgrade.is_some(),

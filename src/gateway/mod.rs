@@ -63,7 +63,6 @@ struct Request {
     snapshot: SnapshotRef,
     connection: Rc<ConnState>,
     arrival: Arrival,
-    host: Option<HeaderValue>,
     /// The socket peer is a trusted proxy.
     trusted: bool,
     /// What the upstream is asked for where it is not what the client asked for.
@@ -182,7 +181,7 @@ async fn stages(mut request: Box<Request>) -> Result<HttpResponse, Refused> {
     if internal::is_reserved(&canonical.path) {
         return internal::answer_reserved(request).await;
     }
-    let index = match find_route(&request.snapshot, &request.arrival, request.host.as_ref(), &canonical) {
+    let index = match find_route(&request.snapshot, &request.arrival, &canonical) {
         Ok(index) => index,
         Err((cause, allow)) => return Err(Refused { allow, ..Refused::new(request, cause) }),
     };
@@ -215,12 +214,11 @@ async fn stages(mut request: Box<Request>) -> Result<HttpResponse, Refused> {
 fn find_route(
     snapshot: &Snapshot,
     arrival: &Arrival,
-    host: Option<&HeaderValue>,
     canonical: &Canonical<'_>,
 ) -> Result<usize, (Cause, Option<String>)> {
     let facts = RequestFacts {
         method: arrival.method.as_str(),
-        host: host.and_then(|host| host.to_str().ok()).map_or("", host_name),
+        host: arrival.host.as_ref().and_then(|host| host.to_str().ok()).map_or("", host_name),
         path: &canonical.path,
         trailing_slash: canonical.trailing_slash,
         headers: &forward::RoutedHeaders(&arrival.headers),
@@ -245,7 +243,7 @@ fn is_invited(worker: &Worker, head: &RequestHead) -> bool {
         return false;
     }
     let Ok(canonical) = canonicalise(arrival.raw_path(), snapshot.escaped_slash) else { return false };
-    let Ok(index) = find_route(&snapshot, &arrival, arrival.host.as_ref(), &canonical) else {
+    let Ok(index) = find_route(&snapshot, &arrival, &canonical) else {
         return internal::is_reserved(&canonical.path);
     };
     let route = &snapshot.routes[index];
@@ -277,14 +275,13 @@ fn begin(worker: Rc<Worker>, request: &mut actix_http::Request) -> Option<Box<Re
     let request_id = RequestId::of(&arrival.headers, trusted, arrived_ms);
     let draw = worker.random(|random| (random.u128(..), random.u64(..)));
     let trace = Trace::of(&arrival.headers, draw);
-    let host = arrival.host.clone();
     let record = Box::new(RequestRecord {
         started: std::time::Instant::now(),
         arrived_ms,
         method: arrival.method.clone(),
         uri: arrival.uri.clone(),
         version: arrival.version,
-        host: host.clone(),
+        host: arrival.host.clone(),
         user_agent: arrival.headers.get(actix_http::header::USER_AGENT).cloned(),
         client: identity::client_ip(&arrival.headers, &connection, &snapshot.trusted_proxies),
         request_id,
@@ -311,7 +308,6 @@ fn begin(worker: Rc<Worker>, request: &mut actix_http::Request) -> Option<Box<Re
         snapshot,
         connection,
         arrival,
-        host,
         trusted,
         rewritten: None,
         quota: None,

@@ -84,7 +84,7 @@ impl Drop for RequestRecord {
             worker.tell(story::sample(self, status, took));
         }
         if self.snapshot.access_log {
-            worker.log(|out| self.write(out, status));
+            worker.log(|out| self.write(out, status, took));
         }
     }
 }
@@ -108,10 +108,10 @@ impl RequestRecord {
         }
     }
 
-    fn write(&self, out: &mut String, status: u16) {
+    fn write(&self, out: &mut String, status: u16, took: Duration) {
         match self.snapshot.log_format {
-            LogFormat::Json => self.write_json(out, status),
-            LogFormat::Text => self.write_text(out, status),
+            LogFormat::Json => self.write_json(out, status, took),
+            LogFormat::Text => self.write_text(out, status, took),
         }
     }
 
@@ -129,7 +129,7 @@ impl RequestRecord {
         }
     }
 
-    fn write_json(&self, out: &mut String, status: u16) {
+    fn write_json(&self, out: &mut String, status: u16, took: Duration) {
         use std::fmt::Write as _;
         let time = humantime::format_rfc3339_millis(SystemTime::now());
         let _ =
@@ -157,7 +157,7 @@ impl RequestRecord {
             out.push_str(r#","upstream":"#);
             string(out, &target.cells.url);
         }
-        let _ = write!(out, r#","tries":{},"durationMs":{:.3}"#, self.tries, millis(self.started.elapsed()));
+        let _ = write!(out, r#","tries":{},"durationMs":{:.3}"#, self.tries, millis(took));
         if let Some(upstream) = self.upstream {
             let _ = write!(out, r#","upstreamMs":{:.3}"#, millis(upstream));
         }
@@ -169,7 +169,7 @@ impl RequestRecord {
         let _ = writeln!(out, r#","traceId":"{}"}}"#, self.trace.id());
     }
 
-    fn write_text(&self, out: &mut String, status: u16) {
+    fn write_text(&self, out: &mut String, status: u16, took: Duration) {
         use std::fmt::Write as _;
         let time = humantime::format_rfc3339_millis(SystemTime::now());
         let _ = write!(
@@ -178,7 +178,7 @@ impl RequestRecord {
             self.client,
             printable(self.method.as_str()),
             printable(self.uri.path()),
-            millis(self.started.elapsed()),
+            millis(took),
         );
         if let Some(route) = self.route {
             let _ = write!(out, " backend={}", self.snapshot.routes[route].backend.name);

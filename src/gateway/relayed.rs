@@ -19,10 +19,10 @@ use thiserror::Error;
 use super::answer::Cause;
 use super::balance::InFlight;
 use super::deadline::Deadline;
-use super::downstream::{Pump, Write};
+use super::downstream::Pump;
 use super::record::RequestRecord;
 use super::request_body::RequestBody;
-use super::upstream::{Detached, Exchange, Transfer};
+use super::upstream::{Detached, Exchange, Transfer, Write};
 use super::worker::after;
 
 /// The upstream's body broke off; the client's connection is cut.

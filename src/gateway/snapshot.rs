@@ -193,6 +193,9 @@ pub struct BackendCounters {
     pub statuses: [Counters; 5],
     pub retries: Counters,
     pub retries_refused: Counters,
+    /// Tries by the connection that they went out on, those to targets that are gone included.
+    pub connections_new: Counters,
+    pub connections_reused: Counters,
 }
 
 impl BackendCounters {
@@ -203,6 +206,8 @@ impl BackendCounters {
             statuses: std::array::from_fn(|_| Counters::new(workers)),
             retries: Counters::new(workers),
             retries_refused: Counters::new(workers),
+            connections_new: Counters::new(workers),
+            connections_reused: Counters::new(workers),
         })
     }
 }

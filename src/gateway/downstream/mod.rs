@@ -11,6 +11,6 @@ mod state;
 mod stream;
 pub mod turns;
 
-pub use pump::{Pump, Write};
+pub use pump::Pump;
 pub use state::{ConnState, Limits, TakenOver};
 pub use stream::{ClientSocket, ClientStream};

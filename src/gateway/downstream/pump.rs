@@ -10,9 +10,7 @@ use std::task::{Context, Poll};
 use tokio::io::AsyncWrite as _;
 
 use super::stream::{ClientSocket, ClientStream};
-
-/// Takes bytes and says how many it took.
-pub type Write<'a> = dyn FnMut(&mut Context<'_>, &[u8]) -> Poll<io::Result<usize>> + 'a;
+use crate::gateway::upstream::Write;
 
 /// Such a body.
 pub trait Pump {

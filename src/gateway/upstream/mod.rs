@@ -17,7 +17,7 @@ mod tls;
 mod transport;
 
 pub use connector::{Dialer, TargetTls};
-pub use detached::{Detached, Transfer};
+pub use detached::{Detached, Transfer, Write};
 pub use exchange::Exchange;
 pub use framing::{Asked, Violation};
 pub use pool::{Pool, RawStream, Upgraded};

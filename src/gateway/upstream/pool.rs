@@ -18,11 +18,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::connector::Dialer;
 use super::exchange::Exchange;
-use super::slots::Slots;
+use super::slots::{POOL_IDLE, Slots};
 
-/// How long an idle connection stays in the pool. Below the usual upstream's own limit, where there is one; a
-/// connection that the upstream closed first is noticed and replaced.
-const POOL_IDLE: Duration = Duration::from_secs(15);
 /// How old a pooled connection may grow, so that a changed balance below a name is followed in the end.
 const POOL_LIFETIME: Duration = Duration::from_secs(600);
 

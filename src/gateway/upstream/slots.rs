@@ -11,12 +11,15 @@ use std::time::Duration;
 
 use actix_http::Uri;
 
+use super::socket::Socket;
 use super::transport::Transport;
 
-/// How often connections are looked at that nobody uses.
+/// How long an idle connection stays in the pool. Below the usual upstream's own limit, where there is one; a connection
+/// that the upstream closed first is noticed and replaced.
+pub const POOL_IDLE: Duration = Duration::from_secs(15);
+/// How often they are looked at, and after how many looks without a request a connection is closed.
 const ROUND: Duration = Duration::from_secs(5);
-/// After so many rounds without a request a connection is closed.
-const IDLE_ROUNDS: u32 = 3;
+const IDLE_ROUNDS: u32 = (POOL_IDLE.as_secs() / ROUND.as_secs()) as u32;
 
 /// The names of one pool.
 #[derive(Default)]
@@ -59,7 +62,12 @@ pub struct Opened(Rc<RefCell<Vec<Weak<Transport>>>>);
 impl Opened {
     /// Adds one.
     pub fn add(&self, transport: &Rc<Transport>) {
-        self.0.borrow_mut().push(Rc::downgrade(transport));
+        let mut opened = self.0.borrow_mut();
+        if opened.len() == opened.capacity() {
+            // To an upstream that closes after each answer many are opened between two rounds.
+            opened.retain(|transport| transport.strong_count() > 0);
+        }
+        opened.push(Rc::downgrade(transport));
     }
 
     /// Looks after them for as long as the pool is there.
@@ -88,8 +96,12 @@ impl Transport {
             (requests, idle) if requests == inner.requests => (requests, idle + 1),
             _ => (inner.requests, 0),
         };
-        let ended = inner.socket.as_ref().is_none_or(|socket| !matches!(socket.tcp().try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock));
-        if ended || inner.seen.1 >= rounds {
+        // Neither its end nor a byte that nobody asked for may be there.
+        let is_quiet = |socket: &Socket| match socket.tcp().try_read(&mut [0]) {
+            Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+            Ok(_) => false,
+        };
+        if inner.seen.1 >= rounds || !inner.socket.as_ref().is_some_and(is_quiet) {
             // awc finds the end of stream when it comes to this connection.
             inner.socket = None;
         }
@@ -103,7 +115,6 @@ mod tests {
     use tokio::io::AsyncReadExt as _;
     use tokio::net::{TcpListener, TcpStream};
 
-    use super::super::socket::Socket;
     use super::super::transport::UpstreamStream;
     use super::*;
 

@@ -89,6 +89,7 @@ impl Inner {
         self.out_from = 0;
         self.incoming.keep(0..0);
         self.head_ready = false;
+        self.head_left = None;
         self.failed = None;
         let end = head.len() - 2; // the blank line
         // awc adds its own only where there is none, and the client's goes as one of the gateway's lines.
@@ -394,9 +395,7 @@ impl UpstreamStream {
             }),
         }))
     }
-}
 
-impl UpstreamStream {
     /// What the handle is one of.
     pub fn transport(&self) -> &Rc<Transport> {
         &self.0
