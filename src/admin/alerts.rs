@@ -98,10 +98,11 @@ pub async fn acknowledge(admin: &Admin, id: &str) -> InternalAnswer {
 
 /// Alerts, each with how far the webhooks have been told: as the store knows, else as this instance does.
 async fn with_pushes(admin: &Admin, alerts: Vec<Alert>) -> Vec<Value> {
-    let ids = alerts.iter().map(|alert| alert.id.clone()).collect();
+    let ids: Vec<_> = alerts.iter().map(|alert| alert.id.clone()).collect();
+    let is_away = admin.kept.alerts.state().away().is_some();
     let mut pushes = match &admin.kept.store {
-        Some(store) => store.pushes(ids).await.unwrap_or_default(),
-        None => Vec::new(),
+        Some(store) if !ids.is_empty() && !is_away => store.pushes(ids).await.unwrap_or_default(),
+        _ => Vec::new(),
     };
     {
         let state = admin.kept.alerts.state();

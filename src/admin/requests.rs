@@ -28,7 +28,8 @@ pub async fn newest(admin: &Admin, query: &str) -> InternalAnswer {
             _ => return answer::bad_request(format!("unknown parameter {name:?}; known is limit")),
         }
     }
-    let data: Vec<Value> = match source::open(admin).await {
+    let source = source::open(admin).await;
+    let data: Vec<Value> = match &source {
         Source::Store(store) => match store.samples(limit, None).await {
             Ok(samples) => samples.iter().map(stored).collect(),
             Err(error) => return answer::unavailable(format!("the metrics store did not answer: {error}")),
@@ -38,23 +39,29 @@ pub async fn newest(admin: &Admin, query: &str) -> InternalAnswer {
             state.samples().take(limit as usize).map(remembered).collect()
         }
     };
-    answer::ok(&json!({"data": data}))
+    let mut document = json!({"data": data});
+    if let Some(note) = source.note(admin) {
+        document["note"] = note.into();
+    }
+    answer::ok(&document)
 }
 
 /// One.
 pub async fn one(admin: &Admin, id: &str) -> InternalAnswer {
-    let found = match source::open(admin).await {
-        Source::Store(store) => match store.sample(id.to_owned()).await {
-            Ok(sample) => sample.as_ref().map(stored),
-            Err(error) => return answer::unavailable(format!("the metrics store did not answer: {error}")),
-        },
-        Source::Memory => None,
-    };
-    let in_memory = || {
+    source::reported(admin).await;
+    // Memory first: what leaves it meanwhile is in the store by then.
+    let in_memory = {
         let state = admin.shared.metrics.state();
         state.samples().find(|sample| sample.request_id == id).map(remembered)
     };
-    match found.or_else(in_memory) {
+    let found = match (in_memory, &admin.kept.store) {
+        (None, Some(store)) => match store.sample(id.to_owned()).await {
+            Ok(sample) => sample.as_ref().map(stored),
+            Err(error) => return answer::unavailable(format!("the metrics store did not answer: {error}")),
+        },
+        (in_memory, _) => in_memory,
+    };
+    match found {
         Some(data) => answer::ok(&json!({"data": data})),
         None => answer::not_found(format!(
             "no record of request {id:?}: kept are answers that the gateway made itself, slow requests, and one in a hundred \

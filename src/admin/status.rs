@@ -52,6 +52,11 @@ pub async fn status(admin: &Admin) -> InternalAnswer {
             "madeByGateway": shared.refused.sum(),
         },
         "rateLimiter": super::rate_limit::summary(shared),
+        "store": {
+            "state": store_state(admin),
+            "error": shared.metrics.store_error(),
+            "pendingRollups": shared.metrics.waiting(),
+        },
         "backends": snapshot.backends.iter().map(|b| backend(b, &breakers)).collect::<Vec<_>>(),
         "actors": overview.actors,
         "events": overview.events,
@@ -61,6 +66,17 @@ pub async fn status(admin: &Admin) -> InternalAnswer {
         value["actorMessages"] = json!(aegis_actors::supervision::message_count());
     }
     answer::ok(&value)
+}
+
+/// What the metrics store was when it was last written to: `none`, `opening` (not yet), `ok` or `away`.
+pub fn store_state(admin: &Admin) -> &'static str {
+    let metrics = &admin.shared.metrics;
+    match (&admin.kept.store, metrics.store_up(), metrics.store_error()) {
+        (None, ..) => "none",
+        (Some(_), true, _) => "ok",
+        (Some(_), false, None) => "opening",
+        (Some(_), false, Some(_)) => "away",
+    }
 }
 
 /// Every backend with its targets.

@@ -11,7 +11,7 @@ use super::settings::Settings;
 
 /// Keys that only a restart applies: they belong to sockets and threads that exist already. Of `server.tls`
 /// only its presence: the files themselves are read again when they change.
-const RESTART: [&str; 13] = [
+const RESTART: [&str; 12] = [
     "server.host",
     "server.port",
     "server.workers",
@@ -22,7 +22,6 @@ const RESTART: [&str; 13] = [
     "metrics.store",
     "metrics.flushIntervalMs",
     "metrics.retentionDays",
-    "metrics.slowRequestMs",
     "metrics.autoMigrate",
     "metrics.instance",
 ];

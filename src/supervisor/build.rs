@@ -105,7 +105,8 @@ pub fn build(
         routes,
         backends,
         limits,
-        metrics: settings.metrics.enabled,
+        // The aggregator and its store are there from the start or not at all.
+        metrics: before.map_or(settings.metrics.enabled, |before| before.metrics),
         slow_request: settings.metrics.slow_request,
         labels,
         redis: settings.redis.clone(),

@@ -104,6 +104,7 @@ fn without_a_store_the_last_quarter_of_an_hour_is_told_from_memory() {
     judge(&gateway, 1);
     let now = data(&gateway, "realtime");
     assert!(now["totalRequests"].as_u64().unwrap() > 0, "{now}");
+    assert_eq!(gateway.admin_json("/_aegis/status")["store"]["state"], "none");
 }
 
 #[test]
@@ -121,8 +122,16 @@ fn a_store_that_cannot_be_written_costs_no_request_and_is_caught_up_with() {
     let answer = gateway.admin_json("/api/metrics/overview");
     assert_eq!(answer["data"]["totalRequests"], 24, "{answer}");
     assert!(answer["note"].as_str().is_some_and(|note| note.contains("away")), "{answer}");
+    let status = || gateway.admin_json("/_aegis/status")["store"].clone();
+    let away = status();
+    assert_eq!(away["state"], "away", "{away}");
+    assert!(away["error"].is_string() && away["pendingRollups"].as_u64() > Some(0), "{away}");
+    assert_eq!(gateway.admin_json("/ready")["dependencies"]["store"], "away", "and it is ready all the same");
     std::fs::remove_file(&place).unwrap();
     assert!(eventually(Duration::from_secs(10), || gateway.log().contains("takes writes again")));
+    assert!(eventually(SOON, || {
+        status() == serde_json::json!({"state": "ok", "error": null, "pendingRollups": 0})
+    }));
     judge(&gateway, 1);
 }
 
@@ -147,6 +156,29 @@ fn empty_ranges_are_empty_and_senseless_ones_are_refused_with_the_reason() {
         assert!(response.text().contains(reason), "{query}: {}", response.text());
     }
     assert_eq!(gateway.ask_admin(Call::get("/api/metrics/nothing")).status, 404);
+}
+
+#[test]
+fn slow_answers_are_kept_in_whole_by_the_bound_that_is_live() {
+    let upstream = Upstream::start(|exchange| {
+        std::thread::sleep(Duration::from_millis(60));
+        exchange.ok("late")
+    });
+    let bound = |ms: u32| {
+        Gateway::builder()
+            .top(&format!("metrics: {{store: none, slowRequestMs: {ms}}}"))
+            .backend(Backend::named("main").to(&upstream).route("/**"))
+    };
+    let gateway = bound(60_000).start();
+    let kept = || {
+        let id = gateway.get("/x").header("x-request-id").unwrap().to_owned();
+        gateway.ask_admin(Call::get(&format!("/api/requests/{id}"))).status == 200
+    };
+    // Of all others one in a hundred is kept, by chance.
+    assert!((0..4).filter(|_| kept()).count() < 4);
+    gateway.rewrite(&bound(50));
+    assert_eq!(gateway.admin_post("/_aegis/reload", "").status, 200);
+    assert!((0..4).all(|_| kept()));
 }
 
 /// The reason of an answer, and what `aegis why` tells of it.
