@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use diesel::prelude::*;
 use serde_json::Value;
 
-use crate::harness::traffic::{ADMITTED, LIMITED, Seen, Traffic, counting, percentile, scripted, totals};
+use crate::harness::traffic::{
+    ADMITTED, LIMITED, Seen, Traffic, counting, percentile, scripted, timed, totals,
+};
 use crate::harness::{Authority, Folder, Gateway, Postgres, SOON, eventually};
 
 /// Requests of one account.
@@ -79,12 +81,15 @@ fn judge(gateway: &Gateway, seen: &[Seen], only: Option<&str>) {
     for (name, seen, row, suffix) in told {
         for (member, q) in [("p50", 0.5), ("p95", 0.95), ("p99", 0.99)] {
             let told = row[format!("{member}{suffix}")].as_f64().unwrap();
-            let (upstream, client) = percentile(&seen, q);
-            let what = format!("{member} of {name}: {told} ms; upstream {upstream:.2}, client {client:.2}");
+            let [upstream, exact, client] = percentile(&seen, q);
+            let what = format!(
+                "{member} of {name}: {told} ms; upstream {upstream:.2}, logged {exact:.2}, client {client:.2}"
+            );
             eprintln!("{what}");
+            assert!((told - exact).abs() <= exact * 0.01, "{what}");
             // What the gateway measured lies between its two ends, and so do the percentiles.
-            assert!(told >= upstream * 0.99 && told <= client * 1.01, "{what}");
-            // Where those agree, the exact value is known: half a per cent between them, and 0.4 of a bucket's width.
+            assert!(exact >= upstream && exact <= client, "{what}");
+            // Where those agree, it is the client's own: half a per cent between them, and 0.4 of a bucket's width.
             if client <= upstream * 1.005 {
                 direct += 1;
                 assert!((told - client).abs() <= client * 0.01, "{what}");
@@ -144,15 +149,22 @@ impl Kept<'_> {
     }
 }
 
+/// Ends a gateway in good order; its whole log.
+fn stopped(mut gateway: Gateway) -> String {
+    gateway.signal("TERM");
+    assert!(gateway.exit(4 * SOON).is_some_and(|status| status.success()));
+    gateway.log()
+}
+
 /// Sends the mix, stops the gateway, and asks the store: by SQL, and through a new gateway that remembers nothing.
 fn account(store: &Kept<'_>) {
     let upstream = scripted();
     let gateway = counting(&upstream, &store.url(), "gw-1").start();
-    let seen = Traffic::start(&[gateway.addr], connections(), REQUESTS).finish();
+    let mut seen = Traffic::start(&[gateway.addr], connections(), REQUESTS).finish();
     assert_eq!(seen.len(), REQUESTS);
     let admitted = seen.iter().filter(|one| one.route == LIMITED && one.status == 200).count();
     assert_eq!(admitted, ADMITTED);
-    drop(gateway);
+    timed(&mut seen, &stopped(gateway));
     assert_eq!(store.totals(), totals(&seen));
     let gateway = counting(&upstream, &store.url(), "gw-1").start();
     judge(&gateway, &seen, None);
@@ -193,8 +205,8 @@ fn no_count_is_lost_while_postgresql_is_dead_and_no_request_waits_for_it() {
     let during = gateway.peak_memory();
     server.run();
     assert!(eventually(4 * SOON, || told("takes writes again") == 1), "{}", gateway.log());
-    let seen = traffic.stop();
-    drop(gateway);
+    let mut seen = traffic.stop();
+    timed(&mut seen, &stopped(gateway));
     assert_eq!(store.totals(), totals(&seen));
     // The delays asked for are known to the microsecond; whatever waited for the store would wait for seconds.
     let waits = seen.iter().map(|one| one.took.saturating_sub(one.delayed));
@@ -234,7 +246,7 @@ fn two_instances_that_started_at_once_on_an_empty_database_are_counted_together_
     };
     let gateways = start();
     let addresses: Vec<_> = gateways.iter().map(|gateway| gateway.addr).collect();
-    let seen = Traffic::start(&addresses, 150, 4_000).finish();
+    let mut seen = Traffic::start(&addresses, 150, 4_000).finish();
     for gateway in &gateways {
         for sign in ["WARN", "ERROR", "takes no writes", "migration failed"] {
             assert!(!gateway.log().contains(sign), "{}", gateway.log());
@@ -242,7 +254,7 @@ fn two_instances_that_started_at_once_on_an_empty_database_are_counted_together_
     }
     let plain = "SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE application_name = 'aegis' AND NOT ssl";
     assert_eq!(store.ask(plain), ["0"]);
-    drop(gateways);
+    timed(&mut seen, &gateways.into_iter().map(stopped).collect::<String>());
     // Each migration was applied once, by one of the two.
     let files = concat!(env!("CARGO_MANIFEST_DIR"), "/migrations/postgres");
     let migrations = std::fs::read_dir(files).unwrap().count();

@@ -200,3 +200,37 @@ fn an_early_answer_to_an_upload_that_goes_on_is_whole() {
     drop(client);
     assert!(eventually(Duration::from_secs(10), || gateway.in_flight() == 0));
 }
+
+#[test]
+fn a_stop_and_a_client_that_asks_for_the_last_answer_get_all_of_it() {
+    let released = Gate::new();
+    let theirs = released.clone();
+    let upstream = Upstream::start(move |exchange| {
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {LARGEST}\r\n\r\n");
+        exchange.answer(head, Then::Keep)?;
+        exchange.wire.write(numbered(100_000))?;
+        theirs.wait();
+        exchange.wire.write(&numbered(LARGEST)[100_000..])?;
+        Ok(Then::Keep)
+    });
+    let mut gateway = Gateway::with(Backend::all(&upstream));
+    let (mut last, mut stopped) = (gateway.client(), gateway.client());
+    last.start(&Call::get("/x").header("Connection", "close"));
+    stopped.start(&Call::get("/x"));
+    for client in [&mut last, &mut stopped] {
+        client.read_head("GET").unwrap();
+    }
+    gateway.signal("TERM");
+    assert!(eventually(SOON, || gateway.log().contains("stopping")));
+    released.open();
+    for client in [&mut last, &mut stopped] {
+        let mut body = Vec::new();
+        client
+            .wire()
+            .body(Framing::Length(LARGEST as u64), &mut |piece| body.extend_from_slice(piece))
+            .unwrap();
+        assert!(body == numbered(LARGEST));
+        assert!(client.ends());
+    }
+    assert!(gateway.exit(SOON).is_some_and(|status| status.success()));
+}

@@ -1,7 +1,7 @@
-//! A known mix of requests, and what each came to at both of its ends: what the client saw, and for how long the upstream
-//! says that it kept the answer.
+//! A known mix of requests, and what each came to: what the client saw, for how long the upstream says that it kept the
+//! answer, and in between what the gateway wrote into its access log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
@@ -31,6 +31,22 @@ pub struct Seen {
     pub took: Duration,
     /// What the upstream measured of its own delay; zero where none was asked. The gateway's time lies between the two.
     pub delayed: Duration,
+    /// The gateway's own time, by its access log; see [`timed`].
+    pub logged: Duration,
+    id: String,
+}
+
+/// Adds to each request what the gateways have logged of it.
+pub fn timed(seen: &mut [Seen], logs: &str) {
+    let line = |line: &str| -> Option<(String, f64)> {
+        let line: serde_json::Value = serde_json::from_str(line).ok()?;
+        Some((line["requestId"].as_str()?.to_owned(), line["durationMs"].as_f64()?))
+    };
+    let logged: HashMap<String, f64> = logs.lines().filter_map(line).collect();
+    for one in seen {
+        let ms = logged.get(&one.id).unwrap_or_else(|| panic!("not in the access log: {one:?}"));
+        one.logged = Duration::from_secs_f64(ms / 1e3);
+    }
 }
 
 /// An upstream that answers as the request says: `?us=DELAY&status=STATUS`. The body tells how long it really waited.
@@ -50,7 +66,6 @@ pub fn scripted() -> Upstream {
 /// A gateway for this traffic that keeps its counts in `store` under the name `instance`.
 pub fn counting(upstream: &Upstream, store: &str, instance: &str) -> Builder {
     Gateway::builder()
-        .top("logging: {accessLog: false}")
         .top(&format!("metrics: {{store: \"{store}\", flushIntervalMs: 200, instance: {instance}}}"))
         .top(&format!(
             "rateLimit: {{defaultRequests: 1000000, rules: [{{id: few, match: {{endpoint: {LIMITED}}}, \
@@ -147,7 +162,8 @@ fn one(client: &mut Client, gateway: usize, n: usize) -> Seen {
     assert!(as_planned, "{method} {target}: {} and not {status}", response.status);
     let own = response.reason().is_some();
     let delayed = if own { 0 } else { response.text().parse().unwrap() };
-    Seen { gateway, route, method, status: response.status, took, delayed: Duration::from_nanos(delayed) }
+    let (delayed, id) = (Duration::from_nanos(delayed), response.header("x-request-id").unwrap().to_owned());
+    Seen { gateway, route, method, status: response.status, took, delayed, logged: Duration::ZERO, id }
 }
 
 /// How many of each route and status class.
@@ -159,13 +175,13 @@ pub fn totals(seen: &[Seen]) -> BTreeMap<(String, u16), u64> {
     totals
 }
 
-/// The `⌈q·n⌉`th of `n` sorted durations in milliseconds, at the upstream's end and at the client's.
-pub fn percentile(seen: &[&Seen], q: f64) -> (f64, f64) {
+/// The `⌈q·n⌉`th of `n` sorted durations in milliseconds: at the upstream's end, in the gateway, and at the client's end.
+pub fn percentile(seen: &[&Seen], q: f64) -> [f64; 3] {
     let rank = ((q * seen.len() as f64).ceil() as usize).max(1);
     let at = |end: fn(&Seen) -> Duration| {
         let mut all: Vec<_> = seen.iter().map(|one| end(one)).collect();
         all.sort_unstable();
         all[rank - 1].as_secs_f64() * 1e3
     };
-    (at(|one| one.delayed), at(|one| one.took))
+    [at(|one| one.delayed), at(|one| one.logged), at(|one| one.took)]
 }
