@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use aegis_actors::alerts::{Acknowledge, Acknowledged, Alert, Push, RuleReport, Standing};
 use serde_json::{Value, json};
 
-use super::{Admin, answer};
+use super::{Admin, answer, query};
 use crate::gateway::shared::InternalAnswer;
 use crate::supervisor::{Inspect, NotDone};
 use crate::webhook::document;
@@ -58,24 +58,17 @@ pub async fn history(admin: &Admin, query: &str) -> InternalAnswer {
     answer::ok(&document)
 }
 
-fn read(query: &str) -> Result<(u32, Option<i64>), String> {
+fn read(text: &str) -> Result<(u32, Option<i64>), String> {
     let (mut limit, mut before) = (SHOWN, None);
-    for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+    for (name, value) in url::form_urlencoded::parse(text.as_bytes()) {
         match &*name {
-            "limit" => match value.parse().ok().filter(|limit| (1..=MOST).contains(limit)) {
-                Some(number) => limit = number,
-                None => return Err(format!("limit must be a number from 1 to {MOST}, not {value:?}")),
-            },
-            "before" => match humantime::parse_rfc3339_weak(&value) {
-                Ok(at) => {
-                    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-                    before = Some(i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
-                }
-                Err(_) => {
-                    return Err(format!("before must be a time such as 2026-11-23T03:00:00Z, not {value:?}"));
-                }
-            },
-            _ => return Err(format!("unknown parameter {name:?}; known are limit and before")),
+            "limit" => limit = query::number("limit", &value, MOST)?,
+            "before" => {
+                let at = query::moment("before", &value)?;
+                let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+                before = Some(i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
+            }
+            _ => return Err(query::unknown(&name, "limit, before")),
         }
     }
     Ok((limit, before))

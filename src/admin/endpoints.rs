@@ -90,12 +90,19 @@ pub fn dispatch(
             ["_aegis", "backends", name, "breaker"] => hold(&admin, name, &body).await,
             #[cfg(feature = "test-hooks")]
             ["_aegis", "test", what, actor] => torment(&admin, what, actor).await,
-            _ if TABLE.iter().any(|(_, known, _)| *known == trimmed) => answer::method_not_allowed(allow),
+            _ if TABLE.iter().any(|(_, known, _)| is(known, &parts)) => answer::method_not_allowed(allow),
             _ => answer::not_found(format!(
                 "there is no endpoint {path}; GET / on the admin listener lists them"
             )),
         }
     })
+}
+
+/// Whether a path is one of an endpoint; `{…}` stands for any part.
+fn is(endpoint: &str, parts: &[&str]) -> bool {
+    let known = endpoint.split('/').skip(1);
+    known.clone().count() == parts.len()
+        && known.zip(parts).all(|(known, part)| known == *part || known.starts_with('{'))
 }
 
 /// Whether the path changes something: those are POST only, so that no link and no image can trigger them.

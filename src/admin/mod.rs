@@ -12,6 +12,7 @@ mod listener;
 mod origin;
 mod process;
 mod prometheus;
+mod query;
 mod rate_limit;
 mod requests;
 mod status;

@@ -6,7 +6,7 @@ use aegis_actors::metrics_aggregator::Sample;
 use serde_json::{Value, json};
 
 use super::history::source::{self, Source};
-use super::{Admin, answer};
+use super::{Admin, answer, query};
 use crate::gateway::shared::InternalAnswer;
 use crate::store::StoredSample;
 
@@ -15,17 +15,16 @@ const SHOWN: u32 = 50;
 const MOST: u32 = 1000;
 
 /// The newest.
-pub async fn newest(admin: &Admin, query: &str) -> InternalAnswer {
+pub async fn newest(admin: &Admin, text: &str) -> InternalAnswer {
     let mut limit = SHOWN;
-    for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
-        match (&*name, value.parse().ok().filter(|limit| (1..=MOST).contains(limit))) {
-            ("limit", Some(number)) => limit = number,
-            ("limit", None) => {
-                return answer::bad_request(format!(
-                    "limit must be a number from 1 to {MOST}, not {value:?}"
-                ));
-            }
-            _ => return answer::bad_request(format!("unknown parameter {name:?}; known is limit")),
+    for (name, value) in url::form_urlencoded::parse(text.as_bytes()) {
+        let read = match &*name {
+            "limit" => query::number("limit", &value, MOST),
+            _ => Err(query::unknown(&name, "limit")),
+        };
+        match read {
+            Ok(number) => limit = number,
+            Err(why) => return answer::bad_request(why),
         }
     }
     let source = source::open(admin).await;

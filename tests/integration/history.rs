@@ -150,12 +150,14 @@ fn empty_ranges_are_empty_and_senseless_ones_are_refused_with_the_reason() {
         ("from=tomorrow", "from must be"),
         ("limit=0", "limit"),
         ("rnage=5m", "unknown"),
+        ("route=%00", "control characters"),
     ] {
         let response = gateway.ask_admin(Call::get(&format!("/api/metrics/overview?{query}")));
         response.assert_problem(400, "bad_request");
         assert!(response.text().contains(reason), "{query}: {}", response.text());
     }
     assert_eq!(gateway.ask_admin(Call::get("/api/metrics/nothing")).status, 404);
+    assert_eq!(gateway.admin_post("/api/metrics/overview", "").status, 405);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::admin::query;
 use crate::store::{Filter, Range, finest};
 
 /// Named ranges and the length of their buckets, seconds.
@@ -21,6 +22,9 @@ const DEFAULT: &str = "1h";
 /// Lengths of buckets for free ranges: the first that makes at most [`MOST_BUCKETS`] and splits no row that is kept.
 const LENGTHS: [u32; 9] = [10, 30, 60, 300, 600, 1_800, 3_600, 21_600, 86_400];
 const MOST_BUCKETS: i64 = 360;
+
+/// Rows that `top-endpoints` tells at most.
+const MOST: u32 = 1_000;
 
 /// No range is longer: ten years.
 const LONGEST: i64 = 10 * 366 * 86_400;
@@ -51,23 +55,18 @@ impl Question {
     ///
     /// # Errors
     /// What is wrong with it, and the mend.
-    pub fn read(query: &str, now: SystemTime) -> Result<Self, String> {
+    pub fn read(text: &str, now: SystemTime) -> Result<Self, String> {
         let (mut range, mut from, mut to) = (None, None, None);
         let (mut filter, mut limit, mut by) = (Filter::default(), 10, By::Requests);
-        for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
-            let value = value.into_owned();
+        for (name, value) in url::form_urlencoded::parse(text.as_bytes()) {
             match &*name {
-                "range" => range = Some(value),
-                "from" => from = Some(moment("from", &value)?),
-                "to" => to = Some(moment("to", &value)?),
-                "route" => filter.route = Some(value),
-                "backend" => filter.backend = Some(value),
-                "instance" => filter.instance = Some(value),
-                "limit" => {
-                    let number = value.parse().ok().filter(|number| (1..=1000).contains(number));
-                    limit = number
-                        .ok_or_else(|| format!("limit must be a number from 1 to 1000, not {value:?}"))?;
-                }
+                "range" => range = Some(value.into_owned()),
+                "from" => from = Some(seconds(query::moment("from", &value)?)),
+                "to" => to = Some(seconds(query::moment("to", &value)?)),
+                "route" => filter.route = Some(query::name("route", &value)?),
+                "backend" => filter.backend = Some(query::name("backend", &value)?),
+                "instance" => filter.instance = Some(query::name("instance", &value)?),
+                "limit" => limit = query::number("limit", &value, MOST)? as usize,
                 "by" => {
                     by = match &*value {
                         "requests" => By::Requests,
@@ -77,9 +76,7 @@ impl Question {
                     }
                 }
                 _ => {
-                    return Err(format!(
-                        "unknown parameter {name:?}; known are range, from, to, route, backend, instance, limit and by"
-                    ));
+                    return Err(query::unknown(&name, "range, from, to, route, backend, instance, limit, by"));
                 }
             }
         }
@@ -130,16 +127,6 @@ impl Question {
     }
 }
 
-fn moment(name: &str, value: &str) -> Result<i64, String> {
-    // `+` in a query is a space: an offset that was not escaped.
-    let text = value.replace(' ', "+");
-    let plain = text.strip_suffix("+00:00").map_or_else(|| text.clone(), |utc| format!("{utc}Z"));
-    let parsed = humantime::parse_rfc3339(&plain);
-    parsed
-        .map(seconds)
-        .map_err(|_| format!("{name} must be a time in UTC such as 2026-11-23T09:00:00Z, not {value:?}"))
-}
-
 fn seconds(time: SystemTime) -> i64 {
     time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() as i64
 }
@@ -182,7 +169,7 @@ mod tests {
         assert_eq!((name.as_str(), bucket), ("2023-11-14T22:00:00Z/2023-11-14T23:00:00Z", 10));
         assert_eq!(of("from=2023-11-13T22:00:00Z").1, 600, "after eight hours rows of ten minutes are left");
         assert_eq!(of("from=2022-11-13T22:00:00%2B00:00").1, 86_400);
-        assert_eq!(of("from=2023-11-13T22:00:00+00:00").1, 600);
+        assert_eq!(of("from=2023-11-13T23:00:00+01:00").1, 600);
     }
 
     #[test]
