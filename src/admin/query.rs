@@ -30,7 +30,8 @@ fn offset(text: &str) -> Option<(&str, bool, Duration)> {
         _ => return None,
     };
     let (hours, minutes) = offset.get(1..)?.split_once(':')?;
-    let part = |text: &str, most: u64| text.parse().ok().filter(|n: &u64| text.len() == 2 && *n <= most);
+    let is_part = |text: &str| text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
+    let part = |text: &str, most: u64| text.parse().ok().filter(|n: &u64| is_part(text) && *n <= most);
     let (hours, minutes) = (part(hours, 23)?, part(minutes, 59)?);
     Some((local, east, Duration::from_secs(60 * (60 * hours + minutes))))
 }

@@ -76,7 +76,10 @@ impl Question {
                     }
                 }
                 _ => {
-                    return Err(query::unknown(&name, "range, from, to, route, backend, instance, limit, by"));
+                    return Err(query::unknown(
+                        &name,
+                        "range, from, to, route, backend, instance, limit, by",
+                    ));
                 }
             }
         }
