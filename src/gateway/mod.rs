@@ -297,6 +297,7 @@ fn begin(worker: Rc<Worker>, request: &mut actix_http::Request) -> Option<Box<Re
         bytes_out: 0,
         status: 0,
         cause: None,
+        limits: Default::default(),
         broken: false,
         complete: false,
         worker: worker.clone(),

@@ -1,11 +1,12 @@
 //! What one request came to: collected along the way, written when its response is complete or given up.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
 use actix_http::header::HeaderValue;
 use actix_http::{Method, Uri, Version};
-use aegis_actors::metrics_aggregator::{Record, method_index};
+use aegis_actors::metrics_aggregator::{LimitCounts, Record, method_index};
 
 use super::answer::{CLIENT_CLOSED_REQUEST, Cause};
 use super::downstream::ConnState;
@@ -48,6 +49,8 @@ pub struct RequestRecord {
     /// Status of the answer; 0 until there is one.
     pub status: u16,
     pub cause: Option<Cause>,
+    /// What the rate limits have decided so far: a client that leaves while a limit is asked leaves this behind.
+    pub limits: Cell<LimitCounts>,
     /// How it came to its answer, step by step.
     pub story: Story,
     /// The upstream's answer broke off after its head had been passed on.
@@ -105,6 +108,7 @@ impl RequestRecord {
             overhead_us: self.answered.map(|answered| micros(answered.saturating_sub(self.waited))),
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
+            limits: self.limits.get(),
         }
     }
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use actix_http::{ConnectionType, RequestHead};
 use aegis_actors::TargetId;
 use aegis_actors::circuit_breaker::Outcomes;
-use aegis_actors::metrics_aggregator::{Record, Sample, method_index};
+use aegis_actors::metrics_aggregator::{LimitCounts, Record, Sample, method_index};
 
 use super::answer::Cause;
 use super::counting::Counting;
@@ -287,6 +287,7 @@ pub fn log_refused(connection: &ConnState, cause: Cause, request_id: &str) {
             overhead_us: None,
             bytes_in: 0,
             bytes_out: 0,
+            limits: LimitCounts::default(),
         };
         worker.counting.note(&worker, &snapshot, record);
     }

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use aegis_actors::metrics_aggregator::{HistogramSum, LimitTally, Tally};
-
-use super::plan::floor;
+use aegis_actors::metrics_aggregator::{HistogramSum, Tally};
 
 /// A range of time, Unix seconds: from the first, up to and without the second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,16 +36,6 @@ pub(super) struct Question {
     pub now: i64,
 }
 
-/// What is asked about rate limits; `None` = of every rule, of every instance.
-#[derive(Clone, Debug)]
-pub(super) struct LimitQuestion {
-    pub range: Range,
-    pub rule: Option<String>,
-    pub instance: Option<String>,
-    /// Unix seconds; nothing is stored beyond.
-    pub now: i64,
-}
-
 /// One bucket of a series.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Bucket {
@@ -67,14 +55,6 @@ pub struct Endpoint {
     pub tally: Tally,
     /// Of the requests, by status class: 1xx to 5xx.
     pub classes: [u64; 5],
-}
-
-/// What rate limits decided in one bucket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LimitBucket {
-    /// As [`Bucket::start`].
-    pub start: i64,
-    pub tally: LimitTally,
 }
 
 /// One sum per key, put together from rows.
@@ -123,13 +103,4 @@ impl<K: Ord> Sums<K> {
             (key, Tally { latency: all.take(), ..tally }, classes)
         })
     }
-}
-
-/// A limit's decisions by bucket.
-pub(super) fn limit_buckets(rows: impl Iterator<Item = (i64, LimitTally)>, seconds: i64) -> Vec<LimitBucket> {
-    let mut buckets: BTreeMap<i64, LimitTally> = BTreeMap::new();
-    for (start, tally) in rows {
-        buckets.entry(floor(start, seconds)).or_default().merge(&tally);
-    }
-    buckets.into_iter().map(|(start, tally)| LimitBucket { start, tally }).collect()
 }

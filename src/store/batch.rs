@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use aegis_actors::metrics_aggregator::{Batch, Writer};
 
-use super::rows::{LimitRow, RollupRow, StoredChange, StoredSample};
+use super::rows::{RollupRow, StoredChange, StoredSample};
 
 /// What a writer tells of itself with every write.
 #[derive(Clone, Debug)]
@@ -23,7 +23,6 @@ pub(super) struct Signature {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Rows {
     pub rollups: Vec<RollupRow>,
-    pub limits: Vec<LimitRow>,
     pub samples: Vec<StoredSample>,
     pub changes: Vec<StoredChange>,
 }
@@ -32,14 +31,11 @@ impl Rows {
     /// Of two rows with the same key, the later one holds. The order is the keys': transactions that meet take their locks
     /// in the same order.
     pub fn new(writer: &Writer, batch: Batch) -> Self {
-        let Batch { rollups, limits, samples, changes } = batch;
+        let Batch { rollups, samples, changes } = batch;
         let rollups: BTreeMap<_, _> =
             rollups.iter().map(|rollup| ((rollup.start, rollup.seconds, &rollup.series), rollup)).collect();
-        let limits: BTreeMap<_, _> =
-            limits.iter().map(|rollup| ((rollup.start, rollup.seconds, &rollup.rule), rollup)).collect();
         Self {
             rollups: rollups.values().map(|rollup| RollupRow::new(writer, rollup)).collect(),
-            limits: limits.values().map(|rollup| LimitRow::new(writer, rollup)).collect(),
             samples: samples.into_iter().map(StoredSample::from).collect(),
             changes: changes.into_iter().map(StoredChange::from).collect(),
         }

@@ -68,14 +68,10 @@ impl Doubts {
     /// The rows of a batch.
     pub fn of(&self, batch: &Batch) -> Vec<Doubt> {
         let rollups = batch.rollups.iter().map(|rollup| {
-            let row = self.hasher.hash_one((0, rollup.start, rollup.seconds, &rollup.series));
+            let row = self.hasher.hash_one((rollup.start, rollup.seconds, &rollup.series));
             (row, rollup.start + i64::from(rollup.seconds))
         });
-        let limits = batch.limits.iter().map(|rollup| {
-            let row = self.hasher.hash_one((1, rollup.start, rollup.seconds, &rollup.rule));
-            (row, rollup.start + i64::from(rollup.seconds))
-        });
-        rollups.chain(limits).collect()
+        rollups.collect()
     }
 }
 

@@ -45,7 +45,7 @@ pub(super) async fn maintain(inner: Arc<Inner>) -> Result<Maintained, StoreError
         done.dropped += on!(inner.access, writer, trim::drop_merged(series, borders))?;
     }
     let before = floor(now.saturating_sub(retention), i64::from(DAY));
-    done.dropped += on!(inner.access, writer, trim::drop_rest(before, borders))?;
+    done.dropped += on!(inner.access, writer, trim::drop_rest(before))?;
     on!(inner.access, writer, trim::forget(now))?;
     on!(inner.access, writer, trim::compact())?;
     Ok(done)

@@ -44,18 +44,12 @@ pub(super) fn gone(writer: &WriterRow, now: i64) -> bool {
     now - writer.seen > GONE
 }
 
-/// A merged row's place in time.
-pub(super) struct Start {
-    pub level: usize,
-    pub seconds: i32,
-    pub at: i64,
-}
-
-/// Where a row that starts at `start` goes: once into every level that still has rows of that time.
-pub(super) fn starts(start: i64, since: &Since) -> impl Iterator<Item = Start> {
+/// Where a row that starts at `start` goes: the level and the merged row's begin, once for every level that still has rows of
+/// that time.
+fn starts(start: i64, since: &Since) -> impl Iterator<Item = (usize, i64)> {
     LEVELS.into_iter().enumerate().filter_map(move |(level, seconds)| {
         let at = floor(start, i64::from(seconds));
-        (at >= since[level]).then_some(Start { level, seconds, at })
+        (at >= since[level]).then_some((level, at))
     })
 }
 
@@ -74,8 +68,8 @@ pub(super) fn spread(rows: &[RollupRow], since: &Since) -> HashMap<(usize, Serie
             class: key.class,
         };
         for key in [without(scope::EVERYTHING, ""), without(scope::BACKEND, &key.backend), key.clone()] {
-            for start in starts(row.start, since) {
-                sums.entry((start.level, key.clone(), start.at)).or_default().merge(&tally);
+            for (level, at) in starts(row.start, since) {
+                sums.entry((level, key.clone(), at)).or_default().merge(&tally);
             }
         }
     }
@@ -108,8 +102,10 @@ mod tests {
 
     #[test]
     fn a_row_goes_where_rows_of_its_time_are_kept() {
-        let levels =
-            |start| starts(start, &[6_000, 6_000, 0, 0, 0]).map(|s| (s.seconds, s.at)).collect::<Vec<_>>();
+        let levels = |start| {
+            let starts = starts(start, &[6_000, 6_000, 0, 0, 0]);
+            starts.map(|(level, at)| (LEVELS[level], at)).collect::<Vec<_>>()
+        };
         assert_eq!(levels(6_010), [(10, 6_010), (60, 6_000), (600, 6_000), (3_600, 3_600), (86_400, 0)]);
         assert_eq!(levels(5_990), [(600, 5_400), (3_600, 3_600), (86_400, 0)]);
     }

@@ -45,8 +45,8 @@ use aegis_actors::metrics_aggregator::{Batch, FINEST, Sink, SinkError, Writer};
 use tokio::runtime::Runtime;
 
 use access::{Access, on};
-pub use answers::{Bucket, Detail, Endpoint, Filter, LimitBucket, Range};
-use answers::{LimitQuestion, Question};
+use answers::Question;
+pub use answers::{Bucket, Detail, Endpoint, Filter, Range};
 use batch::{Rows, Signature};
 use doubts::Doubts;
 pub use error::StoreError;
@@ -199,21 +199,6 @@ impl Store {
         self.run("read", self.inner.options.time_limit, move |inner| async move {
             let question = Question { range, filter, detail, now: inner.now() };
             on!(inner.access, reader, query::by_endpoint(question))
-        })
-    }
-
-    /// What rate limits decided, by buckets as in [`Store::series`]; of one rule, of one instance, or of all.
-    pub fn limits(
-        &self,
-        range: Range,
-        seconds: u32,
-        rule: Option<String>,
-        instance: Option<String>,
-    ) -> Asked<Vec<LimitBucket>> {
-        self.run("read", self.inner.options.time_limit, move |inner| async move {
-            let seconds = bucket(seconds)?;
-            let question = LimitQuestion { range, rule, instance, now: inner.now() };
-            on!(inner.access, reader, limits::by_time(question, seconds))
         })
     }
 

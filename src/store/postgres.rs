@@ -15,10 +15,8 @@ use futures_util::future::BoxFuture;
 
 use super::StoreError;
 use super::migrations::{self, Applied, Order};
-use super::rows::{LimitRow, MergedLimitRow, MergedRow, RollupRow, SeriesKey, StoredChange, StoredSample};
-use super::schema::{
-    config_changes, limit_rollups, merged_limits, merged_rollups, request_samples, rollups, series,
-};
+use super::rows::{MergedRow, RollupRow, SeriesKey, StoredChange, StoredSample};
+use super::schema::{config_changes, merged_rollups, request_samples, rollups, series};
 use super::tls;
 
 #[path = "statements/mod.rs"]
@@ -157,8 +155,15 @@ fn portions<T>(mut rows: Vec<T>) -> impl Iterator<Item = Vec<T>> {
     })
 }
 
-/// Inserts rows; where the key is there already, the new row takes the old one's place.
+/// Inserts rows of tallies; where the key is there already, the new row takes the old one's place.
 macro_rules! replace {
+    ($name:ident, $row:ty, $table:ident, ($($key:ident),*)) => {
+        replace!(
+            $name, $row, $table, ($($key),*),
+            (requests, failed, limited, own, bytes_in, bytes_out, total_us, longest_us, latency,
+             limit_allowed, limit_limited, limit_shadow, limit_bypassed)
+        );
+    };
     ($name:ident, $row:ty, $table:ident, ($($key:ident),*), ($($column:ident),*)) => {
         pub(super) async fn $name(conn: &mut Conn, rows: Vec<$row>) -> QueryResult<()> {
             for rows in portions(rows) {
@@ -191,30 +196,9 @@ replace!(
     replace_rollups,
     RollupRow,
     rollups,
-    (instance, boot, start, seconds, route, backend, method, class),
-    (requests, failed, limited, own, bytes_in, bytes_out, total_us, longest_us, latency)
+    (instance, boot, start, seconds, route, backend, method, class)
 );
-replace!(
-    replace_limits,
-    LimitRow,
-    limit_rollups,
-    (instance, boot, start, seconds, rule),
-    (allowed, limited, shadow, bypassed, error)
-);
-replace!(
-    replace_merged,
-    MergedRow,
-    merged_rollups,
-    (seconds, series, start),
-    (requests, failed, limited, own, bytes_in, bytes_out, total_us, longest_us, latency)
-);
-replace!(
-    replace_merged_limits,
-    MergedLimitRow,
-    merged_limits,
-    (seconds, start, rule, instance),
-    (allowed, limited, shadow, bypassed, error)
-);
+replace!(replace_merged, MergedRow, merged_rollups, (seconds, series, start));
 add!(add_samples, StoredSample, request_samples);
 add!(add_changes, StoredChange, config_changes);
 add!(add_series, SeriesKey, series);

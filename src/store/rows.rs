@@ -1,13 +1,9 @@
 //! Rows of the tables, and how they become what the rest of the program counts in.
 
-use aegis_actors::metrics_aggregator::{
-    ConfigChange, Histogram, LimitRollup, LimitTally, Rollup, Sample, Tally, Writer,
-};
+use aegis_actors::metrics_aggregator::{ConfigChange, Histogram, LimitTally, Rollup, Sample, Tally, Writer};
 use diesel::prelude::{Insertable, Queryable};
 
-use super::schema::{
-    config_changes, limit_rollups, merged_limits, merged_rollups, request_samples, rollups, series,
-};
+use super::schema::{config_changes, merged_rollups, request_samples, rollups, series};
 
 /// Counters are 64 bits with a sign in SQL. None ever gets there.
 pub(super) fn signed(count: u64) -> i64 {
@@ -18,17 +14,9 @@ fn unsigned(count: i64) -> u64 {
     u64::try_from(count).unwrap_or(0)
 }
 
-#[derive(Clone, Debug, Insertable, Queryable)]
-#[diesel(table_name = rollups)]
-pub(super) struct RollupRow {
-    pub instance: String,
-    pub boot: String,
-    pub start: i64,
-    pub seconds: i32,
-    pub route: String,
-    pub backend: String,
-    pub method: String,
-    pub class: i16,
+/// The counters of a tally as columns, without its histogram: here alone it stands which counter is kept in which column.
+#[derive(Clone, Copy, Debug, Queryable)]
+pub(super) struct Counts {
     pub requests: i64,
     pub failed: i64,
     pub limited: i64,
@@ -37,21 +25,15 @@ pub(super) struct RollupRow {
     pub bytes_out: i64,
     pub total_us: i64,
     pub longest_us: i64,
-    pub latency: Vec<u8>,
+    pub limit_allowed: i64,
+    pub limit_limited: i64,
+    pub limit_shadow: i64,
+    pub limit_bypassed: i64,
 }
 
-impl RollupRow {
-    pub fn new(writer: &Writer, rollup: &Rollup) -> Self {
-        let Rollup { start, seconds, series, tally } = rollup;
+impl Counts {
+    fn of(tally: &Tally) -> Self {
         Self {
-            instance: writer.instance.to_string(),
-            boot: writer.boot.to_string(),
-            start: *start,
-            seconds: i32::try_from(*seconds).unwrap_or(i32::MAX),
-            route: series.route.to_string(),
-            backend: series.backend.to_string(),
-            method: series.method.to_string(),
-            class: i16::from(series.class),
             requests: signed(tally.requests),
             failed: signed(tally.failed),
             limited: signed(tally.limited),
@@ -60,16 +42,15 @@ impl RollupRow {
             bytes_out: signed(tally.bytes_out),
             total_us: signed(tally.total_us),
             longest_us: signed(tally.longest_us),
-            latency: tally.latency.encode(),
+            limit_allowed: signed(tally.limits.allowed),
+            limit_limited: signed(tally.limits.limited),
+            limit_shadow: signed(tally.limits.shadow),
+            limit_bypassed: signed(tally.limits.bypassed),
         }
     }
 
-    pub fn tally(&self) -> Tally {
-        Tally { latency: histogram(&self.latency), ..self.counts() }
-    }
-
     /// What was counted, without durations.
-    pub fn counts(&self) -> Tally {
+    pub fn tally(&self) -> Tally {
         Tally {
             requests: unsigned(self.requests),
             failed: unsigned(self.failed),
@@ -80,7 +61,82 @@ impl RollupRow {
             total_us: unsigned(self.total_us),
             longest_us: unsigned(self.longest_us),
             latency: Histogram::default(),
+            limits: LimitTally {
+                allowed: unsigned(self.limit_allowed),
+                limited: unsigned(self.limit_limited),
+                shadow: unsigned(self.limit_shadow),
+                bypassed: unsigned(self.limit_bypassed),
+            },
         }
+    }
+}
+
+/// The row of a table of tallies: its key, then what was counted, in the order of the table's columns.
+macro_rules! tallies {
+    ($row:ident in $table:ident { $($key:ident: $kind:ty),* $(,)? }) => {
+        tallies!(
+            $row in $table { $($key: $kind),* }
+            [requests failed limited own bytes_in bytes_out total_us longest_us]
+            [limit_allowed limit_limited limit_shadow limit_bypassed]
+        );
+    };
+    ($row:ident in $table:ident { $($key:ident: $kind:ty),* } [$($count:ident)*] [$($limit:ident)*]) => {
+        #[derive(Clone, Debug, Insertable, Queryable)]
+        #[diesel(table_name = $table)]
+        pub(super) struct $row {
+            $(pub $key: $kind,)*
+            $($count: i64,)*
+            pub latency: Vec<u8>,
+            $($limit: i64,)*
+        }
+
+        impl $row {
+            fn of(tally: &Tally, ($($key,)*): ($($kind,)*)) -> Self {
+                let Counts { $($count,)* $($limit,)* } = Counts::of(tally);
+                Self { $($key,)* $($count,)* latency: tally.latency.encode(), $($limit,)* }
+            }
+
+            /// What was counted, without durations.
+            pub fn counts(&self) -> Tally {
+                Counts { $($count: self.$count,)* $($limit: self.$limit,)* }.tally()
+            }
+
+            /// What was counted. A histogram that cannot be read (nothing but this program writes it) counts as empty:
+            /// the counters beside it still hold.
+            pub fn tally(&self) -> Tally {
+                Tally { latency: Histogram::decode(&self.latency).unwrap_or_default(), ..self.counts() }
+            }
+        }
+    };
+}
+
+tallies!(RollupRow in rollups {
+    instance: String,
+    boot: String,
+    start: i64,
+    seconds: i32,
+    route: String,
+    backend: String,
+    method: String,
+    class: i16,
+});
+
+tallies!(MergedRow in merged_rollups { seconds: i32, series: i64, start: i64 });
+
+impl RollupRow {
+    pub fn new(writer: &Writer, rollup: &Rollup) -> Self {
+        let Rollup { start, seconds, series, tally } = rollup;
+        let key = (
+            writer.instance.to_string(),
+            writer.boot.to_string(),
+            *start,
+            i32::try_from(*seconds).unwrap_or(i32::MAX),
+            series.route.to_string(),
+            series.backend.to_string(),
+            series.method.to_string(),
+            i16::from(series.class),
+        );
+        Self::of(tally, key)
     }
 
     /// What the row is about, merged.
@@ -96,39 +152,10 @@ impl RollupRow {
     }
 }
 
-/// The counters of a row, without its histogram.
-#[derive(Clone, Copy, Debug, Queryable)]
-pub(super) struct CountsRow {
-    pub requests: i64,
-    pub failed: i64,
-    pub limited: i64,
-    pub own: i64,
-    pub bytes_in: i64,
-    pub bytes_out: i64,
-    pub total_us: i64,
-    pub longest_us: i64,
-}
-
-impl CountsRow {
-    pub fn tally(&self) -> Tally {
-        Tally {
-            requests: unsigned(self.requests),
-            failed: unsigned(self.failed),
-            limited: unsigned(self.limited),
-            own: unsigned(self.own),
-            bytes_in: unsigned(self.bytes_in),
-            bytes_out: unsigned(self.bytes_out),
-            total_us: unsigned(self.total_us),
-            longest_us: unsigned(self.longest_us),
-            latency: Histogram::default(),
-        }
+impl MergedRow {
+    pub fn new(seconds: i32, series: i64, start: i64, tally: &Tally) -> Self {
+        Self::of(tally, (seconds, series, start))
     }
-}
-
-/// A histogram as stored. What cannot be read (nothing but this program writes it) counts as empty: the counters beside
-/// it still hold.
-pub(super) fn histogram(bytes: &[u8]) -> Histogram {
-    Histogram::decode(bytes).unwrap_or_default()
 }
 
 /// What the rows of `merged_rollups` are about.
@@ -149,139 +176,6 @@ pub(super) mod scope {
     pub const SERIES: i16 = 0;
     pub const BACKEND: i16 = 1;
     pub const EVERYTHING: i16 = 2;
-}
-
-#[derive(Clone, Debug, Insertable, Queryable)]
-#[diesel(table_name = merged_rollups)]
-pub(super) struct MergedRow {
-    pub seconds: i32,
-    pub series: i64,
-    pub start: i64,
-    pub requests: i64,
-    pub failed: i64,
-    pub limited: i64,
-    pub own: i64,
-    pub bytes_in: i64,
-    pub bytes_out: i64,
-    pub total_us: i64,
-    pub longest_us: i64,
-    pub latency: Vec<u8>,
-}
-
-impl MergedRow {
-    pub fn new(seconds: i32, series: i64, start: i64, tally: &Tally) -> Self {
-        Self {
-            seconds,
-            series,
-            start,
-            requests: signed(tally.requests),
-            failed: signed(tally.failed),
-            limited: signed(tally.limited),
-            own: signed(tally.own),
-            bytes_in: signed(tally.bytes_in),
-            bytes_out: signed(tally.bytes_out),
-            total_us: signed(tally.total_us),
-            longest_us: signed(tally.longest_us),
-            latency: tally.latency.encode(),
-        }
-    }
-
-    pub fn tally(&self) -> Tally {
-        Tally {
-            requests: unsigned(self.requests),
-            failed: unsigned(self.failed),
-            limited: unsigned(self.limited),
-            own: unsigned(self.own),
-            bytes_in: unsigned(self.bytes_in),
-            bytes_out: unsigned(self.bytes_out),
-            total_us: unsigned(self.total_us),
-            longest_us: unsigned(self.longest_us),
-            latency: histogram(&self.latency),
-        }
-    }
-}
-
-#[derive(Clone, Debug, Insertable, Queryable)]
-#[diesel(table_name = limit_rollups)]
-pub(super) struct LimitRow {
-    pub instance: String,
-    pub boot: String,
-    pub start: i64,
-    pub seconds: i32,
-    pub rule: String,
-    pub allowed: i64,
-    pub limited: i64,
-    pub shadow: i64,
-    pub bypassed: i64,
-    pub error: i64,
-}
-
-impl LimitRow {
-    pub fn new(writer: &Writer, rollup: &LimitRollup) -> Self {
-        let LimitRollup { start, seconds, rule, tally } = rollup;
-        Self {
-            instance: writer.instance.to_string(),
-            boot: writer.boot.to_string(),
-            start: *start,
-            seconds: i32::try_from(*seconds).unwrap_or(i32::MAX),
-            rule: rule.to_string(),
-            allowed: signed(tally.allowed),
-            limited: signed(tally.limited),
-            shadow: signed(tally.shadow),
-            bypassed: signed(tally.bypassed),
-            error: signed(tally.error),
-        }
-    }
-
-    pub fn tally(&self) -> LimitTally {
-        LimitTally {
-            allowed: unsigned(self.allowed),
-            limited: unsigned(self.limited),
-            shadow: unsigned(self.shadow),
-            bypassed: unsigned(self.bypassed),
-            error: unsigned(self.error),
-        }
-    }
-}
-
-#[derive(Clone, Debug, Insertable, Queryable)]
-#[diesel(table_name = merged_limits)]
-pub(super) struct MergedLimitRow {
-    pub seconds: i32,
-    pub start: i64,
-    pub rule: String,
-    pub instance: String,
-    pub allowed: i64,
-    pub limited: i64,
-    pub shadow: i64,
-    pub bypassed: i64,
-    pub error: i64,
-}
-
-impl MergedLimitRow {
-    pub fn new(seconds: i32, start: i64, rule: String, instance: String, tally: &LimitTally) -> Self {
-        Self {
-            seconds,
-            start,
-            rule,
-            instance,
-            allowed: signed(tally.allowed),
-            limited: signed(tally.limited),
-            shadow: signed(tally.shadow),
-            bypassed: signed(tally.bypassed),
-            error: signed(tally.error),
-        }
-    }
-
-    pub fn tally(&self) -> LimitTally {
-        LimitTally {
-            allowed: unsigned(self.allowed),
-            limited: unsigned(self.limited),
-            shadow: unsigned(self.shadow),
-            bypassed: unsigned(self.bypassed),
-            error: unsigned(self.error),
-        }
-    }
 }
 
 /// A sample as it is read back.

@@ -61,35 +61,6 @@ diesel::table! {
 }
 
 diesel::table! {
-    limit_rollups (instance, boot, start, seconds, rule) {
-        instance -> Text,
-        boot -> Text,
-        start -> BigInt,
-        seconds -> Integer,
-        rule -> Text,
-        allowed -> BigInt,
-        limited -> BigInt,
-        shadow -> BigInt,
-        bypassed -> BigInt,
-        error -> BigInt,
-    }
-}
-
-diesel::table! {
-    merged_limits (seconds, start, rule, instance) {
-        seconds -> Integer,
-        start -> BigInt,
-        rule -> Text,
-        instance -> Text,
-        allowed -> BigInt,
-        limited -> BigInt,
-        shadow -> BigInt,
-        bypassed -> BigInt,
-        error -> BigInt,
-    }
-}
-
-diesel::table! {
     merged_rollups (seconds, series, start) {
         seconds -> Integer,
         series -> BigInt,
@@ -103,6 +74,10 @@ diesel::table! {
         total_us -> BigInt,
         longest_us -> BigInt,
         latency -> Binary,
+        limit_allowed -> BigInt,
+        limit_limited -> BigInt,
+        limit_shadow -> BigInt,
+        limit_bypassed -> BigInt,
     }
 }
 
@@ -142,6 +117,10 @@ diesel::table! {
         total_us -> BigInt,
         longest_us -> BigInt,
         latency -> Binary,
+        limit_allowed -> BigInt,
+        limit_limited -> BigInt,
+        limit_shadow -> BigInt,
+        limit_bypassed -> BigInt,
     }
 }
 
@@ -170,5 +149,4 @@ diesel::table! {
 diesel::allow_tables_to_appear_in_same_query!(alert_holders, alerts);
 diesel::allow_tables_to_appear_in_same_query!(alert_pushes, alerts);
 diesel::allow_tables_to_appear_in_same_query!(merged_rollups, series);
-diesel::allow_tables_to_appear_in_same_query!(limit_rollups, writers);
 diesel::allow_tables_to_appear_in_same_query!(rollups, writers);

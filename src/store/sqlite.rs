@@ -17,10 +17,8 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
 use super::migrations::{self, Applied, Order};
-use super::rows::{LimitRow, MergedLimitRow, MergedRow, RollupRow, SeriesKey, StoredChange, StoredSample};
-use super::schema::{
-    config_changes, limit_rollups, merged_limits, merged_rollups, request_samples, rollups, series,
-};
+use super::rows::{MergedRow, RollupRow, SeriesKey, StoredChange, StoredSample};
+use super::schema::{config_changes, merged_rollups, request_samples, rollups, series};
 
 #[path = "statements/mod.rs"]
 #[allow(clippy::duplicate_mod, reason = "compiled once per database, on purpose")]
@@ -155,9 +153,7 @@ macro_rules! add {
 }
 
 replace!(replace_rollups, RollupRow, rollups);
-replace!(replace_limits, LimitRow, limit_rollups);
 replace!(replace_merged, MergedRow, merged_rollups);
-replace!(replace_merged_limits, MergedLimitRow, merged_limits);
 add!(add_samples, StoredSample, request_samples);
 add!(add_changes, StoredChange, config_changes);
 add!(add_series, SeriesKey, series);

@@ -316,15 +316,12 @@ impl Children {
         self.breaker.addr.do_send(circuit_breaker::Watch { targets: guarded });
         self.health.addr.do_send(health_check::Watch { targets: checked });
         self.resolver.addr.do_send(resolver::Watch { targets: named });
-        let limits =
-            || snapshot.limits.iter().flat_map(|limits| limits.all().map(|limited| limited.cells.clone()));
+        let limits = snapshot.limits.iter().flat_map(|limits| limits.all());
         self.limiter.addr.do_send(rate_limiter::Watch {
-            limits: limits().collect(),
+            limits: limits.map(|limited| limited.cells.clone()).collect(),
             max_keys: snapshot.limits.as_ref().map_or(0, |limits| limits.max_keys),
             redis: snapshot.redis.clone().filter(|_| snapshot.limits.is_some()),
         });
-        let counted = limits().map(|cells| (cells.name.clone(), cells.decisions.clone()));
-        self.metrics.addr.do_send(metrics_aggregator::Watch { limits: counted.collect() });
         self.alerts.addr.do_send(alerts::Watch { settings: snapshot.alerts.clone(), targets: judged });
     }
 

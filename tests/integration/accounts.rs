@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use diesel::prelude::*;
-use serde_json::Value;
 
+use crate::harness::history::{data, sum};
 use crate::harness::traffic::{
     ADMITTED, LIMITED, Seen, Traffic, counting, percentile, scripted, timed, totals,
 };
@@ -30,17 +30,6 @@ fn connections() -> usize {
     if big() { 40 } else { 200 }
 }
 
-/// An answer out of the store: one from memory comes while the store is being opened, on a busy machine for a moment.
-fn data(gateway: &Gateway, what: &str) -> Value {
-    let mut answer = Value::Null;
-    let from_store = eventually(4 * SOON, || {
-        answer = gateway.admin_json(&format!("/api/metrics/{what}"));
-        answer.get("note").is_none()
-    });
-    assert!(from_store, "not from the store: {answer}");
-    answer["data"].take()
-}
-
 /// What the history API says of these requests and no others; `only` selects an instance.
 fn judge(gateway: &Gateway, seen: &[Seen], only: Option<&str>) {
     let only = only.map_or_else(String::new, |instance| format!("&instance={instance}"));
@@ -61,6 +50,14 @@ fn judge(gateway: &Gateway, seen: &[Seen], only: Option<&str>) {
                 }
             }
         }
+        let limits = data(gateway, &format!("rate-limits?range=1h&route={route}{only}"));
+        // One limit applies to each request that meets a route.
+        let decided = |is_limited: bool| {
+            let wanted = |one: &&Seen| one.route == route && (one.status == 429) == is_limited;
+            if route == "none" { 0.0 } else { seen.iter().filter(wanted).count() as f64 }
+        };
+        let told = (sum(&limits, "allowed"), sum(&limits, "limited"));
+        assert_eq!(told, (decided(false), decided(true)), "{route}: {limits}");
     }
     assert_eq!(told, totals(seen));
     // The percentiles of everything, and of each endpoint that an upstream kept waiting.

@@ -1,22 +1,13 @@
 //! What was counted, over time: the store behind it, the history API, and the records of single requests (section 3).
 
+mod limits;
+
 use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::harness::history::{data, sum};
 use crate::harness::{Backend, Builder, Call, Folder, Gateway, SOON, Upstream, eventually, run};
-
-fn data(gateway: &Gateway, what: &str) -> Value {
-    let answer = gateway.admin_json(&format!("/api/metrics/{what}"));
-    assert!(answer["range"].is_string() && answer["bucketSeconds"].is_u64(), "{answer}");
-    assert_eq!(answer.get("note"), None, "{answer}");
-    answer["data"].clone()
-}
-
-fn sum(rows: &Value, member: &str) -> f64 {
-    let rows = rows.as_array().unwrap_or_else(|| panic!("{rows}"));
-    rows.iter().map(|row| row[member].as_f64().unwrap_or_else(|| panic!("{member} in {row}"))).sum()
-}
 
 /// A gateway whose store is the file at `store`, or `none`.
 fn kept(upstream: &Upstream, store: &str) -> Builder {

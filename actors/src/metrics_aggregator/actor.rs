@@ -9,14 +9,14 @@ use actix_rt::ArbiterHandle;
 use tokio::sync::oneshot;
 
 use super::cells::Metrics;
-use super::messages::{Changed, Flush, Records, Watch, Written};
+use super::messages::{Changed, Flush, Records, Written};
 use super::rollup::{Batch, Sink, SinkError, Writer};
 use crate::supervision::{Fence, OnStop, Stopped, count_message, supervised};
 
 /// Batches that may wait: a worker sends a few a second, and under load one per thousand requests.
 const MAILBOX: usize = 4096;
 
-/// Rollups of each kind, samples and changes in one write.
+/// Rollups, samples and changes in one write, at most so many of each.
 const BATCH: usize = 2_000;
 
 /// What the actor is given by whoever starts it.
@@ -73,23 +73,16 @@ impl MetricsAggregatorActor {
         }
         let (due, samples, changes) = {
             let mut state = self.deps.metrics.state();
-            state.take_decisions(now());
             let (samples, changes) = state.waiting(BATCH);
             (state.recent.due(BATCH), samples, changes)
         };
-        let batch = Batch {
-            rollups: due.rollups.clone(),
-            limits: due.limits.clone(),
-            samples: samples.clone(),
-            changes: changes.clone(),
-        };
+        let batch = Batch { rollups: due.clone(), samples: samples.clone(), changes: changes.clone() };
         if batch.is_empty() {
             return self.answer_flushers(Written::All);
         }
         self.writing = true;
-        let full = [batch.rollups.len(), batch.limits.len(), batch.samples.len(), batch.changes.len()]
-            .iter()
-            .any(|of| *of >= BATCH);
+        let parts = [batch.rollups.len(), batch.samples.len(), batch.changes.len()];
+        let full = parts.iter().any(|of| *of >= BATCH);
         // What they asked for is in this batch, unless it did not fit. What comes meanwhile is not theirs to wait for.
         let served = if full { Vec::new() } else { std::mem::take(&mut self.flushers) };
         let writing = wrap_future::<_, Self>(sink.write(self.deps.writer.clone(), batch));
@@ -149,11 +142,7 @@ impl Actor for MetricsAggregatorActor {
                 return ctx.stop();
             }
             let keep_waiting = actor.deps.sink.is_some();
-            {
-                let mut state = actor.deps.metrics.state();
-                state.take_decisions(now());
-                state.recent.age(now(), keep_waiting);
-            }
+            actor.deps.metrics.state().recent.age(now(), keep_waiting);
             actor.write(ctx);
         });
     }
@@ -180,18 +169,6 @@ impl Handler<Records> for MetricsAggregatorActor {
         if dropped > 0 {
             log::debug!("{dropped} samples of requests were dropped: the metrics store does not take them");
         }
-    }
-}
-
-impl Handler<Watch> for MetricsAggregatorActor {
-    type Result = ();
-
-    fn handle(&mut self, watch: Watch, _: &mut Self::Context) {
-        count_message();
-        let mut state = self.deps.metrics.state();
-        // What the limits that go have decided is theirs.
-        state.take_decisions(now());
-        state.watch(watch.limits);
     }
 }
 

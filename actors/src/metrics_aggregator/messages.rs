@@ -6,7 +6,6 @@ use actix::Message;
 
 use super::record::{Labels, Record};
 use super::rollup::{ConfigChange, Sample};
-use crate::rate_limiter::Decisions;
 
 /// Requests that a worker has finished since it last told.
 #[derive(Debug, Message)]
@@ -16,13 +15,6 @@ pub struct Records {
     pub labels: Arc<Labels>,
     pub records: Vec<Record>,
     pub samples: Vec<Sample>,
-}
-
-/// The limits whose decisions are to be counted.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Watch {
-    pub limits: Vec<(Arc<str>, Arc<Decisions>)>,
 }
 
 /// The configuration has changed.

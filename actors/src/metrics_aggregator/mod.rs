@@ -30,12 +30,12 @@ mod totals;
 pub use actor::{Deps, MetricsAggregatorActor};
 pub use cells::Metrics;
 pub use histogram::{Histogram, HistogramSum};
-pub use messages::{Changed, Flush, Records, Watch, Written};
-pub use recent::{Due, KEPT, Recent};
-pub use record::{Labels, METHODS, NONE, Record, method_index};
+pub use messages::{Changed, Flush, Records, Written};
+pub use recent::{KEPT, Recent};
+pub use record::{Labels, LimitCounts, METHODS, NONE, Record, method_index};
 pub use rollup::{
-    Batch, ConfigChange, FINEST, LimitRollup, LimitTally, RESOLUTIONS, Rollup, Sample, Series, Sink,
-    SinkError, Tally, Writer,
+    Batch, ConfigChange, FINEST, LimitTally, RESOLUTIONS, Rollup, Sample, Series, Sink, SinkError, Tally,
+    Writer,
 };
 pub use state::State;
 pub use totals::{BOUNDS_US, Buckets, Durations, OVERHEAD_BOUNDS_US, RouteNames, Totals};

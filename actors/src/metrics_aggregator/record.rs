@@ -22,6 +22,19 @@ pub struct Labels {
     pub routes: Vec<(Arc<str>, Arc<str>)>,
 }
 
+/// What the rate limits decided for one request. They saturate: nobody has 255 limits on one path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LimitCounts {
+    /// Limits that let it pass, those in shadow among them.
+    pub allowed: u8,
+    /// Limits that refused it.
+    pub limited: u8,
+    /// Limits in shadow that would have refused it.
+    pub shadow: u8,
+    /// Limits that it is exempt from.
+    pub bypassed: u8,
+}
+
 /// One finished request.
 #[derive(Clone, Copy, Debug)]
 pub struct Record {
@@ -42,6 +55,7 @@ pub struct Record {
     pub overhead_us: Option<u64>,
     pub bytes_in: u64,
     pub bytes_out: u64,
+    pub limits: LimitCounts,
 }
 
 impl Record {

@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use super::histogram::Histogram;
+use super::record::LimitCounts;
 
 /// Seconds that the finest rollups cover; their borders are multiples of it since the Unix epoch.
 pub const FINEST: u32 = 10;
@@ -42,6 +43,8 @@ pub struct Tally {
     pub longest_us: u64,
     /// From the first byte of a request to the last of its answer.
     pub latency: Histogram,
+    /// What rate limits decided for the requests.
+    pub limits: LimitTally,
 }
 
 impl Tally {
@@ -56,17 +59,18 @@ impl Tally {
         self.total_us += other.total_us;
         self.longest_us = self.longest_us.max(other.longest_us);
         self.latency.merge(&other.latency);
+        self.limits.merge(&other.limits);
     }
 }
 
-/// What a rate limit decided.
+/// What rate limits decided. A request counts once for every limit that decided something for it: often for none, and
+/// for several where several apply.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LimitTally {
     pub allowed: u64,
     pub limited: u64,
     pub shadow: u64,
     pub bypassed: u64,
-    pub error: u64,
 }
 
 impl LimitTally {
@@ -76,7 +80,14 @@ impl LimitTally {
         self.limited += other.limited;
         self.shadow += other.shadow;
         self.bypassed += other.bypassed;
-        self.error += other.error;
+    }
+
+    /// Counts what was decided for one more request.
+    pub fn add(&mut self, request: LimitCounts) {
+        self.allowed += u64::from(request.allowed);
+        self.limited += u64::from(request.limited);
+        self.shadow += u64::from(request.shadow);
+        self.bypassed += u64::from(request.bypassed);
     }
 }
 
@@ -90,16 +101,6 @@ pub struct Rollup {
     pub seconds: u32,
     pub series: Series,
     pub tally: Tally,
-}
-
-/// The same for a rate limit.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LimitRollup {
-    pub start: i64,
-    pub seconds: u32,
-    /// The rule's id.
-    pub rule: Arc<str>,
-    pub tally: LimitTally,
 }
 
 /// Who writes. Rollups of two writers never overwrite each other.
@@ -148,7 +149,6 @@ pub struct ConfigChange {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
     pub rollups: Vec<Rollup>,
-    pub limits: Vec<LimitRollup>,
     pub samples: Vec<Sample>,
     pub changes: Vec<ConfigChange>,
 }
@@ -156,10 +156,7 @@ pub struct Batch {
 impl Batch {
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
-        self.rollups.is_empty()
-            && self.limits.is_empty()
-            && self.samples.is_empty()
-            && self.changes.is_empty()
+        self.rollups.is_empty() && self.samples.is_empty() && self.changes.is_empty()
     }
 }
 

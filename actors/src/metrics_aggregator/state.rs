@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use super::recent::{Recent, SeriesId};
 use super::record::{Labels, METHODS, NONE, Record};
-use super::rollup::{ConfigChange, FINEST, LimitTally, Sample, Series, Tally};
+use super::rollup::{ConfigChange, FINEST, Sample, Series, Tally};
 use super::totals::{BOUNDS_US, Buckets, Durations, OVERHEAD_BOUNDS_US, RouteNames, Totals};
-use crate::rate_limiter::Decisions;
 
 /// Seconds told apart, for the display of what happens now and for short windows of alerts.
 const SECONDS: usize = 64;
@@ -53,8 +52,6 @@ pub struct State {
     /// Series by route of the newest configuration; the first is that of requests without a route.
     labels: Option<Arc<Labels>>,
     by_route: Vec<Option<Box<RouteSeries>>>,
-    limits: Vec<(Arc<str>, Arc<Decisions>)>,
-    limits_seen: HashMap<Arc<str>, LimitTally>,
     samples: VecDeque<Sample>,
     changes: Vec<ConfigChange>,
 }
@@ -204,37 +201,6 @@ impl State {
         }
     }
 
-    /// The limits whose decisions are to be counted. One that was there before under the same name goes on.
-    pub fn watch(&mut self, limits: Vec<(Arc<str>, Arc<Decisions>)>) {
-        self.limits = limits;
-        self.limits_seen.retain(|name, _| self.limits.iter().any(|(known, _)| known == name));
-    }
-
-    /// Takes over what the limits have decided since the last time.
-    pub fn take_decisions(&mut self, now: i64) {
-        for (name, decisions) in &self.limits {
-            let sums = LimitTally {
-                allowed: decisions.allowed.sum(),
-                limited: decisions.limited.sum(),
-                shadow: decisions.shadow.sum(),
-                bypassed: decisions.bypassed.sum(),
-                error: decisions.error.sum(),
-            };
-            let before = self.limits_seen.insert(name.clone(), sums).unwrap_or_default();
-            if before != sums {
-                // A limit that went and came again counts from zero.
-                let since = |now: u64, before: u64| now.checked_sub(before).unwrap_or(now);
-                self.recent.limit(now, name).merge(&LimitTally {
-                    allowed: since(sums.allowed, before.allowed),
-                    limited: since(sums.limited, before.limited),
-                    shadow: since(sums.shadow, before.shadow),
-                    bypassed: since(sums.bypassed, before.bypassed),
-                    error: since(sums.error, before.error),
-                });
-            }
-        }
-    }
-
     /// Keeps samples for the store. Answers how many had to be dropped for them.
     pub fn sample(&mut self, samples: Vec<Sample>) -> usize {
         self.samples.extend(samples);
@@ -280,4 +246,5 @@ fn add(tally: &mut Tally, record: &Record) {
     tally.total_us += record.duration_us;
     tally.longest_us = tally.longest_us.max(record.duration_us);
     tally.latency.record(record.duration_us);
+    tally.limits.add(record.limits);
 }

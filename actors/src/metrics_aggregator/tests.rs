@@ -14,8 +14,8 @@ struct Rows {
 }
 
 impl Rows {
-    fn write(&mut self, due: &Due) {
-        for rollup in &due.rollups {
+    fn write(&mut self, due: &[Rollup]) {
+        for rollup in due {
             let key = (rollup.start, rollup.seconds, rollup.series.clone());
             self.requests.insert(key, rollup.tally.clone());
         }
@@ -44,6 +44,7 @@ fn record(second: i64, route: Option<u32>, status: u16, micros: u64) -> Record {
         overhead_us: Some(50),
         bytes_in: 1,
         bytes_out: 10,
+        limits: LimitCounts { allowed: 1, ..LimitCounts::default() },
     }
 }
 
@@ -170,7 +171,7 @@ proptest! {
             state.recent.written(&due);
         }
         prop_assert_eq!(rows.total().requests, counted);
-        prop_assert_eq!(rows.total().latency.count(), counted);
+        prop_assert_eq!((rows.total().latency.count(), rows.total().limits.allowed), (counted, counted));
         state.recent.age(now + KEPT + 100, true);
         prop_assert!(state.recent.stretches().is_empty(), "what is written and old is forgotten");
     }
@@ -188,25 +189,37 @@ fn an_outage_of_a_day_is_kept_in_few_rollups() {
     state.recent.age(START + 86_400, true);
     assert!(state.recent.stretches().len() < 330, "{}", state.recent.stretches().len());
     let due = state.recent.due(10_000);
-    assert_eq!(due.rollups.iter().map(|rollup| rollup.tally.requests).sum::<u64>(), 86_400 / 5);
-    for rollup in &due.rollups {
+    assert_eq!(due.iter().map(|rollup| rollup.tally.requests).sum::<u64>(), 86_400 / 5);
+    for rollup in &due {
         assert_eq!(rollup.start % i64::from(rollup.seconds), 0);
     }
 }
 
 #[test]
-fn decisions_of_limits_are_taken_over_once() {
-    let decisions = crate::rate_limiter::Decisions::new(1);
+fn what_limits_decided_is_counted_with_the_requests_that_it_was_decided_for() {
+    let limits = |allowed, limited, shadow, bypassed| LimitCounts { allowed, limited, shadow, bypassed };
+    let one = |route, status, limits| Record { limits, ..record(START, Some(route), status, 10) };
     let mut state = State::default();
-    state.watch(vec![("login".into(), decisions.clone())]);
-    decisions.allowed.add(0, 3);
-    state.take_decisions(START);
-    state.take_decisions(START);
-    decisions.limited.add(0, 2);
-    state.take_decisions(START + 10);
-    let limits = state.recent.within(START, START + 30).limits;
-    let sums = |what: fn(&LimitTally) -> u64| limits.iter().map(|rollup| what(&rollup.tally)).sum::<u64>();
-    assert_eq!((sums(|tally| tally.allowed), sums(|tally| tally.limited)), (3, 2));
+    let records = [
+        one(0, 200, limits(2, 0, 1, 0)),
+        one(0, 200, limits(u8::MAX, 0, 0, 0)),
+        one(0, 429, limits(0, 1, 0, 0)),
+        one(1, 200, limits(0, 0, 0, 3)),
+        Record { limits: LimitCounts::default(), ..record(START, None, 404, 10) },
+    ];
+    state.record(&labels(), &records);
+    let tally = |allowed, limited, shadow, bypassed| LimitTally { allowed, limited, shadow, bypassed };
+    let kept = state.recent.within(START, START + 10);
+    let of = |route: &str, class: u8| {
+        let is = |rollup: &&Rollup| *rollup.series.route == *route && rollup.series.class == class;
+        kept.iter().find(is).unwrap().tally.limits
+    };
+    assert_eq!((of("/a", 2), of("/a", 4)), (tally(257, 0, 1, 0), tally(0, 1, 0, 0)));
+    assert_eq!((of("/b", 2), of("none", 4)), (tally(0, 0, 0, 3), LimitTally::default()));
+    // Of a backend; of everything, by rollups and by seconds.
+    assert_eq!(state.recent.sum(START, START + 10, Some("one")).limits, tally(257, 1, 1, 0));
+    assert_eq!(state.recent.sum(START, START + 10, None).limits, tally(257, 1, 1, 3));
+    assert_eq!(state.lately(START + 1, 1).limits, tally(257, 1, 1, 3));
 }
 
 /// A sink that notes what it is given and answers as it is told.

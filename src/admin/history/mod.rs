@@ -13,7 +13,7 @@ pub mod source;
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
-use aegis_actors::metrics_aggregator::Tally;
+use aegis_actors::metrics_aggregator::{LimitTally, Tally};
 use serde_json::{Value, json};
 
 use self::question::{By, Question};
@@ -123,6 +123,8 @@ async fn top(admin: &Admin, question: &Question) -> Data {
 
 async fn limits(admin: &Admin, question: &Question) -> Data {
     let source = source::open(admin).await;
-    let buckets = source.limits(admin, question).await?;
+    let mut buckets = source.series(admin, question, Detail::Counts).await?;
+    // Where no limit applied there is nothing to tell, however many requests there were.
+    buckets.retain(|bucket| bucket.tally.limits != LimitTally::default());
     Ok((buckets.iter().map(rows::rate_limits).collect(), source.note(admin)))
 }

@@ -4,7 +4,7 @@ use aegis_actors::metrics_aggregator::Tally;
 use serde_json::{Value, json};
 
 use super::question::rfc3339;
-use crate::store::{Bucket, Endpoint, LimitBucket};
+use crate::store::{Bucket, Endpoint};
 
 fn ms(micros: u64) -> f64 {
     micros as f64 / 1e3
@@ -102,13 +102,13 @@ pub fn endpoint(endpoint: &Endpoint) -> Value {
 }
 
 /// `rate-limits`.
-pub fn rate_limits(bucket: &LimitBucket) -> Value {
-    let tally = &bucket.tally;
+pub fn rate_limits(bucket: &Bucket) -> Value {
+    let limits = &bucket.tally.limits;
     json!({
         "timestamp": rfc3339(bucket.start),
-        "allowed": tally.allowed,
-        "limited": tally.limited,
-        "shadow": tally.shadow,
-        "bypassed": tally.bypassed,
+        "allowed": limits.allowed,
+        "limited": limits.limited,
+        "shadow": limits.shadow,
+        "bypassed": limits.bypassed,
     })
 }

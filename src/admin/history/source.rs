@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use aegis_actors::metrics_aggregator::{Due, Flush, Rollup, Tally, Written};
+use aegis_actors::metrics_aggregator::{Flush, Rollup, Tally, Written};
 
 use super::question::Question;
 use crate::admin::Admin;
-use crate::store::{Bucket, Detail, Endpoint, Filter, LimitBucket, Store};
+use crate::store::{Bucket, Detail, Endpoint, Filter, Store};
 use crate::supervisor::Inspect;
 
 /// How long the workers and the store may take to bring the newest up.
@@ -114,43 +114,18 @@ impl Source {
             }
         }
     }
-
-    /// What rate limits decided, by buckets.
-    pub async fn limits(&self, admin: &Admin, question: &Question) -> Result<Vec<LimitBucket>, Away> {
-        match self {
-            Self::Store(store) => {
-                let instance = question.filter.instance.clone();
-                let asked = store.limits(question.range, question.bucket_seconds, None, instance);
-                asked.await.map_err(|e| e.to_string())
-            }
-            Self::Memory => {
-                let bucket = i64::from(question.bucket_seconds);
-                let mut sums: BTreeMap<i64, LimitBucket> = BTreeMap::new();
-                for rollup in remembered(admin, question).limits {
-                    let start = rollup.start.div_euclid(bucket) * bucket;
-                    let sum = sums.entry(start).or_insert(LimitBucket { start, tally: Default::default() });
-                    sum.tally.merge(&rollup.tally);
-                }
-                Ok(sums.into_values().collect())
-            }
-        }
-    }
 }
 
 /// What this process has counted; nothing for those who ask for another instance.
-fn remembered(admin: &Admin, question: &Question) -> Due {
-    if question.filter.instance.as_ref().is_some_and(|instance| **instance != *admin.kept.instance) {
-        return Due::default();
-    }
-    admin.shared.metrics.state().recent.within(question.range.from, question.range.to)
-}
-
 fn recent(admin: &Admin, question: &Question) -> Vec<Rollup> {
-    let Filter { route, backend, instance: _ } = &question.filter;
+    let Filter { route, backend, instance } = &question.filter;
     let is = |wanted: &Option<String>, name: &str| wanted.as_ref().is_none_or(|wanted| wanted == name);
-    let mut due = remembered(admin, question);
-    due.rollups.retain(|rollup| is(route, &rollup.series.route) && is(backend, &rollup.series.backend));
-    due.rollups
+    if !is(instance, &admin.kept.instance) {
+        return Vec::new();
+    }
+    let mut rollups = admin.shared.metrics.state().recent.within(question.range.from, question.range.to);
+    rollups.retain(|rollup| is(route, &rollup.series.route) && is(backend, &rollup.series.backend));
+    rollups
 }
 
 fn add((tally, classes): &mut (Tally, [u64; 5]), rollup: &Rollup) {

@@ -79,6 +79,30 @@ impl Consulted {
     }
 }
 
+/// What a limit decided, as it is counted.
+#[derive(Clone, Copy)]
+enum Decided {
+    Allowed,
+    Limited,
+    /// Let pass by a rule in shadow that would have refused.
+    Shadow,
+    Bypassed,
+}
+
+/// Counts a limit's decision under its rule, and with the request that it was made for.
+fn count(request: &Request, limited: &Limited, decided: Decided) {
+    let (rule, mut with_request) = (&limited.cells.decisions, request.record.limits.get());
+    let (by_rule, counted) = match decided {
+        Decided::Allowed => (&rule.allowed, &mut with_request.allowed),
+        Decided::Limited => (&rule.limited, &mut with_request.limited),
+        Decided::Shadow => (&rule.shadow, &mut with_request.shadow),
+        Decided::Bypassed => (&rule.bypassed, &mut with_request.bypassed),
+    };
+    by_rule.add(request.worker.index, 1);
+    *counted = counted.saturating_add(1);
+    request.record.limits.set(with_request);
+}
+
 /// Why a request is refused.
 pub enum Denial {
     /// A limit is used up.
@@ -125,7 +149,7 @@ pub(super) async fn check(request: &Request, limits: &Limits, canonical: &Canoni
     });
     if exempt {
         for Applying { limited, .. } in enforced.iter().chain(&shadows) {
-            limited.cells.decisions.bypassed.add(worker.index, 1);
+            count(request, limited, Decided::Bypassed);
         }
         return Verdict::default();
     }
@@ -133,21 +157,20 @@ pub(super) async fn check(request: &Request, limits: &Limits, canonical: &Canoni
     let decision = decide(worker, &enforced, &facts, now).await;
     let mut consulted = SmallVec::new();
     for applying in &enforced {
-        let decisions = &applying.limited.cells.decisions;
         consulted.push(Consulted::of(applying.limited, &decision));
         let refused = match &decision {
             Decision::Pass(_) => false,
             Decision::Refused(by, _) if std::ptr::eq(*by, applying.limited) => true,
             Decision::Refused(..) | Decision::Unavailable => continue,
         };
-        if refused { &decisions.limited } else { &decisions.allowed }.add(worker.index, 1);
+        count(request, applying.limited, if refused { Decided::Limited } else { Decided::Allowed });
         worker.sight(applying.limited, applying.key, refused, || applying.limited.key(&facts));
     }
     let told = |limited, standing| limits.headers.then(|| Quota::new(limited, standing, now));
     match decision {
         Decision::Pass(tightest) => {
             if !shadows.is_empty() {
-                shadow(worker, &shadows, &facts, now).await;
+                shadow(request, &shadows, &facts, now).await;
             }
             let quota = tightest.and_then(|(limited, standing)| told(limited, standing));
             Verdict { quota, refusal: None, consulted }
@@ -179,12 +202,12 @@ async fn decide<'a>(
 }
 
 /// Decides and counts by the rules in shadow, each for itself.
-async fn shadow(worker: &Rc<Worker>, shadows: &All<'_>, facts: &Facts<'_>, now: u64) {
+async fn shadow(request: &Request, shadows: &All<'_>, facts: &Facts<'_>, now: u64) {
+    let worker = &request.worker;
     for applying in shadows {
         let decision = decide(worker, std::slice::from_ref(applying), facts, now).await;
-        let decisions = &applying.limited.cells.decisions;
         let refused = matches!(decision, Decision::Refused(..));
-        if refused { &decisions.shadow } else { &decisions.allowed }.add(worker.index, 1);
+        count(request, applying.limited, if refused { Decided::Shadow } else { Decided::Allowed });
         worker.sight(applying.limited, applying.key, refused, || applying.limited.key(facts));
     }
 }

@@ -1,22 +1,20 @@
 //! Merging: settled rows leave the table that their writers write, and are added to the merged rows of every resolution,
 //! in one transaction. So every request is in exactly one of the two, whoever looks and whenever.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
-use aegis_actors::metrics_aggregator::{LimitTally, Tally};
+use aegis_actors::metrics_aggregator::Tally;
 use diesel::dsl::sql;
 use diesel::expression::SqlLiteral;
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
 
-use super::super::{
-    Conn, add_series, batch, begin_write, load, may_merge, replace_merged, replace_merged_limits,
-};
+use super::super::{Conn, add_series, batch, begin_write, load, may_merge, replace_merged};
 use super::query::since;
 use crate::store::merging::{self, WriterRow};
 use crate::store::plan::{LEVELS, Since};
-use crate::store::rows::{LimitRow, MergedLimitRow, MergedRow, RollupRow, SeriesKey};
-use crate::store::schema::{limit_rollups, merged_limits, merged_rollups, rollups, series, writers};
+use crate::store::rows::{MergedRow, RollupRow, SeriesKey};
+use crate::store::schema::{merged_rollups, rollups, series, writers};
 
 /// Rows that one transaction merges, more or less: those with the same start stay together.
 const ROWS: i64 = 2_000;
@@ -30,21 +28,19 @@ pub(in crate::store) async fn fold(conn: &mut Conn, now: i64) -> QueryResult<Opt
     }
     let since = since(conn).await?;
     let all: Vec<WriterRow> = load(conn, writers::table).await?;
-    let (mut counted, mut limits) = (Vec::new(), Vec::new());
+    let mut rows = Vec::new();
     for (writer, settled) in merging::settled(&all, now) {
-        if counted.len() + limits.len() >= ROWS as usize {
+        if rows.len() >= ROWS as usize {
             break;
         }
-        counted.extend(take(conn, writer, settled).await?);
-        limits.extend(take_limits(conn, writer, settled).await?);
+        rows.extend(take(conn, writer, settled).await?);
     }
-    let taken = counted.len() + limits.len();
+    let taken = rows.len();
     if taken == 0 {
         batch(conn, "ROLLBACK").await?;
         return Ok(Some(0));
     }
-    add(conn, counted, &since).await?;
-    add_limits(conn, limits, &since).await?;
+    add(conn, rows, &since).await?;
     batch(conn, "COMMIT").await?;
     Ok(Some(taken))
 }
@@ -53,17 +49,6 @@ pub(in crate::store) async fn fold(conn: &mut Conn, now: i64) -> QueryResult<Opt
 /// else is written meanwhile.
 async fn take(conn: &mut Conn, writer: &WriterRow, settled: i64) -> QueryResult<Vec<RollupRow>> {
     use rollups as r;
-    let own = || r::instance.eq(writer.instance.clone()).and(r::boot.eq(writer.boot.clone()));
-    let rows = || r::table.filter(own()).filter(end().le(settled));
-    let last: Vec<i64> =
-        load(conn, rows().select(r::start).order(r::start).limit(1).offset(ROWS - 1)).await?;
-    let last = last.first().copied().unwrap_or(i64::MAX);
-    load(conn, diesel::delete(rows().filter(r::start.le(last))).returning(r::all_columns)).await
-}
-
-/// [`take`] of rate limits.
-async fn take_limits(conn: &mut Conn, writer: &WriterRow, settled: i64) -> QueryResult<Vec<LimitRow>> {
-    use limit_rollups as r;
     let own = || r::instance.eq(writer.instance.clone()).and(r::boot.eq(writer.boot.clone()));
     let rows = || r::table.filter(own()).filter(end().le(settled));
     let last: Vec<i64> =
@@ -132,34 +117,4 @@ async fn of_instances(conn: &mut Conn, instances: Vec<String>) -> QueryResult<Ha
     let key = (s::instance, s::scope, s::route, s::backend, s::method, s::class);
     let known = s::table.select((key, s::id)).filter(s::instance.eq_any(instances));
     Ok(load::<(SeriesKey, i64), _>(conn, known).await?.into_iter().collect())
-}
-
-/// [`add`] of rate limits.
-async fn add_limits(conn: &mut Conn, rows: Vec<LimitRow>, since: &Since) -> QueryResult<()> {
-    type Key = (i32, i64, String, String);
-    let mut sums: BTreeMap<Key, LimitTally> = BTreeMap::new();
-    for row in &rows {
-        for start in merging::starts(row.start, since) {
-            let key = (start.seconds, start.at, row.rule.clone(), row.instance.clone());
-            sums.entry(key).or_default().merge(&row.tally());
-        }
-    }
-    let starts: BTreeSet<(i32, i64)> = sums.keys().map(|(seconds, start, ..)| (*seconds, *start)).collect();
-    for seconds in LEVELS {
-        let of_level = || starts.iter().filter(move |(level, _)| *level == seconds).map(|(_, start)| *start);
-        let (Some(first), Some(last)) = (of_level().min(), of_level().max()) else { continue };
-        use merged_limits as m;
-        let there =
-            m::table.filter(m::seconds.eq(seconds)).filter(m::start.ge(first)).filter(m::start.le(last));
-        let there: Vec<MergedLimitRow> = load(conn, there).await?;
-        for row in there {
-            if let Some(sum) = sums.get_mut(&(seconds, row.start, row.rule.clone(), row.instance.clone())) {
-                sum.merge(&row.tally());
-            }
-        }
-    }
-    let rows = sums.into_iter().map(|((seconds, start, rule, instance), tally)| {
-        MergedLimitRow::new(seconds, start, rule, instance, &tally)
-    });
-    replace_merged_limits(conn, rows.collect()).await
 }

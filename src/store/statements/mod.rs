@@ -5,7 +5,6 @@
 
 pub(in crate::store) mod alerts;
 pub(in crate::store) mod fold;
-pub(in crate::store) mod limits;
 pub(in crate::store) mod query;
 pub(in crate::store) mod records;
 pub(in crate::store) mod trim;

@@ -11,7 +11,7 @@ use diesel::sql_types::BigInt;
 use super::super::{Conn, batch, begin_read, load};
 use crate::store::answers::{Bucket, Detail, Endpoint, Filter, Question, Range, Sums};
 use crate::store::plan::{LEVELS, Since, Stretch, floor, stretches};
-use crate::store::rows::{CountsRow, RollupRow, SeriesKey, scope};
+use crate::store::rows::{Counts, RollupRow, SeriesKey, scope};
 use crate::store::schema::{levels, merged_rollups, rollups, series};
 
 /// Ids in one statement: SQLite takes 32 766 parameters.
@@ -141,10 +141,22 @@ async fn matching(conn: &mut Conn, filter: &Filter, scope: i16) -> QueryResult<V
 }
 
 /// Counters of the merged rows of a stretch: series, start and what was counted.
-async fn merged(conn: &mut Conn, stretch: &Stretch, ids: &[i64]) -> QueryResult<Vec<(i64, i64, CountsRow)>> {
+async fn merged(conn: &mut Conn, stretch: &Stretch, ids: &[i64]) -> QueryResult<Vec<(i64, i64, Counts)>> {
     use merged_rollups as m;
-    let counts =
-        (m::requests, m::failed, m::limited, m::own, m::bytes_in, m::bytes_out, m::total_us, m::longest_us);
+    let counts = (
+        m::requests,
+        m::failed,
+        m::limited,
+        m::own,
+        m::bytes_in,
+        m::bytes_out,
+        m::total_us,
+        m::longest_us,
+        m::limit_allowed,
+        m::limit_limited,
+        m::limit_shadow,
+        m::limit_bypassed,
+    );
     let mut out = Vec::new();
     for ids in ids.chunks(IDS) {
         let rows = m::table
@@ -153,17 +165,13 @@ async fn merged(conn: &mut Conn, stretch: &Stretch, ids: &[i64]) -> QueryResult<
             .filter(m::series.eq_any(ids.to_vec()))
             .filter(m::start.ge(stretch.from))
             .filter(m::start.lt(stretch.to));
-        out.extend(load::<(i64, i64, CountsRow), _>(conn, rows).await?);
+        out.extend(load::<(i64, i64, Counts), _>(conn, rows).await?);
     }
     Ok(out)
 }
 
 /// Counters of a stretch, one sum per series.
-async fn sums_by_series(
-    conn: &mut Conn,
-    stretch: &Stretch,
-    ids: &[i64],
-) -> QueryResult<Vec<(i64, CountsRow)>> {
+async fn sums_by_series(conn: &mut Conn, stretch: &Stretch, ids: &[i64]) -> QueryResult<Vec<(i64, Counts)>> {
     use merged_rollups as m;
     // PostgreSQL's sums of 64 bits have more.
     let sum = |text: &'static str| sql::<BigInt>(text);
@@ -178,6 +186,10 @@ async fn sums_by_series(
             sum("CAST(sum(bytes_out) AS BIGINT)"),
             sum("CAST(sum(total_us) AS BIGINT)"),
             sum("max(longest_us)"),
+            sum("CAST(sum(limit_allowed) AS BIGINT)"),
+            sum("CAST(sum(limit_limited) AS BIGINT)"),
+            sum("CAST(sum(limit_shadow) AS BIGINT)"),
+            sum("CAST(sum(limit_bypassed) AS BIGINT)"),
         );
         let rows = m::table
             .group_by(m::series)
@@ -186,7 +198,7 @@ async fn sums_by_series(
             .filter(m::series.eq_any(ids.to_vec()))
             .filter(m::start.ge(stretch.from))
             .filter(m::start.lt(stretch.to));
-        out.extend(load::<(i64, CountsRow), _>(conn, rows).await?);
+        out.extend(load::<(i64, Counts), _>(conn, rows).await?);
     }
     Ok(out)
 }

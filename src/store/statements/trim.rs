@@ -9,8 +9,8 @@ use super::query::since;
 use crate::store::merging::{self, WriterRow};
 use crate::store::plan::{KEPT, LEVELS, floor};
 use crate::store::schema::{
-    alert_holders, alert_pushes, alerts, config_changes, levels, limit_rollups, merged_limits,
-    merged_rollups, request_samples, rollups, series, writers,
+    alert_holders, alert_pushes, alerts, config_changes, levels, merged_rollups, request_samples, rollups,
+    series, writers,
 };
 
 /// Series whose old rows one transaction deletes.
@@ -81,19 +81,8 @@ pub(in crate::store) async fn drop_merged(
 }
 
 /// Deletes everything else that is too old; how many rows. `before`: Unix seconds.
-pub(in crate::store) async fn drop_rest(
-    conn: &mut Conn,
-    before: i64,
-    borders: Vec<(i32, i64)>,
-) -> QueryResult<usize> {
+pub(in crate::store) async fn drop_rest(conn: &mut Conn, before: i64) -> QueryResult<usize> {
     begin_write(conn).await?;
-    let mut dropped = 0;
-    for (seconds, border) in borders {
-        let old = merged_limits::table
-            .filter(merged_limits::seconds.eq(seconds))
-            .filter(merged_limits::start.lt(border));
-        dropped += execute(conn, diesel::delete(old)).await?;
-    }
     let before_ms = before.saturating_mul(1000);
     let full: Vec<i64> = load(
         conn,
@@ -105,7 +94,7 @@ pub(in crate::store) async fn drop_rest(
     )
     .await?;
     let oldest = full.first().map_or(before_ms, |at_ms| before_ms.max(at_ms + 1));
-    dropped +=
+    let mut dropped =
         execute(conn, diesel::delete(request_samples::table.filter(request_samples::at_ms.lt(oldest))))
             .await?;
     dropped +=
@@ -119,8 +108,6 @@ pub(in crate::store) async fn drop_rest(
     dropped += execute(conn, diesel::delete(alert_holders::table.filter(held))).await?;
     // Too late to be merged anywhere.
     dropped += execute(conn, diesel::delete(rollups::table.filter(rollups::start.lt(before)))).await?;
-    dropped +=
-        execute(conn, diesel::delete(limit_rollups::table.filter(limit_rollups::start.lt(before)))).await?;
     batch(conn, "COMMIT").await?;
     Ok(dropped)
 }
@@ -143,11 +130,6 @@ pub(in crate::store) async fn forget(conn: &mut Conn, now: i64) -> QueryResult<(
                     rollups::table
                         .filter(rollups::instance.eq(writers::instance))
                         .filter(rollups::boot.eq(writers::boot)),
-                )))
-                .filter(not(exists(
-                    limit_rollups::table
-                        .filter(limit_rollups::instance.eq(writers::instance))
-                        .filter(limit_rollups::boot.eq(writers::boot)),
                 )));
             execute(conn, diesel::delete(ended)).await?;
         }

@@ -3,9 +3,7 @@
 use diesel::prelude::*;
 use diesel::upsert::excluded;
 
-use super::super::{
-    Conn, add_changes, add_samples, batch, begin_write, execute, replace_limits, replace_rollups,
-};
+use super::super::{Conn, add_changes, add_samples, batch, begin_write, execute, replace_rollups};
 use crate::store::StoreError;
 use crate::store::batch::{Rows, Signature};
 use crate::store::schema::writers;
@@ -14,7 +12,6 @@ pub(in crate::store) async fn write(conn: &mut Conn, by: Signature, rows: Rows) 
     begin_write(conn).await?;
     sign(conn, by).await?;
     replace_rollups(conn, rows.rollups).await?;
-    replace_limits(conn, rows.limits).await?;
     add_samples(conn, rows.samples).await?;
     add_changes(conn, rows.changes).await?;
     batch(conn, "COMMIT").await?;

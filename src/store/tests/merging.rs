@@ -48,7 +48,6 @@ fn no_answer_changes_by_merging(database: Database) {
                     )
                 };
                 let mut batch = rollups((0..dice.below(4)).map(|_| row(at, &mut dice)).collect());
-                batch.limits = vec![limit(at, ["login", "default"][dice.below(2) as usize], dice.below(9))];
                 if dice.below(10) == 0 && late >= begin {
                     // Never written before: routes that nobody else uses.
                     let series = series(&format!("/late{}", dice.below(1 << 40)), "b1", "GET", 2);
@@ -60,7 +59,6 @@ fn no_answer_changes_by_merging(database: Database) {
                 let cut_off = n == 2 && (begin + 60 * 3_600..begin + 66 * 3_600).contains(&at);
                 if n == 2 {
                     waiting.rollups.extend(batch.rollups);
-                    waiting.limits.extend(batch.limits);
                     batch = if cut_off { continue } else { std::mem::take(&mut waiting) };
                 }
                 for _ in 0..1 + dice.below(2) {
@@ -99,7 +97,7 @@ fn no_answer_changes_by_merging(database: Database) {
         clock.set(end + 1_200);
         wait(stores[0].maintain());
         wait(stores[1].maintain());
-        assert_eq!(database.count("rollups") + database.count("limit_rollups"), 0);
+        assert_eq!(database.count("rollups"), 0);
         check();
     }
     // Fine rows have gone where coarse ones tell the same.
@@ -194,14 +192,13 @@ fn what_a_process_that_ended_has_left_is_merged_in_the_end(database: Database) {
 fn rows_older_than_the_retention_go(database: Database) {
     let clock = Clock::at(T + 200);
     let store = database.store(&clock);
-    let mut batch = rollups(vec![rollup(T, series("/old", "old", "GET", 2), tally(5, 1))]);
-    batch.limits = vec![limit(T, "login", 5)];
+    let batch = rollups(vec![rollup(T, series("/old", "old", "GET", 2), tally(5, 1))]);
     wait(store.write_batch(writer("a", "1"), batch.clone()));
     wait(store.maintain());
     assert_eq!(wait(store.top(Range { from: 0, to: T + 200 }, Filter::default(), Detail::Counts)).len(), 1);
     clock.set(T + 32 * 86_400);
     wait(store.maintain());
-    for table in ["rollups", "merged_rollups", "merged_limits", "series"] {
+    for table in ["rollups", "merged_rollups", "series"] {
         assert_eq!(database.count(table), 0, "{table}");
     }
     assert_eq!(wait(store.top(Range { from: 0, to: i64::MAX }, Filter::default(), Detail::Counts)), []);
@@ -209,7 +206,7 @@ fn rows_older_than_the_retention_go(database: Database) {
     wait(store.write_batch(writer("a", "2"), batch));
     clock.set(T + 32 * 86_400 + 120);
     wait(store.maintain());
-    for table in ["rollups", "merged_rollups", "limit_rollups", "merged_limits"] {
+    for table in ["rollups", "merged_rollups"] {
         assert_eq!(database.count(table), 0, "{table}");
     }
 }

@@ -2,35 +2,43 @@
 
 use std::collections::BTreeMap;
 
+use aegis_actors::metrics_aggregator::LimitTally;
+
 use super::sample::*;
 use super::*;
 
 on_both!(
     migrations_go_up_down_and_up_again,
     the_schema_is_the_one_that_the_code_was_compiled_for,
+    what_was_counted_outlives_the_columns_of_limits,
     several_instances_may_start_at_once_on_an_empty_database,
     a_schema_that_goes_away_is_made_again,
 );
 
-const ALL: [&str; 4] = [
+const ALL: [&str; 5] = [
     "2026-11-23-000001_rollups",
     "2026-11-23-000002_records",
     "2026-11-23-000003_alerts",
     "2026-11-23-000004_alert_pushes",
+    "2026-11-23-000005_limits_by_route",
 ];
 
 fn migrations_go_up_down_and_up_again(database: Database) {
     let store = database.store(&Clock::at(T));
-    let state = |applied: [bool; 4]| ALL.into_iter().map(str::to_owned).zip(applied).collect::<Vec<_>>();
+    let state =
+        |applied: [bool; ALL.len()]| ALL.into_iter().map(str::to_owned).zip(applied).collect::<Vec<_>>();
     assert_eq!(
         store.migrate(Order::Status).unwrap(),
-        Applied { all: state([false; 4]), ..Applied::default() }
+        Applied { all: state([false; ALL.len()]), ..Applied::default() }
     );
     let up = store.migrate(Order::Run).unwrap();
-    assert_eq!((up.done.as_slice(), up.all.clone()), (ALL.map(str::to_owned).as_slice(), state([true; 4])));
+    assert_eq!(
+        (up.done.as_slice(), up.all.clone()),
+        (ALL.map(str::to_owned).as_slice(), state([true; ALL.len()]))
+    );
     assert_eq!(store.migrate(Order::Run).unwrap().done, Vec::<String>::new());
     let tables = tables(&database);
-    for left in [3, 2, 1, 0] {
+    for left in (0..ALL.len()).rev() {
         let down = store.migrate(Order::Revert).unwrap();
         assert_eq!(down.done, [ALL[left]]);
         assert_eq!(down.pending(), &ALL[left..]);
@@ -72,7 +80,7 @@ fn compiled() -> Tables {
             tables.entry(table.clone()).or_default().push((name.into(), kind.into(), nullable, place));
         }
     }
-    assert_eq!(tables.len(), 12);
+    assert_eq!(tables.len(), 10);
     tables
 }
 
@@ -113,6 +121,29 @@ fn tables(database: &Database) -> Tables {
         tables.entry(table.to_owned()).or_default().push(row);
     }
     tables
+}
+
+fn what_was_counted_outlives_the_columns_of_limits(database: Database) {
+    let clock = Clock::at(T + 60);
+    let store = database.store(&clock);
+    let write = |start: i64| {
+        let batch = rollups(vec![rollup(start, some_series(0), tally(5, 1))]);
+        wait(store.write_batch(writer("a", "1"), batch));
+    };
+    // One row that is merged, and one that is not.
+    write(T);
+    clock.set(T + 600);
+    write(T + 590);
+    wait(store.maintain());
+    assert_eq!(database.count("rollups"), 1);
+    let newest = ALL[ALL.len() - 1];
+    assert_eq!(store.migrate(Order::Revert).unwrap().done, [newest]);
+    assert_eq!((database.count("limit_rollups"), database.count("merged_limits")), (0, 0));
+    assert_eq!(store.migrate(Order::Run).unwrap().done, [newest]);
+    let told = wait(store.series(Range { from: T, to: T + 600 }, 600, Filter::default(), Detail::Latency));
+    let (counted, written) = (&told[0].tally, tally(5, 1));
+    assert_eq!((counted.requests, counted.failed, counted.total_us), (10, 2, 2 * written.total_us));
+    assert_eq!((counted.latency.count(), counted.limits), (10, LimitTally::default()));
 }
 
 fn several_instances_may_start_at_once_on_an_empty_database(database: Database) {

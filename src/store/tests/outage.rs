@@ -44,7 +44,6 @@ fn a_server_killed_in_mid_write_costs_time_but_no_count() {
             });
             let mut batch = rollups(rows.collect());
             batch.samples = vec![sample(at * 1000, &format!("r{at}"))];
-            batch.limits = vec![limit(at, "login", 3)];
             truth.write(&writer("a", "1"), &batch);
             loop {
                 let begin = Instant::now();

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use aegis_actors::metrics_aggregator::{
-    ConfigChange, Histogram, LimitRollup, LimitTally, Rollup, Sample, Series, Tally,
-};
+use aegis_actors::metrics_aggregator::{ConfigChange, Histogram, LimitTally, Rollup, Sample, Series, Tally};
 
 use super::*;
 
@@ -50,16 +48,18 @@ pub(super) fn tally(requests: u64, seed: u64) -> Tally {
         total_us,
         longest_us,
         latency,
+        // All different, so that no column can be taken for another.
+        limits: LimitTally {
+            allowed: requests * 2 + 1,
+            limited: requests * 3 + seed % 5,
+            shadow: requests * 5 + seed % 7,
+            bypassed: requests * 7 + seed % 11,
+        },
     }
 }
 
 pub(super) fn rollup(start: i64, series: Series, tally: Tally) -> Rollup {
     Rollup { start, seconds: 10, series, tally }
-}
-
-pub(super) fn limit(start: i64, rule: &str, allowed: u64) -> LimitRollup {
-    let tally = LimitTally { allowed, limited: allowed / 2, shadow: 1, bypassed: 2, error: allowed % 3 };
-    LimitRollup { start, seconds: 10, rule: rule.into(), tally }
 }
 
 pub(super) fn rollups(rollups: Vec<Rollup>) -> Batch {
@@ -92,7 +92,6 @@ pub(super) fn change(at_ms: i64) -> ConfigChange {
 #[derive(Default)]
 pub(super) struct Truth {
     rows: BTreeMap<(String, i64, u32, Series), Tally>,
-    limits: BTreeMap<(String, i64, u32, String), LimitTally>,
 }
 
 impl Truth {
@@ -100,9 +99,6 @@ impl Truth {
         let name = format!("{}/{}", writer.instance, writer.boot);
         for r in &batch.rollups {
             self.rows.insert((name.clone(), r.start, r.seconds, r.series.clone()), r.tally.clone());
-        }
-        for r in &batch.limits {
-            self.limits.insert((name.clone(), r.start, r.seconds, r.rule.to_string()), r.tally);
         }
     }
 
@@ -148,16 +144,6 @@ impl Truth {
         endpoints.into_values().collect()
     }
 
-    pub fn limits(&self, range: Range, seconds: i64, rule: Option<&str>) -> Vec<LimitBucket> {
-        let mut buckets: BTreeMap<i64, LimitTally> = BTreeMap::new();
-        for ((_, start, _, name), tally) in &self.limits {
-            if (range.from..range.to).contains(start) && rule.is_none_or(|rule| rule == name) {
-                buckets.entry(start.div_euclid(seconds) * seconds).or_default().merge(tally);
-            }
-        }
-        buckets.into_iter().map(|(start, tally)| LimitBucket { start, tally }).collect()
-    }
-
     /// Requests of all rows.
     pub fn requests(&self) -> u64 {
         self.rows.values().map(|tally| tally.requests).sum()
@@ -191,9 +177,5 @@ impl Truth {
         let mut counts = self.series(range, i64::from(seconds), &Filter::default());
         counts.iter_mut().for_each(|bucket| bucket.tally.latency = Histogram::default());
         assert_eq!(wait(store.series(range, seconds, Filter::default(), Detail::Counts)), counts);
-        for rule in [None, Some("login")] {
-            let told = wait(store.limits(range, seconds, rule.map(str::to_owned), None));
-            assert_eq!(told, self.limits(range, i64::from(seconds), rule), "{range:?} {seconds} {rule:?}");
-        }
     }
 }

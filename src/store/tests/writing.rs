@@ -34,7 +34,6 @@ fn a_batch_is_read_back_as_it_was_written(database: Database) {
     let mut truth = Truth::default();
     let batch = Batch {
         rollups: (0..24).map(|n| rollup(T + n as i64 % 3 * 10, some_series(n), tally(n as u64, 3))).collect(),
-        limits: vec![limit(T, "login", 7), limit(T + 10, "login", 8), limit(T, "default", 9)],
         ..Batch::default()
     };
     truth.write(&writer("a", "1"), &batch);
@@ -50,7 +49,6 @@ fn writing_a_batch_again_changes_nothing(database: Database) {
     let mut truth = Truth::default();
     let mut batch =
         rollups(vec![rollup(T, some_series(1), tally(5, 1)), rollup(T, some_series(2), tally(6, 1))]);
-    batch.limits = vec![limit(T, "login", 7)];
     batch.samples = vec![sample(T * 1000, "r1"), sample(T * 1000 + 1, "r1"), sample(T * 1000, "r2")];
     batch.changes = vec![change(T * 1000)];
     truth.write(&writer("a", "1"), &batch);
@@ -60,9 +58,7 @@ fn writing_a_batch_again_changes_nothing(database: Database) {
     truth.check(&store, HOUR, 10);
     assert_eq!((wait(store.samples(10, None)).len(), wait(store.changes(10)).len()), (3, 1));
     // Twice in one batch: the later one holds.
-    let mut twice =
-        rollups(vec![rollup(T, some_series(1), tally(1, 1)), rollup(T, some_series(1), tally(9, 1))]);
-    twice.limits = vec![limit(T, "login", 1), limit(T, "login", 9)];
+    let twice = rollups(vec![rollup(T, some_series(1), tally(1, 1)), rollup(T, some_series(1), tally(9, 1))]);
     truth.write(&writer("a", "1"), &twice);
     wait(store.write_batch(writer("a", "1"), twice));
     truth.check(&store, HOUR, 10);

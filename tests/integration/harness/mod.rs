@@ -10,6 +10,7 @@ mod folder;
 mod frames;
 mod gateway;
 mod head;
+pub mod history;
 pub mod http2;
 pub mod limits;
 mod load;

@@ -22,6 +22,7 @@ fn record(second: i64, route: u32, status: u16, micros: u64) -> Record {
         overhead_us: None,
         bytes_in: 0,
         bytes_out: 0,
+        limits: Default::default(),
     }
 }
 
