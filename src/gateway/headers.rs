@@ -4,6 +4,7 @@ use actix_http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use super::answer::REQUEST_ID;
 use super::identity::{FORWARDED_FOR, Trace};
+use super::rate_limit::is_quota;
 use super::upstream::framing::{HIDDEN_CODING, HIDDEN_LENGTH};
 
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -130,7 +131,9 @@ fn add_bytes(lines: &mut Vec<u8>, name: &str, value: &[u8]) {
 }
 
 /// Turns an upstream's header fields into the client's. The framing is set by the caller.
-pub fn to_client(headers: &mut HeaderMap, request_id: HeaderValue, keep_upgrade: bool) {
+///
+/// An upstream's word on a limit goes where the gateway has one of its own to tell: `limited`.
+pub fn to_client(headers: &mut HeaderMap, request_id: HeaderValue, keep_upgrade: bool, limited: bool) {
     let (mut via, mut nominates) = (None, false);
     headers.retain(|name, value| {
         let name = name.as_str();
@@ -147,8 +150,9 @@ pub fn to_client(headers: &mut HeaderMap, request_id: HeaderValue, keep_upgrade:
                 true
             }
             10 => name != "keep-alive",
-            12 => name != "aegis-reason",
+            12 => name != "aegis-reason" && name != "x-request-id",
             14 => name != "content-length" && name != HIDDEN_LENGTH,
+            9 | 16 | 17 | 21 if limited && is_quota(name) => false,
             16 => name != "proxy-connection",
             17 => name != "transfer-encoding" && name != HIDDEN_CODING,
             18 => name != "proxy-authenticate",
@@ -160,8 +164,9 @@ pub fn to_client(headers: &mut HeaderMap, request_id: HeaderValue, keep_upgrade:
     }
     headers.remove(header::CONNECTION);
     let via = via.map_or(VIA_SELF, |chain| append(&chain, &VIA_SELF));
-    headers.insert(REQUEST_ID, request_id);
-    headers.insert(header::VIA, via);
+    // Nothing of these names is left: appending is cheaper than replacing.
+    headers.append(REQUEST_ID, request_id);
+    headers.append(header::VIA, via);
 }
 
 /// RFC 9110 §7.6.1: fields that `Connection` names go no further, except those that the message cannot be without.
@@ -291,8 +296,27 @@ mod tests {
     #[test]
     fn repeated_fields_stay_repeated() {
         let mut headers = map(&[("set-cookie", "a=1"), ("set-cookie", "b=2"), ("via", "1.0 other")]);
-        to_client(&mut headers, HeaderValue::from_static("id"), false);
+        to_client(&mut headers, HeaderValue::from_static("id"), false, false);
         assert_eq!(headers.get_all("set-cookie").count(), 2);
         assert_eq!(headers.get("via").unwrap(), "1.0 other, 1.1 aegis");
+    }
+
+    #[test]
+    fn what_the_gateway_says_itself_no_upstream_says() {
+        let theirs = [
+            ("x-request-id", "theirs"),
+            ("ratelimit", "1"),
+            ("ratelimit-policy", "1"),
+            ("x-ratelimit-limit", "1"),
+            ("x-ratelimit-remaining", "1"),
+            ("x-ratelimit-reset", "1"),
+            ("x-ratelimit-resource", "core"),
+        ];
+        for (limited, left) in [(false, 6), (true, 1)] {
+            let mut headers = map(&theirs);
+            to_client(&mut headers, HeaderValue::from_static("id"), false, limited);
+            assert_eq!(headers.get_all("x-request-id").collect::<Vec<_>>(), ["id"]);
+            assert_eq!(headers.iter().filter(|(name, _)| name.as_str().contains("ratelimit")).count(), left);
+        }
     }
 }

@@ -48,9 +48,9 @@ pub fn open(mut request: Box<Request>, backend: &Backend, answered: Answered) ->
         return response::internal_error(&request.record.request_id.to_value());
     };
     let mut fields = std::mem::take(&mut head.headers);
-    headers::to_client(&mut fields, request.record.request_id.to_value(), true);
+    headers::to_client(&mut fields, request.record.request_id.to_value(), true, request.quota.is_some());
     if let Some(quota) = request.quota.take() {
-        quota.write(&mut fields);
+        quota.write(&mut fields, &request.worker.texts);
     }
     request.record.status = head.status.as_u16();
     let websocket = request.arrival.upgrade == Some(Upgrade::WebSocket);

@@ -17,7 +17,7 @@ use aegis_actors::rate_limiter::{LimitId, Limiter, Mode, Refusal, Standing};
 use smallvec::SmallVec;
 
 pub use self::asks::Asking;
-pub use self::quota::{Quota, Violation};
+pub use self::quota::{Quota, Texts, Violation, is_quota};
 use self::rules::{Facts, Limited, Limits, Verified};
 use super::answer::Cause;
 use super::worker::Worker;

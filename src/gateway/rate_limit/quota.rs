@@ -3,11 +3,12 @@
 //! `X-RateLimit-*` as GitHub and others have made them usual, `RateLimit` and `RateLimit-Policy` of
 //! draft-ietf-httpapi-ratelimit-headers-11. The reset is when the whole limit is available again if nothing more is sent.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use actix_http::header::{HeaderMap, HeaderName, HeaderValue};
 use aegis_actors::rate_limiter::{LimitCells, Refusal, Standing};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::rules::Limited;
 
@@ -69,34 +70,66 @@ impl Quota {
         }
     }
 
-    /// Puts the fields into an answer, in place of an upstream's of the same names.
-    pub fn write(self, headers: &mut HeaderMap) {
+    /// Puts the fields into an answer, in which nothing of [their names](is_quota) may be left.
+    pub fn write(self, headers: &mut HeaderMap, texts: &Texts) {
         let Self { told, remaining, reset, reset_at } = self;
-        // One buffer for all values that change: `"NAME";r=REMAINING;t=RESET`, then the moment of the reset.
-        let mut text = Vec::with_capacity(told.name.len() + 3 + 3 * LONGEST);
-        text.extend_from_slice(&told.name);
-        let from = text.len();
-        digits(&mut text, remaining);
-        let to = text.len();
-        text.extend_from_slice(b";t=");
-        digits(&mut text, reset);
-        let state = text.len();
-        digits(&mut text, reset_at);
-        let text = Bytes::from(text);
+        // One text for all values that change: `"NAME";r=REMAINING;t=RESET`, then the moment of the reset.
+        let (mut from, mut to, mut state) = (0, 0, 0);
+        let text = texts.write(told.name.len() + 3 + 3 * LONGEST, |text| {
+            text.extend_from_slice(&told.name);
+            from = text.len();
+            digits(text, remaining);
+            to = text.len();
+            text.extend_from_slice(b";t=");
+            digits(text, reset);
+            state = text.len();
+            digits(text, reset_at);
+        });
         let value = |range| HeaderValue::from_maybe_shared(text.slice(range)).unwrap_or(UNKNOWN);
-        headers.insert(LIMIT, told.limit.clone());
-        headers.insert(REMAINING, value(from..to));
-        headers.insert(RESET, value(state..text.len()));
-        headers.insert(POLICY, told.policy.clone());
-        headers.insert(STATE, value(0..state));
+        headers.append(LIMIT, told.limit.clone());
+        headers.append(REMAINING, value(from..to));
+        headers.append(RESET, value(state..text.len()));
+        headers.append(POLICY, told.policy.clone());
+        headers.append(STATE, value(0..state));
     }
 }
+
+/// Whether that is one of the fields that tell of a limit.
+pub fn is_quota(name: &str) -> bool {
+    matches!(
+        name,
+        "x-ratelimit-limit"
+            | "x-ratelimit-remaining"
+            | "x-ratelimit-reset"
+            | "ratelimit-policy"
+            | "ratelimit"
+    )
+}
+
+/// Texts of many answers behind each other: one piece of memory for a hundred of them, used again when they are gone.
+#[derive(Default)]
+pub struct Texts(RefCell<BytesMut>);
+
+impl Texts {
+    /// A text of at most so many bytes.
+    fn write(&self, longest: usize, write: impl FnOnce(&mut BytesMut)) -> Bytes {
+        let mut block = self.0.borrow_mut();
+        if block.capacity() < longest {
+            block.reserve(longest.max(BLOCK));
+        }
+        write(&mut block);
+        block.split().freeze()
+    }
+}
+
+/// Bytes of memory that are taken at once.
+const BLOCK: usize = 8 * 1024;
 
 /// Digits of the largest number.
 const LONGEST: usize = 20;
 
 /// Appends a number in decimal.
-fn digits(text: &mut Vec<u8>, mut number: u64) {
+fn digits(text: &mut BytesMut, mut number: u64) {
     let (mut digits, mut from) = ([0; LONGEST], LONGEST);
     loop {
         from -= 1;
@@ -135,9 +168,9 @@ mod tests {
     use super::*;
 
     fn text(number: u64) -> String {
-        let mut text = Vec::new();
+        let mut text = BytesMut::new();
         digits(&mut text, number);
-        String::from_utf8(text).unwrap()
+        String::from_utf8(text.to_vec()).unwrap()
     }
 
     #[test]
@@ -145,5 +178,14 @@ mod tests {
         for number in [0, 1, 9, 10, 99, 100, 1_700_000_000, u64::MAX] {
             assert_eq!(text(number), number.to_string());
         }
+    }
+
+    #[test]
+    fn texts_keep_what_they_say_and_share_their_memory() {
+        let texts = Texts::default();
+        let write = |n: u64| texts.write(LONGEST, |text| digits(text, n));
+        let some: Vec<_> = (0..1_000).map(write).collect();
+        assert!(some.iter().zip(0..).all(|(text, n)| *text == n.to_string()));
+        assert!(some.windows(2).filter(|two| two[0].as_ptr_range().end == two[1].as_ptr()).count() > 990);
     }
 }
