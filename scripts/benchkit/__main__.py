@@ -66,6 +66,8 @@ def arguments():
     a.bodies = (a.bodies or ("0.1" if small else "0.1,100")).split(",")
     if set(a.bodies) - set(proxies.BODIES):
         p.error("bodies are " + ",".join(proxies.BODIES))
+    if limited and a.perf:
+        p.error("--perf is not for the profiles limits and keys")
     if limited and len(a.connections) > 1:
         p.error("one number of connections")
     a.keys = a.keys or ([1, 100_000] if a.profile == "limits" else [1, 1_000, 100_000, 1_000_000])

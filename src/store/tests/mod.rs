@@ -15,6 +15,8 @@ mod year;
 mod authority;
 #[path = "../../../tests/integration/harness/folder.rs"]
 mod folder;
+#[path = "../../../tests/integration/harness/free_port.rs"]
+mod free_port;
 #[path = "../../../tests/integration/harness/postgres.rs"]
 mod postgres;
 

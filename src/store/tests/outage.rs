@@ -1,5 +1,6 @@
 //! The database away: writes fail in time, nothing is lost and nothing doubled.
 
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Instant;
 
 use super::sample::*;
@@ -16,6 +17,23 @@ fn limited(url: &str, clock: &Clock) -> Store {
     Store::open(url, options).unwrap()
 }
 
+/// Says "enough" when it goes, panic or not.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+fn until(what: &str, is_so: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "no {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 #[test]
 fn a_server_killed_in_mid_write_costs_time_but_no_count() {
     let server = Postgres::start();
@@ -23,19 +41,24 @@ fn a_server_killed_in_mid_write_costs_time_but_no_count() {
     let store = limited(&server.database(), &clock);
     wait(store.prepare());
     let mut truth = Truth::default();
-    let stop = std::sync::atomic::AtomicBool::new(false);
+    let (batches, failures, stop) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicBool::new(false));
     std::thread::scope(|scope| {
         let killer = scope.spawn(|| {
+            // However this ends, the writer must not go on for ever.
+            let _stop = Stop(&stop);
+            let more = |count: usize| {
+                let enough = batches.load(Ordering::Relaxed) + count;
+                until("further batches", || batches.load(Ordering::Relaxed) >= enough);
+            };
             for _ in 0..3 {
-                std::thread::sleep(Duration::from_millis(700));
+                more(3);
                 server.kill();
-                std::thread::sleep(Duration::from_millis(1_500));
+                let failed = failures.load(Ordering::Relaxed) + 2;
+                until("writes that fail", || failures.load(Ordering::Relaxed) >= failed);
                 server.run();
             }
-            std::thread::sleep(Duration::from_millis(500));
-            stop.store(true, Ordering::Relaxed);
+            more(3);
         });
-        let mut failures = 0;
         let mut at = T;
         while !stop.load(Ordering::Relaxed) {
             clock.set(at + 10);
@@ -52,9 +75,10 @@ fn a_server_killed_in_mid_write_costs_time_but_no_count() {
                 if written.is_ok() {
                     break;
                 }
-                failures += 1;
+                failures.fetch_add(1, Ordering::Relaxed);
                 std::thread::sleep(Duration::from_millis(50));
             }
+            batches.fetch_add(1, Ordering::Relaxed);
             if at % 50 == 0 {
                 // Fails like anything else while the server is away.
                 let _ = attempt(store.maintain());
@@ -62,7 +86,6 @@ fn a_server_killed_in_mid_write_costs_time_but_no_count() {
             at += 10;
         }
         killer.join().unwrap();
-        assert!(failures > 3, "{failures}");
         let range = Range { from: T, to: at };
         let requests = |store: &Store| {
             let told = wait(store.series(range, 86_400, Filter::default(), Detail::Latency));

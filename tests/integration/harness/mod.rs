@@ -8,6 +8,7 @@ pub mod flood;
 pub mod flow;
 mod folder;
 mod frames;
+mod free_port;
 mod gateway;
 mod head;
 pub mod history;

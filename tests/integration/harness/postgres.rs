@@ -2,7 +2,6 @@
 //!
 //! Written for speed: nothing is forced to disk. What the kernel has been given survives a SIGKILL all the same.
 
-use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -10,6 +9,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
+
+use super::free_port::free_port;
 
 /// A running server.
 pub struct Postgres {
@@ -47,7 +48,7 @@ impl Postgres {
         if let Some((user, group)) = owner {
             chown(&folder, Some(user), Some(group)).unwrap();
         }
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let postgres = Self { binaries: binaries(), folder, port, owner, server: Mutex::new(None) };
         let made = postgres
             .command("initdb")

@@ -1,11 +1,12 @@
 //! Real Redis servers on loopback ports of their own, that can be killed, frozen and restarted; ended on drop.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use super::folder::Folder;
+use super::free_port::free_port;
 use super::wait::eventually;
 
 /// One redis-server without persistence.
@@ -146,12 +147,6 @@ fn reply(reader: &mut impl BufRead) -> Result<String, String> {
         "$" => Ok(String::new()),
         _ => Ok(rest.to_owned()),
     }
-}
-
-/// Below the ports that the kernel hands out, or a restarted server could find its own taken.
-fn free_port() -> u16 {
-    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    std::iter::repeat_with(|| fastrand::u16(10_000..30_000)).take(1000).find(free).expect("a free port")
 }
 
 /// Three masters, each with a third of the slots. The others go on when one dies.
