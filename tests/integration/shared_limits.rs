@@ -29,16 +29,16 @@ impl Answer {
     /// `early`, `late`: when the moment is, at the earliest and at the latest.
     fn assert_waits_until(&self, early: f64, late: f64, context: &str) {
         let told = self.response.number("retry-after") as f64;
-        // What is told is reckoned by Redis's clock, which the gateway knows to a few milliseconds.
-        let least = (early - self.to - 0.05).ceil().max(1.0);
-        let most = (late - self.from).ceil().max(1.0);
+        // Never too little. What is remembered of a refusal is later by as long as Redis's answer took.
+        let least = (early - self.to).ceil().max(1.0);
+        let most = (late - self.from + 0.05).ceil().max(1.0);
         assert!((least..=most).contains(&told), "{context}: Retry-After {told}, not {least} to {most}");
     }
 
     fn assert_reset(&self, early: f64, late: f64, context: &str) {
         let told = self.response.number("x-ratelimit-reset") as f64;
-        // What is told is reckoned from when the question was sent, so it may be a little early.
-        let (least, most) = ((early - 0.05).ceil(), late.ceil());
+        // As above.
+        let (least, most) = (early.ceil(), (late + 0.05).ceil());
         assert!((least..=most).contains(&told), "{context}: reset {told}, not {least} to {most}");
     }
 }

@@ -20,8 +20,11 @@ pub const LARGEST: u64 = (1 << COUNT_BITS) - 1;
 struct LeaseCell {
     /// Requests to spend, and until when: one word, so that nobody spends a lease that another has replaced.
     lease: AtomicU64,
-    /// The store has refused the key until then.
+    /// The store has refused the key, and is not asked again until then.
     refused_until: AtomicU64,
+    /// When the store grants again for sure: what the refused are told. Later than `refused_until` by as long as the
+    /// answer took, for nobody knows when on its way the store decided.
+    open_at: AtomicU64,
     /// The store does not answer for the key and is not asked until then.
     spared_until: AtomicU64,
     /// What the store said was left beside the lease.
@@ -110,8 +113,8 @@ impl Leases {
                 Err(newer) => word = newer,
             }
         }
-        let retry_after = cell.refused_until.load(Ordering::Relaxed).saturating_sub(now);
-        if retry_after > 0 {
+        if cell.refused_until.load(Ordering::Relaxed) > now {
+            let retry_after = cell.open_at.load(Ordering::Relaxed).saturating_sub(now).max(1);
             return Spending::Refused(Refusal { standing: cell.standing(0, now), retry_after });
         }
         if cell.spared_until.load(Ordering::Relaxed) > now { Spending::Spared } else { Spending::Ask }
@@ -135,11 +138,12 @@ impl Leases {
         })
     }
 
-    /// Notes a refusal that holds until `until`.
-    pub(super) fn refused(&self, population: &Population, key: u64, until: u64, news: News) {
+    /// Notes a refusal that holds until `until`, and is over for sure at `open_at`.
+    pub(super) fn refused(&self, population: &Population, key: u64, until: u64, open_at: u64, news: News) {
         self.with(population, key, |cell| {
             cell.beside.store(news.remaining, Ordering::Relaxed);
             cell.reset_at.store(news.reset_at, Ordering::Relaxed);
+            cell.open_at.store(open_at, Ordering::Relaxed);
             cell.refused_until.store(until, Ordering::Relaxed);
         });
     }
@@ -222,9 +226,9 @@ mod tests {
     #[test]
     fn a_refusal_holds_until_it_is_over() {
         let (leases, population) = (Leases::default(), Population::new(10));
-        leases.refused(&population, 1, 7 * MS, News { remaining: 0, ..news(0, 0) });
+        leases.refused(&population, 1, 7 * MS, 8 * MS, News { remaining: 0, ..news(0, 0) });
         let Spending::Refused(refusal) = leases.spend(1, 2 * MS, 1) else { panic!("not refused") };
-        assert_eq!((refusal.retry_after, refusal.standing.remaining), (5 * MS, 0));
+        assert_eq!((refusal.retry_after, refusal.standing.remaining), (6 * MS, 0));
         assert_eq!(leases.spend(1, 7 * MS, 1), Spending::Ask);
     }
 

@@ -162,14 +162,22 @@ impl<W> Accounts<W> {
         let Some(account) = self.accounts.get_mut(&id) else { return false };
         let asked = account.asked.take().unwrap_or(now);
         let limit = account.limit.clone();
-        let reset_at = asked.saturating_add(nanos(taken.reset));
+        // The store decided between the question and now. What may be spent ends at the earliest moment that it can mean;
+        // what a client is told to wait for, at the latest.
+        let reset_at = now.saturating_add(nanos(taken.reset));
         let news = |count, until| News { count, until, remaining: taken.remaining, reset_at };
-        let reset = reset_at.saturating_sub(now);
+        let reset = nanos(taken.reset);
         if taken.granted < account.cost {
             let until = asked.saturating_add(nanos(taken.retry_after));
             let standing = Standing { remaining: taken.remaining, reset };
-            let refusal = Refusal { standing, retry_after: until.saturating_sub(now).max(1) };
-            limit.leases.refused(population, id.1, until, news(0, 0));
+            let refusal = Refusal { standing, retry_after: nanos(taken.retry_after).max(1) };
+            limit.leases.refused(
+                population,
+                id.1,
+                until,
+                now.saturating_add(refusal.retry_after),
+                news(0, 0),
+            );
             account.waiting.drain(..).for_each(|waiter| {
                 serve(waiter, Reply::Refused(refusal));
             });
