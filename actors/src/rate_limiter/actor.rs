@@ -328,7 +328,8 @@ impl RateLimiterActor {
         let limiter = &self.deps.limiter;
         let now = Instant::now();
         let (swept, found) = self.swept;
-        if now - swept >= sweep::pause(&limiter.population, found) {
+        let outgrown = self.limits.iter().any(|limit| limit.buckets.have_outgrown());
+        if outgrown || now - swept >= sweep::pause(&limiter.population, found) {
             self.swept = (now, limiter.population.live());
             sweep::sweep(&self.limits, &limiter.population, limiter.clock.now());
         }

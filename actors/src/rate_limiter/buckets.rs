@@ -9,11 +9,12 @@ use std::convert::Infallible as Never;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use super::cell::{Cell, LogCell, State as _, WordCell};
+use super::cell::{Cell, LogCell, State as _};
 use super::fixed_window::FixedWindow;
 use super::limit::{Plan, Refusal, Standing};
 use super::settings::Algorithm;
 use super::token_bucket::TokenBucket;
+use super::words::Words;
 
 /// How many buckets there are over all limits, and may be.
 #[derive(Debug)]
@@ -68,9 +69,9 @@ impl Population {
 pub struct Buckets(Kind);
 
 enum Kind {
-    Token(Shelf<WordCell<TokenBucket>>),
+    Token(Words<TokenBucket>),
     Sliding(Shelf<LogCell>),
-    Fixed(Shelf<WordCell<FixedWindow>>),
+    Fixed(Words<FixedWindow>),
 }
 
 /// The same call on whichever kind it is.
@@ -88,9 +89,9 @@ impl Buckets {
     /// No buckets of that algorithm yet.
     pub fn new(algorithm: Algorithm) -> Self {
         Self(match algorithm {
-            Algorithm::TokenBucket => Kind::Token(Shelf::new()),
+            Algorithm::TokenBucket => Kind::Token(Words::new()),
             Algorithm::SlidingWindow => Kind::Sliding(Shelf::new()),
-            Algorithm::FixedWindow => Kind::Fixed(Shelf::new()),
+            Algorithm::FixedWindow => Kind::Fixed(Words::new()),
         })
     }
 
@@ -149,7 +150,16 @@ impl Buckets {
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        any!(self, shelf => shelf.map.len())
+        any!(self, shelf => shelf.len())
+    }
+
+    /// Whether finding one would be quicker after a [sweep](Buckets::sweep).
+    pub fn have_outgrown(&self) -> bool {
+        match &self.0 {
+            Kind::Token(words) => words.has_outgrown(),
+            Kind::Fixed(words) => words.has_outgrown(),
+            Kind::Sliding(_) => false,
+        }
     }
 
     /// Whether there are none.
@@ -163,7 +173,7 @@ fn sixteenth(plan: &Plan, standing: Standing) -> usize {
     (used.saturating_mul(16) / plan.capacity.max(1)).min(15) as usize
 }
 
-/// Cells by fingerprint, and the one that keys share for which there is no room.
+/// Buckets that take more than a word: cells by fingerprint, and the one that keys share for which there is no room.
 struct Shelf<C> {
     map: papaya::HashMap<u64, C, BuildHasherDefault<AsIs>>,
     overflow: C,
@@ -201,6 +211,10 @@ impl<C: Cell> Shelf<C> {
                 population.leave(1);
             }
         }
+    }
+
+    fn len(&self) -> usize {
+        self.map.len()
     }
 
     fn read<T>(&self, key: u64, look: impl Fn(&C::State) -> T) -> T {

@@ -1,7 +1,6 @@
-//! One bucket as all workers share it: a state that is replaced in one atomic step.
+//! A bucket's state, as a word or as a cell that all workers share and replace in one atomic step.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 
@@ -9,6 +8,7 @@ use super::fixed_window::FixedWindow;
 use super::limit::{Plan, Refusal, Standing};
 use super::sliding_window::SlidingWindow;
 use super::token_bucket::TokenBucket;
+use super::words::LAST;
 
 /// An algorithm's state for one key.
 pub trait State: Default {
@@ -89,7 +89,7 @@ pub trait Cell: Send + Sync {
     fn retire_if(&self, such: impl Fn(&Self::State) -> bool) -> bool;
 }
 
-/// A state that fits a word.
+/// A state that fits a word. The first state is zero.
 pub trait Word: State {
     fn pack(self) -> u64;
     fn unpack(word: u64) -> Self;
@@ -97,8 +97,8 @@ pub trait Word: State {
 
 impl Word for TokenBucket {
     fn pack(self) -> u64 {
-        // The last word is taken; that bucket is full in the year 2554.
-        Self::pack(self).min(RETIRED - 1)
+        // The words behind are taken; that bucket is full in the year 2554.
+        Self::pack(self).min(LAST)
     }
 
     fn unpack(word: u64) -> Self {
@@ -113,49 +113,6 @@ impl Word for FixedWindow {
 
     fn unpack(word: u64) -> Self {
         Self::unpack(word)
-    }
-}
-
-const RETIRED: u64 = u64::MAX;
-
-/// A [`Cell`] of one word.
-pub struct WordCell<S>(AtomicU64, std::marker::PhantomData<fn() -> S>);
-
-impl<S: Word> Cell for WordCell<S> {
-    type State = S;
-
-    fn fresh() -> Self {
-        Self(AtomicU64::new(S::default().pack()), std::marker::PhantomData)
-    }
-
-    fn replace<T, E>(&self, mut change: impl FnMut(&S) -> Result<(S, T), E>) -> Option<Result<T, E>> {
-        let mut seen = self.0.load(Ordering::Relaxed);
-        loop {
-            if seen == RETIRED {
-                return None;
-            }
-            let (after, answer) = match change(&S::unpack(seen)) {
-                Ok(changed) => changed,
-                Err(error) => return Some(Err(error)),
-            };
-            // The word is the whole state: nothing else is published with it.
-            match self.0.compare_exchange_weak(seen, after.pack(), Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => return Some(Ok(answer)),
-                Err(newer) => seen = newer,
-            }
-        }
-    }
-
-    fn read<T>(&self, look: impl FnOnce(&S) -> T) -> Option<T> {
-        let word = self.0.load(Ordering::Relaxed);
-        (word != RETIRED).then(|| look(&S::unpack(word)))
-    }
-
-    fn retire_if(&self, such: impl Fn(&S) -> bool) -> bool {
-        let word = self.0.load(Ordering::Relaxed);
-        word == RETIRED
-            || (such(&S::unpack(word))
-                && self.0.compare_exchange(word, RETIRED, Ordering::Relaxed, Ordering::Relaxed).is_ok())
     }
 }
 

@@ -12,6 +12,7 @@
 //! | `limit` | what an algorithm is asked and answers |
 //! | `token_bucket`, `sliding_window`, `fixed_window` | the algorithms: pure, `now` as an argument |
 //! | `cell`, `buckets` | one bucket, and all of one limit, shared by the workers |
+//! | `table`, `words` | where buckets lie that are a word each |
 //! | `key` | who is charged |
 //! | `cells` | everything of one limit, and what all limits have in common |
 //! | `lease` | what was leased from the shared store, per key |
@@ -36,10 +37,12 @@ pub mod shared_store;
 mod sliding_window;
 mod state;
 mod sweep;
+mod table;
 #[cfg(test)]
 mod tests;
 mod token_bucket;
 mod top;
+mod words;
 
 pub use actor::{Deps, RateLimiterActor, StoreFactory};
 pub use buckets::{Buckets, Population};
