@@ -162,11 +162,11 @@ impl<W> Accounts<W> {
         let Some(account) = self.accounts.get_mut(&id) else { return false };
         let asked = account.asked.take().unwrap_or(now);
         let limit = account.limit.clone();
-        // The store decided between the question and now. What may be spent ends at the earliest moment that it can mean;
-        // what a client is told to wait for, at the latest.
-        let reset_at = now.saturating_add(nanos(taken.reset));
+        // The store decided between the question and now. A moment is told at the earliest that it can be, for windows end
+        // with whole seconds; how long to wait, at the longest.
+        let reset_at = asked.saturating_add(nanos(taken.reset));
         let news = |count, until| News { count, until, remaining: taken.remaining, reset_at };
-        let reset = nanos(taken.reset);
+        let reset = reset_at.saturating_sub(now);
         if taken.granted < account.cost {
             let until = asked.saturating_add(nanos(taken.retry_after));
             let standing = Standing { remaining: taken.remaining, reset };
