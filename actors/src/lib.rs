@@ -25,10 +25,12 @@ pub mod resolver;
 pub mod supervision;
 pub mod traffic;
 
+mod clock;
 mod slow_start;
 mod target;
 #[cfg(test)]
 mod testing;
 
+pub use clock::{Reading, WallClock};
 pub use slow_start::{COLD, SLOW_START};
 pub use target::{TargetCells, TargetId};

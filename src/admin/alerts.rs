@@ -18,8 +18,7 @@ const MOST: u32 = 1000;
 pub async fn firing(admin: &Admin) -> InternalAnswer {
     let (alerts, rules, enabled, away) = {
         let state = admin.kept.alerts.state();
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let rules: Vec<Value> = state.report(now.as_millis() as i64).iter().map(rule).collect();
+        let rules: Vec<Value> = state.report(admin.shared.metrics.now_ms()).iter().map(rule).collect();
         (state.firing(), rules, state.settings().enabled, state.away().map(str::to_owned))
     };
     let data = with_pushes(admin, alerts).await;

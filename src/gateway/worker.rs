@@ -280,7 +280,7 @@ pub fn log_refused(connection: &ConnState, cause: Cause, request_id: &str) {
     let snapshot = worker.snapshot();
     if snapshot.metrics {
         let record = Record {
-            ended_ms: unix_millis(),
+            ended_ms: worker.shared.metrics.now_ms() as u64,
             route: None,
             method: method_index(""),
             status: cause.status().as_u16(),

@@ -3,7 +3,7 @@
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use actix::fut::wrap_future;
 use actix::{
@@ -93,11 +93,6 @@ pub struct AlertActor {
     wake: Option<SpawnHandle>,
 }
 
-fn now_ms() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
-}
-
 impl AlertActor {
     /// The name in [`Stopped`] and in logs.
     pub const NAME: &'static str = "alerts";
@@ -126,6 +121,11 @@ impl AlertActor {
                 wake: None,
             }
         })
+    }
+
+    /// By the clock that requests are counted by, milliseconds.
+    fn now(&self) -> i64 {
+        self.metrics.now_ms()
     }
 
     /// Looks at every rule, now and after each interval, while there is anything to look at.
@@ -157,14 +157,14 @@ impl AlertActor {
             }
             return self.deliver(ctx);
         };
-        let now = now_ms();
+        let now = self.now();
         let next = self.alerts.state().next_write(now);
         if let Some(ask) = next {
             self.asking = true;
             let told = wrap_future::<_, Self>(tell(ledger, ask));
             ctx.spawn(told.map(|answer, actor, ctx| {
                 actor.asking = false;
-                let out = actor.alerts.state().told(now_ms(), answer);
+                let out = actor.alerts.state().told(actor.now(), answer);
                 actor.speak(out);
                 actor.drive(ctx);
             }));
@@ -200,7 +200,7 @@ impl AlertActor {
         if !self.fence.is_current() || (self.stopping)() {
             return;
         }
-        let (now, up) = (now_ms(), self.counting_since.elapsed());
+        let (now, up) = (self.now(), self.counting_since.elapsed());
         let mut measure = Measure::new(&self.metrics, &self.targets, now / 1_000, up);
         let out = self.alerts.state().look(now, view, |condition| measure.of(condition));
         self.speak(out);
@@ -220,7 +220,7 @@ impl AlertActor {
         if !self.fence.is_current() {
             return;
         }
-        let now = now_ms();
+        let now = self.now();
         let parcels = self.alerts.state().due(now);
         for parcel in parcels {
             let limit = parcel.webhook.timeout;
@@ -233,7 +233,7 @@ impl AlertActor {
                     Err(_) => Err(again("sending itself failed".to_owned())),
                 };
                 if actor.fence.is_current() {
-                    let out = actor.alerts.state().sent(now_ms(), &parcel, result);
+                    let out = actor.alerts.state().sent(actor.now(), &parcel, result);
                     actor.speak(out);
                     actor.drive(ctx);
                 }
@@ -308,7 +308,7 @@ impl Handler<Acknowledge> for AlertActor {
 
     fn handle(&mut self, msg: Acknowledge, ctx: &mut Self::Context) -> Self::Result {
         count_message();
-        let now = now_ms();
+        let now = self.now();
         let known = self.alerts.state().acknowledge(now, &msg.alert);
         if let Some((alert, out)) = known {
             self.speak(out);

@@ -1,7 +1,9 @@
 //! Tests of alerts: the pure state with a clock of the test's own, alone and with a ledger in memory; the courier; windows.
 
 mod alone;
+mod clock;
 mod courier;
+
 mod kept;
 mod measure;
 

@@ -1,7 +1,7 @@
 //! The aggregator's mailbox, its timers, and the writes to the store. All counting is `state`'s.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use actix::fut::wrap_future;
 use actix::{Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, ResponseFuture};
@@ -45,10 +45,6 @@ pub struct MetricsAggregatorActor {
     flushers: Vec<oneshot::Sender<Written>>,
 }
 
-fn now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() as i64
-}
-
 impl MetricsAggregatorActor {
     /// The name in [`Stopped`] and in logs.
     pub const NAME: &'static str = "metrics_aggregator";
@@ -59,6 +55,11 @@ impl MetricsAggregatorActor {
             ctx.set_mailbox_capacity(MAILBOX);
             Self { deps, writing: false, again: false, flushers: Vec::new() }
         })
+    }
+
+    /// Unix seconds.
+    fn now(&self) -> i64 {
+        self.deps.metrics.now_ms() / 1_000
     }
 
     /// Writes what waits, one batch at a time until nothing does or one fails.
@@ -142,7 +143,7 @@ impl Actor for MetricsAggregatorActor {
                 return ctx.stop();
             }
             let keep_waiting = actor.deps.sink.is_some();
-            actor.deps.metrics.state().recent.age(now(), keep_waiting);
+            actor.deps.metrics.state().recent.age(actor.now(), keep_waiting);
             actor.write(ctx);
         });
     }

@@ -4,10 +4,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::state::State;
+use crate::clock::WallClock;
 
 /// See the module. Read by the administration interface; requests never come here.
 #[derive(Default)]
 pub struct Metrics {
+    clock: WallClock,
     state: Mutex<State>,
     store_up: AtomicBool,
     waiting: AtomicUsize,
@@ -15,6 +17,16 @@ pub struct Metrics {
 }
 
 impl Metrics {
+    /// Nothing counted yet, by another clock than the machine's.
+    pub fn with_clock(clock: WallClock) -> Self {
+        Self { clock, ..Self::default() }
+    }
+
+    /// The time that is counted by, milliseconds since the Unix epoch; it never goes back.
+    pub fn now_ms(&self) -> i64 {
+        self.clock.now_ms()
+    }
+
     /// Everything counted. An instance that died in the middle of a batch has left the rest of it uncounted and nothing
     /// broken.
     pub fn state(&self) -> MutexGuard<'_, State> {

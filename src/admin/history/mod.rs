@@ -26,7 +26,7 @@ const NOW: i64 = 5;
 
 /// Answers one of the questions; `None` when there is no such.
 pub async fn answer(admin: &Admin, what: &str, query: &str) -> Option<InternalAnswer> {
-    let now = SystemTime::now();
+    let now = counted_until(admin);
     let question = match Question::read(query, now) {
         Ok(question) => question,
         Err(why) => return Some(answer::bad_request(why)),
@@ -91,11 +91,17 @@ async fn overview(admin: &Admin, question: &Question, now: SystemTime) -> Data {
 
 async fn realtime(admin: &Admin) -> Data {
     source::reported(admin).await;
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let now = counted_until(admin).duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     // The second that has begun counts as well, so that the newest request does at once.
     let (second, begun) = (now.as_secs() as i64, f64::from(now.subsec_nanos()) / 1e9);
     let lately = admin.shared.metrics.state().lately(second + 1, NOW + 1);
     Ok((with_gauges(admin, rows::overview(second - NOW, NOW as f64 + begun, &lately)), None))
+}
+
+/// Now, by the clock that requests are counted by.
+fn counted_until(admin: &Admin) -> SystemTime {
+    let now = u64::try_from(admin.shared.metrics.now_ms()).unwrap_or_default();
+    SystemTime::UNIX_EPOCH + std::time::Duration::from_millis(now)
 }
 
 fn with_gauges(admin: &Admin, mut overview: Value) -> Value {
