@@ -84,7 +84,7 @@ pub async fn acknowledge(admin: &Admin, id: &str) -> InternalAnswer {
         Ok(Acknowledged::Away(why)) => {
             answer::unavailable(format!("the metrics store did not answer: {why}"))
         }
-        Err(_) => busy(),
+        Ok(Acknowledged::Replaced) | Err(_) => busy(),
     }
 }
 

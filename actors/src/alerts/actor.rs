@@ -50,6 +50,13 @@ impl Alerts {
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// The same for an instance of the actor; `None` once it has been replaced. The question is asked under the lock, so
+    /// that nothing of the successor's comes between it and what follows.
+    fn state_for(&self, fence: &Fence) -> Option<MutexGuard<'_, State>> {
+        let state = self.state();
+        fence.is_current().then_some(state)
+    }
 }
 
 /// What the actor is given by whoever starts it.
@@ -103,7 +110,9 @@ impl AlertActor {
             ctx.set_mailbox_capacity(MAILBOX);
             let Deps { alerts, ledger, metrics, counting_since, stopping, poster, changes, on_stop, fence } =
                 deps;
-            alerts.state().taken_over();
+            if let Some(mut state) = alerts.state_for(&fence) {
+                state.taken_over();
+            }
             Self {
                 alerts,
                 ledger,
@@ -123,6 +132,11 @@ impl AlertActor {
         })
     }
 
+    /// What is known; `None` once this instance has been replaced: all of it is its successor's then.
+    fn state(&self) -> Option<MutexGuard<'_, State>> {
+        self.alerts.state_for(&self.fence)
+    }
+
     /// By the clock that requests are counted by, milliseconds.
     fn now(&self) -> i64 {
         self.metrics.now_ms()
@@ -130,25 +144,21 @@ impl AlertActor {
 
     /// Looks at every rule, now and after each interval, while there is anything to look at.
     fn tick(&mut self, ctx: &mut Context<Self>) {
-        if !self.fence.is_current() {
-            return ctx.stop();
-        }
         self.look_due = true;
         self.drive(ctx);
         self.tick_later(ctx);
     }
 
     fn tick_later(&mut self, ctx: &mut Context<Self>) {
-        let (active, interval) = {
-            let state = self.alerts.state();
-            (state.is_active(), state.settings().check_interval)
-        };
+        let Some(state) = self.state() else { return ctx.stop() };
+        let (active, interval) = (state.is_active(), state.settings().check_interval);
+        drop(state);
         self.tick = active.then(|| ctx.run_later(interval, Self::tick));
     }
 
     /// Does what is to be done next: the ledger is told what waits, then asked what is open, then for what is to be sent.
     fn drive(&mut self, ctx: &mut Context<Self>) {
-        if self.asking || !self.fence.is_current() {
+        if self.asking {
             return;
         }
         let Some(ledger) = self.ledger.clone() else {
@@ -158,14 +168,14 @@ impl AlertActor {
             return self.deliver(ctx);
         };
         let now = self.now();
-        let next = self.alerts.state().next_write(now);
+        let Some(next) = self.state().map(|mut state| state.next_write(now)) else { return ctx.stop() };
         if let Some(ask) = next {
             self.asking = true;
             let told = wrap_future::<_, Self>(tell(ledger, ask));
             ctx.spawn(told.map(|answer, actor, ctx| {
                 actor.asking = false;
-                let out = actor.alerts.state().told(actor.now(), answer);
-                actor.speak(out);
+                let out = actor.state().map(|mut state| state.told(actor.now(), answer));
+                actor.speak(out.unwrap_or_default());
                 actor.drive(ctx);
             }));
         } else if std::mem::take(&mut self.look_due) {
@@ -179,15 +189,15 @@ impl AlertActor {
                 actor.drive(ctx);
             }));
         } else {
-            let claim = self.alerts.state().claim(now);
-            if let Some((webhooks, lease)) = claim {
+            let claim = self.state().map(|mut state| state.claim(now));
+            if let Some((webhooks, lease)) = claim.flatten() {
                 self.asking = true;
                 let claimed = ledger.claim(webhooks, lease, MOST as u32);
                 ctx.spawn(wrap_future::<_, Self>(claimed).map(|rows, actor, ctx| {
                     actor.asking = false;
                     // When the ledger did not answer, the next look finds out.
-                    if let Ok(rows) = rows {
-                        actor.alerts.state().claimed(rows);
+                    if let (Ok(rows), Some(mut state)) = (rows, actor.state()) {
+                        state.claimed(rows);
                     }
                     actor.drive(ctx);
                 }));
@@ -197,13 +207,13 @@ impl AlertActor {
     }
 
     fn look(&mut self, view: View) {
-        if !self.fence.is_current() || (self.stopping)() {
+        if (self.stopping)() {
             return;
         }
         let (now, up) = (self.now(), self.counting_since.elapsed());
         let mut measure = Measure::new(&self.metrics, &self.targets, now / 1_000, up);
-        let out = self.alerts.state().look(now, view, |condition| measure.of(condition));
-        self.speak(out);
+        let out = self.state().map(|mut state| state.look(now, view, |condition| measure.of(condition)));
+        self.speak(out.unwrap_or_default());
     }
 
     fn speak(&self, out: Vec<Output>) {
@@ -217,11 +227,8 @@ impl AlertActor {
 
     /// Sends what is due, and comes back when more is.
     fn deliver(&mut self, ctx: &mut Context<Self>) {
-        if !self.fence.is_current() {
-            return;
-        }
         let now = self.now();
-        let parcels = self.alerts.state().due(now);
+        let Some(parcels) = self.state().map(|mut state| state.due(now)) else { return ctx.stop() };
         for parcel in parcels {
             let limit = parcel.webhook.timeout;
             // A task of its own: a poster that panics then fails its try instead of ending this actor.
@@ -232,17 +239,15 @@ impl AlertActor {
                     Ok(Err(_)) => Err(again(format!("no answer within {} ms", limit.as_millis()))),
                     Err(_) => Err(again("sending itself failed".to_owned())),
                 };
-                if actor.fence.is_current() {
-                    let out = actor.alerts.state().sent(actor.now(), &parcel, result);
-                    actor.speak(out);
-                    actor.drive(ctx);
-                }
+                let out = actor.state().map(|mut state| state.sent(actor.now(), &parcel, result));
+                actor.speak(out.unwrap_or_default());
+                actor.drive(ctx);
             }));
         }
         if let Some(wake) = self.wake.take() {
             ctx.cancel_future(wake);
         }
-        let next = self.alerts.state().next_due().filter(|next| *next > now);
+        let next = self.state().and_then(|state| state.next_due()).filter(|next| *next > now);
         self.wake = next.map(|next| {
             let wait = Duration::from_millis(u64::try_from(next - now).unwrap_or_default());
             ctx.run_later(wait, |actor, ctx| {
@@ -288,16 +293,18 @@ impl Handler<Watch> for AlertActor {
 
     fn handle(&mut self, watch: Watch, ctx: &mut Self::Context) {
         count_message();
-        self.targets = watch.targets;
         let settings = watch
             .settings
             .unwrap_or_else(|| Arc::new(super::settings::Settings { enabled: false, ..Default::default() }));
-        let out = self.alerts.state().watch(settings);
+        let Some(mut state) = self.state() else { return ctx.stop() };
+        let out = state.watch(settings);
+        let pressing = state.is_pressing();
+        drop(state);
+        self.targets = watch.targets;
         self.speak(out);
         if let Some(tick) = self.tick.take() {
             ctx.cancel_future(tick);
         }
-        let pressing = self.alerts.state().is_pressing();
         // A gateway without rules does not open its store for this.
         if pressing { self.tick(ctx) } else { self.tick_later(ctx) }
     }
@@ -309,7 +316,10 @@ impl Handler<Acknowledge> for AlertActor {
     fn handle(&mut self, msg: Acknowledge, ctx: &mut Self::Context) -> Self::Result {
         count_message();
         let now = self.now();
-        let known = self.alerts.state().acknowledge(now, &msg.alert);
+        let Some(known) = self.state().map(|mut state| state.acknowledge(now, &msg.alert)) else {
+            ctx.stop();
+            return Box::pin(async { Acknowledged::Replaced });
+        };
         if let Some((alert, out)) = known {
             self.speak(out);
             self.drive(ctx);

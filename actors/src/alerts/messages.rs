@@ -42,6 +42,8 @@ pub enum Acknowledged {
     /// As it is now.
     Yes(Box<Alert>),
     NoSuch,
+    /// Another instance of the actor has taken over: it is to be asked.
+    Replaced,
     /// The store would have to be asked, and does not answer.
     Away(String),
 }

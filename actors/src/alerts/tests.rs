@@ -3,7 +3,7 @@
 mod alone;
 mod clock;
 mod courier;
-
+mod ghost;
 mod kept;
 mod measure;
 

@@ -1,6 +1,10 @@
 //! The aggregator's mailbox, its timers, and the writes to the store. All counting is `state`'s.
+//!
+//! An instance that hung, was replaced and woke up again still counts what it had been sent: it is counted by nobody else,
+//! and a sum does not mind who adds to it. Everything else is its successor's: which limits are watched, what is written
+//! and what is forgotten.
 
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use actix::fut::wrap_future;
@@ -10,7 +14,9 @@ use tokio::sync::oneshot;
 
 use super::cells::Metrics;
 use super::messages::{Changed, Flush, Records, Written};
-use super::rollup::{Batch, Sink, SinkError, Writer};
+use super::recent::KEPT;
+use super::rollup::{Batch, FINEST, Sink, SinkError, Writer};
+use super::state::State;
 use crate::supervision::{Fence, OnStop, Stopped, count_message, supervised};
 
 /// Batches that may wait: a worker sends a few a second, and under load one per thousand requests.
@@ -57,6 +63,11 @@ impl MetricsAggregatorActor {
         })
     }
 
+    /// What is counted; `None` once this instance has been replaced.
+    fn state(&self) -> Option<MutexGuard<'_, State>> {
+        self.deps.metrics.state_for(&self.deps.fence)
+    }
+
     /// Unix seconds.
     fn now(&self) -> i64 {
         self.deps.metrics.now_ms() / 1_000
@@ -65,18 +76,15 @@ impl MetricsAggregatorActor {
     /// Writes what waits, one batch at a time until nothing does or one fails.
     fn write(&mut self, ctx: &mut Context<Self>) {
         let Some(sink) = self.deps.sink.clone() else { return self.answer_flushers(Written::Nowhere) };
-        if !self.deps.fence.is_current() {
-            return self.answer_flushers(Written::NotYet);
-        }
         if self.writing {
             self.again = true;
             return;
         }
-        let (due, samples, changes) = {
-            let mut state = self.deps.metrics.state();
+        let waiting = self.state().map(|mut state| {
             let (samples, changes) = state.waiting(BATCH);
             (state.recent.due(BATCH), samples, changes)
-        };
+        });
+        let Some((due, samples, changes)) = waiting else { return self.answer_flushers(Written::NotYet) };
         let batch = Batch { rollups: due.clone(), samples: samples.clone(), changes: changes.clone() };
         if batch.is_empty() {
             return self.answer_flushers(Written::All);
@@ -89,11 +97,17 @@ impl MetricsAggregatorActor {
         let writing = wrap_future::<_, Self>(sink.write(self.deps.writer.clone(), batch));
         ctx.spawn(writing.map(move |written, actor, ctx| {
             actor.writing = false;
+            let Some(mut state) = actor.state() else {
+                // The successor writes all of it again, and says what the store is.
+                answer(served, Written::NotYet);
+                actor.answer_flushers(Written::NotYet);
+                return ctx.stop();
+            };
             if written.is_ok() {
-                let mut state = actor.deps.metrics.state();
                 state.recent.written(&due);
                 state.written(&samples, changes.len());
             }
+            drop(state);
             let failed = written.is_err();
             actor.note(written);
             answer(served, if failed { Written::NotYet } else { Written::All });
@@ -139,11 +153,10 @@ impl Actor for MetricsAggregatorActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.run_interval(self.deps.flush_interval, |actor, ctx| {
-            if !actor.deps.fence.is_current() {
-                return ctx.stop();
-            }
             let keep_waiting = actor.deps.sink.is_some();
-            actor.deps.metrics.state().recent.age(actor.now(), keep_waiting);
+            let Some(mut state) = actor.state() else { return ctx.stop() };
+            state.recent.age(actor.now(), keep_waiting);
+            drop(state);
             actor.write(ctx);
         });
     }
@@ -162,6 +175,11 @@ impl Handler<Records> for MetricsAggregatorActor {
         count_message();
         for sample in &mut batch.samples {
             sample.instance = self.deps.writer.instance.clone();
+        }
+        if !self.deps.fence.is_current() {
+            // What is that old may be written and forgotten: counted anew, it would replace what the store has.
+            let oldest = self.now() - KEPT + i64::from(FINEST);
+            batch.records.retain(|record| (record.ended_ms / 1000) as i64 > oldest);
         }
         let mut state = self.deps.metrics.state();
         state.record(&batch.labels, &batch.records);

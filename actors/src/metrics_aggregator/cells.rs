@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::state::State;
 use crate::clock::WallClock;
+use crate::supervision::Fence;
 
 /// See the module. Read by the administration interface; requests never come here.
 #[derive(Default)]
@@ -31,6 +32,13 @@ impl Metrics {
     /// broken.
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same for an instance of the actor; `None` once it has been replaced. The question is asked under the lock, so
+    /// that nothing of the successor's comes between it and what follows.
+    pub(super) fn state_for(&self, fence: &Fence) -> Option<MutexGuard<'_, State>> {
+        let state = self.state();
+        fence.is_current().then_some(state)
     }
 
     /// Of `ended` requests, how many are still to be counted.

@@ -1,7 +1,9 @@
 //! Tests of the aggregator that span its files: nothing is lost and nothing counted twice, whatever the store does.
 
+mod actor;
+
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use proptest::prelude::*;
 
@@ -220,49 +222,4 @@ fn what_limits_decided_is_counted_with_the_requests_that_it_was_decided_for() {
     assert_eq!(state.recent.sum(START, START + 10, Some("one")).limits, tally(257, 1, 1, 0));
     assert_eq!(state.recent.sum(START, START + 10, None).limits, tally(257, 1, 1, 3));
     assert_eq!(state.lately(START + 1, 1).limits, tally(257, 1, 1, 3));
-}
-
-/// A sink that notes what it is given and answers as it is told.
-struct Notes(Mutex<Vec<Batch>>);
-
-impl Sink for Notes {
-    fn write(
-        &self,
-        _: Writer,
-        batch: Batch,
-    ) -> std::pin::Pin<Box<dyn Future<Output = Result<(), SinkError>> + Send>> {
-        let mut batches = self.0.lock().unwrap();
-        batches.push(batch);
-        let first = batches.len() == 1;
-        Box::pin(async move { if first { Err(SinkError("not yet".into())) } else { Ok(()) } })
-    }
-}
-
-#[test]
-fn a_flush_is_answered_when_everything_is_written() {
-    use crate::supervision::Instances;
-    actix_rt::System::new().block_on(async {
-        let (sink, metrics) = (Arc::new(Notes(Mutex::default())), Arc::new(Metrics::default()));
-        let (on_stop, _) = crate::testing::obituaries();
-        let addr = MetricsAggregatorActor::start_in(
-            &actix_rt::Arbiter::current(),
-            Deps {
-                metrics: metrics.clone(),
-                sink: Some(sink.clone()),
-                writer: Writer { instance: "i".into(), boot: "b".into() },
-                flush_interval: std::time::Duration::from_secs(3600),
-                on_stop,
-                fence: Instances::default().next(),
-            },
-        );
-        let records = vec![record(START, Some(0), 200, 5)];
-        addr.do_send(Records { labels: labels(), records, samples: Vec::new() });
-        assert_eq!(addr.send(Flush).await, Ok(Written::NotYet), "the store has refused");
-        assert!(metrics.store_error().is_some());
-        assert_eq!(addr.send(Flush).await, Ok(Written::All));
-        assert_eq!((metrics.store_error(), metrics.waiting()), (None, 0));
-        let batches = sink.0.lock().unwrap();
-        assert_eq!(batches.len(), 2);
-        assert_eq!(batches[0].rollups, batches[1].rollups, "the same again");
-    });
 }
