@@ -35,6 +35,8 @@ pub struct TargetCells {
     pub backend: String,
     /// `scheme://host:port`, for events and metrics; never shown to a gateway client.
     pub url: String,
+    /// Since when there are these cells: a reload may bring a target into a process that has run for long.
+    pub since: Instant,
     /// Written by the circuit breaker actor.
     pub gate: GateCell,
     /// Written by the health check actor.
@@ -54,6 +56,7 @@ impl TargetCells {
             id: TargetId::next(),
             backend: backend.to_owned(),
             url: url.to_owned(),
+            since: Instant::now(),
             gate: GateCell::default(),
             health: HealthCell::default(),
             addresses: ArcSwap::from_pointee(addresses),

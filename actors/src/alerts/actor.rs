@@ -210,8 +210,8 @@ impl AlertActor {
         if (self.stopping)() {
             return;
         }
-        let (now, up) = (self.now(), self.counting_since.elapsed());
-        let mut measure = Measure::new(&self.metrics, &self.targets, now / 1_000, up);
+        let (now, at) = (self.now(), Instant::now());
+        let mut measure = Measure::new(&self.metrics, &self.targets, now / 1_000, at, self.counting_since);
         let out = self.state().map(|mut state| state.look(now, view, |condition| measure.of(condition)));
         self.speak(out.unwrap_or_default());
     }

@@ -1,7 +1,7 @@
 //! What a rule's condition is about, measured: from what the aggregator has in memory, and from the targets' cells.
 
 use std::collections::{HashMap, HashSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::messages::WatchTarget;
 use super::settings::{Condition, Metric};
@@ -16,7 +16,8 @@ pub const LONGEST_WINDOW: u64 = 14 * 60;
 pub struct Measured {
     /// `None`: there was nothing to measure.
     pub value: Option<f64>,
-    /// Whether this process has seen the whole window. Before, a good value does not mean that all is well.
+    /// Whether the whole window has been seen, or every target been known for long enough. Before, a good value does not mean
+    /// that all is well.
     pub whole: bool,
 }
 
@@ -26,6 +27,8 @@ pub struct Measure<'a> {
     targets: &'a [WatchTarget],
     /// Unix seconds.
     now: i64,
+    /// The same moment, for ages.
+    at: Instant,
     /// Since this process counts.
     up: Duration,
     /// Several rules often ask for the same window.
@@ -33,9 +36,16 @@ pub struct Measure<'a> {
 }
 
 impl<'a> Measure<'a> {
-    /// A look at `now` (Unix seconds) of a process that has been counting for `up`.
-    pub fn new(metrics: &'a Metrics, targets: &'a [WatchTarget], now: i64, up: Duration) -> Self {
-        Self { metrics, targets, now, up, windows: HashMap::new() }
+    /// A look at `now` (Unix seconds), which is `at`, of a process that has been counting `since`.
+    pub fn new(
+        metrics: &'a Metrics,
+        targets: &'a [WatchTarget],
+        now: i64,
+        at: Instant,
+        since: Instant,
+    ) -> Self {
+        let up = at.saturating_duration_since(since);
+        Self { metrics, targets, now, at, up, windows: HashMap::new() }
     }
 
     /// What a condition is about, now.
@@ -59,8 +69,9 @@ impl<'a> Measure<'a> {
         // A target that is listed twice is one.
         let bad: HashSet<_> =
             self.targets.iter().filter(of).filter(bad).map(|t| (&t.cells.backend, &t.cells.url)).collect();
-        let settled = self.targets.iter().filter(of).map(settles).max().unwrap_or_default();
-        Measured { value: Some(bad.len() as f64), whole: self.up >= settled }
+        let settled =
+            |target: &WatchTarget| self.at.saturating_duration_since(target.cells.since) >= settles(target);
+        Measured { value: Some(bad.len() as f64), whole: self.targets.iter().filter(of).all(settled) }
     }
 
     fn counted(&mut self, condition: &Condition) -> Measured {

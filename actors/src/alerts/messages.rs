@@ -19,7 +19,7 @@ pub struct Watch {
     pub targets: Vec<WatchTarget>,
 }
 
-/// One target, and how long its published state may take after a start until it says something.
+/// One target, and how old it must be until its published state says something.
 #[derive(Clone, Debug)]
 pub struct WatchTarget {
     pub cells: Arc<TargetCells>,

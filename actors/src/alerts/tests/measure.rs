@@ -1,5 +1,7 @@
 //! What conditions are about, from real counts and cells.
 
+use std::time::Instant;
+
 use super::*;
 use crate::TargetCells;
 use crate::alerts::{Measure, WatchTarget};
@@ -9,6 +11,12 @@ use crate::metrics_aggregator::{Labels, Metrics, Record, method_index};
 
 const NOW: i64 = T / 1_000;
 const UP: Duration = Duration::from_secs(3_600);
+
+/// A look of a process that has been counting for so long.
+fn after<'a>(up: Duration, metrics: &'a Metrics, targets: &'a [WatchTarget]) -> Measure<'a> {
+    let start = Instant::now();
+    Measure::new(metrics, targets, NOW, start + up, start)
+}
 
 fn record(second: i64, route: u32, status: u16, micros: u64) -> Record {
     Record {
@@ -52,7 +60,7 @@ fn windows_of_any_length_are_told_of_one_backend_or_of_all() {
         })
         .collect();
     let metrics = counted(&records);
-    let mut measure = Measure::new(&metrics, &[], NOW, UP);
+    let mut measure = after(UP, &metrics, &[]);
     let mut of = |metric, window, backend| measure.of(&condition(metric, window, backend)).value.unwrap();
     assert_eq!(of(Metric::ErrorRate, 10, Some("one")), 1.0);
     assert_eq!(of(Metric::ErrorRate, 20, Some("one")), 0.5);
@@ -69,7 +77,7 @@ fn windows_of_any_length_are_told_of_one_backend_or_of_all() {
 #[test]
 fn where_nothing_was_there_is_no_share_and_no_latency_but_a_rate() {
     let metrics = counted(&[record(NOW - 100, 0, 500, 1)]);
-    let mut measure = Measure::new(&metrics, &[], NOW, UP);
+    let mut measure = after(UP, &metrics, &[]);
     let mut of = |metric, backend| measure.of(&condition(metric, 60, backend)).value;
     for backend in [None, Some("one"), Some("unheard of")] {
         assert_eq!(of(Metric::ErrorRate, backend), None);
@@ -81,7 +89,7 @@ fn where_nothing_was_there_is_no_share_and_no_latency_but_a_rate() {
 #[test]
 fn a_process_that_has_not_seen_the_whole_window_tells_no_rate() {
     let metrics = counted(&[record(NOW - 1, 0, 500, 1)]);
-    let mut measure = Measure::new(&metrics, &[], NOW, Duration::from_secs(59));
+    let mut measure = after(Duration::from_secs(59), &metrics, &[]);
     let mut of = |metric| measure.of(&condition(metric, 60, None));
     assert_eq!(of(Metric::ErrorRate), Measured { value: Some(1.0), whole: false });
     assert_eq!(of(Metric::RequestRate), Measured { value: None, whole: false });
@@ -99,8 +107,9 @@ fn targets_are_counted_by_what_is_published_of_them() {
     targets[0].cells.health.publish(Health { healthy: false, ..Health::default() });
     targets[2].cells.gate.publish(Gate { held: Some(Held { open: true, until: None }), ..Gate::default() });
     let metrics = Metrics::default();
-    let measure = |up, metric, backend| {
-        Measure::new(&metrics, &targets, NOW, Duration::from_secs(up)).of(&condition(metric, 0, backend))
+    let measure = |age, metric, backend| {
+        let at = targets[2].cells.since + Duration::from_secs(age);
+        Measure::new(&metrics, &targets, NOW, at, at - UP).of(&condition(metric, 0, backend))
     };
     let is = |value: f64, whole| Measured { value: Some(value), whole };
     assert_eq!(measure(10, Metric::UnhealthyTargets, None), is(1.0, true));
@@ -111,4 +120,21 @@ fn targets_are_counted_by_what_is_published_of_them() {
     // Listed twice, it is one all the same.
     targets[1].cells.health.publish(Health { healthy: false, ..Health::default() });
     assert_eq!(measure(10, Metric::UnhealthyTargets, None), is(1.0, true));
+}
+
+#[test]
+fn a_target_that_a_reload_brings_is_not_called_well_before_it_is_old_enough() {
+    let target = |backend, age| {
+        let mut cells = TargetCells::new(backend, "http://h:1", Vec::new());
+        Arc::get_mut(&mut cells).unwrap().since += UP - Duration::from_secs(age);
+        let (health_settles, breaker_settles) = (Duration::from_secs(10), Duration::from_secs(20));
+        WatchTarget { cells, health_settles, breaker_settles }
+    };
+    let start = Instant::now();
+    let targets = [target("one", 3_600), target("one", 15), target("two", 3_600)];
+    let metrics = Metrics::default();
+    let mut measure = Measure::new(&metrics, &targets, NOW, start + UP, start);
+    let mut whole = |metric, backend| measure.of(&condition(metric, 0, backend)).whole;
+    assert!(whole(Metric::UnhealthyTargets, None) && whole(Metric::OpenBreakers, Some("two")));
+    assert!(!whole(Metric::OpenBreakers, Some("one")) && !whole(Metric::OpenBreakers, None));
 }
