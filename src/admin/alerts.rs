@@ -100,7 +100,7 @@ async fn with_pushes(admin: &Admin, alerts: Vec<Alert>) -> Vec<Value> {
         let state = admin.kept.alerts.state();
         for own in alerts.iter().flat_map(|alert| state.pushes(&alert.id)) {
             // What the store has noted is certain: told is only what a crash would not have told again.
-            if !pushes.iter().any(|push| (&push.alert, &push.webhook) == (&own.alert, &own.webhook)) {
+            if !pushes.iter().any(|push| push.is_same(&own)) {
                 pushes.push(own);
             }
         }

@@ -109,6 +109,11 @@ impl Push {
         Self { alert, webhook, told: None, attempts: 0, error: None, at_ms: None }
     }
 
+    /// Whether both are the same webhook's of the same alert.
+    pub fn is_same(&self, other: &Self) -> bool {
+        (&self.alert, &self.webhook) == (&other.alert, &other.webhook)
+    }
+
     /// What the webhook is to be told next.
     pub fn next(&self, alert: &Alert) -> Option<Told> {
         match self.told {

@@ -64,6 +64,21 @@ struct Delivery {
     leased: bool,
 }
 
+/// What a delivery is worth when not all can stay, the least first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Worth {
+    /// There is nothing left to tell.
+    Told,
+    /// The ledger has it, and leases it again.
+    Kept,
+    /// Nobody has heard of it, and a newer alert of its rule waits for the same webhook.
+    Superseded,
+    /// There is a newer one, but the receiver waits for the end of this one.
+    Begun,
+    /// The newest that there is to tell of its rule.
+    News,
+}
+
 #[derive(Debug, Default)]
 struct Line {
     /// The alert that it is being told of.
@@ -88,15 +103,49 @@ impl Courier {
         Self { kept, ..Self::default() }
     }
 
-    /// Takes on an alert that the ledger does not know of. Answers how many older pushes had to make room.
+    /// Takes on an alert that the ledger does not know of. Answers how many pushes had to make room that are never made.
     pub fn add(&mut self, alert: &Alert, webhooks: &[String]) -> usize {
         for webhook in webhooks {
             let push = Push::new(&alert.id, webhook);
             self.queue.push_back(Delivery { alert: alert.clone(), push, leased: false });
         }
-        let excess = self.queue.len().saturating_sub(MOST);
-        self.queue.drain(..excess);
-        excess
+        let mut lost = 0;
+        while self.queue.len() > MOST
+            && let Some((worth, at)) = self.least()
+        {
+            self.queue.remove(at);
+            lost += usize::from(worth > Worth::Kept);
+        }
+        lost
+    }
+
+    /// What can be done without first: of several alike, what is of the oldest alert. Never what is being sent.
+    fn least(&self) -> Option<(Worth, usize)> {
+        let age = |at: usize| (self.queue[at].alert.fired_at_ms, at);
+        let mut newest: HashMap<(&str, &str), usize> = HashMap::new();
+        for (at, delivery) in self.queue.iter().enumerate() {
+            let of = newest.entry((&delivery.alert.rule, &delivery.push.webhook)).or_insert(at);
+            if age(*of) < age(at) {
+                *of = at;
+            }
+        }
+        let idle = |(_, delivery): &(usize, &Delivery)| {
+            let line = self.lines.get(&delivery.push.webhook);
+            line.is_none_or(|line| line.sending.as_ref() != Some(&delivery.alert.id))
+        };
+        let worth = |(at, delivery): (usize, &Delivery)| {
+            let is_newest = newest.get(&(&*delivery.alert.rule, &*delivery.push.webhook)) == Some(&at);
+            let worth = match (delivery.push.told, is_newest) {
+                (Some(Told::Resolved), _) => Worth::Told,
+                _ if delivery.leased => Worth::Kept,
+                (_, true) => Worth::News,
+                (None, false) => Worth::Superseded,
+                (Some(Told::Fired), false) => Worth::Begun,
+            };
+            (worth, age(at))
+        };
+        let least = self.queue.iter().enumerate().filter(idle).map(worth).min();
+        least.map(|(worth, (_, at))| (worth, at))
     }
 
     /// Takes what the ledger has leased to this instance, and lets go of what it has not.

@@ -1,5 +1,5 @@
 //! What is still to be told to the ledger, in order. One question is under way at a time; while the ledger is away,
-//! everything waits.
+//! everything waits, but of each push only how far it has come last.
 
 use std::collections::VecDeque;
 
@@ -39,11 +39,22 @@ pub struct Journal {
 impl Journal {
     /// Adds an entry. False when another one had to go for it.
     pub fn push(&mut self, write: Write) -> bool {
+        let skip = usize::from(self.writing);
+        if let Write::Pushed(newest) = &write
+            && let Some(older) = self.queue.iter_mut().skip(skip).find_map(|write| match write {
+                Write::Pushed(older) => older.is_same(newest).then_some(older),
+                _ => None,
+            })
+        {
+            // The entry of its alert stands before both.
+            older.clone_from(newest);
+            return true;
+        }
         self.queue.push_back(write);
         let room = self.queue.len() <= MOST;
         if !room {
             // Never the one that is under way.
-            self.queue.remove(usize::from(self.writing));
+            self.queue.remove(skip);
         }
         room
     }

@@ -4,6 +4,7 @@ mod alone;
 mod clock;
 mod courier;
 mod ghost;
+mod journal;
 mod kept;
 mod measure;
 

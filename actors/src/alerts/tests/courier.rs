@@ -84,6 +84,63 @@ fn one_alert_that_is_not_taken_lets_the_others_take_turns_and_no_webhook_waits_f
     assert_eq!(courier.due(&hooks, later)[0].alert.id, "2");
 }
 
+fn of_rule(rule_id: &str, id: &str, at: i64) -> Alert {
+    Alert::of(&rule(rule_id), id.into(), 1.0, "a", at)
+}
+
+/// Everything that is sent until nothing waits.
+fn drain(courier: &mut Courier) -> Vec<(String, Told)> {
+    let mut sent = Vec::new();
+    while let Some(parcel) = courier.due(&[webhook("ops")], T).pop() {
+        courier.ended(&parcel, Ok(()), T, 0.5).unwrap();
+        sent.push((parcel.alert.id, parcel.told));
+    }
+    sent
+}
+
+#[test]
+fn what_is_superseded_makes_room_before_the_newest_of_any_rule() {
+    let mut courier = Courier::new(false);
+    // The only one of its rule, older than all others; and one whose beginning has been told.
+    courier.add(&of_rule("rare", "rare", T - 10), &ops());
+    courier.add(&of_rule("begun", "begun", T - 9), &ops());
+    for _ in 0..2 {
+        let parcel = courier.due(&[webhook("ops")], T).remove(0);
+        courier.ended(&parcel, Ok(()), T, 0.5).unwrap();
+    }
+    courier.update(&over(&of_rule("rare", "rare", T - 10)));
+    courier.update(&over(&of_rule("begun", "begun", T - 9)));
+    let lost: usize =
+        (0..2 * MOST).map(|n| courier.add(&of_rule("begun", &n.to_string(), T + n as i64), &ops())).sum();
+    assert_eq!(lost, MOST + 2);
+    let sent = drain(&mut courier);
+    assert_eq!(sent.len(), MOST);
+    for news in ["rare", "begun"] {
+        assert!(sent.contains(&(news.to_owned(), Told::Resolved)), "{news}");
+    }
+    assert!(sent.contains(&((2 * MOST - 1).to_string(), Told::Fired)), "the newest");
+    assert!(
+        !sent.contains(&((MOST + 1).to_string(), Told::Fired))
+            && sent.contains(&((MOST + 2).to_string(), Told::Fired))
+    );
+}
+
+#[test]
+fn what_the_ledger_has_makes_room_first_and_what_is_being_sent_never() {
+    let mut courier = Courier::new(true);
+    courier.add(&of_rule("r", "sent", T - 1), &ops());
+    let parcel = courier.due(&[webhook("ops")], T).remove(0);
+    let leased =
+        |n: usize| (of_rule(&n.to_string(), &format!("kept {n}"), T), Push::new(&format!("kept {n}"), "ops"));
+    courier.leased((0..MOST / 2).map(leased).collect());
+    for n in 0..MOST {
+        let lost = courier.add(&of_rule("r", &n.to_string(), T + n as i64), &ops());
+        assert_eq!(lost, usize::from(n == MOST - 1), "{n}: the ledger has what makes room");
+    }
+    assert!(courier.pushes("kept 0").is_empty());
+    assert!(courier.ended(&parcel, Ok(()), T, 0.5).is_some(), "it is known what came of it");
+}
+
 #[test]
 fn the_oldest_make_room() {
     let mut courier = Courier::new(false);
