@@ -1,6 +1,6 @@
 //! The last things that happened, for the status page.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::SystemTime;
 
 use actix::Handler;
@@ -65,6 +65,18 @@ impl Ring {
     /// Newest first.
     pub fn recent(&self) -> Vec<Event> {
         self.0.iter().rev().cloned().collect()
+    }
+}
+
+impl Supervisor {
+    /// Lets go of the counts of targets that are gone: where targets come and go, there is no end of them.
+    pub(super) fn forget_transitions(&mut self) {
+        let snapshot = self.shared.snapshot.load();
+        let mut there = BTreeSet::new();
+        for backend in &snapshot.backends {
+            there.extend(backend.targets.iter().map(|target| (&*backend.name, &*target.cells.url)));
+        }
+        self.transitions.retain(|(backend, target, _), _| there.contains(&(&**backend, &**target)));
     }
 }
 

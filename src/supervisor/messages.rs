@@ -113,7 +113,7 @@ pub struct Overview {
     pub last_reload: Option<ReloadRecord>,
     pub reloads: ReloadCounts,
     pub events: Vec<Event>,
-    /// Changes of breakers since the start, by backend, target and new state.
+    /// Changes of breakers since the start, by backend, target and new state; of targets that are there.
     pub transitions: Transitions,
     /// For details that only the child knows.
     pub breaker: Option<Addr<CircuitBreakerActor>>,

@@ -92,6 +92,7 @@ impl Supervisor {
         self.shared.snapshot.store(Arc::new(snapshot));
         self.shared.admin.store(Arc::new(loaded.settings.admin.clone()));
         self.shared.server.store(Arc::new(loaded.settings.server.clone()));
+        self.forget_transitions();
         self.publish_targets();
         logging::init(&loaded.settings.logging);
         for key in &changes.needs_restart {

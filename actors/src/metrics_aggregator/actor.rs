@@ -105,7 +105,7 @@ impl MetricsAggregatorActor {
             };
             if written.is_ok() {
                 state.recent.written(&due);
-                state.written(&samples, changes.len());
+                state.written(&samples, &changes);
             }
             drop(state);
             let failed = written.is_err();

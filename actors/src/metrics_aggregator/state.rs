@@ -15,6 +15,8 @@ const EXACT: i64 = 60;
 
 /// Samples that wait for the store at most; beyond, the oldest are dropped.
 const SAMPLES: usize = 10_000;
+/// Changes of the configuration, likewise.
+const CHANGES: usize = 1_000;
 
 /// Status classes.
 const CLASSES: usize = 5;
@@ -53,7 +55,7 @@ pub struct State {
     labels: Option<Arc<Labels>>,
     by_route: Vec<Option<Box<RouteSeries>>>,
     samples: VecDeque<Sample>,
-    changes: Vec<ConfigChange>,
+    changes: VecDeque<ConfigChange>,
 }
 
 impl State {
@@ -209,9 +211,12 @@ impl State {
         excess
     }
 
-    /// Keeps a change of the configuration for the store.
+    /// Keeps a change of the configuration for the store. The oldest makes room: there may be none, or one that is away.
     pub fn change(&mut self, change: ConfigChange) {
-        self.changes.push(change);
+        self.changes.push_back(change);
+        if self.changes.len() > CHANGES {
+            self.changes.pop_front();
+        }
     }
 
     /// The samples and changes that wait, at most `most` of each.
@@ -219,15 +224,19 @@ impl State {
         (self.samples.iter().take(most).cloned().collect(), self.changes.iter().take(most).cloned().collect())
     }
 
-    /// The first so many of those are written.
-    pub fn written(&mut self, samples: &[Sample], changes: usize) {
+    /// Those are written.
+    pub fn written(&mut self, samples: &[Sample], changes: &[ConfigChange]) {
         for sample in samples {
             // What was dropped meanwhile is not there any more.
             if self.samples.front() == Some(sample) {
                 self.samples.pop_front();
             }
         }
-        self.changes.drain(..changes.min(self.changes.len()));
+        for change in changes {
+            if self.changes.front() == Some(change) {
+                self.changes.pop_front();
+            }
+        }
     }
 
     /// Samples that wait, newest first.
