@@ -272,6 +272,12 @@ fn gateway(page: &mut Page, admin: &Admin, overview: &Overview) {
         "Rollups that the metrics store has not got yet.",
         shared.metrics.waiting() as f64,
     );
+    page.single(
+        "aegis_uncounted_requests_total",
+        "counter",
+        "Finished requests that no other number knows of: too many waited for the metrics aggregator.",
+        shared.metrics.uncounted() as f64,
+    );
     let tunnels = shared.tunnels.load(Ordering::Relaxed);
     page.single("aegis_websocket_tunnels", "gauge", "Open upgrade tunnels.", tunnels as f64);
     // The name is part of the interface; a scraper that asks for it gets what is true.

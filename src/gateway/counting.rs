@@ -1,19 +1,19 @@
 //! A worker's finished requests, collected until they go to the metrics aggregator.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
-use aegis_actors::metrics_aggregator::{Labels, Record, Records, Sample};
+use aegis_actors::metrics_aggregator::{Labels, Metrics, Record, Records, Sample};
 
-use super::mailbox::Mailbox;
+use super::mailbox::{Mailbox, Published};
 use super::shared::Shared;
 use super::snapshot::SnapshotRef;
 use super::worker::Worker;
 
-/// Records that are sent at once rather than at the next beat.
+/// Records of one message: so many are sent at once rather than at the next beat.
 const BATCH: usize = 1024;
 
-/// Records that wait while the aggregator is being replaced; beyond, the oldest batch is lost.
+/// Records that wait while the aggregator is being replaced; beyond, the oldest are lost, and counted as that.
 const MOST: usize = 64 * BATCH;
 
 /// Requests that are kept in whole between two reports, at most.
@@ -22,31 +22,38 @@ const SAMPLES: usize = 200;
 /// See the module.
 #[derive(Default)]
 pub struct Counting {
-    /// Of one configuration each, oldest first: what a record's numbers mean changes with a reload.
+    /// Of one configuration and at most [`BATCH`] records each, oldest first: what a record's numbers mean changes with a
+    /// reload.
     batches: RefCell<Vec<(Arc<Labels>, Vec<Record>)>>,
     samples: RefCell<Vec<Sample>>,
     aggregator: Mailbox<Records>,
+    /// Records lost since the aggregator has taken all.
+    lost: Cell<u64>,
 }
 
 impl Counting {
     /// Notes a finished request.
     pub fn note(&self, worker: &Worker, snapshot: &SnapshotRef, record: Record) {
+        if self.add(&snapshot.labels, record) {
+            self.report(&worker.shared);
+        }
+    }
+
+    /// Whether that makes a batch full.
+    fn add(&self, labels: &Arc<Labels>, record: Record) -> bool {
         let mut batches = self.batches.borrow_mut();
-        let full = match batches.last_mut().filter(|(labels, _)| Arc::ptr_eq(labels, &snapshot.labels)) {
+        let last = batches.last_mut();
+        match last.filter(|(known, records)| Arc::ptr_eq(known, labels) && records.len() < BATCH) {
             Some((_, records)) => {
                 records.push(record);
-                records.len() >= BATCH
+                records.len() == BATCH
             }
             None => {
                 let mut records = Vec::with_capacity(BATCH);
                 records.push(record);
-                batches.push((snapshot.labels.clone(), records));
+                batches.push((labels.clone(), records));
                 false
             }
-        };
-        drop(batches);
-        if full {
-            self.report(&worker.shared);
         }
     }
 
@@ -63,6 +70,10 @@ impl Counting {
 
     /// Sends what was collected; what cannot be sent now is kept.
     pub fn report(&self, shared: &Shared) {
+        self.send(&shared.records, &shared.metrics);
+    }
+
+    fn send(&self, to: &Published<Records>, metrics: &Metrics) {
         let mut kept = Vec::new();
         for (labels, records) in self.batches.take() {
             if !kept.is_empty() {
@@ -70,15 +81,110 @@ impl Counting {
                 continue;
             }
             let message = Records { labels, records, samples: self.samples.take() };
-            if let Err(Records { labels, records, samples }) = self.aggregator.send(&shared.records, message)
-            {
+            if let Err(Records { labels, records, samples }) = self.aggregator.send(to, message) {
                 kept.push((labels, records));
                 *self.samples.borrow_mut() = samples;
             }
         }
-        while kept.iter().map(|(_, records)| records.len()).sum::<usize>() > MOST {
-            kept.remove(0);
+        let lost = drop_oldest(&mut kept, MOST);
+        if lost > 0 {
+            metrics.lose(lost);
+            if self.lost.replace(self.lost.get() + lost) == 0 {
+                log::warn!(
+                    "the metrics aggregator takes no finished requests, and too many wait: the oldest are not counted"
+                );
+            }
+        } else if kept.is_empty() && self.lost.get() > 0 {
+            let lost = self.lost.take();
+            log::warn!(
+                "the metrics aggregator takes finished requests again; {lost} of one worker were not counted"
+            );
         }
         *self.batches.borrow_mut() = kept;
+    }
+}
+
+/// Leaves the newest `most` records. Answers how many had to go.
+fn drop_oldest(batches: &mut Vec<(Arc<Labels>, Vec<Record>)>, most: usize) -> u64 {
+    let excess = batches.iter().map(|(_, records)| records.len()).sum::<usize>().saturating_sub(most);
+    let mut left = excess;
+    for (_, records) in batches.iter_mut() {
+        let some = left.min(records.len());
+        records.drain(..some);
+        left -= some;
+    }
+    batches.retain(|(_, records)| !records.is_empty());
+    excess as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use actix::{Actor, Context, Handler};
+
+    use super::*;
+
+    fn record(number: usize) -> Record {
+        Record {
+            ended_ms: number as u64,
+            route: None,
+            method: 0,
+            status: 200,
+            reason: None,
+            duration_us: 0,
+            upstream_us: None,
+            overhead_us: None,
+            bytes_in: 0,
+            bytes_out: 0,
+        }
+    }
+
+    /// Notes what it is sent: how many records in each message, and the number of the first.
+    struct Notes(Arc<Mutex<Vec<(usize, u64)>>>);
+
+    impl Actor for Notes {
+        type Context = Context<Self>;
+    }
+
+    impl Handler<Records> for Notes {
+        type Result = ();
+
+        fn handle(&mut self, batch: Records, _: &mut Context<Self>) {
+            self.0.lock().unwrap().push((batch.records.len(), batch.records[0].ended_ms));
+        }
+    }
+
+    #[test]
+    fn while_nobody_takes_them_only_what_is_beyond_the_bound_is_lost_and_that_is_counted() {
+        actix_rt::System::new().block_on(async {
+            let (counting, metrics, nobody) = (Counting::default(), Metrics::default(), Published::empty());
+            let (old, new) = (Arc::new(Labels::default()), Arc::new(Labels::default()));
+            for number in 0..MOST + 10 {
+                // One configuration for nearly all of them.
+                if counting.add(if number < MOST { &old } else { &new }, record(number)) {
+                    counting.send(&nobody, &metrics);
+                }
+            }
+            counting.send(&nobody, &metrics);
+            assert_eq!(metrics.uncounted(), 10);
+            let notes = Arc::new(Mutex::default());
+            let into = notes.clone();
+            let addr = Notes::create(|ctx| {
+                ctx.set_mailbox_capacity(128);
+                Notes(into)
+            });
+            counting.send(&Published::from_pointee(addr.recipient()), &metrics);
+            let all = async {
+                while notes.lock().unwrap().len() < 65 {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::time::timeout(std::time::Duration::from_secs(10), all).await.unwrap();
+            let notes = notes.lock().unwrap();
+            assert_eq!(notes.iter().map(|(records, _)| records).sum::<usize>(), MOST);
+            assert_eq!((notes[0], notes[1]), ((BATCH - 10, 10), (BATCH, BATCH as u64)));
+            assert_eq!(metrics.uncounted(), 10);
+        });
     }
 }

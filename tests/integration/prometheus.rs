@@ -49,6 +49,7 @@ fn every_name_of_the_contract_is_there_and_the_numbers_are_right() {
     assert_eq!(connections, 22.0);
     assert_eq!(sum(&samples, "aegis_build_info", "version="), 1.0);
     assert!(samples.contains_key("aegis_store_pending_rollups"));
+    is("aegis_uncounted_requests_total", 0.0);
     for name in [
         "process_cpu_seconds_total",
         "process_resident_memory_bytes",
@@ -83,13 +84,21 @@ fn a_breakers_changes_are_counted_by_the_new_state() {
     let upstream = Upstream::status(500);
     let backend =
         Backend::all(&upstream).with("circuitBreaker: {failureThreshold: 2, resetTimeoutMs: 60000}");
-    let gateway = Gateway::with(backend);
+    let gateway = Gateway::with(backend.clone());
     let opened = || {
         gateway.get("/x");
         sum(&scrape(&gateway), "aegis_circuit_transitions_total", r#"to="open""#) == 1.0
     };
     assert!(eventually(SOON, opened));
     assert_eq!(sum(&scrape(&gateway), "aegis_circuit_state", "main"), 2.0);
+    // They stay over a reload, and go with the target.
+    gateway.rewrite(&Gateway::builder().backend(backend.with("retries: 0")));
+    assert_eq!(gateway.admin_post("/_aegis/reload", "").status, 200);
+    assert!(opened());
+    gateway.rewrite(&Gateway::builder().backend(Backend::all(&Upstream::ok("ok"))));
+    assert_eq!(gateway.admin_post("/_aegis/reload", "").status, 200);
+    let counts = |key: &String| key.starts_with("aegis_circuit_transitions_total");
+    assert!(!scrape(&gateway).keys().any(counts));
 }
 
 #[test]

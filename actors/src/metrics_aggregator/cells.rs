@@ -1,6 +1,6 @@
 //! What the aggregator has counted, kept outside of its instances: one that dies takes at most a batch with it.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::state::State;
@@ -14,6 +14,7 @@ pub struct Metrics {
     state: Mutex<State>,
     store_up: AtomicBool,
     waiting: AtomicUsize,
+    uncounted: AtomicU64,
     store_error: Mutex<Option<String>>,
 }
 
@@ -64,6 +65,16 @@ impl Metrics {
     /// Rollups that wait for the store, when they were last counted.
     pub fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// A worker could not keep so many finished requests until the aggregator took them.
+    pub fn lose(&self, requests: u64) {
+        self.uncounted.fetch_add(requests, Ordering::Relaxed);
+    }
+
+    /// How many those are in all.
+    pub fn uncounted(&self) -> u64 {
+        self.uncounted.load(Ordering::Relaxed)
     }
 
     pub(super) fn set_store(&self, error: Option<String>) {
