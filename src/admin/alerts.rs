@@ -21,7 +21,7 @@ pub async fn firing(admin: &Admin) -> InternalAnswer {
         let rules: Vec<Value> = state.report(admin.shared.metrics.now_ms()).iter().map(rule).collect();
         (state.firing(), rules, state.settings().enabled, state.away().map(str::to_owned))
     };
-    let data = with_pushes(admin, alerts).await;
+    let data = with_pushes(admin, alerts, away.is_none()).await;
     let store = match (&admin.kept.store, &away) {
         (None, _) => "none",
         (Some(_), None) => "ok",
@@ -50,7 +50,7 @@ pub async fn history(admin: &Admin, query: &str) -> InternalAnswer {
             (alerts, told.err().map(|_| away))
         }
     };
-    let mut document = json!({"data": with_pushes(admin, alerts).await});
+    let mut document = json!({"data": with_pushes(admin, alerts, note.is_none()).await});
     if let Some(note) = note {
         document["note"] = note.into();
     }
@@ -88,12 +88,12 @@ pub async fn acknowledge(admin: &Admin, id: &str) -> InternalAnswer {
     }
 }
 
-/// Alerts, each with how far the webhooks have been told: as the store knows, else as this instance does.
-async fn with_pushes(admin: &Admin, alerts: Vec<Alert>) -> Vec<Value> {
+/// Alerts, each with how far the webhooks have been told: as the store knows, else as this instance does. A store that does
+/// not answer is not waited for again.
+async fn with_pushes(admin: &Admin, alerts: Vec<Alert>, answers: bool) -> Vec<Value> {
     let ids: Vec<_> = alerts.iter().map(|alert| alert.id.clone()).collect();
-    let is_away = admin.kept.alerts.state().away().is_some();
     let mut pushes = match &admin.kept.store {
-        Some(store) if !ids.is_empty() && !is_away => store.pushes(ids).await.unwrap_or_default(),
+        Some(store) if !ids.is_empty() && answers => store.pushes(ids).await.unwrap_or_default(),
         _ => Vec::new(),
     };
     {

@@ -1,5 +1,6 @@
 //! How a webhook is told: one POST on a connection of its own, and what its status means.
 
+use std::cell::OnceCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use actix_http::{BoxedPayloadStream, Method, Payload, RequestHead, RequestHeadTy
 use aegis_actors::TargetCells;
 use aegis_actors::alerts::{Failure, Format, Parcel, PostFuture, Poster, PosterFactory, Then};
 use bytes::Bytes;
+use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use url::Url;
 
@@ -22,12 +24,14 @@ use crate::gateway::upstream::{Asked, Dialer, Exchange, Pool, TargetTls, client_
 pub struct WebhookPoster {
     /// The name of this instance, for the receiver.
     instance: Arc<str>,
+    /// Made for the first `https://` URL: it reads every certificate that the machine believes.
+    tls: Rc<OnceCell<Arc<ClientConfig>>>,
 }
 
 impl WebhookPoster {
     /// Makes one on the alerts actor's thread.
     pub fn factory(instance: Arc<str>) -> PosterFactory {
-        Box::new(move || Box::new(Self { instance }))
+        Box::new(move || Box::new(Self { instance, tls: Rc::default() }))
     }
 }
 
@@ -38,7 +42,8 @@ impl Poster for WebhookPoster {
             Format::Json => document::json(&alert, told, &self.instance),
             Format::Slack => document::slack(&alert, told),
         };
-        Box::pin(async move { send(&webhook.url, webhook.timeout, document.to_string().into()).await })
+        let tls = self.tls.clone();
+        Box::pin(async move { send(&webhook.url, webhook.timeout, document.to_string().into(), &tls).await })
     }
 }
 
@@ -47,7 +52,12 @@ fn again(what: impl Into<String>) -> Failure {
     Failure { what: what.into(), then: Then::Again }
 }
 
-async fn send(url: &str, timeout: Duration, body: Bytes) -> Result<(), Failure> {
+async fn send(
+    url: &str,
+    timeout: Duration,
+    body: Bytes,
+    config: &OnceCell<Arc<ClientConfig>>,
+) -> Result<(), Failure> {
     let url = Url::parse(url).map_err(|_| again("its URL cannot be used"))?;
     let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
     let port = url.port_or_known_default().unwrap_or(80);
@@ -57,7 +67,7 @@ async fn send(url: &str, timeout: Duration, body: Bytes) -> Result<(), Failure> 
         Err(error) => return Err(again(format!("its host name cannot be resolved: {error}"))),
     };
     let secure = url.scheme() == "https";
-    let tls = if secure { Some(tls(&host)?) } else { None };
+    let tls = if secure { Some(tls(&host, config)?) } else { None };
     let cells = TargetCells::new("alerts", &format!("{}://{host}:{port}", url.scheme()), addresses);
     let pool = Pool::new(Dialer::new(cells, tls, timeout), timeout);
     let length = RequestFraming::Length(body.len() as u64);
@@ -75,8 +85,15 @@ async fn send(url: &str, timeout: Duration, body: Bytes) -> Result<(), Failure> 
     judge(answer.status.as_u16(), &answer.headers, SystemTime::now())
 }
 
-fn tls(host: &str) -> Result<TargetTls, Failure> {
-    let config = client_config(&UpstreamTls::default()).map_err(|error| again(error.to_string()))?;
+/// Of all tries the same, unless it cannot be made.
+fn tls(host: &str, made: &OnceCell<Arc<ClientConfig>>) -> Result<TargetTls, Failure> {
+    let config = match made.get() {
+        Some(config) => config.clone(),
+        None => {
+            let config = client_config(&UpstreamTls::default()).map_err(|error| again(error.to_string()))?;
+            made.get_or_init(|| config).clone()
+        }
+    };
     let name = ServerName::try_from(host.to_owned())
         .map_err(|_| again("its host is not a name that a certificate can be checked against"))?;
     Ok(TargetTls { config, name })
@@ -134,6 +151,14 @@ mod tests {
         }
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_770);
         judge(status, &headers, now).err().map(|failure| failure.then)
+    }
+
+    #[test]
+    fn what_is_believed_is_read_once() {
+        let made = OnceCell::new();
+        let (one, other) = (tls("one.test", &made).unwrap(), tls("other.test", &made).unwrap());
+        assert!(Arc::ptr_eq(&one.config, &other.config) && one.name != other.name);
+        assert!(tls("not a name", &made).is_err());
     }
 
     #[test]
