@@ -1,7 +1,7 @@
 //! What one worker thread keeps to itself: pools, the log buffer, outcomes not yet reported, random numbers.
 //!
 //! Everything here is thread-local and written without a lock. What must leave the thread leaves in batches: outcomes
-//! about every half second (a failure at once), what was counted five times a second, log lines ten times.
+//! every 600 ms (a failure at once), what was counted five times a second, log lines ten times.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

@@ -11,7 +11,7 @@ use super::gate::State;
 use super::settings::Settings;
 use crate::target::{TargetCells, TargetId};
 
-/// One worker's outcomes since its last batch, oldest first. Sent every half second; a failure
+/// One worker's outcomes since its last batch, oldest first. Sent every 600 ms; a failure
 /// and a probe at once. Outcomes for a target that is not watched are dropped.
 #[derive(Clone, Debug, Default, Message)]
 #[rtype(result = "()")]
