@@ -137,6 +137,7 @@ mod tests {
             overhead_us: None,
             bytes_in: 0,
             bytes_out: 0,
+            limits: Default::default(),
         }
     }
 

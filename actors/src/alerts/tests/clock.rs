@@ -19,6 +19,7 @@ fn second_of_traffic(metrics: &Metrics) {
         overhead_us: None,
         bytes_in: 0,
         bytes_out: 0,
+        limits: Default::default(),
     };
     metrics.state().record(&labels, &[200, 200, 200, 200, 500].map(record));
 }

@@ -109,6 +109,7 @@ impl House {
             overhead_us: None,
             bytes_in: 0,
             bytes_out: 0,
+            limits: Default::default(),
         };
         metrics.state().record(&Arc::new(Labels::default()), &[bad]);
         let writer = Writer { instance: "a".into(), boot: "1".into() };
