@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use aegis_actors::metrics_aggregator::{Labels, Metrics, Record, Records, Sample};
 
-use super::mailbox::{Mailbox, Published};
+use super::mailbox::Mailbox;
 use super::shared::Shared;
 use super::snapshot::SnapshotRef;
 use super::worker::Worker;
@@ -70,10 +70,10 @@ impl Counting {
 
     /// Sends what was collected; what cannot be sent now is kept.
     pub fn report(&self, shared: &Shared) {
-        self.send(&shared.records, &shared.metrics);
+        self.send(&shared.metrics, |message| self.aggregator.send(&shared.records, message));
     }
 
-    fn send(&self, to: &Published<Records>, metrics: &Metrics) {
+    fn send(&self, metrics: &Metrics, mut send: impl FnMut(Records) -> Result<(), Records>) {
         let mut kept = Vec::new();
         for (labels, records) in self.batches.take() {
             if !kept.is_empty() {
@@ -81,7 +81,7 @@ impl Counting {
                 continue;
             }
             let message = Records { labels, records, samples: self.samples.take() };
-            if let Err(Records { labels, records, samples }) = self.aggregator.send(to, message) {
+            if let Err(Records { labels, records, samples }) = send(message) {
                 kept.push((labels, records));
                 *self.samples.borrow_mut() = samples;
             }
@@ -119,10 +119,6 @@ fn drop_oldest(batches: &mut Vec<(Arc<Labels>, Vec<Record>)>, most: usize) -> u6
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
-
-    use actix::{Actor, Context, Handler};
-
     use super::*;
 
     fn record(number: usize) -> Record {
@@ -141,51 +137,27 @@ mod tests {
         }
     }
 
-    /// Notes what it is sent: how many records in each message, and the number of the first.
-    struct Notes(Arc<Mutex<Vec<(usize, u64)>>>);
-
-    impl Actor for Notes {
-        type Context = Context<Self>;
-    }
-
-    impl Handler<Records> for Notes {
-        type Result = ();
-
-        fn handle(&mut self, batch: Records, _: &mut Context<Self>) {
-            self.0.lock().unwrap().push((batch.records.len(), batch.records[0].ended_ms));
-        }
-    }
-
     #[test]
     fn while_nobody_takes_them_only_what_is_beyond_the_bound_is_lost_and_that_is_counted() {
-        actix_rt::System::new().block_on(async {
-            let (counting, metrics, nobody) = (Counting::default(), Metrics::default(), Published::empty());
-            let (old, new) = (Arc::new(Labels::default()), Arc::new(Labels::default()));
-            for number in 0..MOST + 10 {
-                // One configuration for nearly all of them.
-                if counting.add(if number < MOST { &old } else { &new }, record(number)) {
-                    counting.send(&nobody, &metrics);
-                }
+        let (counting, metrics) = (Counting::default(), Metrics::default());
+        let (old, new) = (Arc::new(Labels::default()), Arc::new(Labels::default()));
+        for number in 0..MOST + 10 {
+            // One configuration for nearly all of them.
+            if counting.add(if number < MOST { &old } else { &new }, record(number)) {
+                counting.send(&metrics, Err);
             }
-            counting.send(&nobody, &metrics);
-            assert_eq!(metrics.uncounted(), 10);
-            let notes = Arc::new(Mutex::default());
-            let into = notes.clone();
-            let addr = Notes::create(|ctx| {
-                ctx.set_mailbox_capacity(128);
-                Notes(into)
-            });
-            counting.send(&Published::from_pointee(addr.recipient()), &metrics);
-            let all = async {
-                while notes.lock().unwrap().len() < 65 {
-                    tokio::task::yield_now().await;
-                }
-            };
-            tokio::time::timeout(std::time::Duration::from_secs(10), all).await.unwrap();
-            let notes = notes.lock().unwrap();
-            assert_eq!(notes.iter().map(|(records, _)| records).sum::<usize>(), MOST);
-            assert_eq!((notes[0], notes[1]), ((BATCH - 10, 10), (BATCH, BATCH as u64)));
-            assert_eq!(metrics.uncounted(), 10);
+        }
+        counting.send(&metrics, Err);
+        assert_eq!(metrics.uncounted(), 10);
+        // How many records in each message, and the number of the first.
+        let mut sent = Vec::new();
+        counting.send(&metrics, |batch| {
+            sent.push((batch.records.len(), batch.records[0].ended_ms));
+            Ok(())
         });
+        assert_eq!(sent.iter().map(|(records, _)| records).sum::<usize>(), MOST);
+        assert_eq!(sent[..2], [(BATCH - 10, 10), (BATCH, BATCH as u64)]);
+        assert_eq!((sent.last(), metrics.uncounted()), (Some(&(10, MOST as u64)), 10));
+        counting.send(&metrics, |_| panic!("nothing is left"));
     }
 }
