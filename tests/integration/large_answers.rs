@@ -213,7 +213,9 @@ fn a_stop_and_a_client_that_asks_for_the_last_answer_get_all_of_it() {
         exchange.wire.write(&numbered(LARGEST)[100_000..])?;
         Ok(Then::Keep)
     });
-    let mut gateway = Gateway::with(Backend::all(&upstream));
+    // Not a matter of speed.
+    let mut gateway =
+        Gateway::builder().server("shutdownTimeoutMs: 30000").backend(Backend::all(&upstream)).start();
     let (mut last, mut stopped) = (gateway.client(), gateway.client());
     last.start(&Call::get("/x").header("Connection", "close"));
     stopped.start(&Call::get("/x"));
