@@ -35,7 +35,7 @@ pub async fn newest(admin: &Admin, text: &str) -> InternalAnswer {
         },
         Source::Memory => {
             let state = admin.shared.metrics.state();
-            state.samples().take(limit as usize).map(remembered).collect()
+            state.samples.newest().take(limit as usize).map(remembered).collect()
         }
     };
     let mut document = json!({"data": data});
@@ -51,7 +51,7 @@ pub async fn one(admin: &Admin, id: &str) -> InternalAnswer {
     // Memory first: what leaves it meanwhile is in the store by then.
     let in_memory = {
         let state = admin.shared.metrics.state();
-        state.samples().find(|sample| sample.request_id == id).map(remembered)
+        state.samples.newest().find(|sample| sample.request_id == id).map(remembered)
     };
     let found = match (in_memory, &admin.kept.store) {
         (None, Some(store)) => match store.sample(id.to_owned()).await {

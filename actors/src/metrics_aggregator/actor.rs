@@ -1,8 +1,7 @@
 //! The aggregator's mailbox, its timers, and the writes to the store. All counting is `state`'s.
 //!
 //! An instance that hung, was replaced and woke up again still counts what it had been sent: it is counted by nobody else,
-//! and a sum does not mind who adds to it. Everything else is its successor's: which limits are watched, what is written
-//! and what is forgotten.
+//! and a sum does not mind who adds to it. Everything else is its successor's: what is written and what is forgotten.
 
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
@@ -81,17 +80,19 @@ impl MetricsAggregatorActor {
             return;
         }
         let waiting = self.state().map(|mut state| {
-            let (samples, changes) = state.waiting(BATCH);
+            let (samples, changes) = (state.samples.first(BATCH), state.changes.first(BATCH));
             (state.recent.due(BATCH), samples, changes)
         });
         let Some((due, samples, changes)) = waiting else { return self.answer_flushers(Written::NotYet) };
-        let batch = Batch { rollups: due.clone(), samples: samples.clone(), changes: changes.clone() };
+        let batch = Batch { rollups: due.clone(), samples: samples.items, changes: changes.items };
         if batch.is_empty() {
             return self.answer_flushers(Written::All);
         }
         self.writing = true;
-        let parts = [batch.rollups.len(), batch.samples.len(), batch.changes.len()];
-        let full = parts.iter().any(|of| *of >= BATCH);
+        // Requests in whole wait for the next time, unless somebody asks: a flood of them must not fill the disk as fast
+        // as it comes.
+        let more = batch.rollups.len() >= BATCH;
+        let full = more || batch.samples.len() >= BATCH;
         // What they asked for is in this batch, unless it did not fit. What comes meanwhile is not theirs to wait for.
         let served = if full { Vec::new() } else { std::mem::take(&mut self.flushers) };
         let writing = wrap_future::<_, Self>(sink.write(self.deps.writer.clone(), batch));
@@ -105,7 +106,8 @@ impl MetricsAggregatorActor {
             };
             if written.is_ok() {
                 state.recent.written(&due);
-                state.written(&samples, &changes);
+                state.samples.written(samples.end);
+                state.changes.written(changes.end);
             }
             drop(state);
             let failed = written.is_err();
@@ -113,7 +115,7 @@ impl MetricsAggregatorActor {
             answer(served, if failed { Written::NotYet } else { Written::All });
             if failed {
                 actor.answer_flushers(Written::NotYet);
-            } else if std::mem::take(&mut actor.again) || !actor.flushers.is_empty() || full {
+            } else if std::mem::take(&mut actor.again) || !actor.flushers.is_empty() || more {
                 actor.write(ctx);
             }
         }));
@@ -183,7 +185,7 @@ impl Handler<Records> for MetricsAggregatorActor {
         }
         let mut state = self.deps.metrics.state();
         state.record(&batch.labels, &batch.records);
-        let dropped = state.sample(batch.samples);
+        let dropped = state.samples.add(batch.samples);
         drop(state);
         if dropped > 0 {
             log::debug!("{dropped} samples of requests were dropped: the metrics store does not take them");
@@ -196,7 +198,7 @@ impl Handler<Changed> for MetricsAggregatorActor {
 
     fn handle(&mut self, Changed(change): Changed, _: &mut Self::Context) {
         count_message();
-        self.deps.metrics.state().change(change);
+        self.deps.metrics.state().changes.add([change]);
     }
 }
 

@@ -12,6 +12,7 @@
 //! | `rollup` | what is counted, per stretch of time, and the trait of the store behind it |
 //! | `recent` | the rollups in memory, and which of them the store has not got |
 //! | `totals` | sums since the start |
+//! | `waiting` | requests in whole and changes of the configuration, until the store has them |
 //! | `state`, `cells` | all of it in one place |
 //! | `messages`, `actor` | the mailbox around it |
 
@@ -26,6 +27,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod totals;
+mod waiting;
 
 pub use actor::{Deps, MetricsAggregatorActor};
 pub use cells::Metrics;

@@ -7,6 +7,7 @@ use super::recent::{Recent, SeriesId};
 use super::record::{Labels, METHODS, NONE, Record};
 use super::rollup::{ConfigChange, FINEST, Sample, Series, Tally};
 use super::totals::{BOUNDS_US, Buckets, Durations, OVERHEAD_BOUNDS_US, RouteNames, Totals};
+use super::waiting::Waiting;
 
 /// Seconds told apart, for the display of what happens now and for short windows of alerts.
 const SECONDS: usize = 64;
@@ -54,8 +55,10 @@ pub struct State {
     /// Series by route of the newest configuration; the first is that of requests without a route.
     labels: Option<Arc<Labels>>,
     by_route: Vec<Option<Box<RouteSeries>>>,
-    samples: VecDeque<Sample>,
-    changes: VecDeque<ConfigChange>,
+    /// Requests in whole, for the store.
+    pub samples: Waiting<Sample, SAMPLES>,
+    /// Changes of the configuration, likewise.
+    pub changes: Waiting<ConfigChange, CHANGES>,
 }
 
 impl State {
@@ -201,47 +204,6 @@ impl State {
             overhead: self.overhead.clone(),
             reasons: self.reasons.clone(),
         }
-    }
-
-    /// Keeps samples for the store. Answers how many had to be dropped for them.
-    pub fn sample(&mut self, samples: Vec<Sample>) -> usize {
-        self.samples.extend(samples);
-        let excess = self.samples.len().saturating_sub(SAMPLES);
-        self.samples.drain(..excess);
-        excess
-    }
-
-    /// Keeps a change of the configuration for the store. The oldest makes room: there may be none, or one that is away.
-    pub fn change(&mut self, change: ConfigChange) {
-        self.changes.push_back(change);
-        if self.changes.len() > CHANGES {
-            self.changes.pop_front();
-        }
-    }
-
-    /// The samples and changes that wait, at most `most` of each.
-    pub fn waiting(&self, most: usize) -> (Vec<Sample>, Vec<ConfigChange>) {
-        (self.samples.iter().take(most).cloned().collect(), self.changes.iter().take(most).cloned().collect())
-    }
-
-    /// Those are written.
-    pub fn written(&mut self, samples: &[Sample], changes: &[ConfigChange]) {
-        for sample in samples {
-            // What was dropped meanwhile is not there any more.
-            if self.samples.front() == Some(sample) {
-                self.samples.pop_front();
-            }
-        }
-        for change in changes {
-            if self.changes.front() == Some(change) {
-                self.changes.pop_front();
-            }
-        }
-    }
-
-    /// Samples that wait, newest first.
-    pub fn samples(&self) -> impl Iterator<Item = &Sample> {
-        self.samples.iter().rev()
     }
 }
 

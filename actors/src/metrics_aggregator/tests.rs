@@ -120,22 +120,6 @@ fn the_same_route_under_another_configuration_goes_on() {
     assert_eq!(state.totals().durations.len(), 1);
 }
 
-#[test]
-fn changes_of_the_configuration_wait_within_bounds_and_only_those_that_were_written_go() {
-    let mut state = State::default();
-    let change = |generation| {
-        let (instance, hash, what) = ("i".into(), String::new(), String::new());
-        ConfigChange { at_ms: START * 1_000, instance, generation, hash, what }
-    };
-    (0..1_000).for_each(|generation| state.change(change(generation)));
-    let (_, writing) = state.waiting(10);
-    // Three of those that are being written make room meanwhile.
-    (1_000..1_003).for_each(|generation| state.change(change(generation)));
-    state.written(&[], &writing);
-    let waiting: Vec<u64> = state.waiting(5_000).1.iter().map(|change| change.generation).collect();
-    assert_eq!(waiting, (10..1_003).collect::<Vec<_>>());
-}
-
 /// What happens in a run.
 #[derive(Clone, Debug)]
 enum Step {

@@ -89,7 +89,7 @@ fn a_write_of_a_ghost_takes_nothing_away_and_says_nothing_of_the_store() {
             sink.0.lock().unwrap().remove(0).send(result).unwrap();
             assert_eq!(flushed.await.unwrap(), Ok(Written::NotYet));
             until("the ghost has stopped", || !ghost.connected()).await;
-            assert_eq!(metrics.state().waiting(9).1.len(), 2, "its successor writes both");
+            assert_eq!(metrics.state().changes.first(9).items.len(), 2, "its successor writes both");
             assert_eq!((metrics.store_up(), metrics.store_error()), (false, None));
         }
     });
