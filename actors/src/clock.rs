@@ -5,26 +5,20 @@
 //! clock has caught up: eight minutes after it was set back by one. A clock that is set forward is followed at once.
 
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// What both clocks of the machine say at one moment, milliseconds.
+/// What both clocks of the machine say at one moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Reading {
-    /// Since the Unix epoch.
+    /// Milliseconds since the Unix epoch.
     pub wall: i64,
-    /// Since any moment of the past; never goes back.
-    pub monotonic: i64,
-}
-
-impl Reading {
-    /// Time at its slowest: what is added to it decides how far ahead of that we are.
-    fn slowest(self) -> i64 {
-        self.monotonic - self.monotonic / 8
-    }
+    /// Never goes back.
+    pub at: Instant,
 }
 
 /// See the module. May be read from any thread; nobody waits for anybody.
 pub struct WallClock {
+    start: Instant,
     read: Box<dyn Fn() -> Reading + Send + Sync>,
     /// The most that the wall clock has ever been ahead of time at its slowest. As neither of the two ever gets less, nor
     /// does their sum.
@@ -34,32 +28,41 @@ pub struct WallClock {
 impl WallClock {
     /// A clock that reads these.
     pub fn of(read: impl Fn() -> Reading + Send + Sync + 'static) -> Self {
-        Self { read: Box::new(read), ahead: AtomicI64::new(i64::MIN) }
+        Self { start: read().at, read: Box::new(read), ahead: AtomicI64::new(i64::MIN) }
     }
 
     /// Milliseconds since the Unix epoch.
     pub fn now_ms(&self) -> i64 {
-        let reading = (self.read)();
-        let ahead = reading.wall - reading.slowest();
+        self.stamp().0
+    }
+
+    /// The same, and the moment that it was.
+    pub fn stamp(&self) -> (i64, Instant) {
+        let Reading { wall, at } = (self.read)();
+        let passed = millis(at.saturating_duration_since(self.start));
+        // Time at its slowest: what is added to it decides how far ahead of that we are.
+        let slowest = passed - passed / 8;
+        let ahead = wall - slowest;
         // A store in each request would be felt by the others; there is something to store every eight milliseconds.
         let mut most = self.ahead.load(Ordering::Relaxed);
         if ahead > most {
             most = self.ahead.fetch_max(ahead, Ordering::Relaxed).max(ahead);
         }
-        reading.slowest() + most
+        (slowest + most, at)
     }
+}
+
+fn millis(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX / 2)
 }
 
 impl Default for WallClock {
     /// The machine's clocks.
     fn default() -> Self {
-        let start = Instant::now();
-        Self::of(move || {
+        Self::of(|| {
             // In this order: a thread that is held up between the two must not take the wait for time that has passed.
             let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            let monotonic = start.elapsed();
-            let millis = |time: std::time::Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX / 2);
-            Reading { wall: millis(wall), monotonic: millis(monotonic) }
+            Reading { wall: millis(wall), at: Instant::now() }
         })
     }
 }
@@ -67,7 +70,7 @@ impl Default for WallClock {
 /// A clock of a test's own, and what sets it.
 #[cfg(test)]
 pub(crate) fn by_hand(wall: i64) -> (WallClock, std::sync::Arc<std::sync::Mutex<Reading>>) {
-    let hand = std::sync::Arc::new(std::sync::Mutex::new(Reading { wall, monotonic: 0 }));
+    let hand = std::sync::Arc::new(std::sync::Mutex::new(Reading { wall, at: Instant::now() }));
     let read = hand.clone();
     (WallClock::of(move || *read.lock().unwrap()), hand)
 }
@@ -84,7 +87,8 @@ mod tests {
         for step in [1, 7, 8, 250, 1_000, 86_400_000] {
             let before = clock.now_ms();
             let mut hand = hand.lock().unwrap();
-            (hand.wall, hand.monotonic) = (hand.wall + step, hand.monotonic + step);
+            hand.wall += step;
+            hand.at += Duration::from_millis(step as u64);
             let wall = hand.wall;
             drop(hand);
             let now = clock.now_ms();
@@ -101,7 +105,8 @@ mod tests {
         for tenth in 1..=6_000 {
             let wall = {
                 let mut hand = hand.lock().unwrap();
-                (hand.wall, hand.monotonic) = (hand.wall + 100, hand.monotonic + 100);
+                hand.wall += 100;
+                hand.at += Duration::from_millis(100);
                 hand.wall
             };
             let now = clock.now_ms();

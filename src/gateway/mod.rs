@@ -271,12 +271,13 @@ fn begin(worker: Rc<Worker>, request: &mut actix_http::Request) -> Option<Box<Re
     worker.in_flight_begin();
     let snapshot = worker.snapshot();
     let trusted = identity::is_trusted(&snapshot.trusted_proxies, connection.peer_ip());
-    let arrived_ms = worker::unix_millis();
+    let (arrived_ms, started) = worker.shared.metrics.stamp();
+    let arrived_ms = arrived_ms as u64;
     let request_id = RequestId::of(&arrival.headers, trusted, arrived_ms);
     let draw = worker.random(|random| (random.u128(..), random.u64(..)));
     let trace = Trace::of(&arrival.headers, draw);
     let record = Box::new(RequestRecord {
-        started: std::time::Instant::now(),
+        started,
         arrived_ms,
         method: arrival.method.clone(),
         uri: arrival.uri.clone(),

@@ -98,7 +98,7 @@ impl RequestRecord {
         // A tunnel lives for as long as its ends please: its latency is that of its opening.
         let opened = self.answered.filter(|_| status == 101);
         Record {
-            ended_ms: self.worker.shared.metrics.now_ms() as u64,
+            ended_ms: self.arrived_ms + took.as_millis() as u64,
             route: self.route.map(|route| route as u32),
             method: method_index(self.method.as_str()),
             status,

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use super::state::State;
 use crate::clock::WallClock;
@@ -27,6 +28,11 @@ impl Metrics {
     /// The time that is counted by, milliseconds since the Unix epoch; it never goes back.
     pub fn now_ms(&self) -> i64 {
         self.clock.now_ms()
+    }
+
+    /// The same, and the moment that it was.
+    pub fn stamp(&self) -> (i64, Instant) {
+        self.clock.stamp()
     }
 
     /// Everything counted. An instance that died in the middle of a batch has left the rest of it uncounted and nothing
