@@ -6,7 +6,8 @@
 use std::hash::BuildHasherDefault;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::buckets::{AsIs, Population};
+use super::buckets::Population;
+use super::key::AsIs;
 use super::limit::{Refusal, Standing};
 
 /// Bits of [`LeaseCell::lease`] that count requests; the others are when it ends, in units of 2^20 ns.

@@ -11,8 +11,9 @@
 //! | `settings` | `rateLimit` and `redis` |
 //! | `limit` | what an algorithm is asked and answers |
 //! | `token_bucket`, `sliding_window`, `fixed_window` | the algorithms: pure, `now` as an argument |
-//! | `cell`, `buckets` | one bucket, and all of one limit, shared by the workers |
-//! | `table`, `words` | where buckets lie that are a word each |
+//! | `algorithm` | what the gateway asks of all of them |
+//! | `buckets` | all buckets of one limit, shared by the workers |
+//! | `words` in `table`, `logs` | where they lie: those of one word each, and sliding windows |
 //! | `key` | who is charged |
 //! | `cells` | everything of one limit, and what all limits have in common |
 //! | `lease` | what was leased from the shared store, per key |
@@ -22,8 +23,8 @@
 //! | `messages`, `actor` | the mailbox around it |
 
 mod actor;
+mod algorithm;
 mod buckets;
-mod cell;
 mod cells;
 mod clock;
 mod fixed_window;
@@ -31,6 +32,7 @@ mod health;
 mod key;
 mod lease;
 mod limit;
+mod logs;
 mod messages;
 pub mod settings;
 pub mod shared_store;

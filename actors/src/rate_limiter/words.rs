@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 
+use super::algorithm::Word;
 use super::buckets::Population;
-use super::cell::Word;
 use super::table::{Look, Place, Table};
 
 /// The bucket is not here any more.
@@ -238,7 +238,7 @@ mod tests {
 
     use super::super::limit::{Plan, Refusal, Standing};
     use super::*;
-    use crate::rate_limiter::cell::State;
+    use crate::rate_limiter::algorithm::State;
 
     /// Counts.
     #[derive(Default)]
