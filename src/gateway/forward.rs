@@ -19,7 +19,7 @@ use super::balance::{self, InFlight, NoTarget, Pick};
 use super::deadline::within;
 use super::headers::{self, Forwarding};
 use super::request_body::{BodyFailure, RequestBody, RequestFraming};
-use super::snapshot::{Backend, Target};
+use super::snapshot::Backend;
 use super::story::{Try, TryOutcome};
 use super::upload::{Upload, UploadLimits};
 use super::upstream::{Asked, Exchange, Upgraded, Violation};
@@ -209,7 +209,8 @@ async fn attempt(
         detach: request.arrival.takes_direct().then_some(DIRECT),
     };
     let exchange = Exchange::new(asked, body.reader(), lines.clone());
-    address(head, target, backend.settings.preserve_host, request.arrival.host.as_ref());
+    let asked_for = request.arrival.host.as_ref().filter(|_| backend.settings.preserve_host);
+    address(head, asked_for.unwrap_or(&request.snapshot.local(backend).hosts[position]));
     let pool = worker.pool(&request.snapshot, backend, target, position);
     let sent = send(request, &pool, head.clone(), body, &exchange, backend, (started, deadline)).await;
     let now = Instant::now();
@@ -449,17 +450,13 @@ fn upstream_head(request: &mut Request) -> (Rc<RequestHead>, Rc<Vec<u8>>) {
 }
 
 /// Sets the `Host` of the next try.
-fn address(head: &mut Rc<RequestHead>, target: &Target, preserve: bool, host: Option<&HeaderValue>) {
-    let value = match host {
-        Some(host) if preserve => host.clone(),
-        _ => target.host.clone(),
-    };
+fn address(head: &mut Rc<RequestHead>, host: &HeaderValue) {
     // Unique again: the try before has let go of it.
     if let Some(head) = Rc::get_mut(head) {
-        head.headers.insert(header::HOST, value);
+        head.headers.insert(header::HOST, host.clone());
     } else {
         let mut own = RequestHead::clone(head);
-        own.headers.insert(header::HOST, value);
+        own.headers.insert(header::HOST, host.clone());
         *head = Rc::new(own);
     }
 }

@@ -76,6 +76,8 @@ pub struct BackendLocal {
     pub share: Share,
     /// Its connections, by position of the target.
     pub pools: Vec<OnceCell<Rc<Pool>>>,
+    /// The `Host` of each target: copies, so that the workers do not count references on the same line of memory.
+    pub hosts: Vec<HeaderValue>,
 }
 
 impl SnapshotRef {
@@ -97,6 +99,7 @@ impl SnapshotRef {
         let local = |backend: &Arc<Backend>| BackendLocal {
             share: share(backend).unwrap_or_default(),
             pools: backend.targets.iter().map(pool).collect(),
+            hosts: backend.targets.iter().map(|target| copied(&target.host)).collect(),
         };
         let locals = snapshot.backends.iter().map(local).collect();
         let limit_paths =
@@ -118,6 +121,11 @@ impl SnapshotRef {
     pub fn local(&self, backend: &Backend) -> &BackendLocal {
         &self.0.locals[backend.index]
     }
+}
+
+/// The same value in memory of its own.
+fn copied(value: &HeaderValue) -> HeaderValue {
+    HeaderValue::from_bytes(value.as_bytes()).unwrap_or_else(|_| value.clone())
 }
 
 impl Deref for SnapshotRef {

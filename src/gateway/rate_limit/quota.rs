@@ -4,6 +4,7 @@
 //! draft-ietf-httpapi-ratelimit-headers-11. The reset is when the whole limit is available again if nothing more is sent.
 
 use std::cell::RefCell;
+use std::ops::Range;
 use std::sync::Arc;
 
 use actix_http::header::{HeaderMap, HeaderName, HeaderValue};
@@ -22,36 +23,37 @@ const UNKNOWN: HeaderValue = HeaderValue::from_static("\"?\"");
 
 const SECOND: u64 = 1_000_000_000;
 
-/// What all answers under one limit say of it.
+/// What all answers under one limit say of it: text, which they copy. Values that they shared would have every worker count
+/// references on the same line of memory.
 pub struct Told {
-    limit: HeaderValue,
-    policy: HeaderValue,
+    /// `RateLimit-Policy`.
+    policy: Box<[u8]>,
+    /// Where the limit itself stands in that.
+    limit: Range<usize>,
     /// `RateLimit` up to its numbers.
     name: Box<[u8]>,
 }
 
 impl Told {
-    /// The fields that do not change as long as the limit does not.
-    pub fn new(cells: &LimitCells) -> Arc<Self> {
-        let (name, capacity) = (&cells.name, cells.plan.capacity);
-        let policy = format!("\"{name}\";q={capacity};w={}", cells.limit.window.as_secs());
-        Arc::new(Self {
-            limit: HeaderValue::from(capacity),
-            // An id is plain text, as `check` has seen.
-            policy: HeaderValue::from_str(&policy).unwrap_or(UNKNOWN),
-            name: format!("\"{name}\";r=").into_bytes().into(),
-        })
+    /// What does not change as long as the limit does not.
+    pub fn new(cells: &LimitCells) -> Self {
+        let (name, capacity) = (&cells.name, cells.plan.capacity.to_string());
+        // An id is plain text, as `check` has seen.
+        let before = format!("\"{name}\";q=");
+        let limit = before.len()..before.len() + capacity.len();
+        let policy = format!("{before}{capacity};w={}", cells.limit.window.as_secs());
+        Self { policy: policy.into_bytes().into(), limit, name: format!("\"{name}\";r=").into_bytes().into() }
     }
 }
 
 /// The fields of one answer.
 pub struct Quota {
-    told: Arc<Told>,
-    remaining: u64,
-    /// Seconds.
-    reset: u64,
-    /// Seconds since the Unix epoch.
-    reset_at: u64,
+    /// `RateLimit-Policy`, `RateLimit` and `X-RateLimit-Reset`, behind each other.
+    text: Bytes,
+    limit: Range<usize>,
+    remaining: Range<usize>,
+    /// Where `RateLimit` begins and ends.
+    state: Range<usize>,
 }
 
 /// Whole seconds, begun ones counted.
@@ -61,36 +63,33 @@ pub fn seconds_up(nanos: u64) -> u64 {
 
 impl Quota {
     /// What is left of a limit at `now`.
-    pub fn new(limited: &Limited, standing: Standing, now: u64) -> Self {
-        Self {
-            told: limited.told.clone(),
-            remaining: standing.remaining,
-            reset: seconds_up(standing.reset),
-            reset_at: seconds_up(now.saturating_add(standing.reset)),
-        }
+    pub fn new(limited: &Limited, standing: Standing, now: u64, texts: &Texts) -> Self {
+        let told = &limited.told;
+        let (mut remaining, mut state) = (0..0, told.policy.len()..0);
+        let text = texts.write(told.policy.len() + told.name.len() + 3 + 3 * LONGEST, |text| {
+            text.extend_from_slice(&told.policy);
+            text.extend_from_slice(&told.name);
+            remaining.start = text.len();
+            digits(text, standing.remaining);
+            remaining.end = text.len();
+            text.extend_from_slice(b";t=");
+            digits(text, seconds_up(standing.reset));
+            state.end = text.len();
+            // Seconds since the Unix epoch.
+            digits(text, seconds_up(now.saturating_add(standing.reset)));
+        });
+        Self { text, limit: told.limit.clone(), remaining, state }
     }
 
     /// Puts the fields into an answer, in which nothing of [their names](is_quota) may be left.
-    pub fn write(self, headers: &mut HeaderMap, texts: &Texts) {
-        let Self { told, remaining, reset, reset_at } = self;
-        // One text for all values that change: `"NAME";r=REMAINING;t=RESET`, then the moment of the reset.
-        let (mut from, mut to, mut state) = (0, 0, 0);
-        let text = texts.write(told.name.len() + 3 + 3 * LONGEST, |text| {
-            text.extend_from_slice(&told.name);
-            from = text.len();
-            digits(text, remaining);
-            to = text.len();
-            text.extend_from_slice(b";t=");
-            digits(text, reset);
-            state = text.len();
-            digits(text, reset_at);
-        });
+    pub fn write(self, headers: &mut HeaderMap) {
+        let Self { text, limit, remaining, state } = self;
         let value = |range| HeaderValue::from_maybe_shared(text.slice(range)).unwrap_or(UNKNOWN);
-        headers.append(LIMIT, told.limit.clone());
-        headers.append(REMAINING, value(from..to));
-        headers.append(RESET, value(state..text.len()));
-        headers.append(POLICY, told.policy.clone());
-        headers.append(STATE, value(0..state));
+        headers.append(LIMIT, value(limit));
+        headers.append(REMAINING, value(remaining));
+        headers.append(RESET, value(state.end..text.len()));
+        headers.append(POLICY, value(0..state.start));
+        headers.append(STATE, value(state));
     }
 }
 

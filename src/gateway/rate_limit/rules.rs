@@ -48,7 +48,7 @@ pub struct Limited {
     pub shadow: bool,
     pub on_error: OnError,
     /// What answers say of it.
-    pub told: Arc<Told>,
+    pub told: Told,
 }
 
 impl Limited {
