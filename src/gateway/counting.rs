@@ -11,10 +11,10 @@ use super::snapshot::SnapshotRef;
 use super::worker::Worker;
 
 /// Records of one message: so many are sent at once rather than at the next beat.
-const BATCH: usize = 1024;
+const BATCH: usize = 512;
 
 /// Records that wait while the aggregator is being replaced; beyond, the oldest are lost, and counted as that.
-const MOST: usize = 64 * BATCH;
+const MOST: usize = 128 * BATCH;
 
 /// Requests that are kept in whole between two reports, at most.
 const SAMPLES: usize = 200;
@@ -34,13 +34,13 @@ pub struct Counting {
 impl Counting {
     /// Notes a finished request.
     pub fn note(&self, worker: &Worker, snapshot: &SnapshotRef, record: Record) {
-        if self.add(&snapshot.labels, record) {
+        if self.add(&worker.shared.metrics, &snapshot.labels, record) {
             self.report(&worker.shared);
         }
     }
 
     /// Whether that makes a batch full.
-    fn add(&self, labels: &Arc<Labels>, record: Record) -> bool {
+    fn add(&self, metrics: &Metrics, labels: &Arc<Labels>, record: Record) -> bool {
         let mut batches = self.batches.borrow_mut();
         let last = batches.last_mut();
         match last.filter(|(known, records)| Arc::ptr_eq(known, labels) && records.len() < BATCH) {
@@ -49,7 +49,7 @@ impl Counting {
                 records.len() == BATCH
             }
             None => {
-                let mut records = Vec::with_capacity(BATCH);
+                let mut records = metrics.buffer(BATCH);
                 records.push(record);
                 batches.push((labels.clone(), records));
                 false
@@ -143,7 +143,7 @@ mod tests {
         let (old, new) = (Arc::new(Labels::default()), Arc::new(Labels::default()));
         for number in 0..MOST + 10 {
             // One configuration for nearly all of them.
-            if counting.add(if number < MOST { &old } else { &new }, record(number)) {
+            if counting.add(&metrics, if number < MOST { &old } else { &new }, record(number)) {
                 counting.send(&metrics, Err);
             }
         }

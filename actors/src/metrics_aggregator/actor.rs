@@ -187,6 +187,7 @@ impl Handler<Records> for MetricsAggregatorActor {
         state.record(&batch.labels, &batch.records);
         let dropped = state.samples.add(batch.samples);
         drop(state);
+        self.deps.metrics.give_back(batch.records);
         if dropped > 0 {
             log::debug!("{dropped} samples of requests were dropped: the metrics store does not take them");
         }

@@ -4,15 +4,21 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use super::record::Record;
 use super::state::State;
 use crate::clock::WallClock;
 use crate::supervision::Fence;
 
-/// See the module. Read by the administration interface; requests never come here.
+/// Emptied buffers that are kept.
+const SPARE: usize = 16;
+
+/// See the module. Read by the administration interface; a request comes here for a buffer, once in hundreds, and waits for
+/// nobody.
 #[derive(Default)]
 pub struct Metrics {
     clock: WallClock,
     state: Mutex<State>,
+    spare: Mutex<Vec<Vec<Record>>>,
     store_up: AtomicBool,
     waiting: AtomicUsize,
     uncounted: AtomicU64,
@@ -46,6 +52,22 @@ impl Metrics {
     pub(super) fn state_for(&self, fence: &Fence) -> Option<MutexGuard<'_, State>> {
         let state = self.state();
         fence.is_current().then_some(state)
+    }
+
+    /// An empty buffer for about `records`: one that has been counted just now and is still in the processor's cache, or a
+    /// new one.
+    pub fn buffer(&self, records: usize) -> Vec<Record> {
+        let spare = self.spare.try_lock().ok().and_then(|mut spare| spare.pop());
+        spare.unwrap_or_else(|| Vec::with_capacity(records))
+    }
+
+    pub(super) fn give_back(&self, mut buffer: Vec<Record>) {
+        if let Ok(mut spare) = self.spare.try_lock()
+            && spare.len() < SPARE
+        {
+            buffer.clear();
+            spare.push(buffer);
+        }
     }
 
     /// Of `ended` requests, how many are still to be counted.
@@ -90,5 +112,21 @@ impl Metrics {
 
     pub(super) fn set_waiting(&self, waiting: usize) {
         self.waiting.store(waiting, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_that_were_counted_are_filled_again_and_few_are_kept() {
+        let metrics = Metrics::default();
+        let buffers: Vec<_> = (0..SPARE + 5).map(|_| metrics.buffer(7)).collect();
+        let last = buffers[SPARE - 1].as_ptr();
+        buffers.into_iter().for_each(|buffer| metrics.give_back(buffer));
+        let again = metrics.buffer(7);
+        assert_eq!((again.as_ptr(), again.len()), (last, 0));
+        assert_eq!(metrics.spare.lock().unwrap().len(), SPARE - 1);
     }
 }
