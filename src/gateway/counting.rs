@@ -8,6 +8,7 @@ use aegis_actors::metrics_aggregator::{Labels, Metrics, Record, Records, Sample}
 use super::mailbox::Mailbox;
 use super::shared::Shared;
 use super::snapshot::SnapshotRef;
+use super::story::Worth;
 use super::worker::Worker;
 
 /// Records of one message: so many are sent at once rather than at the next beat.
@@ -16,7 +17,7 @@ const BATCH: usize = 512;
 /// Records that wait while the aggregator is being replaced; beyond, the oldest are lost, and counted as that.
 const MOST: usize = 128 * BATCH;
 
-/// Requests that are kept in whole between two reports, at most.
+/// Requests that are kept in whole between two calls of [`Counting::allow`], at most.
 const SAMPLES: usize = 200;
 
 /// See the module.
@@ -26,6 +27,9 @@ pub struct Counting {
     /// reload.
     batches: RefCell<Vec<(Arc<Labels>, Vec<Record>)>>,
     samples: RefCell<Vec<Sample>>,
+    /// How many have been kept since they were last allowed, and whether one of them went well.
+    told: Cell<usize>,
+    drawn: Cell<bool>,
     aggregator: Mailbox<Records>,
     /// Records lost since the aggregator has taken all.
     lost: Cell<u64>,
@@ -57,15 +61,23 @@ impl Counting {
         }
     }
 
-    /// Whether a further request may be kept in whole. Beyond a bound per report the rest is only counted: a flood of
-    /// refusals must not become a flood of stories, nor cost the writing of them.
-    pub fn has_room_for_samples(&self) -> bool {
-        self.samples.borrow().len() < SAMPLES
+    /// Lets further requests be kept in whole; called by the clock.
+    pub fn allow(&self) {
+        self.told.set(0);
+        self.drawn.set(false);
     }
 
-    /// Keeps a request in whole.
-    pub fn tell(&self, sample: Sample) {
-        self.samples.borrow_mut().push(sample);
+    /// Keeps a request in whole, where there is room for it. Beyond a bound the rest is only counted: a flood of refusals
+    /// must not become a flood of stories, nor cost the writing of them. Of what went well one at a time is enough: the
+    /// store keeps a hundred thousand in all, and they must not push out what did not.
+    pub fn tell(&self, worth: Worth, story: impl FnOnce() -> Sample) {
+        let told = self.told.get();
+        // Those of before may still be here, while the aggregator is being replaced.
+        let room = told < SAMPLES && self.samples.borrow().len() < SAMPLES;
+        if room && (worth == Worth::Remarkable || !self.drawn.replace(true)) {
+            self.told.set(told + 1);
+            self.samples.borrow_mut().push(story());
+        }
     }
 
     /// Sends what was collected; what cannot be sent now is kept.
@@ -135,6 +147,21 @@ mod tests {
             bytes_out: 0,
             limits: Default::default(),
         }
+    }
+
+    #[test]
+    fn a_flood_does_not_become_one_of_stories_and_what_went_well_leaves_room_for_what_did_not() {
+        let counting = Counting::default();
+        let story = || Sample { path: "/".to_owned(), ..Sample::default() };
+        let told = |worth, times| {
+            (0..times).for_each(|_| counting.tell(worth, story));
+            counting.samples.take().len()
+        };
+        assert_eq!(told(Worth::Sample, 1_000), 1);
+        assert_eq!(told(Worth::Remarkable, 1_000), SAMPLES - 1, "though a report came between");
+        assert_eq!(told(Worth::Sample, 1), 0);
+        counting.allow();
+        assert_eq!(told(Worth::Sample, 2), 1);
     }
 
     #[test]

@@ -83,8 +83,10 @@ impl Drop for RequestRecord {
         let status = if self.status == 0 { CLIENT_CLOSED_REQUEST } else { self.status };
         let took = self.started.elapsed();
         worker.count(self, status, took);
-        if self.snapshot.metrics && worker.has_room_for_stories() && story::is_worth_telling(self, took) {
-            worker.tell(story::sample(self, status, took));
+        if self.snapshot.metrics
+            && let Some(worth) = story::worth(self, took)
+        {
+            worker.tell(worth, || story::sample(self, status, took));
         }
         if self.snapshot.access_log {
             worker.log(|out| self.write(out, status, took));

@@ -41,12 +41,22 @@ pub enum TryOutcome {
     Failed(&'static str),
 }
 
-/// Whether the request's story is kept.
-pub fn is_worth_telling(record: &RequestRecord, took: Duration) -> bool {
-    record.cause.is_some_and(|cause| cause != Cause::ClientGone)
-        || record.broken
-        || is_slow(record, took)
-        || record.worker.random(|random| random.u32(..SAMPLED)) == 0
+/// Why a request's story is worth keeping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Worth {
+    /// The gateway answered itself, or the request was slow, or its answer broke off.
+    Remarkable,
+    /// Drawn among those that went well.
+    Sample,
+}
+
+/// Whether the request's story is worth keeping.
+pub fn worth(record: &RequestRecord, took: Duration) -> Option<Worth> {
+    let refused = record.cause.is_some_and(|cause| cause != Cause::ClientGone);
+    if refused || record.broken || is_slow(record, took) {
+        return Some(Worth::Remarkable);
+    }
+    (record.worker.random(|random| random.u32(..SAMPLED)) == 0).then_some(Worth::Sample)
 }
 
 fn is_slow(record: &RequestRecord, took: Duration) -> bool {

@@ -23,6 +23,7 @@ use super::rate_limit::{Asking, Texts};
 use super::record::RequestRecord;
 use super::shared::Shared;
 use super::snapshot::{Backend, SnapshotRef, Target};
+use super::story::Worth;
 use super::upstream::{Dialer, Pool};
 use crate::config::settings::LogFormat;
 use crate::logging;
@@ -193,14 +194,9 @@ impl Worker {
         self.shared.ended.add(self.index, 1);
     }
 
-    /// Whether a further story would be kept before the next report.
-    pub fn has_room_for_stories(&self) -> bool {
-        self.counting.has_room_for_samples()
-    }
-
-    /// Keeps a request's story for the store.
-    pub fn tell(&self, sample: Sample) {
-        self.counting.tell(sample);
+    /// Keeps a request's story for the store, where there is room for it.
+    pub fn tell(&self, worth: Worth, story: impl FnOnce() -> Sample) {
+        self.counting.tell(worth, story);
     }
 
     /// Counts a finished request.
@@ -233,7 +229,11 @@ async fn beat(worker: std::rc::Weak<Worker>) {
         let _ = worker.snapshot();
         worker.beats.set(worker.beats.get() + 1);
         let wanted = worker.shared.report_wanted.load(Ordering::Relaxed) || worker.shared.is_draining();
-        if wanted || worker.beats.get().is_multiple_of(COUNT_BEATS) {
+        let due = worker.beats.get().is_multiple_of(COUNT_BEATS);
+        if due {
+            worker.counting.allow();
+        }
+        if wanted || due {
             worker.counting.report(&worker.shared);
         }
         if worker.beats.get() >= REPORT_BEATS {

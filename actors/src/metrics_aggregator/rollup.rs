@@ -113,7 +113,7 @@ pub struct Writer {
 }
 
 /// One request that is kept in whole: every one that the gateway answered with an error, every slow one, some others.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sample {
     /// Milliseconds since the Unix epoch.
     pub at_ms: i64,
