@@ -163,7 +163,7 @@ fn ten_thousand_requests_in_steady_state_cost_fewer_than_two_hundred_actor_messa
     });
     let (cost, took) = (messages() - before, started.elapsed());
     // By the clock each second: four pings to each actor, and from two workers two batches of outcomes and five of records.
-    // By the request: one batch of records for a thousand. So this is fewer than 200 for several seconds; when others keep
+    // By the request: two batches of records for a thousand. So this is fewer than 200 for several seconds; when others keep
     // the machine busy it takes longer.
     let actors = gateway.admin_json("/_aegis/status")["actors"].as_array().map_or(0, Vec::len) as u64;
     let by_the_clock = took.as_millis() as u64 * (4 * actors + 2 * (2 + 5)) / 1000 + 10_000 / 512;
