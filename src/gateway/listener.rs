@@ -13,10 +13,11 @@ use std::time::Duration;
 use actix_http::body::BoxBody;
 use actix_http::{HttpService, KeepAlive, Protocol, Request, Response};
 use actix_server::{GracefulShutdownSignal, Server, ServerHandle};
-use actix_service::{ServiceFactory, ServiceFactoryExt as _, fn_service};
+use actix_service::{Service as _, ServiceFactory, ServiceFactoryExt as _, apply_fn_factory, fn_service};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
+use super::downstream::turns::in_turns;
 use super::downstream::{ClientSocket, ClientStream, ConnState, Limits};
 use super::shared::Shared;
 use super::worker::Worker;
@@ -112,8 +113,13 @@ impl Bound {
         let server = builder
             .listen("gateway", self.listener, move || {
                 let signal = signal.clone();
-                connections(shared.clone(), signal.clone(), tls.clone())
-                    .and_then(http(shared.clone(), signal, address).map_err(|_| ()))
+                let http = http(shared.clone(), signal.clone(), address).map_err(|_| ());
+                connections(shared.clone(), signal, tls.clone()).and_then(apply_fn_factory(
+                    http,
+                    |accepted: (ClientStream, Protocol, Option<SocketAddr>), http| {
+                        in_turns(accepted.0.state.clone(), http.call(accepted))
+                    },
+                ))
             })?
             .run();
         let handle = server.handle();

@@ -143,8 +143,9 @@ async fn answer(request: Option<Box<Request>>, asks_upgrade: bool) -> Result<Htt
     let (id, is_raw) = (request.record.request_id.clone(), request.arrival.is_raw);
     let has_body = request.arrival.framing.has_bytes();
     let drains = worker.shared.is_draining();
+    let answering = connection.while_open(stages(request), has_body);
     // A panic must cost one request, not the connection's task and everything else on it.
-    let response = match AssertUnwindSafe(connection.while_open(stages(request))).catch_unwind().await {
+    let response = match AssertUnwindSafe(answering).catch_unwind().await {
         // Only HTTP/2 keeps a handler whose connection is gone.
         Ok(None) => return Ok(response::internal_error(&id.to_value())),
         Ok(Some(Ok(response))) => response,

@@ -71,7 +71,8 @@ impl RequestRecord {
 
 impl Drop for RequestRecord {
     fn drop(&mut self) {
-        self.connection.end();
+        let now = Instant::now();
+        self.connection.end(now);
         let worker = self.worker.clone();
         worker.in_flight_end();
         if std::thread::panicking() {
@@ -81,7 +82,7 @@ impl Drop for RequestRecord {
             self.cause = Some(Cause::ClientGone);
         }
         let status = if self.status == 0 { CLIENT_CLOSED_REQUEST } else { self.status };
-        let took = self.started.elapsed();
+        let took = now.saturating_duration_since(self.started);
         worker.count(self, status, took);
         if self.snapshot.metrics
             && let Some(worth) = story::worth(self, took)

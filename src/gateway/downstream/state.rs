@@ -16,6 +16,7 @@ use bytes::Bytes;
 use pin_project_lite::pin_project;
 
 use super::pump::Pump;
+use super::turns;
 
 /// Time limits of a listener's connections.
 #[derive(Clone, Copy, Debug)]
@@ -184,15 +185,14 @@ impl ConnState {
         }
     }
 
-    /// Its response is complete, or given up.
-    pub fn end(&self) {
+    /// Its response is complete, or given up, since `now`.
+    pub fn end(&self, now: Instant) {
         let left = self.requests.get().saturating_sub(1);
         self.requests.set(left);
         if left == 0 {
             self.waiting.borrow_mut().clear();
         }
         if left == 0 {
-            let now = Instant::now();
             // Part of the next head may be here already; its time runs from now.
             self.phase.set(if self.pipelined.get() { Phase::Head(now) } else { Phase::Idle(now) });
         }
@@ -212,10 +212,18 @@ impl ConnState {
         self.open_bodies.get() > 0
     }
 
-    /// Runs `future` as long as the connection is there. actix drops what it serves on HTTP/1 together with the
-    /// connection, but not on HTTP/2.
-    pub fn while_open<F: Future>(&self, future: F) -> WhileOpen<'_, F> {
-        WhileOpen { connection: self, future }
+    /// Runs `future`, which answers a request, as long as the connection is there. actix drops what it serves on HTTP/1
+    /// together with the connection, but not on HTTP/2.
+    ///
+    /// On HTTP/1 actix asks for the answer twice in the poll of its task in which the request has arrived. Where no body
+    /// could have come in between, nothing has: the second time `future` is not asked.
+    pub fn while_open<F: Future>(&self, future: F, has_body: bool) -> WhileOpen<'_, F> {
+        WhileOpen { connection: self, once_a_poll: !self.http2 && !has_body, asked_in: None, future }
+    }
+
+    /// HTTP/1, and nothing of a next request has been read.
+    pub(super) fn is_idle(&self) -> bool {
+        matches!(self.phase.get(), Phase::Idle(_)) && !self.http2
     }
 
     /// `Ready` once an HTTP/2 connection is gone.
@@ -277,6 +285,9 @@ pin_project! {
     /// See [`ConnState::while_open`]. Not an async function: that would keep room for the future twice.
     pub struct WhileOpen<'a, F> {
         connection: &'a ConnState,
+        once_a_poll: bool,
+        // The poll of the connection's task in which `future` was asked last.
+        asked_in: Option<u64>,
         #[pin]
         future: F,
     }
@@ -287,6 +298,9 @@ impl<F: Future> Future for WhileOpen<'_, F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
+        if *this.once_a_poll && this.asked_in.replace(turns::this_poll()) == Some(turns::this_poll()) {
+            return Poll::Pending;
+        }
         if let Poll::Ready(output) = this.future.poll(cx) {
             return Poll::Ready(Some(output));
         }

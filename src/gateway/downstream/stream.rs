@@ -14,7 +14,6 @@ use tokio_rustls::server::TlsStream;
 
 use super::head_lines::HeadLines;
 use super::state::{ConnState, Phase};
-use super::turns;
 use crate::gateway::answer::{self, Cause};
 use crate::gateway::worker;
 
@@ -312,9 +311,6 @@ impl AsyncRead for ClientStream {
         if this.state.taken.borrow().is_some() {
             return this.poll_taken(cx);
         }
-        if this.waits_for_its_turn(cx) {
-            return this.poll_alarm(cx).map(Err);
-        }
         let before = buf.filled().len();
         let read = if this.half_closed.is_some() { Poll::Pending } else { this.socket().poll_read(cx, buf) };
         match read {
@@ -348,15 +344,6 @@ impl AsyncRead for ClientStream {
 }
 
 impl ClientStream {
-    /// Whether the bytes of a next request are there but have to wait until the worker has dealt with other things.
-    fn waits_for_its_turn(&self, cx: &mut Context<'_>) -> bool {
-        let idle = matches!(self.state.phase.get(), Phase::Idle(_)) && !self.state.http2;
-        let Some(socket) = self.socket.as_ref().filter(|_| idle && self.half_closed.is_none()) else {
-            return false;
-        };
-        socket.tcp().poll_read_ready(cx).is_ready() && turns::poll_begin(&self.state, cx).is_pending()
-    }
-
     /// Reads for the tunnel that has taken this connection over; actix sees nothing of it, not even the end: the
     /// tunnel ends the connection.
     fn poll_taken(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

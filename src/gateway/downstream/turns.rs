@@ -5,11 +5,18 @@
 //! connection, and all of it has left the processor's cache when the answer is dealt with. So a worker begins a few
 //! requests, then does everything else that is ready, answers above all, and then begins the next few. Nobody waits
 //! longer than the worker is busy: where there is nothing else to do, the next turn follows at once.
+//!
+//! The turn is waited for around actix's dispatcher, not below it: asked only to find out that there is nothing to read
+//! yet, that would look at its timers and parse nothing twice.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+
+use pin_project_lite::pin_project;
 
 use super::state::ConnState;
 
@@ -33,13 +40,48 @@ struct Turns {
 }
 
 thread_local! {
+    /// Polls of connections' tasks on this thread so far.
+    static POLLS: Cell<u64> = const { Cell::new(0) };
     static TURNS: Turns = const {
         Turns { left: Cell::new(PER_TURN), waiting: RefCell::new(VecDeque::new()), next: RefCell::new(None) }
     };
 }
 
+pin_project! {
+    /// See [`in_turns`].
+    pub struct InTurns<F> {
+        connection: Rc<ConnState>,
+        #[pin]
+        task: F,
+    }
+}
+
+/// Runs the `task` that serves `connection`; while nothing is being served on it, only when its turn has come.
+pub fn in_turns<F: Future>(connection: Rc<ConnState>, task: F) -> InTurns<F> {
+    InTurns { connection, task }
+}
+
+impl<F: Future> Future for InTurns<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        // What wakes an idle connection is a request, nearly always; where it is not, a turn begins with one less.
+        if this.connection.is_idle() && poll_begin(this.connection, cx).is_pending() {
+            return Poll::Pending;
+        }
+        POLLS.set(POLLS.get() + 1);
+        this.task.poll(cx)
+    }
+}
+
+/// Differs from one poll of a connection's task to the next, whichever of this thread's connections it is.
+pub fn this_poll() -> u64 {
+    POLLS.get()
+}
+
 /// `Ready` when a request may begin on `connection`; otherwise its task is woken when it may.
-pub fn poll_begin(connection: &Rc<ConnState>, cx: &mut Context<'_>) -> Poll<()> {
+fn poll_begin(connection: &Rc<ConnState>, cx: &mut Context<'_>) -> Poll<()> {
     if connection.queued.get() {
         return Poll::Pending;
     }
@@ -131,6 +173,30 @@ mod tests {
             task.await.unwrap();
         }
         assert_eq!(*begun.borrow(), (0..PER_TURN * 2 + 3).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn an_answer_is_asked_for_once_a_poll_unless_a_body_may_have_come() {
+        for (has_body, twice) in [(false, 2), (true, 4)] {
+            let connection = connection();
+            connection.begin(has_body);
+            let asked = Cell::new(0);
+            let answer = std::future::poll_fn(|_| {
+                asked.set(asked.get() + 1);
+                Poll::<()>::Pending
+            });
+            let mut answer = std::pin::pin!(connection.while_open(answer, has_body));
+            let task = std::future::poll_fn(|cx| {
+                assert!(answer.as_mut().poll(cx).is_pending());
+                answer.as_mut().poll(cx)
+            });
+            let mut task = std::pin::pin!(in_turns(connection.clone(), task));
+            let mut cx = Context::from_waker(Waker::noop());
+            for _ in 0..2 {
+                assert!(task.as_mut().poll(&mut cx).is_pending());
+            }
+            assert_eq!(asked.get(), twice);
+        }
     }
 
     #[actix_rt::test]
