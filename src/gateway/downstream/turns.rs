@@ -20,8 +20,10 @@ use pin_project_lite::pin_project;
 
 use super::state::ConnState;
 
-/// Requests that begin in one turn.
+/// Requests that begin in one turn while others wait.
 const PER_TURN: usize = 32;
+/// And while none does. To wait costs a request one more run of its task, so a few connections should not have to.
+const UNCROWDED: usize = 64;
 
 /// A connection on which a request could begin.
 struct Waiting {
@@ -43,7 +45,7 @@ thread_local! {
     /// Polls of connections' tasks on this thread so far.
     static POLLS: Cell<u64> = const { Cell::new(0) };
     static TURNS: Turns = const {
-        Turns { left: Cell::new(PER_TURN), waiting: RefCell::new(VecDeque::new()), next: RefCell::new(None) }
+        Turns { left: Cell::new(UNCROWDED), waiting: RefCell::new(VecDeque::new()), next: RefCell::new(None) }
     };
 }
 
@@ -117,7 +119,7 @@ impl Turns {
     fn end(&self) {
         match &*self.next.borrow() {
             Some(next) => next.wake_by_ref(),
-            None => self.left.set(PER_TURN),
+            None => self.left.set(UNCROWDED),
         }
     }
 
@@ -128,7 +130,8 @@ impl Turns {
         }
         let mut waiting = self.waiting.borrow_mut();
         let admitted = waiting.len().min(PER_TURN);
-        self.left.set(PER_TURN - admitted);
+        let most = if admitted == 0 { UNCROWDED } else { PER_TURN };
+        self.left.set(most - admitted);
         for Waiting { connection, task } in waiting.drain(..admitted) {
             connection.queued.set(false);
             connection.admitted.set(true);
@@ -156,8 +159,9 @@ mod tests {
     async fn a_turn_begins_so_many_and_the_next_one_those_that_waited_longest() {
         start();
         tokio::task::yield_now().await;
+        const ALL: usize = UNCROWDED + PER_TURN * 2 + 3;
         let begun = Rc::new(RefCell::new(Vec::new()));
-        let tasks: Vec<_> = (0..PER_TURN * 2 + 3)
+        let tasks: Vec<_> = (0..ALL)
             .map(|i| {
                 let begun = begun.clone();
                 actix_rt::spawn(async move {
@@ -167,12 +171,28 @@ mod tests {
                 })
             })
             .collect();
-        tokio::task::yield_now().await;
-        assert_eq!(begun.borrow().len(), PER_TURN, "one turn's worth, then everything else that is ready");
+        // Stands for everything else that is ready: how many have begun each time that it runs.
+        let other = begun.clone();
+        let seen = actix_rt::spawn(async move {
+            let mut seen = vec![];
+            std::future::poll_fn(|cx| {
+                seen.push(other.borrow().len());
+                if seen.last() == Some(&ALL) {
+                    return Poll::Ready(());
+                }
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            })
+            .await;
+            seen
+        });
         for task in tasks {
             task.await.unwrap();
         }
-        assert_eq!(*begun.borrow(), (0..PER_TURN * 2 + 3).collect::<Vec<_>>());
+        assert_eq!(*begun.borrow(), (0..ALL).collect::<Vec<_>>());
+        let seen = seen.await.unwrap();
+        assert_eq!(seen[0], UNCROWDED);
+        assert!(seen.windows(2).all(|two| two[1] - two[0] <= PER_TURN), "{seen:?}");
     }
 
     #[test]
@@ -203,10 +223,10 @@ mod tests {
     async fn a_connection_that_is_gone_holds_up_nobody() {
         start();
         tokio::task::yield_now().await;
-        let all: Vec<_> = (0..PER_TURN * 3).map(|_| connection()).collect();
+        let all: Vec<_> = (0..UNCROWDED * 3).map(|_| connection()).collect();
         let mut cx = Context::from_waker(Waker::noop());
         let begun = all.iter().filter(|one| poll_begin(one, &mut cx).is_ready()).count();
-        assert_eq!(begun, PER_TURN);
+        assert_eq!(begun, UNCROWDED);
         drop(all);
         let last = connection();
         std::future::poll_fn(|cx| poll_begin(&last, cx)).await;
