@@ -29,36 +29,27 @@ pub struct Flow {
 }
 
 impl Flow {
-    /// Three connections to each gateway, each with a request every `pause` or so, to each target in turn. Every other
+    /// Two connections to each gateway with a request every `pause` or so to each of `targets` in turn, and as many with
+    /// the same for `control`: what holds the machine or a gateway up hits as many requests of each kind. Every other
     /// request comes from a client of its own, the rest all from one.
-    pub fn start(gateways: &[SocketAddr], targets: &'static [&'static str], pause: Duration) -> Self {
+    pub fn start(
+        gateways: &[SocketAddr],
+        targets: &'static [&'static str],
+        control: &'static [&'static str],
+        pause: Duration,
+    ) -> Self {
         let (stop, one) = (Arc::new(AtomicBool::new(false)), somebody());
-        let places = gateways.iter().flat_map(|place| [*place; 3]);
-        let threads = places.map(|place| {
-            let (stop, one) = (Arc::clone(&stop), one.clone());
-            thread::spawn(move || {
-                let (mut client, mut samples) = (Client::connect(place), Vec::new());
-                for at in 0.. {
-                    if stop.load(Relaxed) {
-                        break;
-                    }
-                    let target = targets[at % targets.len()];
-                    let from = if (at / targets.len()).is_multiple_of(2) { one.clone() } else { somebody() };
-                    let sent = moment();
-                    let response = client.send(&get_from(&from, target));
-                    samples.push(Sample {
-                        target,
-                        at: sent,
-                        took: moment() - sent,
-                        status: response.status,
-                        reason: response.reason().map(str::to_owned),
-                    });
-                    thread::sleep(pause);
-                }
-                samples
-            })
-        });
-        Self { threads: threads.collect(), stop }
+        let mut threads = Vec::new();
+        for place in gateways {
+            // One after the other, and in this order: a gateway gives its two workers connections in turn, so that each
+            // of them gets one of each kind.
+            for targets in [targets, targets, control, control] {
+                let (stop, one) = (Arc::clone(&stop), one.clone());
+                let client = Client::connect(*place);
+                threads.push(thread::spawn(move || ask(client, targets, &one, pause, &stop)));
+            }
+        }
+        Self { stop, threads }
     }
 
     /// Ends it: every request, in the order in which they were sent.
@@ -69,6 +60,35 @@ impl Flow {
         samples.sort_by_key(|sample| sample.at);
         Samples(samples)
     }
+}
+
+/// Asks for `targets` in turn until it shall stop, every other time as `one`.
+fn ask(
+    mut client: Client,
+    targets: &'static [&'static str],
+    one: &str,
+    pause: Duration,
+    stop: &AtomicBool,
+) -> Vec<Sample> {
+    let mut samples = Vec::new();
+    for at in 0.. {
+        if stop.load(Relaxed) {
+            break;
+        }
+        let target = targets[at % targets.len()];
+        let from = if (at / targets.len()).is_multiple_of(2) { one.to_owned() } else { somebody() };
+        let sent = moment();
+        let response = client.send(&get_from(&from, target));
+        samples.push(Sample {
+            target,
+            at: sent,
+            took: moment() - sent,
+            status: response.status,
+            reason: response.reason().map(str::to_owned),
+        });
+        thread::sleep(pause);
+    }
+    samples
 }
 
 /// What a flow has seen.
