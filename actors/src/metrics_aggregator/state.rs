@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
+use super::histogram::Histogram;
 use super::recent::{Recent, SeriesId};
 use super::record::{Labels, METHODS, NONE, Record};
 use super::rollup::{ConfigChange, FINEST, Sample, Series, Tally};
@@ -72,8 +73,8 @@ impl State {
         self.recorded += records.len() as u64;
         // Some of what was given up may only have been late; what was not is given up again when somebody next waits for it.
         self.lost = self.lost.saturating_sub(records.len() as u64);
-        for record in records {
-            self.count(labels, record);
+        for alike in records.chunk_by(are_alike) {
+            self.count(labels, alike);
         }
     }
 
@@ -87,24 +88,28 @@ impl State {
         self.lost += self.missing(ended);
     }
 
-    fn count(&mut self, labels: &Labels, record: &Record) {
-        let (id, durations, backend) = self.series_of(labels, record);
-        self.requests[id as usize] += 1;
+    /// Counts requests that are [alike](are_alike).
+    fn count(&mut self, labels: &Labels, alike: &[Record]) {
+        let Some(first) = alike.first() else { return };
+        let (id, durations, backend) = self.series_of(labels, first);
+        self.requests[id as usize] += alike.len() as u64;
         let durations = &mut self.durations[durations].1;
-        durations.request.record(&BOUNDS_US, record.duration_us);
-        if let Some(upstream) = record.upstream_us {
-            durations.upstream.record(&BOUNDS_US, upstream);
+        for record in alike {
+            durations.request.record(&BOUNDS_US, record.duration_us);
+            if let Some(upstream) = record.upstream_us {
+                durations.upstream.record(&BOUNDS_US, upstream);
+            }
+            if let Some(overhead) = record.overhead_us {
+                self.overhead.record(&OVERHEAD_BOUNDS_US, overhead);
+            }
+            if let Some(reason) = record.reason {
+                *self.reasons.entry(reason).or_default() += 1;
+            }
         }
-        if let Some(overhead) = record.overhead_us {
-            self.overhead.record(&OVERHEAD_BOUNDS_US, overhead);
-        }
-        if let Some(reason) = record.reason {
-            *self.reasons.entry(reason).or_default() += 1;
-        }
-        let second = (record.ended_ms / 1000) as i64;
-        add(self.recent.tally(second, id), record);
-        if let Some(tally) = self.second(second, backend) {
-            add(tally, record);
+        let (second, tally) = (second_of(first), tally(alike));
+        self.recent.tally(second, id).merge(&tally);
+        if let Some(here) = self.second(second, backend) {
+            here.merge(&tally);
         }
     }
 
@@ -207,15 +212,29 @@ impl State {
     }
 }
 
-fn add(tally: &mut Tally, record: &Record) {
-    tally.requests += 1;
-    tally.failed += u64::from(record.failed());
-    tally.limited += u64::from(record.limited());
-    tally.own += u64::from(record.reason.is_some());
-    tally.bytes_in += record.bytes_in;
-    tally.bytes_out += record.bytes_out;
-    tally.total_us += record.duration_us;
-    tally.longest_us = tally.longest_us.max(record.duration_us);
-    tally.latency.record(record.duration_us);
-    tally.limits.add(record.limits);
+fn second_of(record: &Record) -> i64 {
+    (record.ended_ms / 1000) as i64
+}
+
+/// Whether two records are of the same series in the same second.
+fn are_alike(one: &Record, other: &Record) -> bool {
+    let what = |record: &Record| (record.route, record.method, record.class(), second_of(record));
+    what(one) == what(other)
+}
+
+/// What these come to.
+fn tally(records: &[Record]) -> Tally {
+    let latency = Histogram::of(records.iter().map(|record| record.duration_us));
+    let mut tally = Tally { requests: records.len() as u64, latency, ..Tally::default() };
+    for record in records {
+        tally.failed += u64::from(record.failed());
+        tally.limited += u64::from(record.limited());
+        tally.own += u64::from(record.reason.is_some());
+        tally.bytes_in += record.bytes_in;
+        tally.bytes_out += record.bytes_out;
+        tally.total_us += record.duration_us;
+        tally.longest_us = tally.longest_us.max(record.duration_us);
+        tally.limits.add(record.limits);
+    }
+    tally
 }
