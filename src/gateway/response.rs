@@ -34,8 +34,8 @@ pub fn relay(mut request: Box<Request>, backend: &Backend, answered: Answered) -
         status == StatusCode::UPGRADE_REQUIRED,
         request.quota.is_some(),
     );
-    if let Some(quota) = request.quota.take() {
-        quota.write(&mut fields);
+    if let Some(quota) = request.quota {
+        quota.write(request.snapshot.told(), &mut fields);
     }
     request.record.status = status.as_u16();
     let length = exchange.content_length.get();
@@ -127,7 +127,7 @@ pub fn refuse(refused: Refused) -> HttpResponse {
     };
     let mut fields = answer::headers(cause, &id, retry_after);
     if let Some(quota) = request.quota {
-        quota.write(&mut fields);
+        quota.write(request.snapshot.told(), &mut fields);
     }
     if let Some(allow) = allow.and_then(|allow| HeaderValue::from_str(&allow).ok()) {
         fields.insert(header::ALLOW, allow);

@@ -17,6 +17,7 @@ use aegis_actors::rate_limiter::settings::RedisSettings;
 use aegis_actors::traffic::Counters;
 use regex::RegexSet;
 
+use super::rate_limit::Told;
 use super::rate_limit::rules::Limits;
 use super::retry_budget::{Budget, Share};
 use super::upstream::{Pool, TargetTls};
@@ -67,6 +68,8 @@ struct View {
     locals: Vec<BackendLocal>,
     /// A clone of the limits' own: matching needs room to work in, which threads would otherwise take turns with.
     limit_paths: RegexSet,
+    /// What answers say of each limit, by its place.
+    told: Vec<Told>,
 }
 
 /// One worker's part of a backend.
@@ -104,7 +107,9 @@ impl SnapshotRef {
         let locals = snapshot.backends.iter().map(local).collect();
         let limit_paths =
             snapshot.limits.as_ref().map_or_else(RegexSet::empty, |limits| limits.paths().clone());
-        Self(Rc::new(View { snapshot, locals, limit_paths }))
+        let limits = snapshot.limits.iter().flat_map(Limits::all);
+        let told = limits.map(|limited| Told::new(&limited.cells)).collect();
+        Self(Rc::new(View { snapshot, locals, limit_paths, told }))
     }
 
     /// Whether this is the handle of `other`.
@@ -115,6 +120,11 @@ impl SnapshotRef {
     /// This worker's matcher for the paths of the limits.
     pub fn limit_paths(&self) -> &RegexSet {
         &self.0.limit_paths
+    }
+
+    /// What this worker's answers say of each limit, by its place.
+    pub fn told(&self) -> &[Told] {
+        &self.0.told
     }
 
     /// This worker's part of a backend.

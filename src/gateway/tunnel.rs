@@ -49,8 +49,8 @@ pub fn open(mut request: Box<Request>, backend: &Backend, answered: Answered) ->
     };
     let mut fields = std::mem::take(&mut head.headers);
     headers::to_client(&mut fields, request.record.request_id.to_value(), true, request.quota.is_some());
-    if let Some(quota) = request.quota.take() {
-        quota.write(&mut fields);
+    if let Some(quota) = request.quota {
+        quota.write(request.snapshot.told(), &mut fields);
     }
     request.record.status = head.status.as_u16();
     let websocket = request.arrival.upgrade == Some(Upgrade::WebSocket);

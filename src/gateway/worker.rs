@@ -19,7 +19,7 @@ use super::counting::Counting;
 use super::deadline;
 use super::downstream::{ConnState, turns};
 use super::mailbox::Mailbox;
-use super::rate_limit::{Asking, Texts};
+use super::rate_limit::Asking;
 use super::record::RequestRecord;
 use super::shared::Shared;
 use super::snapshot::{Backend, SnapshotRef, Target};
@@ -55,8 +55,6 @@ pub struct Worker {
     breaker: Mailbox<Outcomes>,
     /// Towards the rate limiter actor.
     pub asking: Asking,
-    /// Of what clients are told of their limits.
-    pub texts: Texts,
     /// Towards the metrics aggregator.
     counting: Counting,
     log: RefCell<String>,
@@ -89,7 +87,6 @@ impl Worker {
             outcomes: RefCell::new(Outcomes { worker: index, runs: Vec::new() }),
             breaker: Mailbox::default(),
             asking: Asking::default(),
-            texts: Texts::default(),
             counting: Counting::default(),
             log: RefCell::default(),
             random: RefCell::new(fastrand::Rng::new()),

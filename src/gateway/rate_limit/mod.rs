@@ -17,7 +17,7 @@ use aegis_actors::rate_limiter::{LimitId, Limiter, Mode, Refusal, Standing};
 use smallvec::SmallVec;
 
 pub use self::asks::Asking;
-pub use self::quota::{Quota, Texts, Violation, is_quota};
+pub use self::quota::{Quota, Told, Violation, is_quota};
 use self::rules::{Facts, Limited, Limits, Verified};
 use super::answer::Cause;
 use super::worker::Worker;
@@ -166,7 +166,7 @@ pub(super) async fn check(request: &Request, limits: &Limits, canonical: &Canoni
         count(request, applying.limited, if refused { Decided::Limited } else { Decided::Allowed });
         worker.sight(applying.limited, applying.key, refused, || applying.limited.key(&facts));
     }
-    let told = |limited, standing| limits.headers.then(|| Quota::new(limited, standing, now, &worker.texts));
+    let told = |limited, standing| limits.headers.then(|| Quota::new(limited, standing, now));
     match decision {
         Decision::Pass(tightest) => {
             if !shadows.is_empty() {

@@ -4,12 +4,11 @@
 //! draft-ietf-httpapi-ratelimit-headers-11. The reset is when the whole limit is available again if nothing more is sent.
 
 use std::cell::RefCell;
-use std::ops::Range;
 use std::sync::Arc;
 
 use actix_http::header::{HeaderMap, HeaderName, HeaderValue};
 use aegis_actors::rate_limiter::{LimitCells, Refusal, Standing};
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 
 use super::rules::Limited;
 
@@ -23,37 +22,106 @@ const UNKNOWN: HeaderValue = HeaderValue::from_static("\"?\"");
 
 const SECOND: u64 = 1_000_000_000;
 
-/// What all answers under one limit say of it: text, which they copy. Values that they shared would have every worker count
-/// references on the same line of memory.
+/// What the answers of one worker under one limit say of it. Each worker has its own: values that they shared would have
+/// all of them count references on the same line of memory.
 pub struct Told {
     /// `RateLimit-Policy`.
-    policy: Box<[u8]>,
-    /// Where the limit itself stands in that.
-    limit: Range<usize>,
+    policy: HeaderValue,
+    /// `X-RateLimit-Limit`.
+    limit: HeaderValue,
     /// `RateLimit` up to its numbers.
     name: Box<[u8]>,
+    /// What was said last: many clients of a limit have as much left as the one before them.
+    last: RefCell<Said>,
+}
+
+/// The fields that change, and what they say.
+struct Said {
+    state: State,
+    /// `X-RateLimit-Remaining`.
+    remaining: HeaderValue,
+    /// `X-RateLimit-Reset`.
+    reset: HeaderValue,
+    /// `RateLimit`.
+    both: HeaderValue,
+    /// For the texts of several answers behind each other: one piece of memory for all of them.
+    room: BytesMut,
+}
+
+/// What is left of a limit, in whole numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct State {
+    remaining: u64,
+    /// Seconds until the whole limit is available again.
+    reset: u64,
+    /// The same as seconds since the Unix epoch.
+    reset_at: u64,
 }
 
 impl Told {
-    /// What does not change as long as the limit does not.
+    /// Of which nothing is used up.
     pub fn new(cells: &LimitCells) -> Self {
-        let (name, capacity) = (&cells.name, cells.plan.capacity.to_string());
+        let (name, capacity) = (&cells.name, cells.plan.capacity);
         // An id is plain text, as `check` has seen.
-        let before = format!("\"{name}\";q=");
-        let limit = before.len()..before.len() + capacity.len();
-        let policy = format!("{before}{capacity};w={}", cells.limit.window.as_secs());
-        Self { policy: policy.into_bytes().into(), limit, name: format!("\"{name}\";r=").into_bytes().into() }
+        let value = |text: String| HeaderValue::try_from(text).unwrap_or(UNKNOWN);
+        let none = State { remaining: 0, reset: 0, reset_at: 0 };
+        let before: Box<[u8]> = format!("\"{name}\";r=").into_bytes().into();
+        Self {
+            policy: value(format!("\"{name}\";q={capacity};w={}", cells.limit.window.as_secs())),
+            limit: value(capacity.to_string()),
+            last: RefCell::new(Said::new(none, &before, BytesMut::new())),
+            name: before,
+        }
+    }
+
+    /// The fields for a state: `X-RateLimit-Remaining`, `X-RateLimit-Reset`, `RateLimit`.
+    fn say(&self, state: State) -> [HeaderValue; 3] {
+        let mut last = self.last.borrow_mut();
+        if last.state != state {
+            let room = std::mem::take(&mut last.room);
+            *last = Said::new(state, &self.name, room);
+        }
+        [last.remaining.clone(), last.reset.clone(), last.both.clone()]
     }
 }
 
-/// The fields of one answer.
+impl Said {
+    fn new(state: State, name: &[u8], mut room: BytesMut) -> Self {
+        let longest = name.len() + SEPARATOR.len() + 3 * LONGEST;
+        if room.capacity() < longest {
+            room.reserve(longest.max(ROOM));
+        }
+        let mut number = itoa::Buffer::new();
+        room.extend_from_slice(name);
+        let remaining = room.len();
+        room.extend_from_slice(number.format(state.remaining).as_bytes());
+        let remaining = remaining..room.len();
+        room.extend_from_slice(SEPARATOR);
+        room.extend_from_slice(number.format(state.reset).as_bytes());
+        let both = 0..room.len();
+        room.extend_from_slice(number.format(state.reset_at).as_bytes());
+        let reset = both.end..room.len();
+        let text = room.split().freeze();
+        let value = |range| HeaderValue::from_maybe_shared(text.slice(range)).unwrap_or(UNKNOWN);
+        Self { state, remaining: value(remaining), reset: value(reset), both: value(both), room }
+    }
+}
+
+/// Between the numbers of `RateLimit`.
+const SEPARATOR: &[u8] = b";t=";
+
+/// Digits of the largest number.
+const LONGEST: usize = 20;
+
+/// Bytes of memory that are taken at once.
+const ROOM: usize = 1024;
+
+/// What one answer is to tell.
+#[derive(Clone, Copy, Debug)]
 pub struct Quota {
-    /// `RateLimit-Policy`, `RateLimit` and `X-RateLimit-Reset`, behind each other.
-    text: Bytes,
-    limit: Range<usize>,
-    remaining: Range<usize>,
-    /// Where `RateLimit` begins and ends.
-    state: Range<usize>,
+    /// The limit's place among those of the configuration.
+    place: usize,
+    state: State,
 }
 
 /// Whole seconds, begun ones counted.
@@ -63,33 +131,25 @@ pub fn seconds_up(nanos: u64) -> u64 {
 
 impl Quota {
     /// What is left of a limit at `now`.
-    pub fn new(limited: &Limited, standing: Standing, now: u64, texts: &Texts) -> Self {
-        let told = &limited.told;
-        let (mut remaining, mut state) = (0..0, told.policy.len()..0);
-        let text = texts.write(told.policy.len() + told.name.len() + 3 + 3 * LONGEST, |text| {
-            text.extend_from_slice(&told.policy);
-            text.extend_from_slice(&told.name);
-            remaining.start = text.len();
-            digits(text, standing.remaining);
-            remaining.end = text.len();
-            text.extend_from_slice(b";t=");
-            digits(text, seconds_up(standing.reset));
-            state.end = text.len();
-            // Seconds since the Unix epoch.
-            digits(text, seconds_up(now.saturating_add(standing.reset)));
-        });
-        Self { text, limit: told.limit.clone(), remaining, state }
+    pub fn new(limited: &Limited, standing: Standing, now: u64) -> Self {
+        let state = State {
+            remaining: standing.remaining,
+            reset: seconds_up(standing.reset),
+            reset_at: seconds_up(now.saturating_add(standing.reset)),
+        };
+        Self { place: limited.place, state }
     }
 
-    /// Puts the fields into an answer, in which nothing of [their names](is_quota) may be left.
-    pub fn write(self, headers: &mut HeaderMap) {
-        let Self { text, limit, remaining, state } = self;
-        let value = |range| HeaderValue::from_maybe_shared(text.slice(range)).unwrap_or(UNKNOWN);
-        headers.append(LIMIT, value(limit));
-        headers.append(REMAINING, value(remaining));
-        headers.append(RESET, value(state.end..text.len()));
-        headers.append(POLICY, value(0..state.start));
-        headers.append(STATE, value(state));
+    /// Puts the fields into an answer, in which nothing of [their names](is_quota) may be left. `told` is the worker's, of
+    /// all limits of the configuration by their places.
+    pub fn write(self, told: &[Told], headers: &mut HeaderMap) {
+        let Some(told) = told.get(self.place) else { return };
+        let [remaining, reset, both] = told.say(self.state);
+        headers.append(LIMIT, told.limit.clone());
+        headers.append(REMAINING, remaining);
+        headers.append(RESET, reset);
+        headers.append(POLICY, told.policy.clone());
+        headers.append(STATE, both);
     }
 }
 
@@ -103,42 +163,6 @@ pub fn is_quota(name: &str) -> bool {
             | "ratelimit-policy"
             | "ratelimit"
     )
-}
-
-/// Texts of many answers behind each other: one piece of memory for a hundred of them, used again when they are gone.
-#[derive(Default)]
-pub struct Texts(RefCell<BytesMut>);
-
-impl Texts {
-    /// A text of at most so many bytes.
-    fn write(&self, longest: usize, write: impl FnOnce(&mut BytesMut)) -> Bytes {
-        let mut block = self.0.borrow_mut();
-        if block.capacity() < longest {
-            block.reserve(longest.max(BLOCK));
-        }
-        write(&mut block);
-        block.split().freeze()
-    }
-}
-
-/// Bytes of memory that are taken at once.
-const BLOCK: usize = 8 * 1024;
-
-/// Digits of the largest number.
-const LONGEST: usize = 20;
-
-/// Appends a number in decimal.
-fn digits(text: &mut BytesMut, mut number: u64) {
-    let (mut digits, mut from) = ([0; LONGEST], LONGEST);
-    loop {
-        from -= 1;
-        digits[from] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    text.extend_from_slice(&digits[from..]);
 }
 
 /// What a refusal tells beyond every problem document's members.
@@ -164,27 +188,62 @@ pub fn violation(limited: &Limited, refusal: &Refusal) -> Violation {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use aegis_actors::rate_limiter::settings::{Algorithm, KeyStrategy, Limit, OnError};
+    use aegis_actors::rate_limiter::{Decisions, KeyedBy};
+
     use super::*;
 
-    fn text(number: u64) -> String {
-        let mut text = BytesMut::new();
-        digits(&mut text, number);
-        String::from_utf8(text.to_vec()).unwrap()
+    fn limited(place: usize) -> Limited {
+        let window = Duration::from_secs(60);
+        let limit = Limit { algorithm: Algorithm::TokenBucket, requests: 100, window, burst: 0 };
+        let keyed_by = KeyedBy { strategy: KeyStrategy::Ip, ipv6_prefix: 64 };
+        let cells = LimitCells::new("some", &limit, keyed_by, Decisions::new(1));
+        Limited { cells, place, cost: 1, shadow: false, on_error: OnError::Local }
+    }
+
+    fn fields(told: &[Told], limited: &Limited, remaining: u64, reset: u64, now: u64) -> [String; 5] {
+        let mut headers = HeaderMap::new();
+        Quota::new(limited, Standing { remaining, reset }, now).write(told, &mut headers);
+        [LIMIT, REMAINING, RESET, POLICY, STATE]
+            .map(|name| headers.get(name).unwrap().to_str().unwrap().to_owned())
     }
 
     #[test]
-    fn numbers_are_written_as_everybody_writes_them() {
-        for number in [0, 1, 9, 10, 99, 100, 1_700_000_000, u64::MAX] {
-            assert_eq!(text(number), number.to_string());
+    fn each_answer_says_what_is_left_whatever_was_said_before() {
+        let limited = limited(1);
+        let told = [Told::new(&limited.cells), Told::new(&limited.cells)];
+        let now = 1_700_000_000 * SECOND;
+        let mut kept = Vec::new();
+        // More than there is room for at once; every state twice, and zero as the first.
+        for n in 0..1_000_u64 {
+            let (remaining, reset) = (n / 2, n / 2 * SECOND + 1);
+            kept.push((n / 2, fields(&told, &limited, remaining, reset, now)));
+        }
+        for (n, said) in kept {
+            let (n, reset) = (n.to_string(), n + 1);
+            let reset_at = (1_700_000_000 + reset).to_string();
+            let state = format!("\"some\";r={n};t={reset}");
+            assert_eq!(said, ["100", &n, &reset_at, "\"some\";q=100;w=60", &state]);
         }
     }
 
     #[test]
-    fn texts_keep_what_they_say_and_share_their_memory() {
-        let texts = Texts::default();
-        let write = |n: u64| texts.write(LONGEST, |text| digits(text, n));
-        let some: Vec<_> = (0..1_000).map(write).collect();
-        assert!(some.iter().zip(0..).all(|(text, n)| *text == n.to_string()));
-        assert!(some.windows(2).filter(|two| two[0].as_ptr_range().end == two[1].as_ptr()).count() > 990);
+    fn the_same_state_a_second_later_is_said_anew() {
+        let limited = limited(0);
+        let told = [Told::new(&limited.cells)];
+        let [_, _, reset, ..] = fields(&told, &limited, 5, SECOND, 7 * SECOND);
+        let [_, _, later, ..] = fields(&told, &limited, 5, SECOND, 8 * SECOND);
+        assert_eq!((reset.as_str(), later.as_str()), ("8", "9"));
+        let largest = fields(&told, &limited, u64::MAX, u64::MAX, u64::MAX);
+        assert_eq!(largest[1], u64::MAX.to_string());
+    }
+
+    #[test]
+    fn what_has_never_been_said_is_right_too() {
+        let limited = limited(0);
+        let [_, remaining, reset, _, state] = fields(&[Told::new(&limited.cells)], &limited, 0, 0, 0);
+        assert_eq!((&*remaining, &*reset, &*state), ("0", "0", "\"some\";r=0;t=0"));
     }
 }

@@ -4,12 +4,11 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use aegis_actors::rate_limiter::settings::{Endpoint, KeyStrategy, OnError, Rule, Settings};
+use aegis_actors::rate_limiter::settings::{Endpoint, KeyStrategy, Limit, OnError, Rule, Settings};
 use aegis_actors::rate_limiter::{Key, LimitCells, Subject};
 use ipnet::IpNet;
 use regex::{RegexSet, RegexSetBuilder, SetMatches};
 
-use super::quota::Told;
 use crate::config::endpoint::REGEX_SIZE_LIMIT;
 use crate::config::{bypass_regex, endpoint_regex};
 use crate::router::{readings, routing_form};
@@ -44,17 +43,11 @@ struct CompiledRule {
 /// One limit with everything that a request needs of it.
 pub struct Limited {
     pub cells: Arc<LimitCells>,
+    /// Its position in [`Limits::all`].
+    pub place: usize,
     pub cost: u64,
     pub shadow: bool,
     pub on_error: OnError,
-    /// What answers say of it.
-    pub told: Told,
-}
-
-impl Limited {
-    fn new(cells: Arc<LimitCells>, cost: u32, shadow: bool, on_error: OnError) -> Self {
-        Self { told: Told::new(&cells), cells, cost: cost.into(), shadow, on_error }
-    }
 }
 
 #[derive(Default)]
@@ -92,8 +85,7 @@ pub struct Facts<'a> {
 }
 
 /// What the cells of a limit are made of: name, limit, and whose bucket it is.
-pub type CellsOf<'a> =
-    dyn FnMut(&str, &aegis_actors::rate_limiter::settings::Limit, KeyStrategy) -> Arc<LimitCells> + 'a;
+pub type CellsOf<'a> = dyn FnMut(&str, &Limit, KeyStrategy) -> Arc<LimitCells> + 'a;
 
 impl Limits {
     /// The limits of `settings`, with the cells that `cells` makes or knows.
@@ -104,7 +96,7 @@ impl Limits {
         let mut patterns = Vec::new();
         let mut written: Vec<&Rule> = settings.rules.iter().collect();
         written.sort_by_key(|rule| std::cmp::Reverse(rule.priority));
-        let mut compile = |rule: &&Rule| {
+        let mut compile = |(place, rule): (usize, &&Rule)| {
             let strategy = rule.key.unwrap_or(settings.key);
             let on_error = rule.on_error.unwrap_or(settings.on_error);
             let endpoint = rule.matches.endpoint.as_ref().map(|endpoint: &Endpoint| {
@@ -112,12 +104,13 @@ impl Limits {
                 patterns.len() - 1
             });
             CompiledRule {
-                limited: Limited::new(
-                    cells(&rule.id, &rule.limit, strategy),
-                    rule.cost,
-                    rule.shadow,
+                limited: Limited {
+                    cells: cells(&rule.id, &rule.limit, strategy),
+                    place,
+                    cost: rule.cost.into(),
+                    shadow: rule.shadow,
                     on_error,
-                ),
+                },
                 endpoint,
                 methods: rule.matches.methods.clone(),
                 tiers: rule.matches.tiers.clone(),
@@ -125,21 +118,23 @@ impl Limits {
                 api_keys: rule.matches.api_keys.clone(),
             }
         };
-        let rules = written.iter().map(&mut compile).collect();
+        let rules: Vec<_> = written.iter().enumerate().map(&mut compile).collect();
         let paths = patterns.len();
         patterns.extend(settings.bypass.paths.iter().map(|path| bypass_regex(path)));
-        let mut plain =
-            |name: &str, limit| Limited::new(cells(name, limit, settings.key), 1, false, settings.on_error);
+        let mut plain = |place, name: &str, limit: &Limit| {
+            let cells = cells(name, limit, settings.key);
+            Limited { cells, place, cost: 1, shadow: false, on_error: settings.on_error }
+        };
+        let tier = |(at, (tier, limit)): (usize, &(String, _))| {
+            (tier.clone(), plain(rules.len() + at, &format!("tier:{tier}"), limit))
+        };
+        let tiers: Vec<_> = settings.tiers.iter().enumerate().map(tier).collect();
         Ok(Self {
             headers: settings.headers,
             max_keys: settings.max_keys,
+            default: plain(rules.len() + tiers.len(), "default", &settings.default),
             rules,
-            default: plain("default", &settings.default),
-            tiers: settings
-                .tiers
-                .iter()
-                .map(|(tier, limit)| (tier.clone(), plain(&format!("tier:{tier}"), limit)))
-                .collect(),
+            tiers,
             bypass: Bypass {
                 ips: settings.bypass.ips.clone(),
                 users: settings.bypass.user_ids.clone(),
@@ -153,7 +148,7 @@ impl Limits {
         })
     }
 
-    /// Every limit that there is.
+    /// Every limit that there is, by its place.
     pub fn all(&self) -> impl Iterator<Item = &Limited> {
         let tiers = self.tiers.iter().map(|(_, limited)| limited);
         self.rules.iter().map(|rule| &rule.limited).chain(tiers).chain([&self.default])

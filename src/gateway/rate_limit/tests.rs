@@ -155,3 +155,16 @@ fn an_exemption_holds_for_verified_users_and_for_paths_with_one_reading() {
         assert_eq!(applying(&limits, &facts(path, Verified::default())).0, ["login"], "{path}");
     }
 }
+
+#[test]
+fn every_limit_knows_its_place() {
+    let settings = Settings {
+        rules: vec![rule("a", Match::default()), Rule { priority: 9, ..rule("b", Match::default()) }],
+        tiers: vec![("free".to_owned(), limit(1)), ("pro".to_owned(), limit(2))],
+        ..Settings::default()
+    };
+    let limits = limits(&settings);
+    let names: Vec<_> = limits.all().map(|limited| &*limited.cells.name).collect();
+    assert_eq!(names, ["b", "a", "tier:free", "tier:pro", "default"]);
+    assert!(limits.all().zip(0..).all(|(limited, at)| limited.place == at));
+}
