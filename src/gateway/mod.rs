@@ -47,7 +47,7 @@ use self::answer::Cause;
 use self::arrival::{Arrival, host_name};
 use self::downstream::ConnState;
 use self::identity::{RequestId, Trace};
-use self::rate_limit::{Quota, Verdict, Violation};
+use self::rate_limit::{Foreseen, Quota, Verdict, Violation};
 use self::record::RequestRecord;
 use self::request_body::RequestFraming;
 use self::snapshot::{Snapshot, SnapshotRef};
@@ -67,6 +67,8 @@ struct Request {
     trusted: bool,
     /// What the upstream is asked for where it is not what the client asked for.
     rewritten: Option<Uri>,
+    /// Whom it will most likely be charged to.
+    foreseen: Option<Foreseen>,
     /// What the client is told of its limit.
     quota: Option<Quota>,
     /// To be filled in for the upstream.
@@ -272,6 +274,9 @@ fn begin(worker: Rc<Worker>, request: &mut actix_http::Request) -> Option<Box<Re
     worker.in_flight_begin();
     let snapshot = worker.snapshot();
     let trusted = identity::is_trusted(&snapshot.trusted_proxies, connection.peer_ip());
+    let client = identity::client_ip(&arrival.headers, &connection, &snapshot.trusted_proxies);
+    let limits = snapshot.limits.as_ref();
+    let foreseen = limits.and_then(|limits| rate_limit::foresee(&worker.shared.limiter, limits, client));
     let (arrived_ms, started) = worker.shared.metrics.stamp();
     let arrived_ms = arrived_ms as u64;
     let request_id = RequestId::of(&arrival.headers, trusted, arrived_ms);
@@ -285,7 +290,7 @@ fn begin(worker: Rc<Worker>, request: &mut actix_http::Request) -> Option<Box<Re
         version: arrival.version,
         host: arrival.host.clone(),
         user_agent: arrival.headers.get(actix_http::header::USER_AGENT).cloned(),
-        client: identity::client_ip(&arrival.headers, &connection, &snapshot.trusted_proxies),
+        client,
         request_id,
         trace,
         route: None,
@@ -313,6 +318,7 @@ fn begin(worker: Rc<Worker>, request: &mut actix_http::Request) -> Option<Box<Re
         arrival,
         trusted,
         rewritten: None,
+        foreseen,
         quota: None,
         head: Some(spare),
         record,

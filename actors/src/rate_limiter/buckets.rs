@@ -95,6 +95,16 @@ impl Buckets {
         })
     }
 
+    /// The key will be asked for soon: its bucket may be brought up meanwhile.
+    pub fn prefetch(&self, key: u64) {
+        match &self.0 {
+            Kind::Token(words) => words.prefetch(key),
+            Kind::Fixed(words) => words.prefetch(key),
+            // Its map does not tell where a key is.
+            Kind::Sliding(_) => {}
+        }
+    }
+
     /// Charges a request that takes `cost` at `now`. `plan` must be of the same algorithm each time.
     ///
     /// # Errors

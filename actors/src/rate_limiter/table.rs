@@ -63,6 +63,14 @@ pub enum Look {
     Freeze,
 }
 
+/// A hint, where the processor is one that takes it.
+fn prefetch(line: &Line) {
+    #[cfg(target_arch = "x86_64")]
+    safe_arch::prefetch_t0(line);
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = line;
+}
+
 impl Table {
     /// A table with room for so many keys.
     pub fn with_room(keys: usize) -> Self {
@@ -78,6 +86,13 @@ impl Table {
     fn window(&self, key: u64) -> impl Iterator<Item = &Slot> {
         let mask = self.lines.len() - 1;
         (0..REACH).flat_map(move |step| &self.lines[(key as usize).wrapping_add(step) & mask].0)
+    }
+
+    /// Has the processor bring up the line that a key most likely stands in, without waiting for it.
+    pub fn prefetch(&self, key: u64) {
+        if let Some(line) = self.lines.get(stored(key) as usize & (self.lines.len() - 1)) {
+            prefetch(line);
+        }
     }
 
     /// Looks for a key.

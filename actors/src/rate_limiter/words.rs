@@ -60,6 +60,11 @@ impl<S: Word> Words<S> {
         }
     }
 
+    /// The key will be asked for soon: its word may be brought up meanwhile.
+    pub fn prefetch(&self, key: u64) {
+        self.tables.load().new.prefetch(key);
+    }
+
     /// Replaces the state of a key, the first one where it has none, by what `change` makes of it; `change` may be asked
     /// again when another worker was faster. Its error leaves the state as it is.
     pub fn replace<T, E>(

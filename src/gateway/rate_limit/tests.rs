@@ -168,3 +168,25 @@ fn every_limit_knows_its_place() {
     assert_eq!(names, ["b", "a", "tier:free", "tier:pro", "default"]);
     assert!(limits.all().zip(0..).all(|(limited, at)| limited.place == at));
 }
+
+#[test]
+fn the_likely_limit_is_the_one_that_applies_to_clients_that_nobody_has_verified() {
+    let by = |key| Some(key);
+    let only_posts = Match { methods: vec!["POST".to_owned()], ..Match::default() };
+    let shadow = Rule { shadow: true, ..rule("shadow", Match::default()) };
+    let cases = [
+        (vec![], "default"),
+        (vec![shadow, rule("posts", only_posts)], "default"),
+        (vec![rule("all", Match::default())], "all"),
+        (vec![Rule { key: by(KeyStrategy::User), ..rule("users", Match::default()) }], "users"),
+    ];
+    let facts = facts("/x", Verified::default());
+    for (rules, expected) in cases {
+        let limits = limits(&Settings { rules, ..Settings::default() });
+        let (limited, key) = limits.likely(facts.client).unwrap();
+        assert_eq!((&*limited.cells.name, key), (expected, limited.key(&facts)));
+    }
+    let endpoints = Rule { key: by(KeyStrategy::IpEndpoint), ..rule("routes", Match::default()) };
+    let limits = limits(&Settings { rules: vec![endpoints], ..Settings::default() });
+    assert!(limits.likely(facts.client).is_none(), "its route is not known yet");
+}
