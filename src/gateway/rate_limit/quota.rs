@@ -37,7 +37,8 @@ pub struct Told {
 
 /// The fields that change, and what they say.
 struct Said {
-    state: State,
+    /// None before the first answer.
+    state: Option<State>,
     /// `X-RateLimit-Remaining`.
     remaining: HeaderValue,
     /// `X-RateLimit-Reset`.
@@ -59,25 +60,23 @@ struct State {
 }
 
 impl Told {
-    /// Of which nothing is used up.
+    /// What does not change as long as the limit does not.
     pub fn new(cells: &LimitCells) -> Self {
         let (name, capacity) = (&cells.name, cells.plan.capacity);
         // An id is plain text, as `check` has seen.
         let value = |text: String| HeaderValue::try_from(text).unwrap_or(UNKNOWN);
-        let none = State { remaining: 0, reset: 0, reset_at: 0 };
-        let before: Box<[u8]> = format!("\"{name}\";r=").into_bytes().into();
         Self {
             policy: value(format!("\"{name}\";q={capacity};w={}", cells.limit.window.as_secs())),
             limit: value(capacity.to_string()),
-            last: RefCell::new(Said::new(none, &before, BytesMut::new())),
-            name: before,
+            name: format!("\"{name}\";r=").into_bytes().into(),
+            last: RefCell::new(Said::nothing()),
         }
     }
 
     /// The fields for a state: `X-RateLimit-Remaining`, `X-RateLimit-Reset`, `RateLimit`.
     fn say(&self, state: State) -> [HeaderValue; 3] {
         let mut last = self.last.borrow_mut();
-        if last.state != state {
+        if last.state != Some(state) {
             let room = std::mem::take(&mut last.room);
             *last = Said::new(state, &self.name, room);
         }
@@ -86,6 +85,10 @@ impl Told {
 }
 
 impl Said {
+    fn nothing() -> Self {
+        Self { state: None, remaining: UNKNOWN, reset: UNKNOWN, both: UNKNOWN, room: BytesMut::new() }
+    }
+
     fn new(state: State, name: &[u8], mut room: BytesMut) -> Self {
         let longest = name.len() + SEPARATOR.len() + 3 * LONGEST;
         if room.capacity() < longest {
@@ -103,6 +106,7 @@ impl Said {
         let reset = both.end..room.len();
         let text = room.split().freeze();
         let value = |range| HeaderValue::from_maybe_shared(text.slice(range)).unwrap_or(UNKNOWN);
+        let state = Some(state);
         Self { state, remaining: value(remaining), reset: value(reset), both: value(both), room }
     }
 }
