@@ -11,11 +11,12 @@ use super::snapshot::SnapshotRef;
 use super::story::Worth;
 use super::worker::Worker;
 
-/// Records of one message: so many are sent at once rather than at the next beat.
-const BATCH: usize = 512;
+/// Records of one message: so many are sent at once rather than at the next beat. A message costs a worker about as much as
+/// two requests, for what the aggregator pushes out of the processor's cache.
+const BATCH: usize = 2048;
 
 /// Records that wait while the aggregator is being replaced; beyond, the oldest are lost, and counted as that.
-const MOST: usize = 128 * BATCH;
+const MOST: usize = 32 * BATCH;
 
 /// Requests that are kept in whole between two calls of [`Counting::allow`], at most.
 const SAMPLES: usize = 200;
