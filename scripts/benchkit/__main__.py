@@ -46,6 +46,8 @@ def arguments():
     p.add_argument("--keys", type=numbers, metavar="LIST", help="clients in turn: 1,100000 (keys: 1,1000,100000,1000000)")
     p.add_argument("--only", metavar="LIST", help="some of %s; limits: %s; keys: %s" % (
         ",".join(EVERY), ",".join(limits.LIMITS), ",".join(limits.KEYS)))
+    p.add_argument("--together", action="store_true", help="all contestants under load at the same time, with so many "
+                   "connections in all: for machines that are fast and slow by turns")
     p.add_argument("--cores", metavar="P,U,W", type=numbers, help="core of the proxy, of the upstream, of wrk")
     p.add_argument("--no-build", action="store_true", help="use the release binary as it is")
     p.add_argument("--bin", metavar="PATH", help="use this gateway binary; implies --no-build")
@@ -75,6 +77,10 @@ def arguments():
         p.error("keys 1-1000000, for the profile keys more than one number")
     every = {"limits": limits.LIMITS, "keys": limits.KEYS}.get(a.profile, EVERY)
     a.names = ["aegis-%d-routes" % n for n in a.route_counts] if routes else every if limited else OF_PROFILE[a.profile]
+    if a.together:
+        if a.profile == "keys":
+            p.error("--together is not for the profile keys")
+        a.names = [n for n in a.names if n != "direct"]                  # it has the other core
     if a.only:
         wanted = a.only.split(",")
         if set(wanted) - set(every):
@@ -145,17 +151,19 @@ def start_all(a, folder, cores, path, started):
 
 
 def cell(a, servers, upstream, connections, body, cores, folder):
-    """All rounds of one cell, contestants in turn within each round."""
+    """All rounds of one cell: within each round the contestants in turn, or all together."""
     where = proxies.BASE + proxies.BODIES[body][0]
     runs = {name: [] for name in servers}
     for server in servers.values():
         if a.warm_up:
             load.wrk(server.url(where), connections, a.warm_up, cores[2], folder)
+    groups = [servers] if a.together else [{name: server} for name, server in servers.items()]
     for _ in range(a.rounds):
-        for name, server in servers.items():
-            runs[name].append(load.measure(server, upstream, where, connections, a.seconds, cores, folder))
-            if server.process.poll() is not None:
-                raise SystemExit("%s died under load" % name)
+        for group in groups:
+            for name, row in load.measure(group, upstream, where, connections, a.seconds, cores, folder).items():
+                runs[name].append(row)
+                if group[name].process.poll() is not None:
+                    raise SystemExit("%s died under load" % name)
     rows = {name: report.median(r) for name, r in runs.items()}
     report.ratios(rows, a.base)
     return rows
@@ -215,8 +223,9 @@ def run(a, folder, started):
             memory = {name: machine.peak_memory_mib(s.pid) for name, s in servers.items()}
             wrong += report.problems(label, rows)
             closing += report.summary(label, rows, a.base)
-            title = "%s KB body, %d connections; median of %d × %d s; multiples of %s"
-            tell(report.table(title % (body, connections, a.rounds, a.seconds, a.base), rows, memory))
+            title = "%s KB body, %d connections; median of %d × %d s%s; multiples of %s" % (
+                body, connections, a.rounds, a.seconds, ", all together" if a.together else "", a.base)
+            tell(report.table(title, rows, memory))
             cells.append({"connections": connections, "bodyBytes": proxies.BODIES[body][1],
                           "proxies": rows, "peakMemoryMiB": memory})
     if a.perf:

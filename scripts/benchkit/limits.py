@@ -39,16 +39,20 @@ class Gateway:
     def store_calls(self):
         return self.page().get("storeCalls", 0)
 
-    def run(self, bench, clients, seconds):
-        """One measured run of `clients` in turn, going on behind the last one that was sent."""
-        calls = self.store_calls()
-        got = load.measure(self.server, bench["upstream"], proxies.BASE + "small", bench["connections"], seconds,
-                           bench["cores"], bench["folder"], load.Clients(clients, self.sent % clients))
-        got["storeCallsPerRequest"] = (self.store_calls() - calls) / max(got["requests"], 1)
-        self.sent += got["requests"]
-        if self.server.process.poll() is not None:
-            raise SystemExit("%s died under load" % self.server.name)
-        return got
+
+def run(bench, gateways, clients, seconds):
+    """One measured run of all these at the same time, `clients` in turn, going on behind the last one that was sent."""
+    calls = {name: gateway.store_calls() for name, gateway in gateways.items()}
+    rows = load.measure({name: gateway.server for name, gateway in gateways.items()}, bench["upstream"],
+                        proxies.BASE + "small", bench["connections"], seconds, bench["cores"], bench["folder"],
+                        {name: load.Clients(clients, gateway.sent % clients) for name, gateway in gateways.items()})
+    for name, gateway in gateways.items():
+        row = rows[name]
+        row["storeCallsPerRequest"] = (gateway.store_calls() - calls[name]) / max(row["requests"], 1)
+        gateway.sent += row["requests"]
+        if gateway.server.process.poll() is not None:
+            raise SystemExit("%s died under load" % name)
+    return rows
 
 
 def resident_bytes(pid):
@@ -86,14 +90,16 @@ def start(bench, name, section, redis=None):
 
 
 def rounds(a, bench, gateways, clients):
-    """All rounds of one load: the contestants in turn within each round. `clients` per contestant."""
+    """All rounds of one load: within each round the contestants in turn, or all together."""
     runs = {name: [] for name in gateways}
-    for name, gateway in gateways.items():
-        if a.warm_up:
-            gateway.run(bench, clients[name], a.warm_up)
+    groups = [gateways] if a.together else [{name: gateway} for name, gateway in gateways.items()]
+    if a.warm_up:
+        for group in groups:
+            run(bench, group, clients, a.warm_up)
     for _ in range(a.rounds):
-        for name, gateway in gateways.items():
-            runs[name].append(gateway.run(bench, clients[name], a.seconds))
+        for group in groups:
+            for name, row in run(bench, group, clients, a.seconds).items():
+                runs[name].append(row)
     rows = {name: report.median(r) for name, r in runs.items()}
     for name, row in rows.items():
         calls = sum(r["storeCallsPerRequest"] * r["requests"] for r in runs[name])
@@ -114,12 +120,13 @@ def limits(a, bench, tell):
     cells, closing, wrong = [], [], []
     for clients in a.keys:
         label = "%d key%s/%dc" % (clients, "s" if clients > 1 else "", bench["connections"])
-        rows = rounds(a, bench, gateways, dict.fromkeys(gateways, clients))
+        rows = rounds(a, bench, gateways, clients)
         wrong += report.problems(label, rows)
         if redis and gateways["redis"].page()["mode"] != "redis":
             wrong.append("%s: Redis was given up" % label)
         memory = {n: machine.peak_memory_mib(g.server.pid) for n, g in gateways.items()}
-        tell(report.table("%s; median of %d × %d s; multiples of %s" % (label, a.rounds, a.seconds, a.base), rows, memory))
+        tell(report.table("%s; median of %d × %d s%s; multiples of %s" % (
+            label, a.rounds, a.seconds, ", all together" if a.together else "", a.base), rows, memory))
         parts = ["%s %.3f × %s (CPU %.3f)" % (
             n, r["ratio"]["requestsPerSecond"], a.base, r["ratio"]["cpuUsPerRequest"]) for n, r in rows.items() if n != a.base]
         if redis:
@@ -135,7 +142,8 @@ def remember(a, bench, gateway, clients):
     while gateway.sent < least or live < 0.98 * clients:
         if gateway.sent > 3 * MILLION:
             raise SystemExit("%s remembers %d of %d clients" % (gateway.server.name, live, clients))
-        got = gateway.run(bench, clients, 2 if a.quick else 15)
+        name = gateway.server.name
+        got = run(bench, {name: gateway}, clients, 2 if a.quick else 15)[name]
         wrong += ["%s: %s %d" % (gateway.server.name, k, v) for k, v in got["errors"].items() if v]
         live = gateway.page()["keys"]
     return live, wrong

@@ -46,19 +46,33 @@ class Clients:
         return ONE if self.count == 1 else IN_TURN % (self.at, self.count)
 
 
-def wrk(url, connections, seconds, cores, folder, clients=None):
-    """Runs wrk and returns its figures; SystemExit when it printed none."""
-    script = os.path.join(folder, "load.lua")
+def begin(url, connections, seconds, cores, folder, name="load", clients=None):
+    """Starts wrk; `name` is that of its script, one for each that runs at the same time."""
+    script = os.path.join(folder, name + ".lua")
     with open(script, "w", encoding="utf-8") as f:
         f.write(REPORT + (clients.script() if clients else ""))
-    threads = 1 if clients else len(cores)          # each thread would begin with the same client
+    threads = 1 if clients else min(len(cores), connections)    # each thread would begin with the same client
     command = ["wrk", "-t%d" % threads, "-c%d" % connections, "-d%ds" % seconds, "--latency", "-s", script, url]
-    r = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds + 30,
-                       preexec_fn=lambda: machine.pin(cores))
-    found = re.search(rb"^WRK (\{.*\})$", r.stdout, re.M)
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                            preexec_fn=lambda: machine.pin(cores))
+
+
+def end(process, seconds):
+    """wrk's figures; SystemExit when it printed none."""
+    try:
+        out, err = process.communicate(timeout=seconds + 30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        out, err = process.communicate()
+    found = re.search(rb"^WRK (\{.*\})$", out, re.M)
     if not found:
-        raise SystemExit("wrk failed: %s" % (r.stdout + r.stderr).decode("utf-8", "replace")[-500:])
+        raise SystemExit("wrk failed: %s" % (out + err).decode("utf-8", "replace")[-500:])
     return json.loads(found.group(1))
+
+
+def wrk(url, connections, seconds, cores, folder):
+    """Runs wrk and returns its figures."""
+    return end(begin(url, connections, seconds, cores, folder), seconds)
 
 
 def upstream_connections(upstream):
@@ -66,23 +80,32 @@ def upstream_connections(upstream):
     return int(upstream.get("/connections")[1].split(b"\n")[2].split()[0])
 
 
-def measure(server, upstream, path, connections, seconds, cores, folder, clients=None):
-    """One run, as a plain dictionary of figures."""
+def measure(servers, upstream, path, connections, seconds, cores, folder, clients=None):
+    """One run against all of `servers` at the same time, with so many connections in all: by name, plain dictionaries of
+    figures. `clients` by name."""
     proxy_core, _, wrk_cores = cores
-    opened, cpu, busy = upstream_connections(upstream), machine.cpu_seconds(server.pid), machine.busy_seconds(proxy_core)
-    got = wrk(server.url(path), connections, seconds, wrk_cores, folder, clients)
-    wall = got["microseconds"] / 1e6
-    cpu, busy = machine.cpu_seconds(server.pid) - cpu, machine.busy_seconds(proxy_core) - busy
-    opened = upstream_connections(upstream) - opened - 1      # less the one that asks for the number
-    requests = max(got["requests"], 1)
-    return {
-        "requestsPerSecond": got["requests"] / wall,
-        "p50Us": got["p50"], "p90Us": got["p90"], "p99Us": got["p99"], "maxUs": got["max"],
-        "cpuUsPerRequest": cpu * 1e6 / requests,
-        "cpuShare": cpu / wall,
-        "otherShare": max(0.0, busy - cpu) / wall if server is not upstream else 0.0,
-        "megabytesPerSecond": got["bytes"] / wall / 1e6,
-        "requests": got["requests"],
-        "upstreamConnections": opened,
-        "errors": got["errors"],
-    }
+    share = max(connections // len(servers), 1)
+    opened, busy = upstream_connections(upstream), machine.busy_seconds(proxy_core)
+    cpu = {name: machine.cpu_seconds(server.pid) for name, server in servers.items()}
+    loads = {name: begin(server.url(path), share, seconds, wrk_cores, folder, "load-" + name, (clients or {}).get(name))
+             for name, server in servers.items()}
+    figures = {name: end(process, seconds) for name, process in loads.items()}
+    cpu = {name: machine.cpu_seconds(server.pid) - cpu[name] for name, server in servers.items()}
+    busy = machine.busy_seconds(proxy_core) - busy
+    opened = upstream_connections(upstream) - opened - 1        # less the one that asks for the number
+    rows = {}
+    for name, got in figures.items():
+        wall, requests = got["microseconds"] / 1e6, max(got["requests"], 1)
+        rows[name] = {
+            "requestsPerSecond": got["requests"] / wall,
+            "p50Us": got["p50"], "p90Us": got["p90"], "p99Us": got["p99"], "maxUs": got["max"],
+            "cpuUsPerRequest": cpu[name] * 1e6 / requests,
+            # Of those who shared the core, all together.
+            "cpuShare": sum(cpu.values()) / wall,
+            "otherShare": max(0.0, busy - sum(cpu.values())) / wall if servers[name] is not upstream else 0.0,
+            "megabytesPerSecond": got["bytes"] / wall / 1e6,
+            "requests": got["requests"],
+            "upstreamConnections": opened,
+            "errors": got["errors"],
+        }
+    return rows

@@ -6,7 +6,6 @@ SHOWN = FIGURES + ("p90Us", "maxUs", "cpuShare", "otherShare", "megabytesPerSeco
 PROFILES = {                       # profile: (the gateway's contestant, the others that belong to it)
     "bare": ("aegis", ("haproxy",)),
     "full": ("aegis-full", ("nginx-log",)),
-    "metrics": ("aegis-metrics", ()),
 }
 
 
@@ -81,6 +80,9 @@ def summary(cell, rows, base):
         more = ["%s (CPU %.2f)" % (part(n, rows[n]), rows[n]["ratio"]["cpuUsPerRequest"]) for n in counted if n != base]
         yield "routes %s: %s" % (cell, ", ".join(more))
         return
+    if "aegis-metrics" in rows:
+        ratio = rows["aegis-metrics"]["ratio"]
+        yield "metrics %s: on %.3f × off (CPU %.3f)" % (cell, ratio["requestsPerSecond"], ratio["cpuUsPerRequest"])
     for profile, (gateway, others) in PROFILES.items():
         parts = [part("aegis" if n == gateway else n, rows[n]) for n in (gateway, *others) if n in rows and n != base]
         if parts:
