@@ -41,11 +41,12 @@ class Gateway:
 
 
 def run(bench, gateways, clients, seconds):
-    """One measured run of all these at the same time, `clients` in turn, going on behind the last one that was sent."""
+    """One measured run of all these at the same time, each with its `clients` in turn, going on behind the last one that was
+    sent."""
     calls = {name: gateway.store_calls() for name, gateway in gateways.items()}
     rows = load.measure({name: gateway.server for name, gateway in gateways.items()}, bench["upstream"],
                         proxies.BASE + "small", bench["connections"], seconds, bench["cores"], bench["folder"],
-                        {name: load.Clients(clients, gateway.sent % clients) for name, gateway in gateways.items()})
+                        {name: load.Clients(clients[name], gateway.sent % clients[name]) for name, gateway in gateways.items()})
     for name, gateway in gateways.items():
         row = rows[name]
         row["storeCallsPerRequest"] = (gateway.store_calls() - calls[name]) / max(row["requests"], 1)
@@ -90,7 +91,7 @@ def start(bench, name, section, redis=None):
 
 
 def rounds(a, bench, gateways, clients):
-    """All rounds of one load: within each round the contestants in turn, or all together."""
+    """All rounds of one load: within each round the contestants in turn, or all together. `clients` per contestant."""
     runs = {name: [] for name in gateways}
     groups = [gateways] if a.together else [{name: gateway} for name, gateway in gateways.items()]
     if a.warm_up:
@@ -120,7 +121,7 @@ def limits(a, bench, tell):
     cells, closing, wrong = [], [], []
     for clients in a.keys:
         label = "%d key%s/%dc" % (clients, "s" if clients > 1 else "", bench["connections"])
-        rows = rounds(a, bench, gateways, clients)
+        rows = rounds(a, bench, gateways, dict.fromkeys(gateways, clients))
         wrong += report.problems(label, rows)
         if redis and gateways["redis"].page()["mode"] != "redis":
             wrong.append("%s: Redis was given up" % label)
@@ -143,7 +144,7 @@ def remember(a, bench, gateway, clients):
         if gateway.sent > 3 * MILLION:
             raise SystemExit("%s remembers %d of %d clients" % (gateway.server.name, live, clients))
         name = gateway.server.name
-        got = run(bench, {name: gateway}, clients, 2 if a.quick else 15)[name]
+        got = run(bench, {name: gateway}, {name: clients}, 2 if a.quick else 15)[name]
         wrong += ["%s: %s %d" % (gateway.server.name, k, v) for k, v in got["errors"].items() if v]
         live = gateway.page()["keys"]
     return live, wrong
