@@ -424,7 +424,7 @@ fn upstream_head(request: &mut Request) -> (Rc<RequestHead>, Rc<Vec<u8>>) {
         secure: request.connection.secure,
         http2: request.connection.http2,
         host: request.arrival.host.as_ref(),
-        request_id: request.record.request_id.as_str(),
+        request_id: request.record.request_id.as_bytes(),
         trace: &request.record.trace,
         upgrade: request.arrival.upgrade.is_some(),
     };

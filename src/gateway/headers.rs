@@ -2,7 +2,6 @@
 
 use actix_http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-use super::answer::REQUEST_ID;
 use super::identity::{FORWARDED_FOR, Trace};
 use super::rate_limit::is_quota;
 use super::upstream::framing::{HIDDEN_CODING, HIDDEN_LENGTH};
@@ -22,7 +21,7 @@ pub struct Forwarding<'a> {
     pub http2: bool,
     /// The host that the client asked for.
     pub host: Option<&'a HeaderValue>,
-    pub request_id: &'a str,
+    pub request_id: &'a [u8],
     pub trace: &'a Trace,
     /// Keep `Upgrade`: the upstream is asked.
     pub upgrade: bool,
@@ -40,7 +39,7 @@ pub fn to_upstream(headers: &mut HeaderMap, facts: &Forwarding<'_>) -> Vec<u8> {
     add(&mut lines, "x-forwarded-proto", &[kept(&FORWARDED_PROTO).as_ref().or(Some(&proto))]);
     add(&mut lines, "x-forwarded-host", &[kept(&FORWARDED_HOST).as_ref().or(facts.host)]);
     add(&mut lines, "via", &[joined(headers, &header::VIA).as_ref(), Some(&VIA_SELF)]);
-    add_bytes(&mut lines, "x-request-id", facts.request_id.as_bytes());
+    add_bytes(&mut lines, "x-request-id", facts.request_id);
     add_bytes(&mut lines, "traceparent", facts.trace.as_bytes());
     if facts.http2 && headers.get_all(header::COOKIE).nth(1).is_some() {
         // HTTP/2 may split what HTTP/1 must have in one field (RFC 9113 §8.2.3).
@@ -123,17 +122,19 @@ fn add(lines: &mut Vec<u8>, name: &str, values: &[Option<&HeaderValue>]) {
     lines.extend_from_slice(b"\r\n");
 }
 
-fn add_bytes(lines: &mut Vec<u8>, name: &str, value: &[u8]) {
+/// One line.
+pub fn add_bytes(lines: &mut Vec<u8>, name: &str, value: &[u8]) {
     lines.extend_from_slice(name.as_bytes());
     lines.extend_from_slice(b": ");
     lines.extend_from_slice(value);
     lines.extend_from_slice(b"\r\n");
 }
 
-/// Turns an upstream's header fields into the client's. The framing is set by the caller.
+/// Turns an upstream's header fields into the client's, except for those that the gateway adds; answers `Via`. The framing
+/// is set by the caller.
 ///
 /// An upstream's word on a limit goes where the gateway has one of its own to tell: `limited`.
-pub fn to_client(headers: &mut HeaderMap, request_id: HeaderValue, keep_upgrade: bool, limited: bool) {
+pub fn to_client(headers: &mut HeaderMap, keep_upgrade: bool, limited: bool) -> HeaderValue {
     let (mut via, mut nominates) = (None, false);
     headers.retain(|name, value| {
         let name = name.as_str();
@@ -163,10 +164,7 @@ pub fn to_client(headers: &mut HeaderMap, request_id: HeaderValue, keep_upgrade:
         remove_nominated(headers);
     }
     headers.remove(header::CONNECTION);
-    let via = via.map_or(VIA_SELF, |chain| append(&chain, &VIA_SELF));
-    // Nothing of these names is left: appending is cheaper than replacing.
-    headers.append(REQUEST_ID, request_id);
-    headers.append(header::VIA, via);
+    via.map_or(VIA_SELF, |chain| append(&chain, &VIA_SELF))
 }
 
 /// RFC 9110 §7.6.1: fields that `Connection` names go no further, except those that the message cannot be without.
@@ -224,7 +222,7 @@ mod tests {
             secure: false,
             http2: false,
             host: Some(&host),
-            request_id: "id-1",
+            request_id: b"id-1",
             trace: &trace,
             upgrade: false,
         };
@@ -296,9 +294,9 @@ mod tests {
     #[test]
     fn repeated_fields_stay_repeated() {
         let mut headers = map(&[("set-cookie", "a=1"), ("set-cookie", "b=2"), ("via", "1.0 other")]);
-        to_client(&mut headers, HeaderValue::from_static("id"), false, false);
+        let via = to_client(&mut headers, false, false);
         assert_eq!(headers.get_all("set-cookie").count(), 2);
-        assert_eq!(headers.get("via").unwrap(), "1.0 other, 1.1 aegis");
+        assert_eq!((via.as_bytes(), headers.get("via")), (&b"1.0 other, 1.1 aegis"[..], None));
     }
 
     #[test]
@@ -314,8 +312,8 @@ mod tests {
         ];
         for (limited, left) in [(false, 6), (true, 1)] {
             let mut headers = map(&theirs);
-            to_client(&mut headers, HeaderValue::from_static("id"), false, limited);
-            assert_eq!(headers.get_all("x-request-id").collect::<Vec<_>>(), ["id"]);
+            to_client(&mut headers, false, limited);
+            assert!(!headers.contains_key("x-request-id"));
             assert_eq!(headers.iter().filter(|(name, _)| name.as_str().contains("ratelimit")).count(), left);
         }
     }

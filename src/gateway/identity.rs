@@ -63,14 +63,18 @@ impl RequestId {
         given.map_or_else(|| Self::Own(worker::new_request_id(now_ms)), |id| Self::Given(id.clone()))
     }
 
-    /// The id as text.
-    pub fn as_str(&self) -> &str {
-        let bytes = match self {
+    /// The id as it goes over the wire.
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
             Self::Own(bytes) => &bytes[..],
             Self::Given(value) => value.as_bytes(),
-        };
+        }
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
         // Both kinds are ASCII by construction.
-        std::str::from_utf8(bytes).unwrap_or("")
+        std::str::from_utf8(self.as_bytes()).unwrap_or("")
     }
 
     /// The id as a header value.

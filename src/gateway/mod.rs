@@ -128,6 +128,9 @@ pub fn serve(
 /// invitation (RFC 9110 §10.1.1). `None`: invite it.
 pub async fn refuse_uninvited(worker: Rc<Worker>, request: &mut actix_http::Request) -> Option<HttpResponse> {
     if is_invited(&worker, request.head()) {
+        if let Some(connection) = request.conn_data::<Rc<ConnState>>() {
+            connection.answers();
+        }
         return None;
     }
     let asks_upgrade = request.head().connection_type() == ConnectionType::Upgrade;

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use actix_http::body::{BodySize, BoxBody, MessageBody};
-use actix_http::header::{self, HeaderName, HeaderValue};
+use actix_http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_http::{ConnectionType, Method, Payload, StatusCode, Version};
 use actix_web::HttpResponse;
 use bytes::Bytes;
@@ -12,6 +12,7 @@ use bytes::Bytes;
 use super::answer::{self, Cause, REQUEST_ID};
 use super::downstream::ConnState;
 use super::forward::{Answered, AnsweredBody};
+use super::rate_limit::{Quota, Told};
 use super::record::RequestRecord;
 use super::relayed::{Blame, Direct, Relaying, Shelf, Streamed};
 use super::snapshot::Backend;
@@ -28,15 +29,9 @@ pub fn relay(mut request: Box<Request>, backend: &Backend, answered: Answered) -
     let Answered { mut head, body, exchange, in_flight, target, epoch, deadline, request_body } = answered;
     let status = head.status;
     let mut fields = std::mem::take(&mut head.headers);
-    headers::to_client(
-        &mut fields,
-        request.record.request_id.to_value(),
-        status == StatusCode::UPGRADE_REQUIRED,
-        request.quota.is_some(),
-    );
-    if let Some(quota) = request.quota {
-        quota.write(request.snapshot.told(), &mut fields);
-    }
+    let via =
+        headers::to_client(&mut fields, status == StatusCode::UPGRADE_REQUIRED, request.quota.is_some());
+    add_own(&request, via, &mut fields);
     request.record.status = status.as_u16();
     let length = exchange.content_length.get();
     let bodiless = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
@@ -89,6 +84,31 @@ pub fn relay(mut request: Box<Request>, backend: &Backend, answered: Answered) -
     response
 }
 
+/// Adds what the gateway itself says of an upstream's answer; nothing of these names is left among its `fields`.
+pub fn add_own(request: &Request, via: HeaderValue, fields: &mut HeaderMap) {
+    let id = &request.record.request_id;
+    if request.connection.takes_lines() {
+        request.connection.add_lines(|lines| {
+            headers::add_bytes(lines, "x-request-id", id.as_bytes());
+            headers::add_bytes(lines, "via", via.as_bytes());
+        });
+    } else {
+        fields.append(REQUEST_ID, id.to_value());
+        fields.append(header::VIA, via);
+    }
+    add_quota(&request.connection, request.quota, request.snapshot.told(), fields);
+}
+
+/// Adds what the client is told of its limit.
+fn add_quota(connection: &ConnState, quota: Option<Quota>, told: &[Told], fields: &mut HeaderMap) {
+    let Some(quota) = quota else { return };
+    if connection.takes_lines() {
+        connection.add_lines(|lines| quota.write_lines(told, lines));
+    } else {
+        quota.write(told, fields);
+    }
+}
+
 /// A small body that is there already.
 struct WholeBody {
     bytes: Option<Bytes>,
@@ -126,9 +146,7 @@ pub fn refuse(refused: Refused) -> HttpResponse {
         None => answer::problem(cause, record.request_id.as_str()),
     };
     let mut fields = answer::headers(cause, &id, retry_after);
-    if let Some(quota) = request.quota {
-        quota.write(request.snapshot.told(), &mut fields);
-    }
+    add_quota(&connection, request.quota, request.snapshot.told(), &mut fields);
     if let Some(allow) = allow.and_then(|allow| HeaderValue::from_str(&allow).ok()) {
         fields.insert(header::ALLOW, allow);
     } else if cause == Cause::MethodNotAllowed {
@@ -189,6 +207,7 @@ pub fn for_connection(
     is_raw: bool,
     last: bool,
 ) -> HttpResponse {
+    connection.answers();
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return response;
     }

@@ -48,10 +48,8 @@ pub fn open(mut request: Box<Request>, backend: &Backend, answered: Answered) ->
         return response::internal_error(&request.record.request_id.to_value());
     };
     let mut fields = std::mem::take(&mut head.headers);
-    headers::to_client(&mut fields, request.record.request_id.to_value(), true, request.quota.is_some());
-    if let Some(quota) = request.quota {
-        quota.write(request.snapshot.told(), &mut fields);
-    }
+    let via = headers::to_client(&mut fields, true, request.quota.is_some());
+    response::add_own(&request, via, &mut fields);
     request.record.status = head.status.as_u16();
     let websocket = request.arrival.upgrade == Some(Upgrade::WebSocket);
     let client = if websocket {

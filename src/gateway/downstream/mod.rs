@@ -2,10 +2,12 @@
 //!
 //! actix-http parses and frames; what it leaves open, the stream closes: a time limit for every request head (actix
 //! has one for the first only), for writes that a client does not read and for half-closed connections; a reset
-//! instead of a clean end where a response broke off; and problem documents in place of actix's empty 400, 408
-//! and 431.
+//! instead of a clean end where a response broke off; problem documents in place of actix's empty 400, 408 and 431;
+//! and the fields that the gateway adds to an answer, as lines: in actix's map each would be hashed, counted and dropped
+//! again for every answer.
 
 mod head_lines;
+mod insert;
 mod pump;
 mod state;
 mod stream;

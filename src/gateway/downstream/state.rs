@@ -18,6 +18,9 @@ use pin_project_lite::pin_project;
 use super::pump::Pump;
 use super::turns;
 
+/// Room for the lines of most answers, in bytes: an id, `Via` and the fields of a limit.
+const LINES: usize = 320;
+
 /// Time limits of a listener's connections.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -116,6 +119,11 @@ pub struct ConnState {
     /// End the connection with a reset: something on it broke off.
     pub(super) abort: Cell<bool>,
     pub(super) closing: Cell<bool>,
+    /// For the head that actix encodes next.
+    lines: Cell<Vec<u8>>,
+    /// actix has encoded nothing that it has not written: the head that it encodes next stands at the start of its next
+    /// write.
+    settled: Cell<bool>,
     /// Writes a body past actix; see `pump`.
     pub(super) pump: RefCell<Option<Rc<dyn Pump>>>,
     /// Waits for its turn to begin a request, and may begin one; see `turns`.
@@ -146,6 +154,8 @@ impl ConnState {
             write_limit: Cell::new(Duration::from_secs(60)),
             abort: Cell::new(false),
             closing: Cell::new(false),
+            lines: Cell::default(),
+            settled: Cell::new(true),
             pump: RefCell::default(),
             queued: Cell::new(false),
             admitted: Cell::new(false),
@@ -250,6 +260,37 @@ impl ConnState {
     /// From now on, or no longer, `pump` follows every head that goes out.
     pub fn set_pump(&self, pump: Option<Rc<dyn Pump>>) {
         *self.pump.borrow_mut() = pump;
+    }
+
+    /// Whether lines can be added to the head of the answer that is being made. Where not, its fields go to actix.
+    pub fn takes_lines(&self) -> bool {
+        self.settled.get() && !self.http2
+    }
+
+    /// Adds lines to the head of the answer that is being made, which must [take](ConnState::takes_lines) them and go out:
+    /// `write` puts them, each with its line end, behind those that are there.
+    pub fn add_lines(&self, write: impl FnOnce(&mut Vec<u8>)) {
+        let mut lines = self.lines.take();
+        if lines.is_empty() {
+            lines.reserve(LINES);
+        }
+        write(&mut lines);
+        self.lines.set(lines);
+    }
+
+    /// The lines for the head that actix writes now; empty where there are none.
+    pub(super) fn take_lines(&self) -> Vec<u8> {
+        self.lines.take()
+    }
+
+    /// actix is about to encode an answer, or an invitation to send a body.
+    pub fn answers(&self) {
+        self.settled.set(false);
+    }
+
+    /// Whether actix has written all that it has encoded.
+    pub(super) fn set_settled(&self, all: bool) {
+        self.settled.set(all);
     }
 
     /// A write that makes no progress for this long ends the connection.

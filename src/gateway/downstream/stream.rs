@@ -13,6 +13,7 @@ use tokio::time::Sleep;
 use tokio_rustls::server::TlsStream;
 
 use super::head_lines::HeadLines;
+use super::insert::Insert;
 use super::state::{ConnState, Phase};
 use crate::gateway::answer::{self, Cause};
 use crate::gateway::worker;
@@ -97,6 +98,8 @@ pub struct ClientStream {
     lines: HeadLines,
     /// An answer of our own that replaces actix's, and how much of it is out.
     replacement: Option<(Vec<u8>, usize)>,
+    /// Lines that are not out yet.
+    insert: Option<Insert>,
     /// A head that goes out together with what the pump writes.
     pub(super) held: Vec<u8>,
 }
@@ -118,6 +121,7 @@ impl ClientStream {
             seen_bytes: false,
             lines: HeadLines::default(),
             replacement: None,
+            insert: None,
             held: Vec::new(),
         }
     }
@@ -268,11 +272,45 @@ impl ClientStream {
         };
         let id = worker::request_id();
         worker::log_refused(&self.state, cause, &id);
-        let mut bytes = buf[..at].to_vec();
+        let mut bytes = Vec::new();
+        with_lines(self.insert.take(), &buf[..at], &mut bytes);
         bytes.extend_from_slice(&answer::raw(cause, &id));
         self.replacement = Some((bytes, 0));
         self.state.linger.set(true);
         true
+    }
+
+    /// Keeps what the pump writes with its first bytes.
+    fn hold(&mut self, bytes: &[u8]) {
+        let insert = self.insert.take();
+        with_lines(insert, bytes, &mut self.held);
+    }
+
+    /// Writes some of `buf`, and what is to be inserted into it. Answers how much of `buf` is out.
+    fn poll_write_out(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> io::Result<Poll<usize>> {
+        while let Some(mut insert) = self.insert.take() {
+            let written = self.socket().poll_write_vectored(cx, &insert.around(buf));
+            let blocked = written.is_pending();
+            let of_buf = match written {
+                Poll::Ready(Ok(0)) => return Ok(Poll::Ready(0)),
+                Poll::Ready(written) => Some(insert.wrote(written?)),
+                Poll::Pending => None,
+            };
+            self.insert = Some(insert).filter(|insert| !insert.is_out());
+            self.wrote(cx, blocked)?;
+            match of_buf {
+                // Lines only: of what actix wants to be written nothing is out yet.
+                Some(0) => {}
+                Some(of_buf) => return Ok(Poll::Ready(of_buf)),
+                None => return Ok(Poll::Pending),
+            }
+        }
+        let written = self.socket().poll_write(cx, buf);
+        self.wrote(cx, written.is_pending())?;
+        Ok(match written {
+            Poll::Ready(written) => Poll::Ready(written?),
+            Poll::Pending => Poll::Pending,
+        })
     }
 
     fn poll_replacement(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -288,6 +326,14 @@ impl ClientStream {
             }
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+/// Puts `bytes`, and what is to be inserted into them, behind `all`.
+fn with_lines(insert: Option<Insert>, bytes: &[u8], all: &mut Vec<u8>) {
+    match insert {
+        Some(insert) => insert.around(bytes).iter().for_each(|part| all.extend_from_slice(part)),
+        None => all.extend_from_slice(bytes),
     }
 }
 
@@ -398,17 +444,21 @@ impl AsyncWrite for ClientStream {
         if this.poll_replacement(cx)?.is_pending() {
             return Poll::Pending;
         }
-        if !this.state.http2 && this.replace(buf) {
+        let lines = this.state.take_lines();
+        if !lines.is_empty() {
+            this.insert = Some(Insert::behind_first_line(buf, lines));
+        }
+        let written = if !this.state.http2 && this.replace(buf) {
             let _ = this.poll_replacement(cx)?;
-            return Poll::Ready(Ok(buf.len()));
-        }
-        if this.state.pump.borrow().is_some() {
-            this.held.extend_from_slice(buf);
-            return Poll::Ready(Ok(buf.len()));
-        }
-        let written = this.socket().poll_write(cx, buf);
-        this.wrote(cx, written.is_pending())?;
-        written
+            Poll::Ready(buf.len())
+        } else if this.state.pump.borrow().is_some() {
+            this.hold(buf);
+            Poll::Ready(buf.len())
+        } else {
+            this.poll_write_out(cx, buf)?
+        };
+        this.state.set_settled(written == Poll::Ready(buf.len()));
+        written.map(Ok)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

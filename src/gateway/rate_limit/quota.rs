@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use actix_http::header::{HeaderMap, HeaderName, HeaderValue};
 use aegis_actors::rate_limiter::{LimitCells, Refusal, Standing};
-use bytes::BytesMut;
 
 use super::rules::Limited;
+use crate::gateway::headers::add_bytes;
 
 const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
@@ -22,31 +22,23 @@ const UNKNOWN: HeaderValue = HeaderValue::from_static("\"?\"");
 
 const SECOND: u64 = 1_000_000_000;
 
-/// What the answers of one worker under one limit say of it. Each worker has its own: values that they shared would have
-/// all of them count references on the same line of memory.
+/// What the answers of one worker under one limit say of it.
 pub struct Told {
+    capacity: u64,
     /// `RateLimit-Policy`.
-    policy: HeaderValue,
-    /// `X-RateLimit-Limit`.
-    limit: HeaderValue,
+    policy: String,
     /// `RateLimit` up to its numbers.
-    name: Box<[u8]>,
+    name: String,
     /// What was said last: many clients of a limit have as much left as the one before them.
     last: RefCell<Said>,
 }
 
-/// The fields that change, and what they say.
+/// All fields of a state, as lines.
+#[derive(Default)]
 struct Said {
     /// None before the first answer.
     state: Option<State>,
-    /// `X-RateLimit-Remaining`.
-    remaining: HeaderValue,
-    /// `X-RateLimit-Reset`.
-    reset: HeaderValue,
-    /// `RateLimit`.
-    both: HeaderValue,
-    /// For the texts of several answers behind each other: one piece of memory for all of them.
-    room: BytesMut,
+    lines: Vec<u8>,
 }
 
 /// What is left of a limit, in whole numbers.
@@ -60,65 +52,39 @@ struct State {
 }
 
 impl Told {
-    /// What does not change as long as the limit does not.
+    /// For answers under this limit.
     pub fn new(cells: &LimitCells) -> Self {
         let (name, capacity) = (&cells.name, cells.plan.capacity);
-        // An id is plain text, as `check` has seen.
-        let value = |text: String| HeaderValue::try_from(text).unwrap_or(UNKNOWN);
         Self {
-            policy: value(format!("\"{name}\";q={capacity};w={}", cells.limit.window.as_secs())),
-            limit: value(capacity.to_string()),
-            name: format!("\"{name}\";r=").into_bytes().into(),
-            last: RefCell::new(Said::nothing()),
+            capacity,
+            policy: format!("\"{name}\";q={capacity};w={}", cells.limit.window.as_secs()),
+            name: format!("\"{name}\";r="),
+            last: RefCell::default(),
         }
     }
 
-    /// The fields for a state: `X-RateLimit-Remaining`, `X-RateLimit-Reset`, `RateLimit`.
-    fn say(&self, state: State) -> [HeaderValue; 3] {
-        let mut last = self.last.borrow_mut();
-        if last.state != Some(state) {
-            let room = std::mem::take(&mut last.room);
-            *last = Said::new(state, &self.name, room);
-        }
-        [last.remaining.clone(), last.reset.clone(), last.both.clone()]
-    }
-}
-
-impl Said {
-    fn nothing() -> Self {
-        Self { state: None, remaining: UNKNOWN, reset: UNKNOWN, both: UNKNOWN, room: BytesMut::new() }
-    }
-
-    fn new(state: State, name: &[u8], mut room: BytesMut) -> Self {
-        let longest = name.len() + SEPARATOR.len() + 3 * LONGEST;
-        if room.capacity() < longest {
-            room.reserve(longest.max(ROOM));
-        }
+    /// `RateLimit`.
+    fn put_state(&self, state: State, text: &mut Vec<u8>) {
         let mut number = itoa::Buffer::new();
-        room.extend_from_slice(name);
-        let remaining = room.len();
-        room.extend_from_slice(number.format(state.remaining).as_bytes());
-        let remaining = remaining..room.len();
-        room.extend_from_slice(SEPARATOR);
-        room.extend_from_slice(number.format(state.reset).as_bytes());
-        let both = 0..room.len();
-        room.extend_from_slice(number.format(state.reset_at).as_bytes());
-        let reset = both.end..room.len();
-        let text = room.split().freeze();
-        let value = |range| HeaderValue::from_maybe_shared(text.slice(range)).unwrap_or(UNKNOWN);
-        let state = Some(state);
-        Self { state, remaining: value(remaining), reset: value(reset), both: value(both), room }
+        text.extend_from_slice(self.name.as_bytes());
+        text.extend_from_slice(number.format(state.remaining).as_bytes());
+        text.extend_from_slice(b";t=");
+        text.extend_from_slice(number.format(state.reset).as_bytes());
+    }
+
+    fn put_lines(&self, state: State, lines: &mut Vec<u8>) {
+        let mut number = itoa::Buffer::new();
+        let mut add = |name: HeaderName, value: &str| add_bytes(lines, name.as_str(), value.as_bytes());
+        add(LIMIT, number.format(self.capacity));
+        add(REMAINING, number.format(state.remaining));
+        add(RESET, number.format(state.reset_at));
+        add(POLICY, &self.policy);
+        lines.extend_from_slice(STATE.as_str().as_bytes());
+        lines.extend_from_slice(b": ");
+        self.put_state(state, lines);
+        lines.extend_from_slice(b"\r\n");
     }
 }
-
-/// Between the numbers of `RateLimit`.
-const SEPARATOR: &[u8] = b";t=";
-
-/// Digits of the largest number.
-const LONGEST: usize = 20;
-
-/// Bytes of memory that are taken at once.
-const ROOM: usize = 1024;
 
 /// What one answer is to tell.
 #[derive(Clone, Copy, Debug)]
@@ -147,13 +113,28 @@ impl Quota {
     /// Puts the fields into an answer, in which nothing of [their names](is_quota) may be left. `told` is the worker's, of
     /// all limits of the configuration by their places.
     pub fn write(self, told: &[Told], headers: &mut HeaderMap) {
-        let Some(told) = told.get(self.place) else { return };
-        let [remaining, reset, both] = told.say(self.state);
-        headers.append(LIMIT, told.limit.clone());
-        headers.append(REMAINING, remaining);
-        headers.append(RESET, reset);
-        headers.append(POLICY, told.policy.clone());
-        headers.append(STATE, both);
+        let (told, state) = (&told[self.place], self.state);
+        let mut text = Vec::new();
+        told.put_state(state, &mut text);
+        // An id is plain text, as `check` has seen.
+        let value = |text: &[u8]| HeaderValue::from_bytes(text).unwrap_or(UNKNOWN);
+        headers.append(LIMIT, told.capacity.into());
+        headers.append(REMAINING, state.remaining.into());
+        headers.append(RESET, state.reset_at.into());
+        headers.append(POLICY, value(told.policy.as_bytes()));
+        headers.append(STATE, value(&text));
+    }
+
+    /// The same as lines for the wire, behind those that are there.
+    pub fn write_lines(self, told: &[Told], lines: &mut Vec<u8>) {
+        let (told, state) = (&told[self.place], self.state);
+        let mut last = told.last.borrow_mut();
+        if last.state != Some(state) {
+            last.state = Some(state);
+            last.lines.clear();
+            told.put_lines(state, &mut last.lines);
+        }
+        lines.extend_from_slice(&last.lines);
     }
 }
 
@@ -208,10 +189,16 @@ mod tests {
     }
 
     fn fields(told: &[Told], limited: &Limited, remaining: u64, reset: u64, now: u64) -> [String; 5] {
-        let mut headers = HeaderMap::new();
-        Quota::new(limited, Standing { remaining, reset }, now).write(told, &mut headers);
-        [LIMIT, REMAINING, RESET, POLICY, STATE]
-            .map(|name| headers.get(name).unwrap().to_str().unwrap().to_owned())
+        let (mut headers, mut lines) = (HeaderMap::new(), b"x: 1\r\n".to_vec());
+        let quota = Quota::new(limited, Standing { remaining, reset }, now);
+        quota.write(told, &mut headers);
+        quota.write_lines(told, &mut lines);
+        let names = [LIMIT, REMAINING, RESET, POLICY, STATE];
+        let fields = names.clone().map(|name| headers.get(name).unwrap().to_str().unwrap().to_owned());
+        let expected: String =
+            names.iter().zip(&fields).map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        assert_eq!(String::from_utf8(lines).unwrap(), format!("x: 1\r\n{expected}"));
+        fields
     }
 
     #[test]
@@ -220,7 +207,7 @@ mod tests {
         let told = [Told::new(&limited.cells), Told::new(&limited.cells)];
         let now = 1_700_000_000 * SECOND;
         let mut kept = Vec::new();
-        // More than there is room for at once; every state twice, and zero as the first.
+        // Every state twice, and zero as the first.
         for n in 0..1_000_u64 {
             let (remaining, reset) = (n / 2, n / 2 * SECOND + 1);
             kept.push((n / 2, fields(&told, &limited, remaining, reset, now)));
