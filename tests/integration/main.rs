@@ -31,6 +31,7 @@ mod logs;
 #[cfg(feature = "test-hooks")]
 mod panics;
 mod paths;
+mod pipelined;
 mod prometheus;
 mod rate_limits;
 mod reload;

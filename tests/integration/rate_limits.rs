@@ -47,43 +47,6 @@ fn each_algorithm_lets_exactly_its_limit_pass_and_tells_what_is_left() {
 }
 
 #[test]
-fn pipelined_answers_say_what_the_gateway_adds_each_once_and_for_itself() {
-    let upstream = Upstream::echo();
-    let limits = format!("defaultRequests: 6, defaultWindowSeconds: {MONTH}");
-    let gateway = limited(&upstream, &limits).server("workers: 1").start();
-    let large = vec![b'x'; 200_000];
-    let calls = [
-        Call::get("/1"),
-        Call::post("/2", "hello"),
-        Call::post("/3", large.clone()),
-        Call::post("/4", "hello").header("expect", "100-continue"),
-        Call::post("/5", large),
-        Call::get("/6"),
-        Call::get("/refused"),
-        Call::new("GET", "/bad").header("bad name", "x"),
-    ];
-    let mut client = gateway.client();
-    client.write(calls.iter().flat_map(|call| call.bytes("a.test")).collect::<Vec<u8>>());
-    let mut ids = std::collections::HashSet::new();
-    let mut next = |left: Option<u64>| {
-        let response = client.read("GET").unwrap();
-        assert!(ids.insert(response.header("x-request-id").unwrap().to_owned()), "{left:?}");
-        match left {
-            Some(left) => assert_eq!(response.number("x-ratelimit-remaining"), left),
-            None => assert_eq!(response.header("x-ratelimit-remaining"), None),
-        }
-        assert_eq!(response.header("ratelimit").is_some(), left.is_some());
-        assert_eq!(response.header("via").is_some(), response.status == 200);
-        response
-    };
-    for left in (0..6).rev() {
-        assert_eq!(next(Some(left)).json()["target"], format!("/{}", 6 - left));
-    }
-    next(Some(0)).assert_problem(429, "rate_limited");
-    next(None).assert_problem(400, "bad_request");
-}
-
-#[test]
 fn a_limit_is_exact_over_eight_connections_and_two_workers() {
     let upstream = Upstream::ok("ok");
     for algorithm in ALGORITHMS {

@@ -48,6 +48,17 @@ pub enum Phase {
     Busy,
 }
 
+/// What actix has encoded and not yet written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Encoded {
+    /// Nothing: the head that it encodes next stands at the start of its next write.
+    Nothing,
+    /// At most some of an answer that is under way; the rest is still to come.
+    Part,
+    /// At most the end of an answer.
+    End,
+}
+
 /// Client bytes on their way into a tunnel.
 #[derive(Debug, Default)]
 pub(super) struct Taken {
@@ -121,9 +132,7 @@ pub struct ConnState {
     pub(super) closing: Cell<bool>,
     /// For the head that actix encodes next.
     lines: Cell<Vec<u8>>,
-    /// actix has encoded nothing that it has not written: the head that it encodes next stands at the start of its next
-    /// write.
-    settled: Cell<bool>,
+    encoded: Cell<Encoded>,
     /// Writes a body past actix; see `pump`.
     pub(super) pump: RefCell<Option<Rc<dyn Pump>>>,
     /// Waits for its turn to begin a request, and may begin one; see `turns`.
@@ -155,7 +164,7 @@ impl ConnState {
             abort: Cell::new(false),
             closing: Cell::new(false),
             lines: Cell::default(),
-            settled: Cell::new(true),
+            encoded: Cell::new(Encoded::Nothing),
             pump: RefCell::default(),
             queued: Cell::new(false),
             admitted: Cell::new(false),
@@ -199,6 +208,9 @@ impl ConnState {
     pub fn end(&self, now: Instant) {
         let left = self.requests.get().saturating_sub(1);
         self.requests.set(left);
+        if self.encoded.get() == Encoded::Part {
+            self.encoded.set(Encoded::End);
+        }
         if left == 0 {
             self.waiting.borrow_mut().clear();
         }
@@ -264,7 +276,7 @@ impl ConnState {
 
     /// Whether lines can be added to the head of the answer that is being made. Where not, its fields go to actix.
     pub fn takes_lines(&self) -> bool {
-        self.settled.get() && !self.http2
+        self.encoded.get() == Encoded::Nothing && !self.http2
     }
 
     /// Adds lines to the head of the answer that is being made, which must [take](ConnState::takes_lines) them and go out:
@@ -285,12 +297,20 @@ impl ConnState {
 
     /// actix is about to encode an answer, or an invitation to send a body.
     pub fn answers(&self) {
-        self.settled.set(false);
+        self.encoded.set(Encoded::Part);
     }
 
-    /// Whether actix has written all that it has encoded.
-    pub(super) fn set_settled(&self, all: bool) {
-        self.settled.set(all);
+    /// actix has written all that it had encoded. While an answer is under way more of it may be encoded before the next
+    /// write, and the next answer's head behind that.
+    pub(super) fn all_written(&self) {
+        if self.encoded.get() == Encoded::End {
+            self.encoded.set(Encoded::Nothing);
+        }
+    }
+
+    /// actix has written the head of an answer whose body goes past it, and encodes nothing more of it.
+    pub(super) fn head_written(&self) {
+        self.encoded.set(Encoded::Nothing);
     }
 
     /// A write that makes no progress for this long ends the connection.

@@ -453,11 +453,14 @@ impl AsyncWrite for ClientStream {
             Poll::Ready(buf.len())
         } else if this.state.pump.borrow().is_some() {
             this.hold(buf);
+            this.state.head_written();
             Poll::Ready(buf.len())
         } else {
             this.poll_write_out(cx, buf)?
         };
-        this.state.set_settled(written == Poll::Ready(buf.len()));
+        if written == Poll::Ready(buf.len()) {
+            this.state.all_written();
+        }
         written.map(Ok)
     }
 
