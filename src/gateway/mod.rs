@@ -7,6 +7,7 @@
 pub mod answer;
 mod arrival;
 mod balance;
+mod chunked;
 mod counting;
 mod deadline;
 mod downstream;
@@ -273,7 +274,7 @@ fn begin(worker: Rc<Worker>, request: &mut actix_http::Request) -> Option<Box<Re
         payload,
         head.connection_type(),
     );
-    connection.begin(arrival.framing.has_bytes());
+    connection.begin(arrival.framing.has_bytes(), arrival.is_raw);
     worker.in_flight_begin();
     let snapshot = worker.snapshot();
     let trusted = identity::is_trusted(&snapshot.trusted_proxies, connection.peer_ip());

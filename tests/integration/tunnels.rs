@@ -163,6 +163,25 @@ fn any_protocol_can_be_tunnelled_when_the_upstream_agrees() {
 }
 
 #[test]
+fn what_is_sent_behind_the_offer_goes_through_the_tunnel() {
+    let upstream = Upstream::start(|exchange| {
+        exchange
+            .wire
+            .write("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: one-line\r\n\r\n")?;
+        let line = exchange.wire.through(b"\n")?.unwrap_or_default();
+        exchange.wire.write(line)?;
+        Ok(Then::Close)
+    });
+    let gateway = Gateway::with(Backend::all(&upstream));
+    let mut client = gateway.client();
+    let offer = Call::get("/x").header("Connection", "Upgrade").header("Upgrade", "one-line");
+    client.write([&offer.bytes("a.test")[..], b"GET /early HTTP/1.1\n"].concat());
+    assert_eq!(client.read_head("GET").unwrap().status, 101);
+    assert_eq!(client.wire().through(b"\n").unwrap().unwrap(), b"GET /early HTTP/1.1\n");
+    assert_eq!(upstream.count(), 1);
+}
+
+#[test]
 fn a_tunnel_ends_when_idle_and_not_before() {
     let upstream = Upstream::start(echo_websocket);
     let gateway = Gateway::with(Backend::all(&upstream).with("idleTimeoutMs: 600").with("timeout: 200ms"));

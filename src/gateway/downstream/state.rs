@@ -71,6 +71,14 @@ pub(super) struct Taken {
     pub writer: Option<Waker>,
 }
 
+impl Taken {
+    pub fn put(&mut self, bytes: Bytes) {
+        self.size += bytes.len();
+        self.bytes.push_back(bytes);
+        self.reader.take().into_iter().for_each(Waker::wake);
+    }
+}
+
 /// The reading end of a connection that a tunnel has taken over.
 pub struct TakenOver(Rc<ConnState>);
 
@@ -121,8 +129,14 @@ pub struct ConnState {
     gone: Cell<bool>,
     /// Who wants to know when an HTTP/2 connection is gone.
     waiting: RefCell<Vec<Waker>>,
-    /// Bytes behind the head of a request without a body have arrived.
+    /// Something of the next request has arrived behind the one that is being served.
     pub(super) pipelined: Cell<bool>,
+    /// Whatever arrives is for actix: what follows the head is not to be told apart.
+    pub(super) raw: Cell<bool>,
+    /// The request before is answered, so that actix may be given the next one.
+    pub(super) next: Cell<bool>,
+    /// Waits to read on.
+    pub(super) reader: RefCell<Option<Waker>>,
     /// Requests whose body has not arrived completely.
     open_bodies: Cell<u32>,
     /// How long a write may make no progress.
@@ -159,6 +173,9 @@ impl ConnState {
             gone: Cell::new(false),
             waiting: RefCell::default(),
             pipelined: Cell::new(false),
+            raw: Cell::new(http2),
+            next: Cell::new(true),
+            reader: RefCell::new(None),
             open_bodies: Cell::new(0),
             write_limit: Cell::new(Duration::from_secs(60)),
             abort: Cell::new(false),
@@ -193,15 +210,21 @@ impl ConnState {
         })
     }
 
-    /// A request begins, with or without a body to come.
-    pub fn begin(&self, has_body: bool) {
+    /// A request begins, with or without a body to come. Behind a `raw` one no other follows.
+    pub fn begin(&self, has_body: bool, raw: bool) {
         self.requests.set(self.requests.get() + 1);
         self.phase.set(Phase::Busy);
         if has_body {
             self.body_opened();
-            // What follows the head is its body, not another head.
-            self.pipelined.set(false);
         }
+        if raw && !self.raw.replace(true) {
+            self.read_on();
+        }
+    }
+
+    /// Whoever reads may do so now.
+    fn read_on(&self) {
+        self.reader.take().into_iter().for_each(Waker::wake);
     }
 
     /// Its response is complete, or given up, since `now`.
@@ -217,6 +240,10 @@ impl ConnState {
         if left == 0 {
             // Part of the next head may be here already; its time runs from now.
             self.phase.set(if self.pipelined.get() { Phase::Head(now) } else { Phase::Idle(now) });
+            self.next.set(true);
+            if self.pipelined.get() {
+                self.read_on();
+            }
         }
     }
 
@@ -333,6 +360,7 @@ impl ConnState {
     /// From now on everything the client sends belongs to a tunnel, not to actix.
     pub fn take_over(self: &Rc<Self>) -> TakenOver {
         *self.taken.borrow_mut() = Some(Taken::default());
+        self.read_on();
         TakenOver(self.clone())
     }
 

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::time::Sleep;
 use tokio_rustls::server::TlsStream;
 
-use super::head_lines::HeadLines;
+use super::inbound::Inbound;
 use super::insert::Insert;
 use super::state::{ConnState, Phase};
 use crate::gateway::answer::{self, Cause};
@@ -20,13 +20,10 @@ use crate::gateway::worker;
 
 /// How long a client that has closed its sending side may wait for an answer. A plain close looks the same until
 /// something is written, so a client that went away holds its upstream request no longer than this.
-const HALF_CLOSED: Duration = Duration::from_secs(1);
+pub(super) const HALF_CLOSED: Duration = Duration::from_secs(1);
 /// How long, and how much, is still read from a client whose connection is being closed.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 256 * 1024;
-/// Client bytes that wait for a tunnel's upstream, and how many are read at once.
-const TAKEN_LIMIT: usize = 64 * 1024;
-const TAKEN_READ: usize = 16 * 1024;
 
 /// Plain or TLS socket.
 pub enum ClientSocket {
@@ -84,18 +81,21 @@ pub struct ClientStream {
     /// Shared with the requests.
     pub state: Rc<ConnState>,
     /// One timer per connection, moved rarely: it rings at least once per `Limits::shortest` and then looks what is due.
-    alarm: Pin<Box<Sleep>>,
+    pub(super) alarm: Pin<Box<Sleep>>,
     /// The alarm has been polled since it was last moved.
-    alarm_set: bool,
+    pub(super) alarm_set: bool,
     /// The alarm has been moved for the end of the connection.
     hurried: bool,
     write_stalled: Option<Instant>,
-    half_closed: Option<Instant>,
+    pub(super) half_closed: Option<Instant>,
     /// Something has been written since, and whether that has shown that the client still reads.
     written_since: bool,
     still_reads: bool,
-    seen_bytes: bool,
-    lines: HeadLines,
+    pub(super) seen_bytes: bool,
+    /// The request that actix is given.
+    pub(super) inbound: Inbound,
+    /// What has arrived behind it.
+    pub(super) ahead: BytesMut,
     /// An answer of our own that replaces actix's, and how much of it is out.
     replacement: Option<(Vec<u8>, usize)>,
     /// Lines that are not out yet.
@@ -119,7 +119,8 @@ impl ClientStream {
             written_since: false,
             still_reads: false,
             seen_bytes: false,
-            lines: HeadLines::default(),
+            inbound: Inbound::default(),
+            ahead: BytesMut::new(),
             replacement: None,
             insert: None,
             held: Vec::new(),
@@ -178,7 +179,7 @@ impl ClientStream {
     }
 
     /// Looks at the clock when the alarm rings. An error ends the connection.
-    fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+    pub(super) fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         // What follows the last answer has less time than the alarm may have been set to.
         if self.state.closing.get() && !self.hurried && self.state.phase.get() != Phase::Busy {
             self.hurried = true;
@@ -221,7 +222,7 @@ impl ClientStream {
     }
 
     /// 400 to a client that ends lines with a bare line feed.
-    fn refuse_line_ends(&mut self) -> io::Error {
+    pub(super) fn refuse_line_ends(&mut self) -> io::Error {
         self.answer_directly(Cause::BadRequest("A line of the request head does not end in CRLF."));
         io::ErrorKind::InvalidData.into()
     }
@@ -346,96 +347,6 @@ enum Expiry {
     Idle,
     Stalled,
     HalfClosed,
-}
-
-impl AsyncRead for ClientStream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        if this.state.ended.get() {
-            return Poll::Ready(Ok(()));
-        }
-        if this.state.taken.borrow().is_some() {
-            return this.poll_taken(cx);
-        }
-        let before = buf.filled().len();
-        let read = if this.half_closed.is_some() { Poll::Pending } else { this.socket().poll_read(cx, buf) };
-        match read {
-            Poll::Ready(Ok(())) if buf.filled().len() > before => {
-                this.seen_bytes = true;
-                if let Phase::Idle(_) = this.state.phase.get() {
-                    this.state.phase.set(Phase::Head(Instant::now()));
-                    this.lines = HeadLines::default();
-                }
-                let in_head = matches!(this.state.phase.get(), Phase::Head(_)) && !this.state.http2;
-                let new = &buf.filled()[before..];
-                if in_head && !this.state.closing.get() {
-                    match this.lines.accept(new) {
-                        None => return Poll::Ready(Err(this.refuse_line_ends())),
-                        // Complete heads end in a blank line; what follows the last one is part of another.
-                        Some(rest) => this.state.pipelined.set(rest > 0 && !new.ends_with(b"\r\n\r\n")),
-                    }
-                } else if this.state.phase.get() == Phase::Busy && !this.state.awaits_body() {
-                    this.state.pipelined.set(!new.ends_with(b"\r\n\r\n"));
-                }
-                Poll::Ready(Ok(()))
-            }
-            Poll::Ready(Ok(())) => this.end_of_stream(cx),
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Pending if this.half_closed.is_some() && this.state.phase.get() != Phase::Busy => {
-                Poll::Ready(Ok(()))
-            }
-            Poll::Pending => this.poll_alarm(cx).map(Err),
-        }
-    }
-}
-
-impl ClientStream {
-    /// Reads for the tunnel that has taken this connection over; actix sees nothing of it, not even the end: the
-    /// tunnel ends the connection.
-    fn poll_taken(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let state = self.state.clone();
-        let mut taken = state.taken.borrow_mut();
-        let Some(taken) = taken.as_mut() else { return Poll::Pending };
-        while !taken.ended {
-            if taken.size >= TAKEN_LIMIT {
-                taken.writer = Some(cx.waker().clone());
-                return Poll::Pending;
-            }
-            let mut space = BytesMut::zeroed(TAKEN_READ);
-            let mut buf = ReadBuf::new(&mut space);
-            match self.socket().poll_read(cx, &mut buf) {
-                Poll::Ready(Ok(())) if !buf.filled().is_empty() => {
-                    let n = buf.filled().len();
-                    space.truncate(n);
-                    taken.size += n;
-                    taken.bytes.push_back(space.freeze());
-                }
-                Poll::Ready(Ok(())) => taken.ended = true,
-                Poll::Ready(Err(error)) => {
-                    taken.ended = true;
-                    taken.reader.take().into_iter().for_each(std::task::Waker::wake);
-                    return Poll::Ready(Err(error));
-                }
-                Poll::Pending => break,
-            }
-            taken.reader.take().into_iter().for_each(std::task::Waker::wake);
-        }
-        Poll::Pending
-    }
-
-    /// The client has closed its side. While an answer is being made, the end is held back for a moment.
-    fn end_of_stream(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // A head that has just arrived is a request about to begin.
-        let idle = matches!(self.state.phase.get(), Phase::Idle(_));
-        let waits = !idle && !self.state.awaits_body() && !self.state.http2;
-        if !waits {
-            return Poll::Ready(Ok(()));
-        }
-        self.half_closed = Some(Instant::now());
-        self.alarm.as_mut().reset((Instant::now() + HALF_CLOSED).into());
-        self.alarm_set = false;
-        self.poll_alarm(cx).map(Err)
-    }
 }
 
 impl AsyncWrite for ClientStream {

@@ -199,7 +199,7 @@ mod tests {
     fn an_answer_is_asked_for_once_a_poll_unless_a_body_may_have_come() {
         for (has_body, twice) in [(false, 2), (true, 4)] {
             let connection = connection();
-            connection.begin(has_body);
+            connection.begin(has_body, false);
             let asked = Cell::new(0);
             let answer = std::future::poll_fn(|_| {
                 asked.set(asked.get() + 1);

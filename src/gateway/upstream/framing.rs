@@ -10,7 +10,7 @@ use std::mem::MaybeUninit;
 
 use thiserror::Error;
 
-use super::chunked::Chunked;
+use crate::gateway::chunked::Chunked;
 
 /// Bytes a response head, interim heads excluded, may have.
 const HEAD_LIMIT: usize = 96 * 1024;
@@ -234,7 +234,7 @@ impl Framing {
                 n as usize
             }
             At::Body(Body::Chunked(chunked)) => {
-                let n = chunked.scan(bytes)?;
+                let n = chunked.scan(bytes).map_err(|_| Violation::ChunkedBody)?;
                 if chunked.is_done() {
                     self.at = At::Done;
                 }

@@ -4,7 +4,6 @@
 //! has been read and not yet handed on, `connector` opens connections, `pool` is what the forwarder calls, `exchange`
 //! carries facts between them. Refuses nothing by itself: it reports, `forward` decides.
 
-mod chunked;
 pub mod connector;
 pub mod detached;
 pub mod exchange;

@@ -4,10 +4,15 @@
 //! bytes behind the end never reach the next request. Stricter than the decoder behind it: what it accepts, the
 //! decoder accepts, with the same borders.
 
-use super::framing::Violation;
+use thiserror::Error;
 
 /// Extension and trailer bytes that one body may carry.
 const OVERHEAD_LIMIT: u32 = 16 * 1024;
+
+/// Bytes that are no chunked body.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("malformed chunked body")]
+pub struct Malformed;
 
 /// Position inside a chunked body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,8 +55,8 @@ impl Chunked {
     /// Takes in `bytes` and returns how many of them belong to this body.
     ///
     /// # Errors
-    /// [`Violation::ChunkedBody`] at the first byte that the grammar does not allow.
-    pub fn scan(&mut self, bytes: &[u8]) -> Result<usize, Violation> {
+    /// [`Malformed`] at the first byte that the grammar does not allow.
+    pub fn scan(&mut self, bytes: &[u8]) -> Result<usize, Malformed> {
         let mut i = 0;
         while i < bytes.len() && self.at != At::End {
             if self.at == At::Data {
@@ -70,7 +75,7 @@ impl Chunked {
         Ok(i)
     }
 
-    fn step(&mut self, byte: u8) -> Result<At, Violation> {
+    fn step(&mut self, byte: u8) -> Result<At, Malformed> {
         Ok(match (self.at, byte) {
             (At::SizeFirst, b) => {
                 self.left = u64::from(hex(b)?);
@@ -82,7 +87,7 @@ impl Chunked {
             (At::Size, b) => {
                 let digit = u64::from(hex(b)?);
                 if self.left >> 60 != 0 {
-                    return Err(Violation::ChunkedBody);
+                    return Err(Malformed);
                 }
                 self.left = self.left << 4 | digit;
                 At::Size
@@ -99,18 +104,18 @@ impl Chunked {
             (At::Trailer, b'\r') => At::TrailerLf,
             (At::TrailerLf, b'\n') => At::LineStart,
             (At::EndLf, b'\n') => At::End,
-            _ => return Err(Violation::ChunkedBody),
+            _ => return Err(Malformed),
         })
     }
 
-    fn spend(&mut self, next: At) -> Result<At, Violation> {
+    fn spend(&mut self, next: At) -> Result<At, Malformed> {
         self.overhead += 1;
-        if self.overhead > OVERHEAD_LIMIT { Err(Violation::ChunkedBody) } else { Ok(next) }
+        if self.overhead > OVERHEAD_LIMIT { Err(Malformed) } else { Ok(next) }
     }
 }
 
-fn hex(b: u8) -> Result<u8, Violation> {
-    (b as char).to_digit(16).map(|d| d as u8).ok_or(Violation::ChunkedBody)
+fn hex(b: u8) -> Result<u8, Malformed> {
+    (b as char).to_digit(16).map(|d| d as u8).ok_or(Malformed)
 }
 
 #[cfg(test)]
@@ -118,7 +123,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn scan(bytes: &[u8]) -> Result<(usize, bool), Violation> {
+    fn scan(bytes: &[u8]) -> Result<(usize, bool), Malformed> {
         let mut chunked = Chunked::default();
         let n = chunked.scan(bytes)?;
         Ok((n, chunked.is_done()))
