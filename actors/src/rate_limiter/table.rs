@@ -74,8 +74,13 @@ fn prefetch(line: &Line) {
 impl Table {
     /// A table with room for so many keys.
     pub fn with_room(keys: usize) -> Self {
-        // Of two slots in three at most a key is in: then the few lines that it may stand in are hardly ever all taken.
-        Self::of((keys * 3 / 2 / WIDTH).next_power_of_two().max(FEWEST))
+        Self::of((keys * 3).div_ceil(2 * WIDTH).next_power_of_two().max(FEWEST))
+    }
+
+    /// How many keys it has room for: with a key in two slots of three, one key in 170 finds all the lines taken that it may
+    /// stand in. A few such keys there are from a third on, in any large table.
+    pub fn room(&self) -> usize {
+        self.lines.len() * WIDTH * 2 / 3
     }
 
     fn of(lines: usize) -> Self {
@@ -156,18 +161,20 @@ impl Table {
         place
     }
 
-    /// Every key with its word.
-    pub fn each(&self, mut visit: impl FnMut(u64, &AtomicU64)) {
+    /// Every key with its word, until one is what is looked for. Answers whether there was one.
+    pub fn any(&self, mut is: impl FnMut(u64, &AtomicU64) -> bool) -> bool {
         let mut table = Some(self);
         while let Some(Self { lines, next }) = table {
             for slot in lines.iter().flat_map(|line| &line.0) {
                 match slot.key.load(Ordering::Acquire) {
                     EMPTY | FROZEN => {}
-                    key => visit(key, &slot.word),
+                    key if is(key, &slot.word) => return true,
+                    _ => {}
                 }
             }
             table = next.get().and_then(|next| next.as_deref());
         }
+        false
     }
 
     /// Every key with its word, in such a way that none can be added behind it.
@@ -185,11 +192,6 @@ impl Table {
             }
             table = next.get_or_init(|| None).as_deref();
         }
-    }
-
-    /// Whether it has been too small for what was added.
-    pub fn has_overflowed(&self) -> bool {
-        matches!(self.next.get(), Some(Some(_)))
     }
 }
 
@@ -225,7 +227,7 @@ mod tests {
         for key in keys() {
             add(&table, key).store(key ^ 7, Ordering::Relaxed);
         }
-        assert!(table.has_overflowed());
+        assert!(matches!(table.next.get(), Some(Some(_))), "some are in further tables");
         for key in keys() {
             assert!(
                 matches!(table.find(key, Look::Find), Place::At(word) if word.load(Ordering::Relaxed) == key ^ 7)
@@ -233,8 +235,20 @@ mod tests {
         }
         assert!(matches!(table.find(1 << 50, Look::Find), Place::Nowhere));
         let mut found = 0;
-        table.each(|_, _| found += 1);
+        let another = table.any(|_, _| {
+            found += 1;
+            false
+        });
+        assert!(!another);
         assert_eq!(found, 20_099, "the same key twice is one");
+    }
+
+    #[test]
+    fn a_table_has_room_for_at_least_what_it_was_made_for_and_is_not_four_times_as_large() {
+        for keys in (0..2_000).chain([87_381, 87_382, 1_000_000]) {
+            let room = Table::with_room(keys).room();
+            assert!(keys <= room && room <= (2 * keys).max(FEWEST * WIDTH), "{keys}: {room}");
+        }
     }
 
     #[test]

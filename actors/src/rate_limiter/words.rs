@@ -150,10 +150,11 @@ impl<S: Word> Words<S> {
     pub fn each(&self, mut look: impl FnMut(&S)) {
         let tables = self.tables.load_full();
         for table in tables.old.iter().chain([&tables.new]) {
-            table.each(|_, word| {
+            table.any(|_, word| {
                 if let Some(word) = settled(word) {
                     look(&S::unpack(word));
                 }
+                false
             });
         }
     }
@@ -162,7 +163,8 @@ impl<S: Word> Words<S> {
     pub fn remove(&self, population: &Population, such: impl Fn(&S) -> bool) -> usize {
         let _one_at_a_time = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
         let tables = self.tables.load_full();
-        if tables.old.is_none() && !tables.new.has_overflowed() && !self.has_one(&such) {
+        let is_such = |word: &AtomicU64| settled(word).is_some_and(|word| such(&S::unpack(word)));
+        if tables.old.is_none() && !self.has_outgrown() && !tables.new.any(|_, word| is_such(word)) {
             return 0;
         }
         // Somebody may have begun, and died of it.
@@ -175,12 +177,6 @@ impl<S: Word> Words<S> {
         self.tables.store(Arc::new(Tables { old: None, new }));
         self.left(population, removed);
         removed
-    }
-
-    fn has_one(&self, such: impl Fn(&S) -> bool) -> bool {
-        let mut found = false;
-        self.each(|state| found = found || such(state));
-        found
     }
 
     /// Carries over what is not such. Answers how many were left behind.
@@ -216,7 +212,7 @@ impl<S: Word> Words<S> {
 
     /// Whether looking at them would be quicker in a table of another size.
     pub fn has_outgrown(&self) -> bool {
-        self.tables.load().new.has_overflowed()
+        self.len() > self.tables.load().new.room()
     }
 
     fn left(&self, population: &Population, buckets: usize) {
@@ -296,6 +292,27 @@ mod tests {
         let mut sum = 0;
         words.each(|count| sum += count.0);
         assert_eq!(sum, 3_333 * 2 + 3_333 * 3);
+    }
+
+    #[test]
+    fn a_table_is_replaced_when_it_is_full_and_left_alone_while_it_is_not() {
+        let (words, population) = (Words::<Count>::new(), Population::new(1_000_000));
+        let table = |words: &Words<Count>| words.tables.load().new.clone();
+        let mut keys = fastrand::Rng::with_seed(7);
+        (0..50_000).for_each(|_| add(&words, &population, keys.u64(..)));
+        assert!(words.has_outgrown());
+        words.remove(&population, |_| false);
+        let large = table(&words);
+        assert!(large.room() >= 50_000);
+        // Up to the last key that it has room for. Some find their lines taken by then, in every table of this size.
+        (50_000..large.room()).for_each(|_| add(&words, &population, keys.u64(..)));
+        assert!(!words.has_outgrown());
+        assert_eq!(words.remove(&population, |_| false), 0);
+        assert!(Arc::ptr_eq(&large, &table(&words)));
+        add(&words, &population, keys.u64(..));
+        assert!(words.has_outgrown());
+        words.remove(&population, |_| false);
+        assert!(!Arc::ptr_eq(&large, &table(&words)) && !words.has_outgrown());
     }
 
     #[test]
