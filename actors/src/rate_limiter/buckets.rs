@@ -140,9 +140,10 @@ impl Buckets {
         });
     }
 
-    /// Takes out the buckets that are as good as new. Answers how many.
+    /// Takes out the buckets that are as good as new, where there are enough of them to be worth it: no more than a 16th of
+    /// the buckets stays behind idle. Answers how many.
     pub fn sweep(&self, population: &Population, plan: &Plan, now: u64) -> usize {
-        any!(self, kept => kept.remove(population, |state| state.standing(plan, now).reset == 0))
+        any!(self, kept => kept.sweep(population, |state| state.standing(plan, now).reset == 0))
     }
 
     /// Counts the buckets by the 16th of their limit that is used up: `[0]` holds those that used the least.

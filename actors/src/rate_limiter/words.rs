@@ -23,6 +23,11 @@ const COMING: u64 = u64::MAX - 1;
 /// The last word that a bucket may be.
 pub const LAST: u64 = u64::MAX - 2;
 
+/// The table is replaced for the sake of those that are not needed any more if one in so many is such; or if there are only
+/// that few, and it costs next to nothing.
+const WORTH: usize = 16;
+const FEW: usize = 4096;
+
 /// What is asked: `old` first, while there is one.
 #[derive(Debug)]
 struct Tables {
@@ -157,6 +162,19 @@ impl<S: Word> Words<S> {
                 false
             });
         }
+    }
+
+    /// The same as [`Words::remove`], where it is worth replacing the table.
+    pub fn sweep(&self, population: &Population, such: impl Fn(&S) -> bool) -> usize {
+        let all = self.len();
+        if all > FEW && self.tables.load().old.is_none() && !self.has_outgrown() {
+            let mut found = 0;
+            self.each(|state| found += usize::from(such(state)));
+            if found < all / WORTH {
+                return 0;
+            }
+        }
+        self.remove(population, such)
     }
 
     /// Takes out the states that are such. Answers how many.
@@ -313,6 +331,25 @@ mod tests {
         assert!(words.has_outgrown());
         words.remove(&population, |_| false);
         assert!(!Arc::ptr_eq(&large, &table(&words)) && !words.has_outgrown());
+    }
+
+    #[test]
+    fn a_large_table_is_not_replaced_for_the_sake_of_a_few() {
+        let (words, population) = (Words::<Count>::new(), Population::new(100_000));
+        let keys = 2 * FEW as u64;
+        (0..keys).for_each(|key| add(&words, &population, key));
+        assert_eq!(words.sweep(&population, |_| false), 0, "it has grown");
+        let again = keys.div_ceil(WORTH as u64) - 1;
+        (0..again).for_each(|key| add(&words, &population, key));
+        assert_eq!(words.sweep(&population, |count| count.0 == 2), 0);
+        add(&words, &population, again);
+        assert_eq!(words.sweep(&population, |count| count.0 == 2), again as usize + 1);
+        // Of few each one counts.
+        words.remove(&population, |_| true);
+        (0..FEW as u64).for_each(|key| add(&words, &population, key));
+        words.sweep(&population, |_| false);
+        add(&words, &population, 1);
+        assert_eq!(words.sweep(&population, |count| count.0 == 2), 1);
     }
 
     #[test]
