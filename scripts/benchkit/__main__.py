@@ -78,8 +78,6 @@ def arguments():
     every = {"limits": limits.LIMITS, "keys": limits.KEYS}.get(a.profile, EVERY)
     a.names = ["aegis-%d-routes" % n for n in a.route_counts] if routes else every if limited else OF_PROFILE[a.profile]
     if a.together:
-        if a.profile == "keys":
-            p.error("--together is not for the profile keys")
         a.names = [n for n in a.names if n != "direct"]                  # it has the other core
     if a.only:
         wanted = a.only.split(",")
@@ -191,7 +189,7 @@ def profile_cpu(a, servers, cores, folder):
 
 def run_limits(a, folder, cores, path, started, tell):
     """The profiles `limits` and `keys`: cells, closing lines, and what makes them invalid."""
-    ports = free_ports(2 + 2 * max(len(a.names), len(a.names) * len(a.keys)))
+    ports = free_ports(2 + 2 * (len(a.names) + 1) * len(a.keys) + 2 * len(a.names))
     upstream = proxies.start_upstream(ports.pop(), cores[1], folder)
     started.append(upstream)
     upstream.wait()

@@ -3,6 +3,7 @@ clients a gateway remembers, and in how much memory). Clients are told apart by 
 trust alike; none of them is refused anything."""
 import json
 import re
+import statistics
 import time
 import urllib.request
 
@@ -14,6 +15,8 @@ import report
 LIMITS = ["bare", "local", "redis", "local-no-headers"]
 KEYS = ["tokenBucket", "slidingWindow", "fixedWindow"]
 MILLION = 1_000_000
+# Contestants of the profile `keys`, by the number of clients that they are sent.
+LIMITED, BARE = "aegis-%d-keys", "bare-%d-keys"
 
 # So many that a single client at full speed is never refused. A client is idle again within a second, so that most of
 # 100 000 in turn are new ones each time: the dearest case.
@@ -150,36 +153,55 @@ def remember(a, bench, gateway, clients):
     return live, wrong
 
 
+def flatness(rows, few):
+    """Per number of keys other than the fewest: this gateway's rate and CPU time as multiples of those at the fewest, the
+    same for the gateway without limits, and the first by the second: what the limits have to do with it. Each is the median
+    of the rounds' own quotients."""
+    def times(figure, n, names):
+        runs = [[r[figure] for r in rows[name % k]["runs"]] for name in names for k in (n, few)]
+        return statistics.median(r[0] / r[1] / (r[2] / r[3] if len(r) > 2 else 1) for r in zip(*runs))
+    for n in (int(name.split("-")[1]) for name in rows if name.startswith("aegis-")):
+        if n != few:
+            yield n, {k: [times(f, n, names) for f in ("requestsPerSecond", "cpuUsPerRequest")]
+                      for k, names in (("limited", [LIMITED]), ("bare", [BARE]), ("quotient", [LIMITED, BARE]))}
+
+
 def keys(a, bench, tell):
     """Profile `keys`: memory per client, and whether the rate depends on how many there are."""
     cells, closing, wrong = [], [], []
     for algorithm in a.names:
         section = dict(REMEMBERED[algorithm], defaultAlgorithm=algorithm, maxKeys=MILLION * 11 // 8)
         # The rates of one algorithm tell it for all: the memory of each needs only the fewest and the most.
-        counts = a.keys if algorithm == a.names[0] else [min(a.keys), max(a.keys)]
-        gateways = {"aegis-%d-keys" % n: start(bench, "%s-%d" % (algorithm, n), section) for n in counts}
-        clients = dict(zip(gateways, counts))
-        live, resident = {}, {}
-        for name, gateway in gateways.items():
-            if clients[name] in (min(counts), max(counts)):
-                live[name], bad = remember(a, bench, gateway, clients[name])
-                wrong += bad
-                resident[name] = resident_bytes(gateway.server.pid)
-        few, many = list(live)[0], list(live)[-1]
+        compared = algorithm == a.names[0]
+        counts = a.keys if compared else [min(a.keys), max(a.keys)]
+        few, many = min(counts), max(counts)
+        gateways, clients, live, resident = {}, {}, {}, {}
+        for n in counts:
+            clients[LIMITED % n] = n
+            gateways[LIMITED % n] = start(bench, "%s-%d" % (algorithm, n), section)
+            if compared:
+                clients[BARE % n] = n
+                gateways[BARE % n] = start(bench, "bare-%d" % n, None)
+        for n in (few, many):
+            gateway = gateways[LIMITED % n]
+            live[n], bad = remember(a, bench, gateway, n)
+            wrong += bad
+            resident[n] = resident_bytes(gateway.server.pid)
         each = (resident[many] - resident[few]) / max(live[many] - live[few], 1)
         closing.append("keys %s: %.0f bytes per key (%d keys, %.1f MiB; %d, %.1f MiB)" % (
             algorithm, each, live[many], resident[many] / 2**20, live[few], resident[few] / 2**20))
         cell = {"algorithm": algorithm, "bytesPerKey": each, "keys": live, "residentBytes": resident}
-        if len(counts) > 2:
-            a.base = few
+        if compared:
+            a.base = LIMITED % few
             rows = rounds(a, bench, gateways, clients)
             wrong += report.problems(algorithm, rows)
             memory = {n: machine.peak_memory_mib(g.server.pid) for n, g in gateways.items()}
-            tell(report.table("%s, %d connections; median of %d × %d s; multiples of %s" % (
-                algorithm, bench["connections"], a.rounds, a.seconds, a.base), rows, memory))
-            closing.append("keys %s: %s" % (algorithm, ", ".join("%s %.3f × %s (CPU %.3f)" % (
-                n, r["ratio"]["requestsPerSecond"], a.base, r["ratio"]["cpuUsPerRequest"])
-                for n, r in rows.items() if n != a.base)))
+            tell(report.table("%s, %d connections; median of %d × %d s%s; multiples of %s" % (
+                algorithm, bench["connections"], a.rounds, a.seconds, ", all together" if a.together else "", a.base),
+                rows, memory))
+            for n, times in flatness(rows, few):
+                closing.append("keys %s: %d keys %.3f × %d (CPU %.3f), without limits %.3f (CPU %.3f); quotient %.3f (CPU %.3f)" % (
+                    algorithm, n, times["limited"][0], few, times["limited"][1], *times["bare"], *times["quotient"]))
             cell["proxies"] = rows
         cells.append(cell)
         for gateway in gateways.values():
