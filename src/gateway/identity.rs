@@ -28,8 +28,10 @@ pub fn client_ip(headers: &HeaderMap, connection: &ConnState, trusted: &[IpNet])
         return client;
     }
     let values: Vec<&HeaderValue> = headers.get_all(FORWARDED_FOR).collect();
-    for hop in values.iter().rev().flat_map(|value| value.to_str().unwrap_or("?").rsplit(',')) {
-        let Some(address) = parse_hop(hop.trim()) else { return client };
+    // Hop by hop: what a client has put in front may be no text at all, and must not hide what a proxy wrote behind it.
+    for hop in values.iter().rev().flat_map(|value| value.as_bytes().rsplit(|byte| *byte == b',')) {
+        let hop = std::str::from_utf8(hop).ok();
+        let Some(address) = hop.and_then(|hop| parse_hop(hop.trim())) else { return client };
         client = address;
         if !is_trusted(trusted, client) {
             return client;
@@ -187,6 +189,19 @@ mod tests {
         assert_eq!(ip(&["6.6.6.6, nonsense, 10.1.1.1"]), "10.1.1.1");
         assert_eq!(ip(&["[2001:db8::1]:80"]), "2001:db8::1");
         assert_eq!(ip(&[]), "10.0.0.1");
+    }
+
+    #[test]
+    fn a_hop_that_is_no_text_hides_none_behind_it() {
+        let trusted = ["10.0.0.0/8".parse().unwrap()];
+        let ip = |value: &[u8]| {
+            let mut headers = HeaderMap::new();
+            headers.append(FORWARDED_FOR, HeaderValue::from_bytes(value).unwrap());
+            client_ip(&headers, &connection("10.0.0.1:1"), &trusted).to_string()
+        };
+        assert_eq!(ip(b"\xe9, 203.0.113.9"), "203.0.113.9");
+        assert_eq!(ip(b"6.6.6.6, \xff\xfe, 203.0.113.9, 10.1.1.1"), "203.0.113.9");
+        assert_eq!(ip(b"6.6.6.6, \xe9, 10.1.1.1"), "10.1.1.1");
     }
 
     #[test]
