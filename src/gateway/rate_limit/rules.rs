@@ -193,10 +193,13 @@ impl Limits {
         let is_one = |among: &[String], one: Option<&str>| {
             among.is_empty() || one.is_some_and(|one| among.iter().any(|other| other == one))
         };
+        // A route for GET takes HEAD, and so must its limit: the service does the same work.
+        let as_get = (facts.method == "HEAD").then_some("GET");
         let (mut enforced, verified) = (false, &facts.verified);
         for rule in &self.rules {
             if rule.endpoint.is_none_or(is_matched)
-                && is_one(&rule.methods, Some(facts.method))
+                && (is_one(&rule.methods, Some(facts.method))
+                    || as_get.is_some() && is_one(&rule.methods, as_get))
                 && is_one(&rule.tiers, verified.tier)
                 && is_one(&rule.users, verified.user)
                 && is_one(&rule.api_keys, verified.api_key)

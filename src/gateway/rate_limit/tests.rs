@@ -68,6 +68,25 @@ fn rules_of_users_tiers_and_keys_apply_to_the_verified_only() {
 }
 
 #[test]
+fn a_rule_for_get_holds_for_head_and_not_the_other_way_round() {
+    let methods = |one: &str| Match { methods: vec![one.to_owned()], ..Match::default() };
+    let settings = Settings {
+        rules: vec![
+            rule("get", methods("GET")),
+            rule("head", methods("HEAD")),
+            rule("post", methods("POST")),
+        ],
+        ..Settings::default()
+    };
+    let limits = limits(&settings);
+    let of = |method| applying(&limits, &Facts { method, ..facts("/x", Verified::default()) }).0;
+    assert_eq!(of("GET"), ["get"]);
+    assert_eq!(of("HEAD"), ["get", "head"]);
+    assert_eq!(of("POST"), ["post"]);
+    assert_eq!(of("PUT"), ["default"]);
+}
+
+#[test]
 fn a_verified_tiers_limit_takes_the_place_of_the_default() {
     let settings = Settings {
         tiers: vec![("pro".to_owned(), limit(2000))],
