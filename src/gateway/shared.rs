@@ -7,6 +7,7 @@ use actix_http::header::HeaderMap;
 use actix_http::{Method, StatusCode};
 use aegis_actors::circuit_breaker::Outcomes;
 use aegis_actors::metrics_aggregator::{Metrics, Records};
+use aegis_actors::rate_limiter::settings::MAX_KEYS;
 use aegis_actors::rate_limiter::{Asks, Limiter, Sightings};
 use aegis_actors::traffic::Counters;
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -101,7 +102,8 @@ pub struct Shared {
 impl Shared {
     /// A gateway for `workers` workers that serves `snapshot`, made of `settings`.
     pub fn new(snapshot: Snapshot, settings: &Settings, workers: usize) -> Arc<Self> {
-        let max_keys = settings.rate_limit.as_ref().map_or(0, |limits| limits.max_keys);
+        // Also where nothing is limited yet: requests may meet the first limits before the actor does.
+        let max_keys = settings.rate_limit.as_ref().map_or(MAX_KEYS, |limits| limits.max_keys);
         let limiter = Limiter::new(max_keys, settings.redis.is_some() && snapshot.limits.is_some());
         Arc::new(Self {
             snapshot: ArcSwap::from_pointee(snapshot),

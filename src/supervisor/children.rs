@@ -319,7 +319,10 @@ impl Children {
         let limits = snapshot.limits.iter().flat_map(|limits| limits.all());
         self.limiter.addr.do_send(rate_limiter::Watch {
             limits: limits.map(|limited| limited.cells.clone()).collect(),
-            max_keys: snapshot.limits.as_ref().map_or(0, |limits| limits.max_keys),
+            max_keys: snapshot
+                .limits
+                .as_ref()
+                .map_or(rate_limiter::settings::MAX_KEYS, |limits| limits.max_keys),
             redis: snapshot.redis.clone().filter(|_| snapshot.limits.is_some()),
         });
         self.alerts.addr.do_send(alerts::Watch { settings: snapshot.alerts.clone(), targets: judged });

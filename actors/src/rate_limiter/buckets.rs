@@ -6,6 +6,7 @@
 //! new keys share one bucket until the actor has made room among those that have used the least.
 
 use std::convert::Infallible as Never;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::algorithm::State as _;
@@ -19,7 +20,7 @@ use super::words::Words;
 /// How many buckets there are over all limits, and may be.
 #[derive(Debug)]
 pub struct Population {
-    live: AtomicUsize,
+    live: Arc<AtomicUsize>,
     most: AtomicUsize,
     overflowed: AtomicBool,
 }
@@ -27,7 +28,7 @@ pub struct Population {
 impl Population {
     /// None yet, and at most that many.
     pub fn new(most: usize) -> Self {
-        Self { live: AtomicUsize::new(0), most: AtomicUsize::new(most), overflowed: AtomicBool::new(false) }
+        Self { live: Arc::default(), most: AtomicUsize::new(most), overflowed: AtomicBool::new(false) }
     }
 
     /// Buckets now.
@@ -58,6 +59,11 @@ impl Population {
             self.overflowed.store(true, Ordering::Relaxed);
         }
         joined
+    }
+
+    /// The number of buckets, for limits that go with buckets in them.
+    pub(super) fn count(&self) -> Arc<AtomicUsize> {
+        self.live.clone()
     }
 
     pub(super) fn leave(&self, buckets: usize) {

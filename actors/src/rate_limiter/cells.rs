@@ -2,8 +2,8 @@
 //!
 //! Both outlive the actor's instances and reloads that do not change them, and so do the buckets in them.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use super::buckets::{Buckets, Population};
 use super::clock::Clock;
@@ -44,6 +44,8 @@ pub struct LimitCells {
     pub decisions: Arc<Decisions>,
     /// In front of its keys in the shared store: two limits that differ share no bucket.
     prefix: String,
+    /// Where its buckets are counted.
+    counted: OnceLock<Arc<AtomicUsize>>,
 }
 
 impl LimitCells {
@@ -61,7 +63,13 @@ impl LimitCells {
             leases: Leases::default(),
             decisions,
             prefix,
+            counted: OnceLock::new(),
         })
+    }
+
+    /// Its buckets are among these from now on, and leave them with it.
+    pub(super) fn belong_to(&self, population: &Population) {
+        self.counted.get_or_init(|| population.count());
     }
 
     /// Whether these are the cells of such a limit.
@@ -72,6 +80,17 @@ impl LimitCells {
     /// The key's bucket in the shared store.
     pub fn store_key(&self, key: &Key<'_>) -> String {
         format!("{}{key}", self.prefix)
+    }
+}
+
+impl Drop for LimitCells {
+    /// A limit that a reload changes or removes takes its buckets with it, once nobody uses it any more.
+    fn drop(&mut self) {
+        if let Some(live) = self.counted.get() {
+            let gone = self.buckets.len() + self.leases.len();
+            let _ = live
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |live| Some(live.saturating_sub(gone)));
+        }
     }
 }
 

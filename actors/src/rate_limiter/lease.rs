@@ -183,6 +183,16 @@ impl Leases {
         population.leave(keys.len());
     }
 
+    /// Keys that something is known of.
+    pub fn len(&self) -> usize {
+        self.map.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.map.is_empty()
+    }
+
     /// Requests that could be spent now.
     pub fn outstanding(&self, now: u64) -> u64 {
         self.map.pin().values().map(|cell| unpack(cell.lease.load(Ordering::Relaxed), now).0).sum()

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+/// `maxKeys` by default.
+pub const MAX_KEYS: usize = 1_000_000;
+
 /// `rateLimit`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
@@ -42,7 +45,7 @@ impl Default for Settings {
             },
             key: KeyStrategy::Composite,
             ipv6_prefix: 64,
-            max_keys: 1_000_000,
+            max_keys: MAX_KEYS,
             bypass: Bypass::default(),
             tiers: Vec::new(),
             rules: Vec::new(),

@@ -86,6 +86,31 @@ fn a_flood_of_keys_stays_within_the_bound_and_forgets_nobody_who_is_limited() {
 }
 
 #[test]
+fn a_limit_that_is_gone_takes_its_buckets_and_leases_with_it() {
+    for algorithm in ALL {
+        let keyed_by = KeyedBy { strategy: KeyStrategy::Ip, ipv6_prefix: 64 };
+        let population = Population::new(1_000);
+        let cells = || {
+            let cells = LimitCells::new("r", &limit(algorithm, 100), keyed_by, Decisions::new(1));
+            cells.belong_to(&population);
+            cells
+        };
+        let (gone, stays) = (cells(), cells());
+        for cells in [&gone, &stays] {
+            for key in 0..200 {
+                cells.buckets.charge(&population, &cells.plan, key, NOW, 1).unwrap();
+            }
+        }
+        assert_eq!(population.live(), 400);
+        let in_use = gone.clone();
+        drop(gone);
+        assert_eq!(population.live(), 400, "a request still uses it");
+        drop(in_use);
+        assert_eq!(population.live(), 200);
+    }
+}
+
+#[test]
 fn without_room_new_keys_share_one_bucket() {
     let plan = Plan::new(&limit(Algorithm::TokenBucket, 10));
     let (buckets, population) = (Buckets::new(plan.algorithm), Population::new(1));
