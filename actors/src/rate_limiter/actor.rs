@@ -104,7 +104,15 @@ fn canary() -> Take {
         burst: 0,
     };
     let key = format!("canary:{}", fastrand::u16(..));
-    Take { key, plan: Plan::new(&limit), least: 1, most: 1, returnable: false, lease: Duration::ZERO }
+    Take {
+        key,
+        plan: Plan::new(&limit),
+        least: 1,
+        awaited: 1,
+        most: 1,
+        returnable: false,
+        lease: Duration::ZERO,
+    }
 }
 
 impl RateLimiterActor {

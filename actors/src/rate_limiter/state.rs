@@ -143,6 +143,7 @@ impl<W> Accounts<W> {
             key: account.store_key.clone(),
             plan: account.limit.plan,
             least: account.cost,
+            awaited: account.cost.saturating_mul(waiting).min(LARGEST).max(account.cost),
             most: account.cost.saturating_mul(waiting + account.want).min(LARGEST).max(account.cost),
             returnable: std::mem::take(&mut account.returnable),
             lease: lease_time(&account.limit),

@@ -23,6 +23,9 @@ pub struct Take {
     pub plan: Plan,
     /// Requests wanted at least; all or nothing.
     pub least: u64,
+    /// Requests that somebody waits for, `least..=most`: as many of them as there are, in steps of `least`. Of what goes
+    /// beyond it, a store grants only so much that others find some.
+    pub awaited: u64,
     /// Requests wanted at most, `>= least`; more than `least` is a lease.
     pub most: u64,
     /// A grant of exactly `least` is a lease, too: the request may yet be refused for another reason, and then somebody

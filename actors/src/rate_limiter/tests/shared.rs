@@ -53,7 +53,8 @@ impl Rig {
         let granted = if self.left < take.least {
             0
         } else {
-            take.most.min(take.least.max(if take.most > take.least { self.left / 8 } else { 0 }))
+            let awaited = take.awaited.min(self.left - self.left % take.least);
+            take.most.min(awaited.max(if take.most > take.least { self.left / 8 } else { 0 }))
         };
         self.left -= granted;
         Taken {
@@ -118,6 +119,18 @@ fn requests_that_come_during_a_call_wait_for_it_and_share_the_next() {
     assert_eq!(rig.replies.len(), 9);
     assert!(rig.replies.iter().all(|(_, reply)| matches!(reply, Reply::Granted { .. })));
     assert_eq!(rig.calls, 2);
+}
+
+#[test]
+fn all_who_wait_are_served_by_one_call_near_the_limit_too() {
+    let mut rig = Rig::new(10);
+    (0..20).for_each(|waiter| {
+        rig.wait(waiter);
+    });
+    rig.settle(NOW);
+    let granted = rig.replies.iter().filter(|(_, reply)| matches!(reply, Reply::Granted { .. })).count();
+    assert_eq!((rig.replies.len(), granted), (20, 10));
+    assert_eq!(rig.calls, 2, "one that grants what is there, one that refuses the rest");
 }
 
 #[test]

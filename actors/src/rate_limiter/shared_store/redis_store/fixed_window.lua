@@ -1,7 +1,7 @@
 -- Fixed window: a counter that begins anew with every multiple of the window since the epoch.
 --
 -- KEYS[1]  the bucket
--- ARGV     take capacity window_us least most lease_us returnable
+-- ARGV     take capacity window_us least most lease_us returnable awaited
 --          back capacity window_us unspent spend_by_us
 -- Answer   take: {granted, good_for_us, remaining, reset_us, retry_after_us, spend_by_us}    back: {returned}
 --
@@ -44,10 +44,11 @@ if mode == 'back' then
 end
 
 local least, most, lease, returnable = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7] == '1'
+local awaited = tonumber(ARGV[8])
 local there = max(capacity - count, 0)
 local granted, good_for, retry_after = 0, 0, 0
 if there >= least then
-  granted = min(most, max(least, floor(there / 8)))
+  granted = min(most, max(min(awaited, there - there % least), floor(there / 8)))
   count = count + granted
   if granted > least or returnable then
     good_for = min(lease, left - 1)

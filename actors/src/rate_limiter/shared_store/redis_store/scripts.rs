@@ -106,7 +106,9 @@ impl Scripts {
     }
 
     pub(super) fn take(&self, prefix: &str, take: &Take) -> Call<'_> {
-        let numbers = [take.least, take.most.max(take.least), micros(take.lease), take.returnable.into()];
+        let most = take.most.max(take.least);
+        let awaited = take.awaited.clamp(take.least, most);
+        let numbers = [take.least, most, micros(take.lease), take.returnable.into(), awaited];
         self.bucket("take", prefix, &take.key, &take.plan, &numbers)
     }
 

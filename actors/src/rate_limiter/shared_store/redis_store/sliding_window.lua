@@ -1,7 +1,7 @@
 -- Sliding window: how many were granted in each slot of the past window, or at each microsecond where the slot is one.
 --
 -- KEYS[1]  the bucket
--- ARGV     take capacity window_us slot_us least most lease_us returnable
+-- ARGV     take capacity window_us slot_us least most lease_us returnable awaited
 --          back capacity window_us slot_us unspent spend_by_us
 -- Answer   take: {granted, good_for_us, remaining, reset_us, retry_after_us, spend_by_us}    back: {returned}
 --
@@ -69,10 +69,11 @@ if mode == 'back' then
 end
 
 local least, most, lease, returnable = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8] == '1'
+local awaited = tonumber(ARGV[9])
 local there = max(capacity - used, 0)
 local granted, good_for, retry_after = 0, 0, 0
 if there >= least then
-  granted = min(most, max(least, floor(there / 8)))
+  granted = min(most, max(min(awaited, there - there % least), floor(there / 8)))
   if granted > least or returnable then good_for = lease end
   local at, i = floor((now + good_for) / slot), entries
   while i > 0 and slots[i] > at do i = i - 1 end

@@ -1,7 +1,7 @@
 -- Token bucket as GCRA that knows of leases. The argument why it holds is in scripts.rs.
 --
 -- KEYS[1]  the bucket
--- ARGV     take capacity interval_ns window_us least most lease_us returnable
+-- ARGV     take capacity interval_ns window_us least most lease_us returnable awaited
 --          back capacity interval_ns window_us unspent spend_by_us
 -- Answer   take: {granted, good_for_us, remaining, reset_us, retry_after_us, spend_by_us}    back: {returned}
 --
@@ -75,10 +75,11 @@ if mode == 'back' then
 end
 
 local least, most, lease, returnable = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8] == '1'
+local awaited = tonumber(ARGV[9])
 local there = max(floor((full - ahead) / interval), 0)
 local granted, good_for, retry_after = 0, 0, 0
 if there >= least then
-  granted = min(most, max(least, floor(there / 8)))
+  granted = min(most, max(min(awaited, there - there % least), floor(there / 8)))
   ahead = ahead + granted * interval
   if granted > least or returnable then
     good_for = lease

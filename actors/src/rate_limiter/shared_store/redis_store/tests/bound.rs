@@ -31,6 +31,7 @@ async fn hammer(server: &Server, plan: Plan) {
                 let most = if fastrand::bool() { least } else { fastrand::u64(least..30) };
                 let take =
                     lease(&format!("{:?}{}", plan.algorithm, plan.capacity), plan, least, most, ms(80));
+                let take = Take { awaited: fastrand::u64(least..=most), ..take };
                 // An answer that is lost was never spent.
                 let Ok(taken) = ask(&store, &take).await else { continue };
                 let mut grant = Grant::of(&taken);

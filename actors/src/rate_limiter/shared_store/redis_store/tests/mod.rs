@@ -49,7 +49,7 @@ fn one(key: &str, plan: Plan) -> Take {
 }
 
 fn lease(key: &str, plan: Plan, least: u64, most: u64, lease: Duration) -> Take {
-    Take { key: key.to_owned(), plan, least, most, lease, returnable: false }
+    Take { key: key.to_owned(), plan, least, awaited: least, most, lease, returnable: false }
 }
 
 fn back(take: &Take, taken: &Taken, unspent: u64) -> GiveBack {

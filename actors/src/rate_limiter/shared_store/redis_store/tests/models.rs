@@ -65,7 +65,7 @@ async fn single_requests_are_counted_as_the_models_count() {
         for _ in 0..250 {
             let take = one(&format!("{algorithm:?}{requests}"), plan);
             let least = fastrand::u64(1..=most);
-            let taken = sure(&store, &Take { least, most: least, ..take }).await;
+            let taken = sure(&store, &Take { least, awaited: least, most: least, ..take }).await;
             let now = decided(&taken);
             let model = |grants: &[Grant]| match algorithm {
                 Algorithm::TokenBucket => token(&plan, grants, now, 0),
@@ -99,7 +99,9 @@ async fn leases_are_counted_as_the_models_count() {
         for _ in 0..300 {
             let least = fastrand::u64(1..=3);
             let length = ms([20, 60][fastrand::usize(0..2)]);
-            let take = lease(&key, plan, least, fastrand::u64(least..40), length);
+            let most = fastrand::u64(least..40);
+            let awaited = if fastrand::bool() { least } else { fastrand::u64(least..=most) };
+            let take = Take { awaited, ..lease(&key, plan, least, most, length) };
             let taken = sure(&store, &take).await;
             let now = decided(&taken);
             // What the store does not keep apart makes a token bucket tighter, within what its documentation says.
@@ -108,7 +110,10 @@ async fn leases_are_counted_as_the_models_count() {
                 Algorithm::SlidingWindow => (sliding(&plan, grants, now), sliding(&plan, grants, now)),
                 Algorithm::FixedWindow => (fixed(&plan, grants, now), fixed(&plan, grants, now)),
             };
-            let grant = |there: u64| if there < least { 0 } else { take.most.min(least.max(there / 8)) };
+            let grant = |there: u64| match there {
+                there if there < least => 0,
+                there => take.most.min(awaited.min(there - there % least).max(there / 8)),
+            };
             let ((fewest, _), (most, _)) = model(&grants);
             assert!(
                 (grant(fewest)..=grant(most)).contains(&taken.granted),
