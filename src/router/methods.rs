@@ -2,14 +2,14 @@
 
 /// The methods of a route; empty = every method.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct MethodSet {
+pub(crate) struct MethodSet {
     names: Vec<String>,
     known: u16,
 }
 
 /// A request's method, looked up once.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Method<'a> {
+pub(crate) struct Method<'a> {
     name: &'a str,
     bit: u16,
 }
@@ -23,14 +23,14 @@ fn bit(name: &str) -> u16 {
 }
 
 impl<'a> Method<'a> {
-    pub(super) fn new(name: &'a str) -> Self {
+    pub(crate) fn new(name: &'a str) -> Self {
         Self { name, bit: bit(name) }
     }
 }
 
 impl MethodSet {
     /// Names are case-sensitive (RFC 9110 section 9.1) and kept in their order, each once.
-    pub(super) fn new(names: Vec<String>) -> Self {
+    pub(crate) fn new(names: Vec<String>) -> Self {
         let mut kept: Vec<String> = Vec::with_capacity(names.len());
         for name in names {
             if !kept.contains(&name) {
@@ -45,11 +45,11 @@ impl MethodSet {
         Self { names: kept, known }
     }
 
-    pub(super) fn names(&self) -> &[String] {
+    pub(crate) fn names(&self) -> &[String] {
         &self.names
     }
 
-    pub(super) fn has(&self, method: Method<'_>) -> bool {
+    pub(crate) fn has(&self, method: Method<'_>) -> bool {
         self.names.is_empty()
             || self.known & method.bit != 0
             || (method.bit == 0 && self.names.iter().any(|name| name == method.name))

@@ -22,6 +22,7 @@ mod table;
 mod ties;
 mod tree;
 
+pub(crate) use self::methods::{Method, MethodSet};
 pub use canonical::{BadPath, Canonical, canonicalise};
 pub use conflicts::{Conflict, ConflictKind};
 pub use glob::Glob;

@@ -11,7 +11,7 @@ use regex::{RegexSet, RegexSetBuilder, SetMatches};
 
 use crate::config::endpoint::REGEX_SIZE_LIMIT;
 use crate::config::{bypass_regex, endpoint_regex};
-use crate::router::{readings, routing_form};
+use crate::router::{Method, MethodSet, readings, routing_form};
 
 /// Every limit of a configuration.
 pub struct Limits {
@@ -36,7 +36,7 @@ struct CompiledRule {
     limited: Limited,
     /// Position of its endpoint in the set; none: every path.
     endpoint: Option<usize>,
-    methods: Vec<String>,
+    methods: MethodSet,
     tiers: Vec<String>,
     users: Vec<String>,
     api_keys: Vec<String>,
@@ -46,7 +46,8 @@ impl CompiledRule {
     fn is_catch_all(&self) -> bool {
         !self.limited.shadow
             && self.endpoint.is_none()
-            && [&self.methods, &self.tiers, &self.users, &self.api_keys].iter().all(|only| only.is_empty())
+            && self.methods.names().is_empty()
+            && [&self.tiers, &self.users, &self.api_keys].iter().all(|only| only.is_empty())
     }
 }
 
@@ -122,7 +123,7 @@ impl Limits {
                     on_error,
                 },
                 endpoint,
-                methods: rule.matches.methods.clone(),
+                methods: MethodSet::new(rule.matches.methods.clone()),
                 tiers: rule.matches.tiers.clone(),
                 users: rule.matches.user_ids.clone(),
                 api_keys: rule.matches.api_keys.clone(),
@@ -193,13 +194,11 @@ impl Limits {
         let is_one = |among: &[String], one: Option<&str>| {
             among.is_empty() || one.is_some_and(|one| among.iter().any(|other| other == one))
         };
-        // A route for GET takes HEAD, and so must its limit: the service does the same work.
-        let as_get = (facts.method == "HEAD").then_some("GET");
+        let method = Method::new(facts.method);
         let (mut enforced, verified) = (false, &facts.verified);
         for rule in &self.rules {
             if rule.endpoint.is_none_or(is_matched)
-                && (is_one(&rule.methods, Some(facts.method))
-                    || as_get.is_some() && is_one(&rule.methods, as_get))
+                && rule.methods.has(method)
                 && is_one(&rule.tiers, verified.tier)
                 && is_one(&rule.users, verified.user)
                 && is_one(&rule.api_keys, verified.api_key)
