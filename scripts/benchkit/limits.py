@@ -158,7 +158,7 @@ def flatness(rows, few):
     same for the gateway without limits, and the first by the second: what the limits have to do with it. Each is the median
     of the rounds' own quotients."""
     def times(figure, n, names):
-        runs = [[r[figure] for r in rows[name % k]["runs"]] for name in names for k in (n, few)]
+        runs = [[max(r[figure], 1e-9) for r in rows[name % k]["runs"]] for name in names for k in (n, few)]
         return statistics.median(r[0] / r[1] / (r[2] / r[3] if len(r) > 2 else 1) for r in zip(*runs))
     for n in (int(name.split("-")[1]) for name in rows if name.startswith("aegis-")):
         if n != few:
