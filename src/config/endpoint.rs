@@ -2,7 +2,9 @@
 //!
 //! Owns the syntax of globs: `*` is any number of characters within a segment, none included, `?` one character
 //! within a segment, `**` any number of characters across segments; everything else is itself. Whether an endpoint
-//! is fit for use is judged by the readers; whoever matches requests compiles what this returns.
+//! is fit for use is judged by the readers; whoever matches requests compiles what this returns, and compares it with
+//! paths in the form in which routes are found: without escapes of what may stand for itself. The readers write endpoints
+//! in that form, but for `%2A`, which in a glob is no wildcard.
 
 use aegis_actors::rate_limiter::settings::Endpoint;
 
@@ -10,11 +12,11 @@ use aegis_actors::rate_limiter::settings::Endpoint;
 /// needs a larger limit of its own.
 pub const REGEX_SIZE_LIMIT: usize = 1 << 20;
 
-/// The expression that finds something in exactly the canonical paths that `endpoint` means.
+/// The expression that finds something in exactly the paths that `endpoint` means.
 pub fn endpoint_regex(endpoint: &Endpoint) -> String {
     match endpoint {
-        Endpoint::Exact(path) => format!("^{}$", regex::escape(path)),
-        Endpoint::Prefix(prefix) => format!("^{}", regex::escape(prefix)),
+        Endpoint::Exact(path) => format!("^{}$", literal(path)),
+        Endpoint::Prefix(prefix) => format!("^{}", literal(prefix)),
         Endpoint::Glob(glob) => glob_to_regex(glob),
         Endpoint::Regex(regex) => regex.clone(),
     }
@@ -30,14 +32,19 @@ pub fn path_or_glob(path: &str) -> Endpoint {
     if path.contains(['*', '?']) { Endpoint::Glob(path.to_owned()) } else { Endpoint::Exact(path.to_owned()) }
 }
 
+/// The expression for a text that means itself.
+fn literal(text: &str) -> String {
+    regex::escape(text).replace("%2A", r"\*")
+}
+
 /// The expression for a glob, anchored at both ends.
 pub fn glob_to_regex(glob: &str) -> String {
     let mut regex = String::with_capacity(glob.len() * 2 + 2);
     regex.push('^');
     let mut rest = glob;
     while let Some(at) = rest.find(['*', '?']) {
-        let (literal, wildcards) = rest.split_at(at);
-        regex.push_str(&regex::escape(literal));
+        let (text, wildcards) = rest.split_at(at);
+        regex.push_str(&literal(text));
         rest = match wildcards.strip_prefix('?') {
             Some(rest) => {
                 regex.push_str("[^/]");
@@ -51,7 +58,7 @@ pub fn glob_to_regex(glob: &str) -> String {
             }
         };
     }
-    regex.push_str(&regex::escape(rest));
+    regex.push_str(&literal(rest));
     regex.push('$');
     regex
 }
@@ -103,6 +110,15 @@ mod tests {
         assert_eq!(glob_to_regex("/a.b+(c)|[d]{e}^$\\"), r"^/a\.b\+\(c\)\|\[d\]\{e\}\^\$\\$");
         judge(&glob_to_regex("/a.b/%C3%A9"), &["/a.b/%C3%A9"], &["/axb/%C3%A9", "/a.b/%C3%A9/"]);
         judge(&glob_to_regex(""), &[""], &["/"]);
+    }
+
+    #[test]
+    fn an_escaped_star_is_that_character_and_no_wildcard() {
+        judge(&endpoint_regex(&Endpoint::Exact("/a%2Ab".into())), &["/a*b"], &["/ab", "/axb"]);
+        judge(&endpoint_regex(&Endpoint::Prefix("/%2A".into())), &["/*a"], &["/a"]);
+        judge(&glob_to_regex("/%2A/*"), &["/*/a"], &["/x/a", "/%2A/a"]);
+        judge(&glob_to_regex("/a%2Fb%3Bc/*"), &["/a%2Fb%3Bc/d"], &["/a/b;c/d"]);
+        judge(&bypass_regex("/%2A"), &["/*"], &["/x", "/%2A"]);
     }
 
     #[test]

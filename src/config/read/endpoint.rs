@@ -1,7 +1,7 @@
 //! Paths that a rate limit names: `endpoint` of a rule, and `bypass.paths`.
 //!
-//! They are compared with canonical paths, so escapes are brought into the form that those have (`/é` and `/%c3%a9`
-//! are `/%C3%A9`), and what no canonical path looks like is refused with the spelling that works.
+//! They are compared with canonical paths in the form in which routes are found, so escapes are brought into that (`/é` and
+//! `/%c3%a9` are `/%C3%A9`, `/%40a` is `/@a`), and what no canonical path looks like is refused with the spelling that works.
 
 use aegis_actors::rate_limiter::settings::Endpoint;
 use regex::RegexBuilder;
@@ -155,7 +155,7 @@ fn canonical(text: &str, kind: Kind, slash: EscapedSlash) -> Result<String, Stri
     }
 }
 
-/// Escapes as RFC 3986 section 6.2.2 has them: upper-case, and none of what may stand for itself.
+/// Escapes in upper case, and none of what may stand for itself in a segment; `*` keeps its, as it could be a wildcard.
 fn spelling(text: &str, kind: Kind, slash: EscapedSlash) -> Result<String, String> {
     let mut path = String::with_capacity(text.len());
     let mut bytes = text.bytes();
@@ -178,7 +178,7 @@ fn spelling(text: &str, kind: Kind, slash: EscapedSlash) -> Result<String, Strin
                                 .to_owned(),
                         );
                     }
-                    value if value.is_ascii_alphanumeric() || b"-._~".contains(&value) => {
+                    value if value.is_ascii_alphanumeric() || b"-._~!$&'()+,=:@".contains(&value) => {
                         path.push(value.into())
                     }
                     value => path.push_str(&format!("%{value:02X}")),

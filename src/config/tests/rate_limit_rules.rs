@@ -160,6 +160,7 @@ fn endpoints_are_spelt_as_canonical_paths_are() {
     };
     assert_eq!(exact("/caf\u{e9}"), "/caf%C3%A9");
     assert_eq!(exact("/%c3%a9/%41%2d%2a"), "/%C3%A9/A-%2A");
+    assert_eq!(exact("/%40a%3a%3B"), "/@a:%3B");
     assert_eq!(exact("/a@b:c!$&()+,="), "/a@b:c!$&()+,=");
 }
 

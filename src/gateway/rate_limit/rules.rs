@@ -217,41 +217,59 @@ impl Limits {
 }
 
 /// Which of the set's paths match, for each way in which a request's path may be read.
+///
+/// The set is written in the [`routing_form`], in which `%40` and `@` are the same; a regular expression may as well be meant
+/// for the canonical path.
 struct Matched {
-    own: SetMatches,
-    /// With the slash at its end that it was sent with.
-    slashed: Option<SetMatches>,
+    own: Reading,
     /// As other servers would read it; none for almost every path.
-    others: Vec<SetMatches>,
+    others: Vec<Reading>,
+    /// The canonical path, where it has another routing form.
+    canonical: Option<SetMatches>,
+}
+
+/// What matches in one reading of a path.
+struct Reading {
+    plain: SetMatches,
+    /// With a slash at its end, where it has one.
+    slashed: Option<SetMatches>,
+}
+
+impl Reading {
+    fn of(paths: &RegexSet, path: &str, trailing_slash: bool) -> Self {
+        let path = routing_form(path);
+        let slashed = (trailing_slash && path != "/").then(|| paths.matches(&format!("{path}/")));
+        Self { plain: paths.matches(&path), slashed }
+    }
+
+    fn matched(&self, at: usize) -> bool {
+        self.plain.matched(at) || self.slashed.as_ref().is_some_and(|slashed| slashed.matched(at))
+    }
 }
 
 impl Matched {
     fn of(paths: &RegexSet, facts: &Facts<'_>) -> Self {
-        let slashed = (facts.trailing_slash && facts.path != "/").then(|| format!("{}/", facts.path));
-        let others = readings(facts.path).into_iter().map(|reading| paths.matches(&reading.path));
-        let decoded = match routing_form(facts.path) {
-            Cow::Owned(decoded) => Some(paths.matches(&decoded)),
-            Cow::Borrowed(_) => None,
-        };
+        let others = readings(facts.path).into_iter().map(|reading| {
+            Reading::of(paths, &reading.path, reading.trailing_slash || facts.trailing_slash)
+        });
+        let canonical = matches!(routing_form(facts.path), Cow::Owned(_)).then(|| paths.matches(facts.path));
         Self {
-            own: paths.matches(facts.path),
-            slashed: slashed.map(|path| paths.matches(&path)),
-            others: others.chain(decoded).collect(),
+            own: Reading::of(paths, facts.path, facts.trailing_slash),
+            others: others.collect(),
+            canonical,
         }
-    }
-
-    fn as_sent(&self, at: usize) -> bool {
-        self.own.matched(at) || self.slashed.as_ref().is_some_and(|slashed| slashed.matched(at))
     }
 
     /// A server could take the path for this one: a limit holds.
     fn perhaps(&self, at: usize) -> bool {
-        self.as_sent(at) || self.others.iter().any(|other| other.matched(at))
+        self.own.matched(at)
+            || self.others.iter().any(|other| other.matched(at))
+            || self.canonical.as_ref().is_some_and(|canonical| canonical.matched(at))
     }
 
     /// Every server would take the path for this one: an exemption holds.
     fn surely(&self, at: usize) -> bool {
-        self.as_sent(at) && self.others.iter().all(|other| other.matched(at))
+        self.own.matched(at) && self.others.iter().all(|other| other.matched(at))
     }
 }
 

@@ -176,6 +176,46 @@ fn an_exemption_holds_for_verified_users_and_for_paths_with_one_reading() {
 }
 
 #[test]
+fn a_rule_holds_in_every_reading_and_spelling_of_a_path() {
+    let named = |id: &str, endpoint| rule(id, Match { endpoint: Some(endpoint), ..Match::default() });
+    let settings = Settings {
+        rules: vec![
+            named("colon", Endpoint::Exact("/v1/users:login".into())),
+            named("at", Endpoint::Prefix("/a@b".into())),
+            named("below", Endpoint::Glob("/below/**".into())),
+            named("escaped", Endpoint::Regex("^/r%40$".into())),
+            named("plain", Endpoint::Regex("^/p@$".into())),
+        ],
+        bypass: Bypass { paths: vec!["/free:".into()], ..Bypass::default() },
+        ..Settings::default()
+    };
+    let limits = limits(&settings);
+    let of = |path| applying(&limits, &facts(path, Verified::default()));
+    for (path, name) in [
+        ("/v1/users:login", "colon"),
+        ("/v1/users%3Alogin", "colon"),
+        ("/v1/users%3Alogin;x", "colon"),
+        ("/v1;y/users%3Alogin", "colon"),
+        ("/v1/users%3Alogin%3Bx", "colon"),
+        ("/v1%2Fusers%3Alogin", "colon"),
+        ("/a@b", "at"),
+        ("/a%40b;x/c", "at"),
+        ("/below;x/", "below"),
+        ("/below/;x", "below"),
+        ("/r%40", "escaped"),
+        ("/p%40", "plain"),
+        ("/p@", "plain"),
+        ("/r@", "default"),
+        ("/v1/users", "default"),
+    ] {
+        assert_eq!(of(path).0, [name], "{path}");
+    }
+    let exempt = |path| of(path).1;
+    assert!(exempt("/free:") && exempt("/free%3A") && !exempt("/free%3A;x") && !exempt("/free%253A"));
+    assert!(!exempt("/free%3A%2Fx"), "a server may take the slash for one");
+}
+
+#[test]
 fn every_limit_knows_its_place() {
     let settings = Settings {
         rules: vec![rule("a", Match::default()), Rule { priority: 9, ..rule("b", Match::default()) }],
