@@ -7,6 +7,9 @@ use ipnet::IpNet;
 /// `maxKeys` by default.
 pub const MAX_KEYS: usize = 1_000_000;
 
+/// Longest time in which a token bucket, burst included, may fill up: 100 years.
+pub const LONGEST_FILL: Duration = Duration::from_secs(100 * 365 * 86_400);
+
 /// `rateLimit`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {

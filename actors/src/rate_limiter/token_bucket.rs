@@ -5,6 +5,7 @@
 //! `capacity + t / interval` requests pass.
 
 use super::limit::{Plan, Refusal, Standing};
+use super::settings::LONGEST_FILL;
 
 /// One bucket; see the module. Starts full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,7 +50,7 @@ impl TokenBucket {
     }
 }
 
-/// Time in which an empty bucket fills up.
+/// Time in which an empty bucket fills up. One that takes longer than allowed holds less, so that no moment overflows.
 fn depth(plan: &Plan) -> u64 {
-    plan.capacity.saturating_mul(plan.interval)
+    plan.capacity.saturating_mul(plan.interval).min(LONGEST_FILL.as_nanos() as u64)
 }

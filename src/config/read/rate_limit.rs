@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use aegis_actors::rate_limiter::settings::{Algorithm, Bypass, KeyStrategy, Limit, OnError, Settings};
+use aegis_actors::rate_limiter::settings::{
+    Algorithm, Bypass, KeyStrategy, LONGEST_FILL, Limit, OnError, Settings,
+};
 
 use super::section::{Section, nothing, quoted, shown_for};
 use super::{endpoint, rate_limit_rule, server};
@@ -90,6 +92,20 @@ pub(super) fn limit(section: &Section<'_>, keys: &Spelling, base: &Limit) -> Lim
             "`{}` comes to more than {MAX_RATE} a second: lower it, or lengthen `{}`",
             section.name(keys.requests),
             keys.window
+        );
+        section.error(node, what);
+    }
+    let requests = u64::from(limit.requests);
+    // As many as come in again within the longest time that a bucket may take.
+    let most = (requests * LONGEST_FILL.as_secs() / limit.window.as_secs().max(1)).saturating_sub(requests);
+    if limit.algorithm == TokenBucket
+        && u64::from(limit.burst) > most
+        && let Some(node) = section.node(keys.burst)
+    {
+        let what = format!(
+            "`{}` would take more than 100 years to come again: lower it to at most {most}, or raise `{}`",
+            section.name(keys.burst),
+            keys.requests
         );
         section.error(node, what);
     }

@@ -118,6 +118,11 @@ fn numbers_of_a_rule_have_bounds() {
         ("rateLimit: {requests: 2, burst: 1, cost: 4}", 70, "more than `requests` and `burst` together (3)"),
         ("rateLimit: {cost: 101}", 47, "together (100), so that no request could ever pass"),
         ("rateLimit: {requests: 90000000, windowSeconds: 8}", 51, "more than 10000000 a second"),
+        (
+            "rateLimit: {requests: 1, windowSeconds: 30d, burst: 1216}",
+            81,
+            "`rateLimit.rules[0].rateLimit.burst` would take more than 100 years to come again: lower it to at most 1215",
+        ),
         ("rateLimit: {requests: 10000001, windowSeconds: 1s}", 51, "lengthen `windowSeconds`"),
         ("priority: 1000001", 39, "between -1000000 and 1000000"),
         ("rateLimit: {algorithm: leaky}", 52, "`tokenBucket` or `slidingWindow`"),

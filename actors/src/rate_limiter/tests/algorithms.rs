@@ -235,9 +235,24 @@ fn absurd_numbers_neither_overflow_nor_let_everything_pass() {
             burst: u32::MAX,
         });
         let (buckets, population) = (Buckets::new(algorithm), Population::new(10));
-        let _ = buckets.charge(&population, &plan, 1, START, u64::MAX);
+        assert!(buckets.charge(&population, &plan, 1, START, u64::MAX).is_err(), "{algorithm:?}");
+        assert!(buckets.charge(&population, &plan, 1, START, plan.capacity + 1).is_err(), "{algorithm:?}");
         let _ = buckets.charge(&population, &plan, 1, u64::MAX - 1, 1);
         buckets.refund(&population, &plan, 1, 0, u64::MAX);
         buckets.sweep(&population, &plan, u64::MAX);
     }
+}
+
+#[test]
+fn a_bucket_that_would_fill_up_only_after_centuries_is_used_up_all_the_same() {
+    let algorithm = Algorithm::TokenBucket;
+    let plan = Plan::new(&Limit {
+        algorithm,
+        requests: 1,
+        window: Duration::from_secs(30 * 86_400),
+        burst: 10_000,
+    });
+    let (buckets, population) = (Buckets::new(algorithm), Population::new(10));
+    let passed = (0..20_000).filter(|i| buckets.charge(&population, &plan, 1, START + i, 1).is_ok()).count();
+    assert!(passed <= 10_001, "{passed}");
 }

@@ -7,7 +7,7 @@
 --
 -- Stored: "US NS S1 O1 S2 O2". US.NS is the bucket's time: full when it is not after now. O1 requests are out on leases
 -- that end at S1 or before, O2 on later ones that end at S2 or before. Computed in nanoseconds from now, which a double
--- holds exactly for a hundred days.
+-- holds exactly for a hundred days, and to half a microsecond for the hundred years that a bucket may take to fill.
 local mode, capacity, interval = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local max, min, floor, ceil = math.max, math.min, math.floor, math.ceil
 local time = redis.call('TIME')
@@ -76,7 +76,7 @@ end
 
 local least, most, lease, returnable = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8] == '1'
 local awaited = tonumber(ARGV[9])
-local there = max(floor((full - ahead) / interval), 0)
+local there = ahead > 0 and max(floor((full - ahead) / interval), 0) or capacity
 local granted, good_for, retry_after = 0, 0, 0
 if there >= least then
   granted = min(most, max(min(awaited, there - there % least), floor(there / 8)))

@@ -45,6 +45,18 @@ async fn a_batch_is_answered_in_its_order() {
 }
 
 #[actix_rt::test]
+async fn a_bucket_that_fills_up_within_decades_holds_the_last_token_too() {
+    let server = Server::start(&[]);
+    let store = patient(&server.url());
+    // Capacity times interval is more than a double holds, and rounded the wrong way.
+    let plan = plan(Algorithm::TokenBucket, 1, Duration::from_secs(86_400));
+    let (capacity, interval) = (122_117_563, 23_726_912_390);
+    let take = lease("k", Plan { capacity, interval, ..plan }, capacity, capacity, Duration::ZERO);
+    assert_eq!(sure(&store, &take).await.granted, capacity);
+    assert_eq!(sure(&store, &take).await.granted, 0);
+}
+
+#[actix_rt::test]
 async fn what_a_token_bucket_says_is_exact() {
     let server = Server::start(&[]);
     let store = patient(&server.url());
