@@ -57,9 +57,13 @@ fn details(page: &mut Value, report: &Report) {
 fn rule(limited: &Limited, mode: Mode, now: u64) -> Value {
     let cells = &limited.cells;
     let (limit, decisions) = (&cells.limit, &cells.decisions);
-    // What is leased was charged when it was leased. Only where the store is lost, what this and other instances let pass
-    // before is not known to their shares: at most one whole limit more, in the window in which it is lost.
-    let over_admission = if mode == Mode::Degraded { cells.plan.capacity } else { 0 };
+    // What is leased was charged when it was leased. What has passed by a share the store may not know of, nor the share of
+    // what the store has let pass: at most one whole limit more, for as long as a share is in use.
+    let over_admission = match mode {
+        Mode::Local => 0,
+        Mode::Shared if cells.buckets.is_empty() => 0,
+        Mode::Shared | Mode::Degraded => cells.plan.capacity,
+    };
     json!({
         "id": &*cells.name,
         "algorithm": match limit.algorithm {

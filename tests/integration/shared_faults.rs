@@ -178,6 +178,9 @@ fn judge(samples: &Samples, quiet: Duration, outages: &[Outage]) {
 #[test]
 fn redis_that_dies_or_freezes_costs_nobody_much_and_is_shared_again_soon() {
     let mut scene = Scene::start();
+    let bounds =
+        |scene: &Scene| scene.both().map(|gateway| gateway.rule_page("few")["overAdmissionBound"].clone());
+    assert_eq!(bounds(&scene), [0, 0]);
     let flow = scene.flow();
     let quiet = ms(1500);
     sleep(quiet); // the baseline
@@ -202,6 +205,7 @@ fn redis_that_dies_or_freezes_costs_nobody_much_and_is_shared_again_soon() {
             refused.assert_problem(503, "limiter_unavailable");
             assert!((1..=5).contains(&refused.number("retry-after")), "{name}");
             assert_eq!(gateway.limits()["instances"], 2, "{name}");
+            assert_eq!(bounds(&scene), [10, 10], "{name}");
             assert!(gateway.limits()["error"].as_str().is_some_and(|error| !error.is_empty()), "{name}");
         }
         sleep((from + ms(2500)).saturating_sub(moment())); // the p99 of the second second
@@ -214,6 +218,7 @@ fn redis_that_dies_or_freezes_costs_nobody_much_and_is_shared_again_soon() {
         let start = moment() - until_back;
         let shared_after = scene.wait_until_shared();
         println!("{name}: the server took {start:?} to come back");
+        assert_eq!(bounds(&scene), [10, 10], "what passed meanwhile Redis does not know of");
         outages.push(Outage {
             name,
             flaps: false,

@@ -85,11 +85,12 @@ pub struct RateLimiterActor {
     limited: [Top<Sighted>; 2],
 }
 
-/// Who waits for an answer: gone, when it does not any more.
+/// Who waits for an answer.
 type Waiter = tokio::sync::oneshot::Sender<Reply>;
 
-fn serve(waiter: Waiter, reply: Reply) -> bool {
-    waiter.send(reply).is_ok()
+fn serve(waiter: Waiter, reply: Reply) {
+    // Nobody takes it who has lost patience: that is seen to where the answer is made.
+    let _ = waiter.send(reply);
 }
 
 /// Questions that a probe asks a cluster: enough to meet a node that lives where a half of them are dead.
@@ -152,7 +153,7 @@ impl RateLimiterActor {
             if let Some(store) = self.store.take() {
                 ctx.spawn(wrap_future(store.unregister()));
             }
-            self.health = Health::default();
+            self.health = Health::new(watch.redis.as_ref().is_some_and(RedisSettings::is_cluster));
             (self.generation, self.probing) = (self.generation + 1, false);
             self.redis = watch.redis;
             if let Some(redis) = &self.redis {
@@ -160,8 +161,9 @@ impl RateLimiterActor {
                     Ok(store) => self.store = Some(store),
                     // `check` has read the URL; what is left is the rule for a store that is away.
                     Err(error) => {
-                        self.health.call(false, Some(&error.0));
-                        let turn = self.health.probe(Err(&error.0));
+                        self.health.call(false, Some(&error.why));
+                        self.health.probing();
+                        let turn = self.health.probe(Err(&error.why));
                         self.turned(turn);
                     }
                 }
@@ -225,7 +227,7 @@ impl RateLimiterActor {
         self.give_back(ctx);
         let Some(store) = self.store.as_ref().filter(|_| !takes.is_empty()) else {
             ids.into_iter()
-                .for_each(|id| self.accounts.failed(id, &self.deps.limiter.population, None, serve));
+                .for_each(|id| self.accounts.leave(id, &self.deps.limiter.population, None, serve));
             return;
         };
         self.store_calls += takes.len() as u64;
@@ -255,13 +257,18 @@ impl RateLimiterActor {
                         again.push(id);
                     }
                 }
-                Err(_) => {
-                    let spared = self.health.is_partly().then(|| now + SPARE.as_nanos() as u64);
-                    self.accounts.failed(id, &limiter.population, spared, serve);
+                Err(_) if self.health.is_partly() => {
+                    let spared = now + SPARE.as_nanos() as u64;
+                    self.accounts.leave(id, &limiter.population, Some(spared), serve);
+                }
+                Err(error) => {
+                    if self.accounts.failed(id, now, error.sent, serve) {
+                        again.push(id);
+                    }
                 }
             }
         }
-        let turn = self.health.call(any, error.as_ref().map(|error| &*error.0));
+        let turn = self.health.call(any, error.as_ref().map(|error| &*error.why));
         self.turned(turn);
         // Where some keys fail all the time, that need not be asked about each time.
         if error.is_some() && (!self.health.is_partly() || self.probed.elapsed() >= PROBE) {
@@ -270,14 +277,17 @@ impl RateLimiterActor {
         if self.health.is_up() {
             self.ask(again, ctx);
         } else {
-            again.into_iter().for_each(|id| self.accounts.failed(id, &limiter.population, None, serve));
+            again.into_iter().for_each(|id| self.accounts.leave(id, &limiter.population, None, serve));
         }
         self.collect_later(ctx);
     }
 
     /// Arms the timer that collects what is left of the leases that have ended.
     fn collect_later(&mut self, ctx: &mut Context<Self>) {
-        let Some(end) = self.accounts.next_end().filter(|_| self.collecting.is_none()) else { return };
+        let Some(end) = self.accounts.sooner() else { return };
+        if let Some(later) = self.collecting.take() {
+            ctx.cancel_future(later);
+        }
         let wait = Duration::from_nanos(end.saturating_sub(self.deps.limiter.clock.now())).max(COLLECT);
         self.collecting = Some(ctx.run_later(wait, |actor, ctx| {
             actor.collecting = None;
@@ -300,14 +310,15 @@ impl RateLimiterActor {
     fn probe(&mut self, ctx: &mut Context<Self>) {
         let Some(store) = self.store.as_ref().filter(|_| !self.probing) else { return };
         self.probing = true;
+        self.health.probing();
         self.probed = Instant::now();
         // The list of instances is on one node of a cluster, which says nothing of the others.
-        let clustered = self.redis.as_ref().is_some_and(|redis| redis.url.contains("-cluster://"));
+        let clustered = self.redis.as_ref().is_some_and(RedisSettings::is_cluster);
         let canaries = if clustered { CANARIES } else { 0 };
         let canary = store.take(std::iter::repeat_with(canary).take(canaries).collect());
         let answers = wrap_future::<_, Self>(futures_util::future::join(store.register(), canary));
         let generation = self.generation;
-        ctx.spawn(answers.map(move |(instances, canary), actor, _| {
+        ctx.spawn(answers.map(move |(instances, canary), actor, ctx| {
             if actor.generation != generation {
                 return;
             }
@@ -319,8 +330,11 @@ impl RateLimiterActor {
             }
             let alive = canary.iter().any(Result::is_ok);
             let result = instances.map(|_| ()).or_else(|error| if alive { Ok(()) } else { Err(error) });
-            let turn = actor.health.probe(result.as_ref().copied().map_err(|error| &*error.0));
+            let turn = actor.health.probe(result.as_ref().copied().map_err(|error| &*error.why));
             actor.turned(turn);
+            if result.is_err() && actor.health.is_up() {
+                actor.probe(ctx);
+            }
         }));
     }
 

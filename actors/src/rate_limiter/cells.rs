@@ -191,7 +191,17 @@ impl Limiter {
         limit.buckets.refund(&self.population, &limit.plan, key, now, cost);
     }
 
-    /// [`Limiter::charge`] for this instance's share of a limit.
+    /// This instance's part of a limit, for a request that takes `cost`.
+    pub fn share(&self, limit: &LimitCells, cost: u64) -> Share {
+        let instances = self.instances();
+        let plan = limit.plan.share(instances);
+        // A share smaller than the cost would never let anything pass.
+        Share { plan, cost: cost.min(plan.capacity), instances }
+    }
+
+    /// [`Limiter::charge`] for this instance's share of a limit. While the shared store is in use and only late with an
+    /// answer, the share is no more than a part of what the store has left, as far as is known: whoever passes by it is
+    /// charged in the store afterwards, and is to find room there.
     ///
     /// # Errors
     /// [`Refusal`], when there is not enough; nothing is charged then.
@@ -200,10 +210,36 @@ impl Limiter {
         limit: &LimitCells,
         key: u64,
         now: u64,
-        cost: u64,
+        share: &Share,
     ) -> Result<Standing, Refusal> {
-        let share = limit.plan.share(self.instances());
-        // A share smaller than the cost would never let anything pass.
-        limit.buckets.charge(&self.population, &share, key, now, cost.min(share.capacity))
+        let Share { plan, cost, instances } = share;
+        if self.mode() == Mode::Shared
+            && let Some(left) = limit.leases.left_in_store(&limit.plan, key, now)
+        {
+            let unheard = if *instances > 1 { limit.plan.capacity.div_ceil(UNHEARD) } else { 0 };
+            let sure = left.saturating_sub(unheard) / instances;
+            let used = limit.buckets.standing(plan, key, now).remaining.saturating_sub(sure);
+            if used > 0 {
+                // Refused where another worker has just charged it: then there is less anyway.
+                let _ = limit.buckets.charge(&self.population, plan, key, now, used);
+            }
+        }
+        limit.buckets.charge(&self.population, plan, key, now, *cost)
     }
+
+    /// Takes a charge of [`Limiter::charge_share`] back.
+    pub fn refund_share(&self, limit: &LimitCells, key: u64, now: u64, share: &Share) {
+        limit.buckets.refund(&self.population, &share.plan, key, now, share.cost);
+    }
+}
+
+/// One part in so many of a limit is left to what other instances may have taken since the shared store was last heard of.
+const UNHEARD: u64 = 4;
+
+/// This instance's part of a limit, and what a request takes of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Share {
+    plan: Plan,
+    cost: u64,
+    instances: u64,
 }

@@ -1,11 +1,10 @@
 //! Whether the shared store is worth asking: its own small breaker.
 //!
-//! A call that fails says little by itself: it may be one key's, or those of one node of a cluster. So a failure is
-//! followed by a probe at once. Only when that fails too, with no answer in between, the store is given up; where it is
-//! answered, the store is there in part, and only the keys that failed are left alone for a while.
+//! A call that fails says little by itself: it may be one key's, or those of one node of a cluster, or the store has stood
+//! still for a moment. So a failure is followed by a probe. Only when one fails that was sent after a failure, with no
+//! answer in between, the store is given up. Where it is answered and the store is several servers, it is there in part,
+//! and only the keys that failed are left alone for a while.
 
-/// Failures in a row after which it is not asked any more, a probe among them.
-const PATIENCE: u32 = 2;
 /// Good probes in a row after which it is asked again.
 const PROOF: u32 = 2;
 /// Ticks without a failure after which it is there as a whole again.
@@ -14,11 +13,15 @@ const QUIET: u32 = 5;
 /// See the module. Starts with trust.
 #[derive(Clone, Debug, Default)]
 pub struct Health {
+    /// It is several servers, of which one may be away: a single one that answers at all answers for every key.
+    several: bool,
     down: bool,
-    /// Failures in a row while up, good probes in a row while down.
-    streak: u32,
-    /// A probe is among the failures.
-    probed: bool,
+    /// Something has failed since the last answer.
+    failing: bool,
+    /// The probe that is under way was sent after that.
+    following: bool,
+    /// Good probes in a row while down.
+    good: u32,
     /// A call has failed since the last probe.
     unsure: bool,
     /// Ticks until a store that is there in part is trusted as a whole.
@@ -38,6 +41,11 @@ pub enum Turn {
 }
 
 impl Health {
+    /// Of a store of one server, or of several that share its keys.
+    pub fn new(several: bool) -> Self {
+        Self { several, ..Self::default() }
+    }
+
     /// Whether it is to be asked.
     pub fn is_up(&self) -> bool {
         !self.down
@@ -65,38 +73,42 @@ impl Health {
             self.unsure = true;
         }
         if answered {
-            (self.streak, self.probed) = (0, false);
+            self.answered();
         }
         // Only in one and the same answer: otherwise the one may have come before the other's cause.
         if answered && error.is_some() { self.partly_if_unsure() } else { None }
     }
 
-    /// Notes how a probe ended.
+    /// Notes that a probe is sent.
+    pub fn probing(&mut self) {
+        self.following = self.failing;
+    }
+
+    /// Notes how the probe ended. After a failure that does not condemn the store it wants another one.
     pub fn probe(&mut self, result: Result<(), &str>) -> Option<Turn> {
         match (self.down, result) {
             (false, Ok(())) => {
-                (self.streak, self.probed) = (0, false);
+                self.answered();
                 self.partly_if_unsure()
             }
             (false, Err(error)) => {
                 self.failed(error);
-                self.probed = true;
-                if self.streak < PATIENCE {
+                if !self.following {
                     return None;
                 }
-                *self = Self { down: true, error: self.error.take(), ..Self::default() };
+                *self = Self { down: true, error: self.error.take(), ..Self::new(self.several) };
                 Some(Turn::Lost)
             }
             (true, Ok(())) => {
-                self.streak += 1;
-                if self.streak < PROOF {
+                self.good += 1;
+                if self.good < PROOF {
                     return None;
                 }
-                *self = Self::default();
+                *self = Self::new(self.several);
                 Some(Turn::Back)
             }
             (true, Err(error)) => {
-                self.streak = 0;
+                self.good = 0;
                 self.error = Some(error.to_owned());
                 None
             }
@@ -112,15 +124,19 @@ impl Health {
 
     /// It answers, but not for every key.
     fn partly_if_unsure(&mut self) -> Option<Turn> {
-        if !std::mem::take(&mut self.unsure) {
+        if !std::mem::take(&mut self.unsure) || !self.several {
             return None;
         }
         let was = std::mem::replace(&mut self.partly, QUIET);
         (was == 0).then_some(Turn::Partly)
     }
 
+    fn answered(&mut self) {
+        (self.failing, self.following) = (false, false);
+    }
+
     fn failed(&mut self, error: &str) {
-        self.streak += 1;
+        self.failing = true;
         self.error = Some(error.to_owned());
         if self.partly > 0 {
             self.partly = QUIET;
@@ -138,43 +154,76 @@ mod tests {
         health.call(answered, error)
     }
 
+    fn probe(health: &mut Health, result: Result<(), &str>) -> Option<Turn> {
+        health.probing();
+        health.probe(result)
+    }
+
     #[test]
-    fn calls_alone_condemn_nothing_but_a_call_and_a_probe_do() {
+    fn calls_alone_condemn_nothing_but_a_probe_after_one_does() {
         let mut health = Health::default();
         assert_eq!((call(&mut health, FAILED), call(&mut health, FAILED)), (None, None));
         assert!(health.is_up());
-        assert_eq!(health.probe(Err("gone")), Some(Turn::Lost));
+        assert_eq!(probe(&mut health, Err("gone")), Some(Turn::Lost));
         assert_eq!((health.is_up(), health.error()), (false, Some("gone")));
+    }
+
+    #[test]
+    fn a_probe_that_was_sent_before_the_first_failure_condemns_nothing_but_the_next_does() {
+        let mut health = Health::default();
+        health.probing();
+        assert_eq!(call(&mut health, FAILED), None);
+        assert_eq!((health.probe(Err("a moment")), health.is_up()), (None, true));
+        assert_eq!(probe(&mut health, Err("gone")), Some(Turn::Lost));
+    }
+
+    #[test]
+    fn an_answer_while_a_probe_is_under_way_is_a_sign_of_life() {
+        let mut health = Health::default();
+        assert_eq!(call(&mut health, FAILED), None);
+        health.probing();
+        assert_eq!(call(&mut health, (true, None)), None);
+        assert_eq!((health.probe(Err("slow")), health.is_up()), (None, true));
+        assert_eq!(probe(&mut health, Err("gone")), Some(Turn::Lost));
     }
 
     #[test]
     fn one_bad_probe_is_forgiven_and_one_good_one_is_no_proof() {
         let mut health = Health::default();
-        let mut probes = |results: [Result<(), &str>; 3]| results.map(|result| health.probe(result));
-        assert_eq!(probes([Err("slow"), Ok(()), Err("slow")]), [None; 3]);
+        for result in [Err("slow"), Ok(()), Err("slow")] {
+            assert_eq!(probe(&mut health, result), None);
+        }
         assert_eq!(call(&mut health, (true, None)), None);
-        assert_eq!((health.probe(Err("slow")), health.is_up()), (None, true));
-        assert_eq!(health.probe(Err("gone")), Some(Turn::Lost));
-        let mut probes = |results: [Result<(), &str>; 3]| results.map(|result| health.probe(result));
-        assert_eq!(probes([Ok(()), Err("gone again"), Ok(())]), [None; 3]);
+        assert_eq!((probe(&mut health, Err("slow")), health.is_up()), (None, true));
+        assert_eq!(probe(&mut health, Err("gone")), Some(Turn::Lost));
+        for result in [Ok(()), Err("gone again"), Ok(())] {
+            assert_eq!(probe(&mut health, result), None);
+        }
         assert_eq!(call(&mut health, (true, None)), None, "it was under way before");
         assert_eq!(health.error(), Some("gone again"));
-        assert_eq!(health.probe(Ok(())), Some(Turn::Back));
+        assert_eq!(probe(&mut health, Ok(())), Some(Turn::Back));
         assert!(health.is_up() && health.error().is_none());
     }
 
     #[test]
+    fn a_single_server_that_has_stood_still_for_a_moment_is_there_as_a_whole() {
+        let mut health = Health::new(false);
+        assert_eq!((call(&mut health, FAILED), probe(&mut health, Ok(()))), (None, None));
+        assert_eq!((health.is_partly(), health.error()), (false, None));
+    }
+
+    #[test]
     fn where_some_are_answered_it_is_there_in_part_until_it_has_been_quiet() {
-        let mut health = Health::default();
+        let mut health = Health::new(true);
         assert_eq!((call(&mut health, FAILED), call(&mut health, (true, None))), (None, None));
         assert!(!health.is_partly(), "nobody knows yet");
-        assert_eq!((health.probe(Ok(())), health.is_partly()), (Some(Turn::Partly), true));
+        assert_eq!((probe(&mut health, Ok(())), health.is_partly()), (Some(Turn::Partly), true));
         assert_eq!(health.error(), Some("slow"));
         (1..QUIET).for_each(|_| assert_eq!(health.tick(), None));
         assert_eq!(call(&mut health, (true, Some("one node"))), None);
         (1..QUIET).for_each(|_| assert_eq!(health.tick(), None));
         assert_eq!((health.tick(), health.is_partly(), health.error()), (Some(Turn::Whole), false, None));
-        assert_eq!((health.tick(), health.probe(Ok(()))), (None, None));
+        assert_eq!((health.tick(), probe(&mut health, Ok(()))), (None, None));
         assert_eq!(call(&mut health, (true, Some("one node"))), Some(Turn::Partly));
     }
 }

@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::buckets::Population;
 use super::key::AsIs;
-use super::limit::{Refusal, Standing};
+use super::limit::{Plan, Refusal, Standing};
+use super::settings::Algorithm;
+use super::token_bucket::TokenBucket;
 
 /// Bits of [`LeaseCell::lease`] that count requests; the others are when it ends, in units of 2^20 ns.
 const COUNT_BITS: u32 = 20;
@@ -51,17 +53,12 @@ impl LeaseCell {
         Standing { remaining: self.beside.load(Ordering::Relaxed) + left, reset }
     }
 
-    /// Adds to the lease what may be spent until `until`, or as long as what it is added to.
-    fn add(&self, count: u64, until: Option<u64>, now: u64) {
+    /// Adds to the lease what may be spent until `until`.
+    fn add(&self, count: u64, until: u64, now: u64) {
         let _ = self.lease.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |word| {
             let (left, ends) = unpack(word, now);
-            let ends = match until {
-                None => ends,
-                Some(until) if left == 0 => until,
-                // Old and new are spent from one word: the earlier end holds for both.
-                Some(until) => until.min(ends),
-            };
-            Some(pack(left + count, ends))
+            // Old and new are spent from one word: the earlier end holds for both.
+            Some(pack(left + count, if left == 0 { until } else { until.min(ends) }))
         });
     }
 }
@@ -75,7 +72,8 @@ pub struct Leases {
 /// What a request gets of a key's lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spending {
-    Spent(Standing),
+    /// What may be put back until `until`.
+    Spent { standing: Standing, until: u64 },
     /// The store has refused the key, and that still holds.
     Refused(Refusal),
     /// The store has not answered for the key and is not to be asked yet.
@@ -110,7 +108,7 @@ impl Leases {
             }
             let after = pack(left - cost, until);
             match cell.lease.compare_exchange_weak(word, after, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => return Spending::Spent(cell.standing(left - cost, now)),
+                Ok(_) => return Spending::Spent { standing: cell.standing(left - cost, now), until },
                 Err(newer) => word = newer,
             }
         }
@@ -121,9 +119,9 @@ impl Leases {
         if cell.spared_until.load(Ordering::Relaxed) > now { Spending::Spared } else { Spending::Ask }
     }
 
-    /// Puts back what a request did not need after all, for the next one. `until` as it was granted, `None` for what was
-    /// [spent](Leases::spend) of the lease. It is lost where the lease is gone.
-    pub fn put_back(&self, key: u64, now: u64, until: Option<u64>, cost: u64) {
+    /// Puts back what a request did not need after all, for the next one. `until` as it was granted or
+    /// [spent](Leases::spend): the lease may be another by now. It is lost where there is none any more.
+    pub fn put_back(&self, key: u64, now: u64, until: u64, cost: u64) {
         if let Some(cell) = self.map.pin().get(&key) {
             cell.add(cost, until, now);
         }
@@ -135,7 +133,7 @@ impl Leases {
             cell.beside.store(news.remaining, Ordering::Relaxed);
             cell.reset_at.store(news.reset_at, Ordering::Relaxed);
             cell.refused_until.store(0, Ordering::Relaxed);
-            cell.add(news.count, Some(news.until), now);
+            cell.add(news.count, news.until, now);
         })
     }
 
@@ -152,6 +150,18 @@ impl Leases {
     /// Notes that the store is not to be asked for the key until `until`.
     pub(super) fn spare(&self, population: &Population, key: u64, until: u64) {
         self.with(population, key, |cell| cell.spared_until.store(until, Ordering::Relaxed));
+    }
+
+    /// What the store had left when it was last asked for the key, and has got in again since, as far as is known; `None`
+    /// where the whole limit is available, or nothing is known.
+    pub(super) fn left_in_store(&self, plan: &Plan, key: u64, now: u64) -> Option<u64> {
+        let map = self.map.pin();
+        let cell = map.get(&key)?;
+        let reset = cell.reset_at.load(Ordering::Relaxed).checked_sub(now).filter(|reset| *reset > 0)?;
+        Some(match plan.algorithm {
+            Algorithm::TokenBucket => TokenBucket::full_in(reset, now).standing(plan, now).remaining,
+            Algorithm::SlidingWindow | Algorithm::FixedWindow => cell.beside.load(Ordering::Relaxed),
+        })
     }
 
     /// Takes what is left of a lease that is over at `now`.
@@ -212,6 +222,9 @@ impl Leases {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use super::super::settings::Limit;
     use super::*;
 
     const MS: u64 = 1_048_576;
@@ -225,7 +238,10 @@ mod tests {
         let (leases, population) = (Leases::default(), Population::new(10));
         assert_eq!(leases.spend(1, 0, 1), Spending::Ask);
         leases.granted(&population, 1, 0, news(3, 10 * MS));
-        assert_eq!(leases.spend(1, MS, 2), Spending::Spent(Standing { remaining: 6, reset: 99 * MS }));
+        assert_eq!(
+            leases.spend(1, MS, 2),
+            Spending::Spent { standing: Standing { remaining: 6, reset: 99 * MS }, until: 10 * MS }
+        );
         assert_eq!(leases.spend(1, MS, 2), Spending::Ask, "one is left, two are wanted");
         assert_eq!(leases.spend(1, 10 * MS, 1), Spending::Ask, "it is over");
         assert_eq!((leases.take_ended(1, 9 * MS), leases.take_ended(1, 10 * MS)), (0, 1));
@@ -258,13 +274,39 @@ mod tests {
     fn what_is_put_back_ends_with_the_earlier_of_the_two() {
         let (leases, population) = (Leases::default(), Population::new(10));
         leases.granted(&population, 1, 0, news(1, 10 * MS));
-        leases.put_back(1, 0, Some(5 * MS), 1);
+        leases.put_back(1, 0, 5 * MS, 1);
         assert_eq!((leases.outstanding(4 * MS), leases.outstanding(5 * MS)), (2, 0));
-        assert!(matches!(leases.spend(1, 0, 2), Spending::Spent(_)));
-        leases.put_back(1, 0, None, 2);
+        let Spending::Spent { until, .. } = leases.spend(1, 0, 2) else { panic!("not spent") };
+        leases.put_back(1, 0, until, 2);
         assert_eq!((leases.outstanding(4 * MS), leases.outstanding(5 * MS)), (2, 0));
         assert_eq!(leases.take(1), 2);
         assert_eq!(leases.outstanding(0), 0);
+    }
+
+    #[test]
+    fn what_is_put_back_into_a_later_lease_keeps_its_own_end() {
+        let (leases, population) = (Leases::default(), Population::new(10));
+        leases.granted(&population, 1, 0, news(1, 5 * MS));
+        let Spending::Spent { until, .. } = leases.spend(1, 0, 1) else { panic!("not spent") };
+        leases.granted(&population, 1, 4 * MS, news(1, 20 * MS));
+        leases.put_back(1, 4 * MS, until, 1);
+        assert_eq!((leases.outstanding(4 * MS), leases.outstanding(5 * MS)), (2, 0));
+    }
+
+    #[test]
+    fn what_the_store_has_left_is_known_until_the_whole_is_there_again() {
+        let (leases, population) = (Leases::default(), Population::new(10));
+        let limit = |algorithm| Limit { algorithm, requests: 10, window: Duration::from_secs(10), burst: 0 };
+        let (window, bucket) =
+            (Plan::new(&limit(Algorithm::FixedWindow)), Plan::new(&limit(Algorithm::TokenBucket)));
+        let left = |plan, seconds: u64| leases.left_in_store(plan, 1, seconds * 1_000_000_000);
+        assert_eq!(left(&window, 0), None);
+        leases.spare(&population, 1, MS);
+        assert_eq!(left(&window, 0), None, "nobody has said anything yet");
+        let reset_at = 6_000_000_000;
+        leases.granted(&population, 1, 0, News { count: 1, until: MS, remaining: 4, reset_at });
+        assert_eq!((left(&window, 0), left(&window, 5), left(&window, 6)), (Some(4), Some(4), None));
+        assert_eq!((left(&bucket, 0), left(&bucket, 5), left(&bucket, 6)), (Some(4), Some(9), None));
     }
 
     #[test]

@@ -48,7 +48,7 @@ mod words;
 
 pub use actor::{Deps, RateLimiterActor, StoreFactory};
 pub use buckets::{Buckets, Population};
-pub use cells::{Decisions, LimitCells, LimitId, Limiter, Mode};
+pub use cells::{Decisions, LimitCells, LimitId, Limiter, Mode, Share};
 pub use clock::Clock;
 pub use key::{Fingerprints, Key, KeyedBy, OwnedKey, Subject};
 pub use lease::Spending;

@@ -177,6 +177,13 @@ pub struct RedisSettings {
     pub key_prefix: String,
 }
 
+impl RedisSettings {
+    /// Whether the keys are spread over several servers.
+    pub fn is_cluster(&self) -> bool {
+        self.url.starts_with("redis-cluster://") || self.url.starts_with("rediss-cluster://")
+    }
+}
+
 impl std::fmt::Debug for RedisSettings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // The URL may hold a password.

@@ -1,7 +1,8 @@
 //! Which questions for the shared store are open, what is asked next, and who gets what of an answer.
 //!
 //! One account per key that is being asked for or has leased something. There is never more than one call for a key under
-//! way; requests that come meanwhile wait for it and go with the next one. A key that comes back before its lease has
+//! way; requests that come meanwhile wait for it and go with the next one. Whoever loses patience is asked for all the same:
+//! it has been let pass by the instance's share, and so the store comes to know of it. A key that comes back before its lease has
 //! ended is given as much the next time as it spends in half of that time, though at most twice as much as before: a hot
 //! key costs a few calls per second, and hardly anything that was leased is left over.
 
@@ -27,10 +28,15 @@ const LEASE: std::ops::RangeInclusive<Duration> = Duration::from_millis(10)..=Du
 /// Requests per lease at most.
 const MOST: u64 = 16_384;
 
+/// How long a refusal is believed at most: another instance may give back what it has leased in vain.
+const REFUSED: Duration = Duration::from_secs(1);
+
 struct Account<W> {
     limit: Arc<LimitCells>,
     store_key: String,
     cost: u64,
+    /// Taken meanwhile without the store's knowledge, by the instance's share.
+    owed: u64,
     /// One of those who wait may not need it after all.
     returnable: bool,
     /// Requests to lease the next time.
@@ -38,8 +44,8 @@ struct Account<W> {
     /// What was granted the last time, and when it was asked for.
     granted: (u64, u64),
     waiting: VecDeque<W>,
-    /// When the call that is under way was sent.
-    asked: Option<u64>,
+    /// When the call that is under way was sent, and for how many of those who wait.
+    asked: Option<(u64, usize)>,
     /// A key that comes back before then is hot; one that does not is forgotten.
     remembered: u64,
     /// What was leased and may be unspent, oldest first: by when it is to be spent in the store's time, and how much.
@@ -80,13 +86,15 @@ impl<W> Account<W> {
 pub struct Accounts<W> {
     accounts: HashMap<AccountId, Account<W>>,
     ends: BinaryHeap<Reverse<(u64, AccountId)>>,
+    /// When the next [`Accounts::collect`] is due, as far as has been told.
+    alarm: Option<u64>,
     /// Collected and not yet given back.
     unspent: Vec<GiveBack>,
 }
 
 impl<W> Default for Accounts<W> {
     fn default() -> Self {
-        Self { accounts: HashMap::new(), ends: BinaryHeap::new(), unspent: Vec::new() }
+        Self { accounts: HashMap::new(), ends: BinaryHeap::new(), alarm: None, unspent: Vec::new() }
     }
 }
 
@@ -109,6 +117,7 @@ impl<W> Accounts<W> {
             limit: limit.clone(),
             store_key: limit.store_key(&owner.as_key()),
             cost,
+            owed: 0,
             returnable: false,
             want: 0,
             granted: (0, 0),
@@ -130,7 +139,7 @@ impl<W> Accounts<W> {
         if account.waiting.is_empty() || account.asked.is_some() {
             return None;
         }
-        account.asked = Some(now);
+        account.asked = Some((now, account.waiting.len()));
         // A lease that ended before it was collected; the answer's would take its place.
         let left = account.limit.leases.take_ended(id.1, now);
         account.collect(left, now, &mut self.unspent);
@@ -139,29 +148,31 @@ impl<W> Accounts<W> {
             account.want = account.fitting(0, now).clamp(1, (account.want * 2).clamp(1, MOST));
         }
         let waiting = account.waiting.len() as u64;
+        let awaited = account.owed.saturating_add(account.cost.saturating_mul(waiting));
+        let ahead = account.cost.saturating_mul(account.want);
         Some(Take {
             key: account.store_key.clone(),
             plan: account.limit.plan,
             least: account.cost,
-            awaited: account.cost.saturating_mul(waiting).min(LARGEST).max(account.cost),
-            most: account.cost.saturating_mul(waiting + account.want).min(LARGEST).max(account.cost),
+            awaited: awaited.min(LARGEST).max(account.cost),
+            most: awaited.saturating_add(ahead).min(LARGEST).max(account.cost),
             returnable: std::mem::take(&mut account.returnable),
             lease: lease_time(&account.limit),
         })
     }
 
-    /// The store has answered. Whoever can be served is; the rest of a grant goes into the lease. Answers whether those
-    /// who still wait are to be asked for again.
+    /// The store has answered. Whoever can be served is, and who has gone meanwhile is charged; the rest of a grant goes into
+    /// the lease. Answers whether those who still wait are to be asked for again.
     pub fn answered(
         &mut self,
         id: AccountId,
         taken: &Taken,
         population: &Population,
         now: u64,
-        mut serve: impl FnMut(W, Reply) -> bool,
+        mut serve: impl FnMut(W, Reply),
     ) -> bool {
         let Some(account) = self.accounts.get_mut(&id) else { return false };
-        let asked = account.asked.take().unwrap_or(now);
+        let asked = account.asked.take().map_or(now, |(at, _)| at);
         let limit = account.limit.clone();
         // The store decided between the question and now. A moment is told at the earliest that it can be, for windows end
         // with whole seconds; how long to wait, at the longest.
@@ -169,7 +180,7 @@ impl<W> Accounts<W> {
         let news = |count, until| News { count, until, remaining: taken.remaining, reset_at };
         let reset = reset_at.saturating_sub(now);
         if taken.granted < account.cost {
-            let until = asked.saturating_add(nanos(taken.retry_after));
+            let until = asked.saturating_add(nanos(taken.retry_after.min(REFUSED)));
             let standing = Standing { remaining: taken.remaining, reset };
             let refusal = Refusal { standing, retry_after: nanos(taken.retry_after).max(1) };
             limit.leases.refused(
@@ -179,23 +190,21 @@ impl<W> Accounts<W> {
                 now.saturating_add(refusal.retry_after),
                 news(0, 0),
             );
-            account.waiting.drain(..).for_each(|waiter| {
-                serve(waiter, Reply::Refused(refusal));
-            });
+            account.waiting.drain(..).for_each(|waiter| serve(waiter, Reply::Refused(refusal)));
             account.remembered = asked.saturating_add(nanos(lease_time(&limit)));
             self.ends.push(Reverse((account.remembered, id)));
             return false;
         }
         account.granted = (taken.granted / account.cost, asked);
         let until = asked.saturating_add(nanos(taken.good_for));
-        let mut left = taken.granted;
+        let paid = account.owed.min(taken.granted);
+        account.owed -= paid;
+        let mut left = taken.granted - paid;
         while left >= account.cost {
             let Some(waiter) = account.waiting.pop_front() else { break };
-            let remaining = taken.remaining + left - account.cost;
-            // Who has gone meanwhile takes nothing.
-            if serve(waiter, Reply::Granted { standing: Standing { remaining, reset }, until }) {
-                left -= account.cost;
-            }
+            left -= account.cost;
+            let standing = Standing { remaining: taken.remaining + left, reset };
+            serve(waiter, Reply::Granted { standing, until });
         }
         account.remembered = asked.saturating_add(nanos(lease_time(&limit)));
         account.collect_at = account.remembered;
@@ -210,35 +219,52 @@ impl<W> Accounts<W> {
         !account.waiting.is_empty()
     }
 
-    /// The store did not answer for a key: nobody waits for it any longer, and until `spared` nobody asks for it.
-    pub fn failed(
+    /// The store did not answer: those whom it was asked for wait no longer. Where the question was `sent` they count as
+    /// charged, for a store that is slow will decide it; else the next question asks for what they take meanwhile, too.
+    /// Answers whether there are others to be asked for.
+    pub fn failed(&mut self, id: AccountId, now: u64, sent: bool, mut serve: impl FnMut(W, Reply)) -> bool {
+        let Some(account) = self.accounts.get_mut(&id) else { return false };
+        let (_, asked) = account.asked.take().unwrap_or_default();
+        let asked = asked.min(account.waiting.len());
+        account.waiting.drain(..asked).for_each(|waiter| serve(waiter, Reply::Unavailable));
+        if !sent {
+            account.owed = account.owed.saturating_add(account.cost.saturating_mul(asked as u64));
+        }
+        let others = !account.waiting.is_empty();
+        if !others {
+            account.remembered = now.saturating_add(nanos(lease_time(&account.limit)));
+            account.collect_at = account.remembered;
+            self.ends.push(Reverse((account.remembered, id)));
+        }
+        others
+    }
+
+    /// Nobody waits any longer for a key, and until `spared` nobody asks for it.
+    pub fn leave(
         &mut self,
         id: AccountId,
         population: &Population,
         spared: Option<u64>,
-        mut serve: impl FnMut(W, Reply) -> bool,
+        mut serve: impl FnMut(W, Reply),
     ) {
         if let Some(account) = self.accounts.remove(&id) {
             if let Some(until) = spared {
                 account.limit.leases.spare(population, id.1, until);
             }
-            account.waiting.into_iter().for_each(|waiter| {
-                serve(waiter, Reply::Unavailable);
-            });
+            account.waiting.into_iter().for_each(|waiter| serve(waiter, Reply::Unavailable));
         }
     }
 
-    /// Everybody who waits and is not being asked for; for when the store is given up.
-    pub fn give_up(&mut self, mut serve: impl FnMut(W, Reply) -> bool) {
+    /// Nobody waits any longer; for when the store is given up.
+    pub fn give_up(&mut self, mut serve: impl FnMut(W, Reply)) {
         for account in self.accounts.values_mut() {
-            account.waiting.drain(..).for_each(|waiter| {
-                serve(waiter, Reply::Unavailable);
-            });
+            account.waiting.drain(..).for_each(|waiter| serve(waiter, Reply::Unavailable));
         }
     }
 
     /// Collects what is unspent of the leases that are about to end at `now`.
     pub fn collect(&mut self, now: u64) {
+        self.alarm = None;
         while let Some(Reverse((end, id))) = self.ends.peek().copied() {
             if end > now {
                 break;
@@ -265,9 +291,12 @@ impl<W> Accounts<W> {
         std::mem::take(&mut self.unspent)
     }
 
-    /// When [`Accounts::collect`] has something to do.
-    pub fn next_end(&self) -> Option<u64> {
-        self.ends.peek().map(|Reverse((end, _))| *end)
+    /// When [`Accounts::collect`] has something to do, where that is sooner than has been told: leases differ in length.
+    pub fn sooner(&mut self) -> Option<u64> {
+        let next = self.ends.peek().map(|Reverse((end, _))| *end)?;
+        let sooner = self.alarm.is_none_or(|alarm| next < alarm).then_some(next);
+        self.alarm = sooner.or(self.alarm);
+        sooner
     }
 
     /// Whether nobody waits and nothing is leased.

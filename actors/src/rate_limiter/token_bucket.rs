@@ -24,6 +24,11 @@ impl TokenBucket {
         Self { full_at: word }
     }
 
+    /// A bucket that is full so long after `now`.
+    pub fn full_in(nanos: u64, now: u64) -> Self {
+        Self { full_at: now.saturating_add(nanos) }
+    }
+
     /// The bucket after a request that takes `cost` tokens at `now`.
     ///
     /// # Errors

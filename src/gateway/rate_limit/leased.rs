@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use aegis_actors::rate_limiter::settings::OnError;
-use aegis_actors::rate_limiter::{Ask, Mode, Refusal, Reply, Spending, Standing};
+use aegis_actors::rate_limiter::{Ask, Mode, Refusal, Reply, Share, Spending, Standing};
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
@@ -20,10 +20,10 @@ const AGAIN: Duration = Duration::from_millis(5);
 
 /// What one limit has said, and what has to be undone if another refuses.
 enum Said {
-    /// Charged; with the end of the lease where it was granted just now.
-    Leased(Standing, Option<u64>),
+    /// Charged; until then it may be put back.
+    Leased(Standing, u64),
     /// Charged to this instance's share.
-    Share(Standing),
+    Share(Standing, Share),
     /// Not counted: the rule lets pass what cannot be counted.
     Uncounted,
     Refused(Refusal),
@@ -34,7 +34,7 @@ enum Said {
 pub fn decide_at_once<'a>(mode: Mode, applying: &[Applying<'a>], now: u64) -> Option<Decision<'a>> {
     let ([Applying { limited, key }], Mode::Shared) = (applying, mode) else { return None };
     match limited.cells.leases.spend(*key, now, limited.cost) {
-        Spending::Spent(standing) => Some(Decision::Pass(Some((limited, standing)))),
+        Spending::Spent { standing, .. } => Some(Decision::Pass(Some((limited, standing)))),
         Spending::Refused(refusal) => Some(Decision::Refused(limited, refusal)),
         Spending::Spared | Spending::Ask => None,
     }
@@ -52,7 +52,7 @@ pub async fn decide<'a>(
     for Applying { limited, key } in applying {
         said.push(match mode {
             Mode::Shared => match limited.cells.leases.spend(*key, now, limited.cost) {
-                Spending::Spent(standing) => Some(Said::Leased(standing, None)),
+                Spending::Spent { standing, until } => Some(Said::Leased(standing, until)),
                 Spending::Refused(refusal) => Some(Said::Refused(refusal)),
                 Spending::Spared => Some(without_store(worker, limited, *key, now)),
                 Spending::Ask => None,
@@ -101,7 +101,7 @@ async fn ask(
         for (at, answer) in open {
             let Applying { limited, key } = applying[at];
             said[at] = match tokio::time::timeout_at(deadline, answer).await {
-                Ok(Ok(Reply::Granted { standing, until })) => Some(Said::Leased(standing, Some(until))),
+                Ok(Ok(Reply::Granted { standing, until })) => Some(Said::Leased(standing, until)),
                 Ok(Ok(Reply::Refused(refusal))) => Some(Said::Refused(refusal)),
                 Ok(Ok(Reply::Unavailable)) | Err(_) => Some(without_store(worker, limited, key, now)),
                 // The actor has died with the question; its successor is there in a moment.
@@ -128,8 +128,10 @@ fn without_store(worker: &Worker, limited: &Limited, key: u64, now: u64) -> Said
 }
 
 fn share(worker: &Worker, limited: &Limited, key: u64, now: u64) -> Said {
-    match worker.shared.limiter.charge_share(&limited.cells, key, now, limited.cost) {
-        Ok(standing) => Said::Share(standing),
+    let limiter = &worker.shared.limiter;
+    let share = limiter.share(&limited.cells, limited.cost);
+    match limiter.charge_share(&limited.cells, key, now, &share) {
+        Ok(standing) => Said::Share(standing, share),
         Err(refusal) => Said::Refused(refusal),
     }
 }
@@ -138,7 +140,7 @@ fn conclude<'a>(worker: &Worker, applying: &[Applying<'a>], said: &[Option<Said>
     let (mut refused, mut unavailable, mut least) = (None, false, None);
     for (Applying { limited, .. }, said) in applying.iter().zip(said) {
         match said {
-            Some(Said::Leased(standing, _) | Said::Share(standing)) => {
+            Some(Said::Leased(standing, _) | Said::Share(standing, _)) => {
                 least = tightest(least, (limited, *standing));
             }
             Some(Said::Refused(refusal)) => refused = longer(refused, (limited, *refusal)),
@@ -155,7 +157,9 @@ fn conclude<'a>(worker: &Worker, applying: &[Applying<'a>], said: &[Option<Said>
     for (Applying { limited, key }, said) in applying.iter().zip(said) {
         match said {
             Some(Said::Leased(_, until)) => limited.cells.leases.put_back(*key, now, *until, limited.cost),
-            Some(Said::Share(_)) => worker.shared.limiter.refund(&limited.cells, *key, now, limited.cost),
+            Some(Said::Share(_, share)) => {
+                worker.shared.limiter.refund_share(&limited.cells, *key, now, share);
+            }
             _ => {}
         }
     }

@@ -249,9 +249,9 @@ impl Reading {
 
 impl Matched {
     fn of(paths: &RegexSet, facts: &Facts<'_>) -> Self {
-        let others = readings(facts.path).into_iter().map(|reading| {
-            Reading::of(paths, &reading.path, reading.trailing_slash || facts.trailing_slash)
-        });
+        let others = readings(facts.path)
+            .into_iter()
+            .map(|reading| Reading::of(paths, &reading.path, reading.trailing_slash || facts.trailing_slash));
         let canonical = matches!(routing_form(facts.path), Cow::Owned(_)).then(|| paths.matches(facts.path));
         Self {
             own: Reading::of(paths, facts.path, facts.trailing_slash),

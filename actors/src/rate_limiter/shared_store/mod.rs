@@ -70,11 +70,22 @@ pub struct GiveBack {
 
 /// Why the store did not answer; for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoreError(pub String);
+pub struct StoreError {
+    pub why: String,
+    /// The question was sent, and nothing has been heard since: a store that is slow will decide it all the same.
+    pub sent: bool,
+}
+
+impl StoreError {
+    /// Of a question that was not sent, or refused.
+    pub fn new(why: impl Into<String>) -> Self {
+        Self { why: why.into(), sent: false }
+    }
+}
 
 impl std::fmt::Display for StoreError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.why)
     }
 }
 

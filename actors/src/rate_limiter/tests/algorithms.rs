@@ -246,12 +246,8 @@ fn absurd_numbers_neither_overflow_nor_let_everything_pass() {
 #[test]
 fn a_bucket_that_would_fill_up_only_after_centuries_is_used_up_all_the_same() {
     let algorithm = Algorithm::TokenBucket;
-    let plan = Plan::new(&Limit {
-        algorithm,
-        requests: 1,
-        window: Duration::from_secs(30 * 86_400),
-        burst: 10_000,
-    });
+    let plan =
+        Plan::new(&Limit { algorithm, requests: 1, window: Duration::from_secs(30 * 86_400), burst: 10_000 });
     let (buckets, population) = (Buckets::new(algorithm), Population::new(10));
     let passed = (0..20_000).filter(|i| buckets.charge(&population, &plan, 1, START + i, 1).is_ok()).count();
     assert!(passed <= 10_001, "{passed}");

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::rate_limiter::lease::News;
 use crate::rate_limiter::settings::{Algorithm, KeyStrategy, Limit};
 use crate::rate_limiter::shared_store::{Take, Taken};
 use crate::rate_limiter::state::Accounts;
 use crate::rate_limiter::{
-    Decisions, Key, KeyedBy, LimitCells, OwnedKey, Population, Reply, Spending, Subject,
+    Decisions, Key, KeyedBy, LimitCells, Limiter, Mode, OwnedKey, Population, Reply, Spending, Subject,
 };
 
 const MS: u64 = 1_000_000;
@@ -77,10 +78,7 @@ impl Rig {
         while let Some(take) = self.accounts.question(id, now) {
             let taken = self.store(&take);
             let replies = &mut self.replies;
-            let serve = |waiter, reply| {
-                replies.push((waiter, reply));
-                true
-            };
+            let serve = |waiter, reply| replies.push((waiter, reply));
             self.accounts.answered(id, &taken, &self.population, now, serve);
         }
     }
@@ -88,7 +86,7 @@ impl Rig {
     /// One request: from the lease if there is one, else from the store.
     fn request(&mut self, now: u64) -> bool {
         match self.limit.leases.spend(1, now, 1) {
-            Spending::Spent(_) => true,
+            Spending::Spent { .. } => true,
             Spending::Refused(_) | Spending::Spared => false,
             Spending::Ask => {
                 self.wait(0);
@@ -110,10 +108,7 @@ fn requests_that_come_during_a_call_wait_for_it_and_share_the_next() {
     let taken = rig.store(&first);
     let id = rig.id();
     let replies = &mut rig.replies;
-    let more = rig.accounts.answered(id, &taken, &rig.population, NOW, |w, r| {
-        replies.push((w, r));
-        true
-    });
+    let more = rig.accounts.answered(id, &taken, &rig.population, NOW, |w, r| replies.push((w, r)));
     assert!(more && rig.replies.len() == 1);
     rig.settle(NOW);
     assert_eq!(rig.replies.len(), 9);
@@ -161,7 +156,7 @@ fn what_is_not_spent_is_given_back() {
     let now = NOW + 50 * MS;
     let leased = rig.limit.leases.outstanding(now);
     assert!(leased > 0);
-    let end = rig.accounts.next_end().unwrap();
+    let end = rig.accounts.sooner().unwrap();
     rig.accounts.collect(end - 1);
     assert!(rig.accounts.unspent().is_empty());
     rig.accounts.collect(now + 150 * MS);
@@ -172,7 +167,7 @@ fn what_is_not_spent_is_given_back() {
     grants.dedup();
     assert_eq!(grants.len(), back.len(), "each grant is given back by itself");
     assert_eq!(rig.limit.leases.outstanding(now), 0);
-    while let Some(end) = rig.accounts.next_end() {
+    while let Some(end) = rig.accounts.sooner() {
         rig.accounts.collect(end);
     }
     assert!(rig.accounts.is_empty(), "an idle key is forgotten");
@@ -193,32 +188,152 @@ fn what_is_not_spent_is_given_back_also_where_the_next_question_comes_before_it_
 }
 
 #[test]
-fn who_has_gone_while_waiting_takes_nothing() {
+fn who_loses_patience_is_charged_all_the_same() {
     let mut rig = Rig::new(1_000);
     (0..3).for_each(|waiter| assert_eq!(rig.wait(waiter), waiter == 0));
     let take = rig.accounts.question(rig.id(), NOW).unwrap();
     let taken = rig.store(&take);
     assert_eq!(taken.granted, 3);
     let id = rig.id();
-    rig.accounts.answered(id, &taken, &rig.population, NOW, |waiter, _| waiter == 2);
-    assert_eq!(rig.limit.leases.outstanding(NOW), 2, "what they would have taken is there for others");
+    // Nobody looks at the answers: they have passed by the share meanwhile.
+    rig.accounts.answered(id, &taken, &rig.population, NOW, |_, _| ());
+    assert_eq!(rig.limit.leases.outstanding(NOW), 0, "what they took is not there for others");
 }
 
 #[test]
-fn when_the_store_does_not_answer_nobody_is_left_waiting() {
+fn who_comes_during_a_call_that_fails_is_asked_for_by_the_next() {
+    let mut rig = Rig::new(1_000);
+    let id = rig.id();
+    (0..2).for_each(|waiter| assert_eq!(rig.wait(waiter), waiter == 0));
+    let _ = rig.accounts.question(id, NOW).unwrap();
+    (2..5).for_each(|waiter| assert!(!rig.wait(waiter)));
+    let mut told = Vec::new();
+    let tell = |waiter, reply| told.push((waiter, reply));
+    assert!(rig.accounts.failed(id, NOW, true, tell), "the others still wait");
+    assert_eq!(told, [(0, Reply::Unavailable), (1, Reply::Unavailable)]);
+    let next = rig.accounts.question(id, NOW + MS).unwrap();
+    assert_eq!((next.least, next.awaited), (1, 3));
+    assert!(!rig.accounts.failed(id, NOW + MS, true, |_, _| ()));
+    rig.accounts.collect(NOW + 300 * MS);
+    assert!(rig.accounts.is_empty());
+}
+
+#[test]
+fn what_passed_while_the_store_could_not_be_asked_is_paid_by_the_next_grant() {
+    let mut rig = Rig::new(10);
+    let id = rig.id();
+    (0..3).for_each(|waiter| assert_eq!(rig.wait(waiter), waiter == 0));
+    let _ = rig.accounts.question(id, NOW).unwrap();
+    assert!(!rig.accounts.failed(id, NOW, false, |_, _| ()));
+    assert!(rig.request(NOW + MS));
+    assert_eq!(rig.left, 6, "three that passed before, and this one");
+    assert!(rig.request(NOW + 2 * MS));
+    assert_eq!(rig.left, 5, "once");
+    // What is owed and not there is not paid; nobody passes then.
+    let _ = (rig.wait(0), rig.accounts.question(id, NOW + 3 * MS));
+    assert!(!rig.accounts.failed(id, NOW + 3 * MS, false, |_, _| ()));
+    rig.left = 1;
+    assert!(!rig.request(NOW + 4 * MS));
+    assert_eq!(rig.left, 0);
+}
+
+#[test]
+fn nobody_is_left_waiting_for_a_key_that_is_spared() {
     let mut rig = Rig::new(1_000);
     (0..3).for_each(|waiter| assert_eq!(rig.wait(waiter), waiter == 0));
     let _ = rig.accounts.question(rig.id(), NOW).unwrap();
+    rig.wait(3);
     let id = rig.id();
     let mut told = Vec::new();
-    rig.accounts.failed(id, &rig.population, Some(NOW + MS), |waiter, reply| {
-        told.push((waiter, reply));
-        true
-    });
+    let tell = |waiter, reply| told.push((waiter, reply));
+    rig.accounts.leave(id, &rig.population, Some(NOW + MS), tell);
     assert_eq!(rig.limit.leases.spend(1, NOW, 1), Spending::Spared);
-    assert_eq!(told.len(), 3);
+    assert_eq!(told.len(), 4);
     assert!(told.iter().all(|(_, reply)| *reply == Reply::Unavailable));
     assert!(rig.accounts.is_empty());
+}
+
+#[test]
+fn a_refusal_is_believed_for_a_second_and_told_whole() {
+    let mut rig = Rig::new(1);
+    assert!(rig.request(NOW) && !rig.request(NOW));
+    let calls = rig.calls;
+    let Spending::Refused(refusal) = rig.limit.leases.spend(1, NOW + 999 * MS, 1) else { panic!("asked") };
+    assert_eq!(refusal.retry_after, 30_000 * MS - 999 * MS);
+    // Another instance has given back what it did not spend.
+    rig.left = 1;
+    assert!(rig.request(NOW + 1_000 * MS));
+    assert_eq!(rig.calls, calls + 1);
+}
+
+#[test]
+fn the_leases_of_a_short_window_are_collected_in_time_beside_those_of_a_long_one() {
+    let mut rig = Rig::new(100_000);
+    let mut short = Rig::new(100_000);
+    let limit = Limit { window: Duration::from_secs(1), ..short.limit.limit.clone() };
+    short.limit = LimitCells::new("short", &limit, short.limit.keyed_by, Decisions::new(1));
+    (0..50).for_each(|i| assert!(rig.request(NOW + i * MS)));
+    let now = NOW + 50 * MS;
+    let alarm = rig.accounts.sooner().unwrap();
+    assert!(alarm > now + 90 * MS);
+    assert_eq!(rig.accounts.sooner(), None, "it is known already");
+    std::mem::swap(&mut rig.accounts, &mut short.accounts);
+    (0..50).for_each(|i| assert!(short.request(now + i * MS / 10)));
+    let sooner = short.accounts.sooner().unwrap();
+    assert!(sooner < now + 15 * MS, "{} ms", (sooner - now) / MS);
+    assert!(sooner < alarm);
+    short.accounts.collect(sooner);
+    assert!(short.accounts.sooner().is_some_and(|next| next > sooner), "and the long one's afterwards");
+}
+
+#[test]
+fn while_the_store_is_late_the_share_is_a_part_of_what_it_has_left() {
+    for algorithm in [Algorithm::TokenBucket, Algorithm::SlidingWindow, Algorithm::FixedWindow] {
+        let limit = Limit { algorithm, requests: 100, window: Duration::from_secs(10), burst: 0 };
+        let keyed_by = KeyedBy { strategy: KeyStrategy::Ip, ipv6_prefix: 64 };
+        let cells = LimitCells::new("r", &limit, keyed_by, Decisions::new(1));
+        let passed = |limiter: &Limiter, key, now| {
+            let share = limiter.share(&cells, 1);
+            (0..200).filter(|_| limiter.charge_share(&cells, key, now, &share).is_ok()).count()
+        };
+        let limiter = Limiter::new(1_000, true);
+        limiter.set_instances(2);
+        let reset_at = NOW + 6_900 * MS;
+        let news = News { count: 1, until: NOW + MS, remaining: 31, reset_at };
+        assert!(cells.leases.granted(&limiter.population, 1, NOW, news));
+        // Half of what is left but for what the other may have taken since.
+        assert_eq!(passed(&limiter, 1, NOW), 3, "{algorithm:?}");
+        assert_eq!(passed(&limiter, 2, NOW), 50, "{algorithm:?}: nothing is known of that one");
+        limiter.set_instances(1);
+        assert!(cells.leases.granted(&limiter.population, 4, NOW, news));
+        assert_eq!(passed(&limiter, 4, NOW), 31, "{algorithm:?}: there is no other");
+        limiter.set_instances(2);
+        // Given up: the rule decides by its share of the whole.
+        limiter.set_mode(Mode::Degraded);
+        assert!(cells.leases.granted(&limiter.population, 3, NOW, news));
+        assert_eq!(passed(&limiter, 3, NOW), 50, "{algorithm:?}");
+    }
+}
+
+#[test]
+fn what_was_charged_to_a_share_is_taken_back_from_it() {
+    let limit =
+        Limit { algorithm: Algorithm::TokenBucket, requests: 10, window: Duration::from_secs(10), burst: 0 };
+    let keyed_by = KeyedBy { strategy: KeyStrategy::Ip, ipv6_prefix: 64 };
+    let cells = LimitCells::new("r", &limit, keyed_by, Decisions::new(1));
+    let limiter = Limiter::new(1_000, true);
+    limiter.set_mode(Mode::Degraded);
+    limiter.set_instances(5);
+    // Two are all that there are of it; the request costs three.
+    let share = limiter.share(&cells, 3);
+    for _ in 0..5 {
+        assert!(limiter.charge_share(&cells, 1, NOW, &share).is_ok());
+        assert!(limiter.charge_share(&cells, 1, NOW, &share).is_err());
+        limiter.refund_share(&cells, 1, NOW, &share);
+    }
+    let one = limiter.share(&cells, 1);
+    let passed = (0..10).filter(|_| limiter.charge_share(&cells, 1, NOW, &one).is_ok()).count();
+    assert_eq!(passed, 2);
 }
 
 #[test]
@@ -229,7 +344,7 @@ fn what_another_limit_makes_needless_is_there_for_the_next_request_or_given_back
         rig.accounts.wait(&rig.limit, 1, &rig.owner, (1, true), 0);
         rig.settle(NOW);
         let Some((0, Reply::Granted { until, .. })) = rig.replies.pop() else { panic!("not granted") };
-        rig.limit.leases.put_back(1, NOW, Some(until), 1);
+        rig.limit.leases.put_back(1, NOW, until, 1);
     };
     ask(&mut rig);
     assert_eq!((rig.left, rig.limit.leases.outstanding(NOW)), (9, 1));

@@ -125,7 +125,7 @@ impl Source {
             .set_response_timeout(Some(ATTEMPT));
         let manager = deadpool_redis::Manager::new_with_config(server, config).map_err(unfit)?;
         let pool = deadpool_redis::Pool::builder(manager).config(one()).runtime(Runtime::Tokio1).build();
-        pool.map(Self::Single).map_err(|error| StoreError(format!("redis: {error}")))
+        pool.map(Self::Single).map_err(|error| StoreError::new(format!("redis: {error}")))
     }
 
     fn sentinel(
@@ -142,7 +142,7 @@ impl Source {
         let manager =
             sentinel::Manager::new(sentinels, master.to_owned(), Some(node), master_only).map_err(unfit)?;
         let pool = sentinel::Pool::builder(manager).config(one()).runtime(Runtime::Tokio1).build();
-        pool.map(Self::Sentinel).map_err(|error| StoreError(format!("redis: {error}")))
+        pool.map(Self::Sentinel).map_err(|error| StoreError::new(format!("redis: {error}")))
     }
 
     fn cluster(nodes: Vec<ConnectionInfo>, patience: Duration) -> Result<Self, StoreError> {
@@ -214,7 +214,7 @@ fn unfit(error: RedisError) -> StoreError {
 
 /// The URL itself is not repeated: it may hold a password.
 fn refused(why: &str) -> StoreError {
-    StoreError(format!("the redis url {why}"))
+    StoreError::new(format!("the redis url {why}"))
 }
 
 fn with_port(host: &str, port: u16) -> String {

@@ -141,5 +141,5 @@ impl Link {
 }
 
 fn away(why: &str) -> StoreError {
-    StoreError(format!("redis is away: {why}"))
+    StoreError::new(format!("redis is away: {why}"))
 }

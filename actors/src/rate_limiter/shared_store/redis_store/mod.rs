@@ -163,7 +163,7 @@ impl Shared {
         let deadline = Instant::now() + self.patience;
         let all = |error: StoreError| vec![Err(error); calls.len()];
         let Ok(permit) = timeout_at(deadline, self.batches.acquire()).await else {
-            return all(StoreError(format!("redis: {BATCHES} batches of questions wait for an answer")));
+            return all(StoreError::new(format!("redis: {BATCHES} batches of questions wait for an answer")));
         };
         let current = match self.link.current(deadline).await {
             Ok(current) => current,
@@ -219,8 +219,8 @@ impl Shared {
     fn judge(&self, current: &Current, replies: &[Option<Reply>]) {
         let fault = match replies.iter().find(|reply| !matches!(reply, Some(Ok(_)))) {
             Some(Some(Err(error))) => breaks(error).then(|| error.to_string()),
-            Some(_) => Some(silent().0),
-            None if replies.is_empty() => Some(silent().0),
+            Some(_) => Some(silent().why),
+            None if replies.is_empty() => Some(silent().why),
             None => None,
         };
         let answered = replies.iter().any(|reply| matches!(reply, Some(Ok(_))));
@@ -306,7 +306,8 @@ async fn in_time<T>(deadline: Instant, answer: impl Future<Output = T>) -> Optio
 }
 
 fn silent() -> StoreError {
-    StoreError(format!("redis did not answer within {} ms", PATIENCE.as_millis()))
+    let why = format!("redis did not answer within {} ms", PATIENCE.as_millis());
+    StoreError { why, sent: true }
 }
 
 fn explained(error: &RedisError) -> StoreError {
@@ -314,5 +315,5 @@ fn explained(error: &RedisError) -> StoreError {
         Some("MOVED" | "ASK") => " (this is a cluster: its url begins with redis-cluster://)",
         _ => "",
     };
-    StoreError(format!("redis: {error}{hint}"))
+    StoreError::new(format!("redis: {error}{hint}"))
 }

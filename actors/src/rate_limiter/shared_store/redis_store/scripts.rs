@@ -147,7 +147,7 @@ impl Scripts {
 /// What `take` answered.
 pub(super) fn taken(value: Value) -> Result<Taken, StoreError> {
     let [granted, good_for, remaining, reset, retry_after, spend_by]: [u64; 6] = from_redis_value(value)
-        .map_err(|_| StoreError("redis: not the answer of a limit's script".to_owned()))?;
+        .map_err(|_| StoreError::new("redis: not the answer of a limit's script".to_owned()))?;
     let duration = Duration::from_micros;
     Ok(Taken {
         granted,
@@ -161,7 +161,7 @@ pub(super) fn taken(value: Value) -> Result<Taken, StoreError> {
 
 /// What `register` answered.
 pub(super) fn count(value: Value) -> Result<u64, StoreError> {
-    from_redis_value(value).map_err(|_| StoreError("redis: not a number of instances".to_owned()))
+    from_redis_value(value).map_err(|_| StoreError::new("redis: not a number of instances".to_owned()))
 }
 
 /// Rounded up.

@@ -241,7 +241,7 @@ async fn what_something_else_left_under_the_key_is_an_error() {
         for command in ["SET KEY garbage", "RPUSH KEY x"] {
             let _: () = server.ask(&command.replace("KEY", &format!("test:limit:{{{}}}", take.key)));
             let error = ask(&store, &take).await.unwrap_err();
-            assert!(error.0.contains("not a") || error.0.contains("WRONGTYPE"), "{error}");
+            assert!(error.why.contains("not a") || error.why.contains("WRONGTYPE"), "{error}");
             let _: () = server.ask("FLUSHALL");
         }
         assert_eq!(sure(&store, &take).await.granted, 1, "{algorithm:?}");

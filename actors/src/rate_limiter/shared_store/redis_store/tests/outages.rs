@@ -124,10 +124,10 @@ async fn a_server_that_was_never_there_is_an_error_that_says_so() {
     server.kill();
     let store = store(&server.url());
     let error = until("the reason", ms(2000), async || {
-        ask(&store, &any("k")).await.err().filter(|error| error.0.contains("refused"))
+        ask(&store, &any("k")).await.err().filter(|error| error.why.contains("refused"))
     })
     .await;
-    assert!(error.0.starts_with("redis is away"), "{error}");
+    assert!(error.why.starts_with("redis is away"), "{error}");
 }
 
 #[actix_rt::test]
@@ -141,10 +141,10 @@ async fn a_wrong_password_is_named_but_not_told() {
     ] {
         let store = store(&url);
         let error = until("the reason", ms(2000), async || {
-            ask(&store, &any("k")).await.err().filter(|error| error.0.contains(reason))
+            ask(&store, &any("k")).await.err().filter(|error| error.why.contains(reason))
         })
         .await;
-        assert!(!error.0.contains("-one"), "{error}");
+        assert!(!error.why.contains("-one"), "{error}");
     }
     works(&store(&format!("redis://:right-one@{place}/")), ms(2000)).await;
     works(&store(&format!("redis://default:right%2Done@{place}/3")), ms(2000)).await;
@@ -159,10 +159,10 @@ async fn a_server_that_turned_replica_is_asked_anew() {
     // First from the connection that was there, then from new ones.
     for _ in 0..5 {
         let error = until("its refusal", ms(2000), async || {
-            ask(&store, &any("k")).await.err().filter(|error| error.0.contains("ReadOnly"))
+            ask(&store, &any("k")).await.err().filter(|error| error.why.contains("ReadOnly"))
         })
         .await;
-        assert!(error.0.contains("redis"), "{error}");
+        assert!(error.why.contains("redis"), "{error}");
     }
     let _: () = server.ask("REPLICAOF NO ONE");
     works(&store, ms(1000)).await;
@@ -186,7 +186,7 @@ fn an_url_that_cannot_be_used_is_refused_without_being_repeated() {
         "redis-sentinel://",
     ] {
         let error = RedisStore::new(&settings(url), "instance".to_owned()).unwrap_err();
-        assert!(error.0.starts_with("the redis url") && !error.0.contains("secret"), "{url}: {error}");
+        assert!(error.why.starts_with("the redis url") && !error.why.contains("secret"), "{url}: {error}");
     }
     for url in [
         "redis://h",

@@ -25,7 +25,7 @@ async fn a_server_is_believed_only_with_a_certificate_of_a_known_authority() {
     let url = format!("rediss://127.0.0.1:{}/", server.port);
     let stranger = patient(&url);
     let error = ask(&stranger, &one("k", plan(Algorithm::TokenBucket, 10, ms(60_000)))).await.unwrap_err();
-    assert!(error.0.contains("UnknownIssuer") || error.0.contains("certificate"), "{error}");
+    assert!(error.why.contains("UnknownIssuer") || error.why.contains("certificate"), "{error}");
 
     // The platform's roots are read from where the environment says, and that can be said only to a new process.
     let this = module_path!().split_once("::").unwrap().1;

@@ -98,10 +98,10 @@ async fn a_cluster_asked_as_one_server_says_what_is_wrong() {
     let store = store(&nodes[0].url());
     let error = until("a redirection", ms(5000), async || {
         let answers = store.take((0..30).map(wide).collect()).await;
-        answers.into_iter().filter_map(Result::err).find(|error| error.0.contains("Moved"))
+        answers.into_iter().filter_map(Result::err).find(|error| error.why.contains("Moved"))
     })
     .await;
-    assert!(error.0.contains("redis-cluster://"), "{error}");
+    assert!(error.why.contains("redis-cluster://"), "{error}");
 }
 
 #[actix_rt::test]
