@@ -158,7 +158,11 @@ pub fn tell(record: &Value, locate: impl Fn(&str) -> Located) -> String {
 
 fn limits(out: &mut String, details: &Value) {
     for limit in details["limits"].as_array().into_iter().flatten() {
-        let verdict = if limit["refused"] == true { "refused it" } else { "let it pass" };
+        let verdict = match (limit["refused"] == true, limit["shadow"] == true) {
+            (true, false) => "refused it",
+            (true, true) => "would have refused it, were it not in shadow",
+            (false, _) => "let it pass",
+        };
         let _ = write!(
             out,
             "Limit {} ({} requests per {} s) {verdict}",

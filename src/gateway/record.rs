@@ -17,6 +17,9 @@ use super::worker::Worker;
 use crate::config::settings::LogFormat;
 use crate::logging::printable;
 
+/// The rules of limits that refused a request, and those in shadow that would have, as the access log calls them.
+const LIMITED_BY: [(&str, bool); 2] = [("limitedBy", false), ("wouldLimit", true)];
+
 /// The story of one request. Dropping it ends the story: counted and logged exactly once, on every way out.
 pub struct RequestRecord {
     pub worker: Rc<Worker>,
@@ -127,6 +130,13 @@ impl RequestRecord {
         Some(&backend.targets[self.target?])
     }
 
+    /// The rules that refused the request or, in `shadow`, would have.
+    fn limited_by(&self, shadow: bool) -> impl Iterator<Item = &str> {
+        let refused = self.story.limits.iter().filter(move |one| one.refused && one.shadow == shadow);
+        let limits = self.snapshot.limits.as_ref();
+        refused.filter_map(move |one| limits?.find(one.limit)).map(|limited| &*limited.cells.name)
+    }
+
     /// Why the gateway answered itself, or cut the answer off.
     pub fn reason(&self) -> Option<&'static str> {
         match self.cause {
@@ -152,6 +162,20 @@ impl RequestRecord {
         let _ = write!(out, r#","protocol":"{:?}","status":{status}"#, self.version);
         if let Some(reason) = self.reason() {
             let _ = write!(out, r#","reason":"{reason}""#);
+        }
+        for (field, shadow) in LIMITED_BY {
+            let mut rules = self.limited_by(shadow).peekable();
+            if rules.peek().is_none() {
+                continue;
+            }
+            let _ = write!(out, r#","{field}":["#);
+            for (at, rule) in rules.enumerate() {
+                if at > 0 {
+                    out.push(',');
+                }
+                string(out, rule);
+            }
+            out.push(']');
         }
         if let Some(route) = self.route {
             let route = &self.snapshot.routes[route];
@@ -195,6 +219,11 @@ impl RequestRecord {
         }
         if let Some(reason) = self.reason() {
             let _ = write!(out, " reason={reason}");
+        }
+        for (field, shadow) in LIMITED_BY {
+            for rule in self.limited_by(shadow) {
+                let _ = write!(out, " {field}={rule}");
+            }
         }
         if self.tries > 1 {
             let _ = write!(out, " tries={}", self.tries);

@@ -167,14 +167,14 @@ fn details(record: &RequestRecord) -> Value {
         value
     });
     let limits = record.story.limits.iter().map(|consulted| {
-        let limited =
-            snapshot.limits.as_ref().and_then(|limits| limits.all().find(|l| l.cells.id == consulted.limit));
+        let limited = snapshot.limits.as_ref().and_then(|limits| limits.find(consulted.limit));
         json!({
             "rule": limited.map(|limited| &*limited.cells.name),
             "limit": limited.map(|limited| limited.cells.plan.capacity),
             "windowSeconds": limited.map(|limited| limited.cells.limit.window.as_secs()),
             "remaining": consulted.remaining,
             "refused": consulted.refused,
+            "shadow": consulted.shadow,
         })
     });
     let mut details = json!({

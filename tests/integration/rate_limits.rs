@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use crate::harness::limits::{ALGORITHMS, Decisions, MONTH, limited, rule, unix_now};
-use crate::harness::{Backend, Call, Gateway, Response, Upstream, echo_websocket, upgrade_request};
+use crate::harness::{
+    Backend, Call, Gateway, Response, SOON, Upstream, echo_websocket, eventually, upgrade_request,
+};
 
 fn decided(allowed: u64, limited: u64, shadow: u64) -> Decisions {
     Decisions { allowed, limited, shadow, error: 0 }
@@ -228,10 +230,14 @@ fn a_rule_in_shadow_lets_pass_and_counts_and_keeps_its_counts_when_it_is_switche
     let gateway = with(true).start();
     assert!((0..8).all(|_| gateway.get("/x").status == 200));
     assert_eq!(gateway.decisions("r"), decided(3, 0, 5));
+    let logged = |what: &str| gateway.log().lines().filter(|line| line.contains(what)).count();
+    assert!(eventually(SOON, || logged(r#""wouldLimit":["r"]"#) == 5), "{}", gateway.log());
+    assert_eq!(logged("limitedBy"), 0);
     gateway.rewrite(&with(false));
     assert_eq!(gateway.admin_post("/_aegis/reload", "").status, 200);
     gateway.get("/x").assert_problem(429, "rate_limited");
     assert_eq!(gateway.decisions("r"), decided(3, 1, 5));
+    assert!(eventually(SOON, || logged(r#""reason":"rate_limited","limitedBy":["r"]"#) == 1));
 }
 
 #[test]
@@ -375,7 +381,7 @@ fn the_page_lists_the_busiest_and_most_limited_clients() {
         let first = |list: &str| page[list][0].clone();
         (first("busiest"), first("mostLimited"))
     };
-    assert!(crate::harness::eventually(crate::harness::SOON, || listed().1["requests"] == 200));
+    assert!(eventually(SOON, || listed().1["requests"] == 200));
     let (busiest, limited) = listed();
     assert_eq!(limited["key"], "ip:127.0.0.1");
     assert_eq!((busiest["rule"].as_str(), busiest["key"].as_str()), (Some("default"), Some("ip:127.0.0.1")));

@@ -69,9 +69,12 @@ pub struct Verdict {
     pub quota: Option<Quota>,
     /// Why it is refused, if it is.
     pub refusal: Option<Denial>,
-    /// The limits that were looked at.
-    pub consulted: SmallVec<[Consulted; 2]>,
+    /// The limits that were looked at, those in shadow last.
+    pub consulted: AllConsulted,
 }
+
+/// What the limits of a request said to it.
+pub type AllConsulted = SmallVec<[Consulted; 2]>;
 
 /// What one limit said to a request.
 #[derive(Clone, Copy, Debug)]
@@ -79,7 +82,9 @@ pub struct Consulted {
     pub limit: LimitId,
     /// Left after the request, where that is known.
     pub remaining: Option<u64>,
+    /// It refused, or, in `shadow`, would have.
     pub refused: bool,
+    pub shadow: bool,
 }
 
 impl Consulted {
@@ -94,7 +99,7 @@ impl Consulted {
             }
             _ => (None, false),
         };
-        Self { limit, remaining, refused }
+        Self { limit, remaining, refused, shadow: limited.shadow }
     }
 }
 
@@ -178,7 +183,7 @@ pub(super) async fn check(request: &Request, limits: &Limits, canonical: &Canoni
     }
     let now = limiter.clock.at(request.record.started);
     let decision = decide(worker, &enforced, &facts, now).await;
-    let mut consulted = SmallVec::new();
+    let mut consulted = AllConsulted::new();
     for applying in &enforced {
         consulted.push(Consulted::of(applying.limited, &decision));
         let refused = match &decision {
@@ -193,7 +198,7 @@ pub(super) async fn check(request: &Request, limits: &Limits, canonical: &Canoni
     match decision {
         Decision::Pass(tightest) => {
             if !shadows.is_empty() {
-                shadow(request, &shadows, &facts, now).await;
+                shadow(request, &shadows, &facts, now, &mut consulted).await;
             }
             let quota = tightest.and_then(|(limited, standing)| told(limited, standing));
             Verdict { quota, refusal: None, consulted }
@@ -224,12 +229,19 @@ async fn decide<'a>(
     }
 }
 
-/// Decides and counts by the rules in shadow, each for itself.
-async fn shadow(request: &Request, shadows: &All<'_>, facts: &Facts<'_>, now: u64) {
+/// Decides and counts by the rules in shadow, each for itself, and notes what they said.
+async fn shadow(
+    request: &Request,
+    shadows: &All<'_>,
+    facts: &Facts<'_>,
+    now: u64,
+    consulted: &mut AllConsulted,
+) {
     let worker = &request.worker;
     for applying in shadows {
         let decision = decide(worker, std::slice::from_ref(applying), facts, now).await;
         let refused = matches!(decision, Decision::Refused(..));
+        consulted.push(Consulted::of(applying.limited, &decision));
         count(request, applying.limited, if refused { Decided::Shadow } else { Decided::Allowed });
         worker.sight(applying.limited, applying.key, refused, || applying.limited.key(facts));
     }

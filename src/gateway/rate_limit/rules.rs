@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use aegis_actors::rate_limiter::settings::{Endpoint, KeyStrategy, Limit, OnError, Rule, Settings};
-use aegis_actors::rate_limiter::{Key, LimitCells, Subject};
+use aegis_actors::rate_limiter::{Key, LimitCells, LimitId, Subject};
 use ipnet::IpNet;
 use regex::{RegexSet, RegexSetBuilder, SetMatches};
 
@@ -164,6 +164,11 @@ impl Limits {
     pub fn all(&self) -> impl Iterator<Item = &Limited> {
         let tiers = self.tiers.iter().map(|(_, limited)| limited);
         self.rules.iter().map(|rule| &rule.limited).chain(tiers).chain([&self.default])
+    }
+
+    /// The limit of those cells, where it is one of these.
+    pub fn find(&self, id: LimitId) -> Option<&Limited> {
+        self.all().find(|limited| limited.cells.id == id)
     }
 
     /// The set of paths; a worker has a clone of its own, since matching needs room to work in.
