@@ -1,7 +1,7 @@
 //! The limiter's mailbox, timers, and calls of the shared store. All judgement is in `state`, `health` and the buckets.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use actix::fut::wrap_future;
 use actix::{
@@ -349,6 +349,7 @@ impl RateLimiterActor {
             }
         }
         let limiter = &self.deps.limiter;
+        limiter.set_behind(limiter.clock.behind(SystemTime::now()));
         let now = Instant::now();
         let (swept, found) = self.swept;
         let outgrown = self.limits.iter().any(|limit| limit.buckets.have_outgrown());

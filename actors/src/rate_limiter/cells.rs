@@ -2,7 +2,7 @@
 //!
 //! Both outlive the actor's instances and reloads that do not change them, and so do the buckets in them.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use super::buckets::{Buckets, Population};
@@ -139,6 +139,8 @@ pub struct Limiter {
     pub population: Population,
     mode: AtomicU8,
     instances: AtomicU64,
+    /// By how much the wall clock has been set since the clock of limits was, in nanoseconds.
+    behind: AtomicI64,
 }
 
 impl Limiter {
@@ -151,6 +153,7 @@ impl Limiter {
             population: Population::new(max_keys),
             mode: AtomicU8::new(mode as u8),
             instances: AtomicU64::new(1),
+            behind: AtomicI64::new(0),
         })
     }
 
@@ -161,6 +164,16 @@ impl Limiter {
             mode if mode == Mode::Degraded as u8 => Mode::Degraded,
             _ => Mode::Local,
         }
+    }
+
+    /// What the wall clock says at a moment of the clock of limits.
+    pub fn wall(&self, moment: u64) -> u64 {
+        moment.saturating_add_signed(self.behind.load(Ordering::Relaxed))
+    }
+
+    /// Published by the actor.
+    pub(super) fn set_behind(&self, behind: i64) {
+        self.behind.store(behind, Ordering::Relaxed);
     }
 
     /// Published by the actor.

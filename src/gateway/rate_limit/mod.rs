@@ -194,7 +194,7 @@ pub(super) async fn check(request: &Request, limits: &Limits, canonical: &Canoni
         count(request, applying.limited, if refused { Decided::Limited } else { Decided::Allowed });
         worker.sight(applying.limited, applying.key, refused, || applying.limited.key(&facts));
     }
-    let told = |limited, standing| limits.headers.then(|| Quota::new(limited, standing, now));
+    let told = |limited, standing| limits.headers.then(|| Quota::new(limited, standing, limiter.wall(now)));
     match decision {
         Decision::Pass(tightest) => {
             if !shadows.is_empty() {

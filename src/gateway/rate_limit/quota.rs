@@ -100,7 +100,7 @@ pub fn seconds_up(nanos: u64) -> u64 {
 }
 
 impl Quota {
-    /// What is left of a limit at `now`.
+    /// What is left of a limit; `now` by the wall clock.
     pub fn new(limited: &Limited, standing: Standing, now: u64) -> Self {
         let state = State {
             remaining: standing.remaining,
