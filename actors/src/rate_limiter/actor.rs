@@ -148,7 +148,7 @@ impl RateLimiterActor {
     fn watch(&mut self, watch: Watch, ctx: &mut Context<Self>) {
         self.limits = watch.limits;
         self.limits.iter().for_each(|limit| limit.belong_to(&self.deps.limiter.population));
-        self.deps.limiter.population.set_most(watch.max_keys);
+        self.deps.limiter.population.set_most(watch.max_keys, self.limits.len());
         if self.redis != watch.redis || (self.store.is_none() && watch.redis.is_some()) {
             if let Some(store) = self.store.take() {
                 ctx.spawn(wrap_future(store.unregister()));

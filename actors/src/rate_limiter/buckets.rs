@@ -3,7 +3,7 @@
 //! A request finds its bucket by a fingerprint of its key, or begins it, and charges it in one atomic step: what two
 //! workers do at once is the same as if one had done it after the other, so that a limit holds exactly over all of them.
 //! Idle buckets are swept away by the actor. How many there are over all limits is bounded by a [`Population`]: beyond it
-//! new keys share one bucket until the actor has made room among those that have used the least.
+//! new keys share buckets by network, until the actor has made room among those that have used the least.
 
 use std::convert::Infallible as Never;
 use std::sync::Arc;
@@ -17,18 +17,27 @@ use super::settings::Algorithm;
 use super::token_bucket::TokenBucket;
 use super::words::Words;
 
+/// One in so many buckets is kept for limits that have few, the same number for each.
+const RESERVED: usize = 8;
+
 /// How many buckets there are over all limits, and may be.
 #[derive(Debug)]
 pub struct Population {
     live: Arc<AtomicUsize>,
     most: AtomicUsize,
+    limits: AtomicUsize,
     overflowed: AtomicBool,
 }
 
 impl Population {
-    /// None yet, and at most that many.
+    /// None yet, and at most that many, for one limit.
     pub fn new(most: usize) -> Self {
-        Self { live: Arc::default(), most: AtomicUsize::new(most), overflowed: AtomicBool::new(false) }
+        Self {
+            live: Arc::default(),
+            most: AtomicUsize::new(most),
+            limits: AtomicUsize::new(1),
+            overflowed: AtomicBool::new(false),
+        }
     }
 
     /// Buckets now.
@@ -41,9 +50,19 @@ impl Population {
         self.most.load(Ordering::Relaxed)
     }
 
-    /// Another bound, from a reload.
-    pub fn set_most(&self, most: usize) {
+    /// Another bound, and so many limits that it is for, from a reload.
+    pub fn set_most(&self, most: usize, limits: usize) {
         self.most.store(most, Ordering::Relaxed);
+        self.limits.store(limits.max(1), Ordering::Relaxed);
+    }
+
+    /// Whether a limit that has so many buckets has no more than nobody else can take from it. A limit that is alone takes
+    /// nothing from anybody.
+    pub(super) fn is_modest(&self, own: usize) -> bool {
+        match self.limits.load(Ordering::Relaxed) {
+            1 => false,
+            limits => own < self.most() / RESERVED / limits,
+        }
     }
 
     /// Whether a key had to share a bucket since the last time this was asked.
@@ -51,9 +70,12 @@ impl Population {
         self.overflowed.swap(false, Ordering::Relaxed)
     }
 
-    /// Counts a bucket to be begun; false when there may be no more.
-    pub(super) fn join(&self) -> bool {
-        let room = |live| (live < self.most()).then_some(live + 1);
+    /// Counts a bucket to be begun, for a limit that has `own` already; false when there may be no more.
+    pub(super) fn join(&self, own: usize) -> bool {
+        let (most, several) = (self.most(), self.limits.load(Ordering::Relaxed) > 1);
+        // Whoever fills one limit fills no other's.
+        let bound = if several && !self.is_modest(own) { most - most / RESERVED } else { most };
+        let room = |live| (live < bound).then_some(live + 1);
         let joined = self.live.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).is_ok();
         if !joined {
             self.overflowed.store(true, Ordering::Relaxed);

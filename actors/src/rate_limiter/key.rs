@@ -133,21 +133,54 @@ impl OwnedKey {
     }
 }
 
+/// Groups that keys fall into. Where there is no room for a bucket of its own, a key shares one with those of its group.
+pub const GROUPS: usize = 256;
+
+/// Bits of a fingerprint that are not its group's.
+const GROUP_SHIFT: u32 = 56;
+
+/// The group of a fingerprint, below [`GROUPS`].
+pub fn group(fingerprint: u64) -> usize {
+    (fingerprint >> GROUP_SHIFT) as usize
+}
+
 /// Turns keys into fingerprints: 64 bits under a secret of this process, so that nobody can find two keys that share a
-/// bucket. (By chance two of a million keys do with a probability of one in thirty million.)
-#[derive(Clone, Debug, Default)]
-pub struct Fingerprints(RandomState);
+/// bucket. (By chance two of a million keys do with a probability of one in a hundred thousand.)
+///
+/// The first eight bits are the key's group: a flood of made-up addresses out of one network is one group, or a few, and
+/// whoever comes from elsewhere is most likely in another. Users and API keys cannot be made up; they are in any.
+#[derive(Clone, Debug)]
+pub struct Fingerprints {
+    secret: RandomState,
+    /// For groups: that two networks are in the same is no secret worth a second hash.
+    odd: u64,
+}
+
+impl Default for Fingerprints {
+    fn default() -> Self {
+        let secret = RandomState::new();
+        Self { odd: secret.hash_one("groups") | 1, secret }
+    }
+}
 
 impl Fingerprints {
     /// The fingerprint of a key.
     pub fn of(&self, key: &Key<'_>) -> u64 {
-        match key {
+        let hash = match key {
             // By far the most frequent, as one number. Everything else is hashed as more bytes than that.
             Key { subject: Subject::Address(IpAddr::V4(v4)), endpoint: None } => {
-                self.0.hash_one(v4.to_bits())
+                self.secret.hash_one(v4.to_bits())
             }
-            _ => self.0.hash_one(key),
-        }
+            _ => self.secret.hash_one(key),
+        };
+        let network = match key.subject {
+            Subject::Address(IpAddr::V4(v4)) => u64::from(v4.to_bits() >> 8),
+            Subject::Address(IpAddr::V6(v6)) => (v6.to_bits() >> 80) as u64,
+            Subject::User(_) | Subject::ApiKey(_) => return hash,
+        };
+        // The high bits of a product depend on all bits of its factors.
+        let group = (network + 1).wrapping_mul(self.odd) >> GROUP_SHIFT;
+        group << GROUP_SHIFT | hash & ((1 << GROUP_SHIFT) - 1)
     }
 }
 
@@ -173,6 +206,9 @@ impl Hasher for AsIs {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     fn address(text: &str, prefix: u8) -> String {
@@ -208,5 +244,22 @@ mod tests {
         assert_eq!(OwnedKey::from(key).as_key(), key);
         let prints = Fingerprints::default();
         assert_eq!(prints.of(&OwnedKey::from(key).as_key()), prints.of(&key));
+    }
+
+    #[test]
+    fn networks_are_groups_and_spread_over_all_of_them() {
+        let prints = Fingerprints::default();
+        let print =
+            |address: IpAddr| prints.of(&Key { subject: Subject::address(address, 64), endpoint: None });
+        let v4 = |bits: u32| print(Ipv4Addr::from_bits(bits).into());
+        let v6 = |network: u128, rest: u128| print(Ipv6Addr::from_bits(network << 80 | rest).into());
+        let groups = |prints: Vec<u64>| prints.into_iter().map(group).collect::<HashSet<_>>().len();
+        assert_eq!(groups((0..256).map(|host| v4(0xc000_0200 | host)).collect()), 1, "a /24");
+        assert_eq!(groups((0..65_536).map(|net| v6(0x2001_0db8_0000, net << 64)).collect()), 1, "a /48");
+        assert!(groups((0..4096).map(|net| v4(net << 8)).collect()) > 200);
+        assert!(groups((0..4096).map(|net| v6(0x2001_0db8_0000 + net, 0)).collect()) > 200);
+        // The rest is as random as before.
+        let all: HashSet<u64> = (0..100_000).map(|net| v6(0x2001_0db8_0000, net << 64)).collect();
+        assert_eq!(all.len(), 100_000);
     }
 }

@@ -212,7 +212,7 @@ impl Leases {
         let map = self.map.pin();
         let cell = match map.get(&key) {
             Some(cell) => cell,
-            None if !population.join() => return false,
+            None if !population.join(self.len()) => return false,
             None => map.get_or_insert_with(key, LeaseCell::default),
         };
         change(cell);

@@ -6,20 +6,20 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use super::buckets::Population;
-use super::key::AsIs;
+use super::key::{AsIs, GROUPS, group};
 use super::sliding_window::SlidingWindow;
 
 /// See the module.
 pub struct Logs {
     map: papaya::HashMap<u64, LogCell, BuildHasherDefault<AsIs>>,
-    /// What keys share for which there is no room.
-    overflow: LogCell,
+    /// What keys share for which there is no room, by their [group].
+    overflow: Box<[LogCell]>,
 }
 
 impl Logs {
     /// No buckets yet.
     pub fn new() -> Self {
-        Self { map: papaya::HashMap::default(), overflow: LogCell::fresh() }
+        Self { map: papaya::HashMap::default(), overflow: (0..GROUPS).map(|_| LogCell::fresh()).collect() }
     }
 
     /// As [`super::words::Words::replace`].
@@ -33,7 +33,7 @@ impl Logs {
         loop {
             let cell = match map.get(&key) {
                 Some(cell) => cell,
-                None if !population.join() => &self.overflow,
+                None if !population.join(self.len()) => &self.overflow[group(key)],
                 None => match map.try_insert(key, LogCell::fresh()) {
                     Ok(cell) => cell,
                     Err(there) => {

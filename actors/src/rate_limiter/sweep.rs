@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::buckets::Population;
 use super::cells::LimitCells;
 
-/// Above this share of the bound room is made, down to the other.
-const FULL: (usize, usize) = (7, 8);
+/// Above this share of the bound room is made, down to the other. Both leave alone what is kept for limits that have few.
+const FULL: (usize, usize) = (13, 16);
 const ROOM: (usize, usize) = (3, 4);
 
 /// A bucket leaves so long after it is idle at the latest.
@@ -39,10 +39,12 @@ pub fn sweep(limits: &[Arc<LimitCells>], population: &Population, now: u64) {
     }
 }
 
-/// Forgets at least `needed` buckets, if there are as many that have used less than half of their limit.
+/// Forgets at least `needed` buckets, if there are as many that have used less than half of their limit, of limits that
+/// have more than their part.
 fn make_room(limits: &[Arc<LimitCells>], population: &Population, now: u64, needed: usize) {
+    let has_many = |limit: &&Arc<LimitCells>| !population.is_modest(limit.buckets.len());
     let mut by_use = [0; 16];
-    for limit in limits {
+    for limit in limits.iter().filter(has_many) {
         for (sum, count) in by_use.iter_mut().zip(limit.buckets.by_use(&limit.plan, now)) {
             *sum += count;
         }
@@ -54,7 +56,7 @@ fn make_room(limits: &[Arc<LimitCells>], population: &Population, now: u64, need
     });
     let sixteenths = enough.unwrap_or(SPARED - 1);
     let evict = |limit: &Arc<LimitCells>| limit.buckets.evict(population, &limit.plan, now, sixteenths);
-    let forgotten: usize = limits.iter().map(evict).sum();
+    let forgotten: usize = limits.iter().filter(has_many).map(evict).sum();
     log::warn!(
         "rateLimit.maxKeys ({}) is nearly reached: {forgotten} clients that have used little of their limit were forgotten",
         population.most()
@@ -71,7 +73,7 @@ mod tests {
         assert_eq!(pause(&population, 0), Duration::ZERO);
         assert_eq!(pause(&population, 100_000), Duration::from_secs(25));
         assert_eq!(pause(&population, 100_000_000), LONGEST);
-        (0..201).for_each(|_| assert!(population.join()));
+        (0..201).for_each(|_| assert!(population.join(0)));
         assert_eq!(pause(&population, 100_000), Duration::from_millis(200));
     }
 }

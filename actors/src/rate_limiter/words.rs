@@ -14,6 +14,7 @@ use arc_swap::ArcSwap;
 
 use super::algorithm::Word;
 use super::buckets::Population;
+use super::key::{GROUPS, group};
 use super::table::{Look, Place, Table};
 
 /// The bucket is not here any more.
@@ -38,8 +39,8 @@ struct Tables {
 /// See the module.
 pub struct Words<S> {
     tables: ArcSwap<Tables>,
-    /// What keys share for which there is no room.
-    overflow: AtomicU64,
+    /// What keys share for which there is no room, by their [group].
+    overflow: Box<[AtomicU64]>,
     count: AtomicUsize,
     /// Held by whoever replaces the table.
     replacing: Mutex<()>,
@@ -58,7 +59,7 @@ impl<S: Word> Words<S> {
     pub fn new() -> Self {
         Self {
             tables: ArcSwap::from_pointee(Tables { old: None, new: Arc::new(Table::with_room(0)) }),
-            overflow: AtomicU64::new(S::default().pack()),
+            overflow: (0..GROUPS).map(|_| AtomicU64::new(S::default().pack())).collect(),
             count: AtomicUsize::new(0),
             replacing: Mutex::new(()),
             state: PhantomData,
@@ -86,14 +87,14 @@ impl<S: Word> Words<S> {
                 return done;
             }
             let join = || {
-                let joined = population.join();
+                let joined = population.join(self.len());
                 self.count.fetch_add(usize::from(joined), Ordering::Relaxed);
                 joined
             };
             let undo = || self.left(population, 1);
             let word = match tables.new.find_or_add(key, join, undo) {
                 Place::At(word) => word,
-                Place::Nowhere => &self.overflow,
+                Place::Nowhere => &self.overflow[group(key)],
                 Place::Replaced => continue,
             };
             if let Tried::Done(done) = Self::try_replace(word, &mut change) {

@@ -116,13 +116,52 @@ fn a_limit_that_is_gone_takes_its_buckets_and_leases_with_it() {
 }
 
 #[test]
-fn without_room_new_keys_share_one_bucket() {
-    let plan = Plan::new(&limit(Algorithm::TokenBucket, 10));
-    let (buckets, population) = (Buckets::new(plan.algorithm), Population::new(1));
-    let passed = |keys: std::ops::Range<u64>| {
-        keys.filter(|key| buckets.charge(&population, &plan, *key, NOW, 1).is_ok()).count()
-    };
-    assert_eq!(passed(0..1), 1);
-    assert_eq!(passed(100..200), 10);
-    assert!(population.take_overflowed() && !population.take_overflowed());
+fn a_limit_that_is_filled_leaves_room_for_the_others() {
+    for algorithm in ALL {
+        let keyed_by = KeyedBy { strategy: KeyStrategy::Ip, ipv6_prefix: 64 };
+        let cells = |name| LimitCells::new(name, &limit(algorithm, 1), keyed_by, Decisions::new(1));
+        let limits = [cells("filled"), cells("other"), cells("another")];
+        let population = Population::new(2_400);
+        population.set_most(2_400, limits.len());
+        let charge =
+            |cells: &LimitCells, key| cells.buckets.charge(&population, &cells.plan, key, NOW, 1).is_ok();
+        // Each has used up its limit at once, and so none is forgotten.
+        let filled = (0..10_000).filter(|key| charge(&limits[0], *key)).count();
+        sweep::sweep(&limits, &population, NOW);
+        assert!((2_000..2_400).contains(&filled), "{algorithm:?}: {filled}");
+        // Who uses little of another limit is not forgotten for it.
+        let large = LimitCells::new("large", &limit(algorithm, 100), keyed_by, Decisions::new(1));
+        assert!((0..50).all(|key| charge(&large, key)));
+        sweep::sweep(&[limits[0].clone(), large.clone()], &population, NOW);
+        assert_eq!(large.buckets.len(), 50, "{algorithm:?}");
+        large.buckets.evict(&population, &large.plan, NOW, 15);
+        // The reserve: an eighth of all, a third of it for each.
+        for other in &limits[1..] {
+            assert!((0..100).all(|key| charge(other, key)), "{algorithm:?}");
+            assert!((0..100).all(|key| !charge(other, key)), "{algorithm:?}");
+        }
+        assert!(population.live() <= 2_400);
+    }
+}
+
+#[test]
+fn one_limit_alone_may_have_all_the_room() {
+    let population = Population::new(1_000);
+    assert!((0..1_000).all(|own| population.join(own)) && !population.join(1_000));
+}
+
+#[test]
+fn without_room_a_network_shares_a_bucket_and_others_have_theirs() {
+    for algorithm in ALL {
+        let plan = Plan::new(&limit(algorithm, 10));
+        let (buckets, population) = (Buckets::new(algorithm), Population::new(1));
+        let passed = |group: u64, keys: std::ops::Range<u64>| {
+            let keys = keys.map(|key| group << 56 | key);
+            keys.filter(|key| buckets.charge(&population, &plan, *key, NOW, 1).is_ok()).count()
+        };
+        assert_eq!(passed(1, 0..1), 1);
+        assert_eq!(passed(1, 100..200), 10);
+        assert_eq!((passed(2, 100..200), passed(255, 1..2)), (10, 1), "{algorithm:?}");
+        assert!(population.take_overflowed() && !population.take_overflowed());
+    }
 }
