@@ -66,6 +66,8 @@ pub struct Deps {
 pub struct RateLimiterActor {
     deps: Deps,
     limits: Vec<Arc<LimitCells>>,
+    /// Limits that a reload has changed or removed, until nobody uses them.
+    gone: Vec<Arc<LimitCells>>,
     redis: Option<RedisSettings>,
     store: Option<Box<dyn SharedStore>>,
     /// Counts the stores: an answer of one that has been replaced is nobody's.
@@ -128,6 +130,7 @@ impl RateLimiterActor {
             Self {
                 deps,
                 limits: Vec::new(),
+                gone: Vec::new(),
                 redis: None,
                 store: None,
                 generation: 0,
@@ -146,6 +149,8 @@ impl RateLimiterActor {
     }
 
     fn watch(&mut self, watch: Watch, ctx: &mut Context<Self>) {
+        let stays = |limit: &Arc<LimitCells>| watch.limits.iter().any(|other| other.id == limit.id);
+        self.gone.extend(std::mem::take(&mut self.limits).into_iter().filter(|limit| !stays(limit)));
         self.limits = watch.limits;
         self.limits.iter().for_each(|limit| limit.belong_to(&self.deps.limiter.population));
         self.deps.limiter.population.set_most(watch.max_keys, self.limits.len());
@@ -348,6 +353,7 @@ impl RateLimiterActor {
                 lists[0].take();
             }
         }
+        self.forget_gone();
         let limiter = &self.deps.limiter;
         limiter.set_behind(limiter.clock.behind(SystemTime::now()));
         let now = Instant::now();
@@ -356,6 +362,14 @@ impl RateLimiterActor {
         if outgrown || now - swept >= sweep::pause(&limiter.population, found) {
             self.swept = (now, limiter.population.live());
             sweep::sweep(&self.limits, &limiter.population, limiter.clock.now());
+        }
+    }
+
+    /// A million buckets take a moment to be freed: no worker is to be the one who does that, nor this thread.
+    fn forget_gone(&mut self) {
+        let unused: Vec<_> = self.gone.extract_if(.., |limit| Arc::strong_count(limit) == 1).collect();
+        if !unused.is_empty() {
+            actix_rt::task::spawn_blocking(move || drop(unused));
         }
     }
 
