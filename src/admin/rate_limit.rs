@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aegis_actors::rate_limiter::settings::{Algorithm, KeyStrategy, OnError};
+use aegis_actors::rate_limiter::settings::{Algorithm, OnError};
 use aegis_actors::rate_limiter::{Entry, Inspect, Mode, Report, Sighted};
 use serde_json::{Value, json};
 
@@ -75,14 +75,7 @@ fn rule(limited: &Limited, mode: Mode, now: u64) -> Value {
         "windowSeconds": limit.window.as_secs(),
         "burst": limit.burst,
         "cost": limited.cost,
-        "key": match cells.keyed_by.strategy {
-            KeyStrategy::Ip => "ip",
-            KeyStrategy::User => "user",
-            KeyStrategy::ApiKey => "apiKey",
-            KeyStrategy::IpEndpoint => "ipEndpoint",
-            KeyStrategy::UserEndpoint => "userEndpoint",
-            KeyStrategy::Composite => "composite",
-        },
+        "key": cells.keyed_by.strategy.name(),
         "shadow": limited.shadow,
         "onError": match limited.on_error {
             OnError::Local => "local",

@@ -82,6 +82,11 @@ impl Arrival {
         self.uri.path()
     }
 
+    /// The host that the client named, without its port; empty where it named none.
+    pub fn host_name(&self) -> &str {
+        self.host.as_ref().and_then(|host| host.to_str().ok()).map_or("", host_name)
+    }
+
     /// Refuses what a second reader of the same request could understand differently.
     ///
     /// # Errors
@@ -144,7 +149,7 @@ fn host(uri: &Uri, headers: &HeaderMap) -> Option<HeaderValue> {
 }
 
 /// `host` without its port.
-pub fn host_name(host: &str) -> &str {
+fn host_name(host: &str) -> &str {
     match host.rfind(':') {
         Some(at) if !host[at..].contains(']') => &host[..at],
         _ => host,

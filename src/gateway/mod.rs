@@ -45,7 +45,7 @@ use futures_core::Stream as _;
 use futures_util::FutureExt as _;
 
 use self::answer::Cause;
-use self::arrival::{Arrival, host_name};
+use self::arrival::Arrival;
 use self::downstream::ConnState;
 use self::identity::{RequestId, Trace};
 use self::rate_limit::{Foreseen, Quota, Verdict, Violation};
@@ -225,7 +225,7 @@ fn find_route(
 ) -> Result<usize, (Cause, Option<String>)> {
     let facts = RequestFacts {
         method: arrival.method.as_str(),
-        host: arrival.host.as_ref().and_then(|host| host.to_str().ok()).map_or("", host_name),
+        host: arrival.host_name(),
         path: &canonical.path,
         trailing_slash: canonical.trailing_slash,
         headers: &forward::RoutedHeaders(&arrival.headers),

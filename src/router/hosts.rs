@@ -76,6 +76,36 @@ impl fmt::Display for HostPattern {
     }
 }
 
+/// Hosts of which a request may have any; none at all: every host.
+#[derive(Clone, Debug, Default)]
+pub struct HostSet(Vec<HostPattern>);
+
+impl HostSet {
+    /// The hosts of these patterns. One that cannot be read is no request's.
+    pub fn new(patterns: &[String]) -> Self {
+        let read =
+            |text: &String| HostPattern::parse(text).unwrap_or_else(|_| HostPattern::Exact(text.clone()));
+        Self(patterns.iter().map(read).collect())
+    }
+
+    /// Whether it holds every host.
+    pub fn is_any(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether it holds the host of a request, as the client sent it, without its port.
+    pub fn has(&self, host: &str) -> bool {
+        if self.is_any() {
+            return true;
+        }
+        let host = RequestHost::new(host);
+        self.0.iter().any(|pattern| match pattern {
+            HostPattern::Exact(name) => host.name() == name,
+            HostPattern::Under(suffix) => is_under(host.name(), suffix),
+        })
+    }
+}
+
 fn is_under(host: &str, suffix: &str) -> bool {
     host.strip_suffix(suffix).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
 }

@@ -26,7 +26,7 @@ pub(crate) use self::methods::{Method, MethodSet};
 pub use canonical::{BadPath, Canonical, canonicalise};
 pub use conflicts::{Conflict, ConflictKind};
 pub use glob::Glob;
-pub use hosts::HostPattern;
+pub use hosts::{HostPattern, HostSet};
 pub use pattern::{Pattern, Segment};
 pub use pattern_error::PatternError;
 pub use readings::{Reading, readings, routing_form};

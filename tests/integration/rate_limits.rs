@@ -218,6 +218,40 @@ fn behind_a_trusted_proxy_the_client_that_it_names_is_limited() {
 }
 
 #[test]
+fn a_limit_of_everybody_counts_all_clients_together() {
+    let upstream = Upstream::ok("ok");
+    let month = format!("requests: 2, windowSeconds: {MONTH}");
+    let rules = [
+        rule("all", "endpoint: '/all/**', endpointMatchType: glob", &month, ", key: global"),
+        rule("each", "endpoint: '/each/**', endpointMatchType: glob", &month, ", key: endpoint"),
+    ];
+    let gateway = Gateway::builder()
+        .top(&format!("rateLimit: {{rules: [{}]}}", rules.join(", ")))
+        .server("trustedProxies: [127.0.0.0/8]")
+        .backend(
+            Backend::named("one")
+                .to(&upstream)
+                .route("/all/a")
+                .route("/all/b")
+                .route("/each/a")
+                .route("/each/b"),
+        )
+        .start();
+    let mut client = 0;
+    let mut get = |target: &str| {
+        client += 1;
+        let call = Call::get(target).header("X-Forwarded-For", &format!("203.0.113.{client}"));
+        gateway.send(&call).status
+    };
+    assert_eq!(["/all/a", "/all/b", "/all/a", "/all/b"].map(&mut get), [200, 200, 429, 429]);
+    assert_eq!(["/each/a", "/each/a", "/each/a"].map(&mut get), [200, 200, 429]);
+    assert_eq!(["/each/b", "/each/b", "/each/b"].map(&mut get), [200, 200, 429]);
+    let page = gateway.limits();
+    let limited: Vec<_> = page["rules"].as_array().unwrap().iter().map(|rule| rule["key"].clone()).collect();
+    assert_eq!(limited, ["global", "endpoint", "composite"]);
+}
+
+#[test]
 fn a_rule_in_shadow_lets_pass_and_counts_and_keeps_its_counts_when_it_is_switched_on() {
     let upstream = Upstream::ok("ok");
     let with = |shadow: bool| {
@@ -263,6 +297,7 @@ fn a_reload_keeps_what_is_used_up_unless_the_numbers_change() {
     assert_eq!(gateway.admin_post("/_aegis/reload", "").status, 200);
     let response = gateway.get("/x");
     assert_eq!((response.status, response.header("x-ratelimit-limit")), (200, None), "no limits any more");
+    assert!(eventually(SOON, || gateway.limits()["keys"] == 0), "what was counted for them is freed");
 }
 
 #[test]

@@ -32,6 +32,8 @@ pub enum Subject<'a> {
     User(&'a str),
     /// The id of a verified API key.
     ApiKey(&'a str),
+    /// Everybody together.
+    Everybody,
 }
 
 impl Subject<'_> {
@@ -55,6 +57,7 @@ impl fmt::Display for Key<'_> {
             Subject::Address(address) => write!(f, "ip:{address}")?,
             Subject::User(user) => write!(f, "user:{}", Escaped(user))?,
             Subject::ApiKey(key) => write!(f, "key:{}", Escaped(key))?,
+            Subject::Everybody => f.write_str("all")?,
         }
         match self.endpoint {
             Some(endpoint) => write!(f, "@{}", Escaped(endpoint)),
@@ -108,6 +111,7 @@ enum OwnedSubject {
     Address(IpAddr),
     User(Arc<str>),
     ApiKey(Arc<str>),
+    Everybody,
 }
 
 impl From<Key<'_>> for OwnedKey {
@@ -116,6 +120,7 @@ impl From<Key<'_>> for OwnedKey {
             Subject::Address(address) => OwnedSubject::Address(address),
             Subject::User(user) => OwnedSubject::User(user.into()),
             Subject::ApiKey(key) => OwnedSubject::ApiKey(key.into()),
+            Subject::Everybody => OwnedSubject::Everybody,
         };
         Self { subject, endpoint: key.endpoint.map(Arc::from) }
     }
@@ -128,6 +133,7 @@ impl OwnedKey {
             OwnedSubject::Address(address) => Subject::Address(*address),
             OwnedSubject::User(user) => Subject::User(user),
             OwnedSubject::ApiKey(key) => Subject::ApiKey(key),
+            OwnedSubject::Everybody => Subject::Everybody,
         };
         Key { subject, endpoint: self.endpoint.as_deref() }
     }
@@ -176,7 +182,7 @@ impl Fingerprints {
         let network = match key.subject {
             Subject::Address(IpAddr::V4(v4)) => u64::from(v4.to_bits() >> 8),
             Subject::Address(IpAddr::V6(v6)) => (v6.to_bits() >> 80) as u64,
-            Subject::User(_) | Subject::ApiKey(_) => return hash,
+            Subject::User(_) | Subject::ApiKey(_) | Subject::Everybody => return hash,
         };
         // The high bits of a product depend on all bits of its factors.
         let group = (network + 1).wrapping_mul(self.odd) >> GROUP_SHIFT;

@@ -105,6 +105,8 @@ pub struct Match {
     pub endpoint: Option<Endpoint>,
     /// Upper-case.
     pub methods: Vec<String>,
+    /// Names, addresses, or `*.suffix` for all below one.
+    pub hosts: Vec<String>,
     /// Tiers of verified users.
     pub tiers: Vec<String>,
     /// Verified users.
@@ -141,6 +143,34 @@ pub enum KeyStrategy {
     UserEndpoint,
     /// The verified user, else the verified API key, else the address.
     Composite,
+    /// Everybody together, for each route by itself.
+    Endpoint,
+    /// Everybody together.
+    Global,
+}
+
+impl KeyStrategy {
+    /// All of them, as they are written.
+    pub const ALL: [(&'static str, Self); 8] = [
+        ("ip", Self::Ip),
+        ("user", Self::User),
+        ("apiKey", Self::ApiKey),
+        ("ipEndpoint", Self::IpEndpoint),
+        ("userEndpoint", Self::UserEndpoint),
+        ("composite", Self::Composite),
+        ("endpoint", Self::Endpoint),
+        ("global", Self::Global),
+    ];
+
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(_, strategy)| *strategy == self).map_or("", |(name, _)| name)
+    }
+
+    /// Whether each route is counted by itself.
+    pub fn is_by_endpoint(self) -> bool {
+        matches!(self, Self::IpEndpoint | Self::UserEndpoint | Self::Endpoint)
+    }
 }
 
 /// What to do where Redis cannot be asked.

@@ -23,7 +23,7 @@ pub(super) fn rate_limit(settings: &Settings) -> Value {
         "defaultRequests": default.requests,
         "defaultWindowSeconds": default.window.as_secs(),
         "defaultBurst": default.burst,
-        "keyStrategy": key_word(*key),
+        "keyStrategy": key.name(),
         "ipv6PrefixLength": ipv6_prefix,
         "maxKeys": max_keys,
         "bypass": {
@@ -48,15 +48,20 @@ fn rule(rule: &Rule) -> Value {
         };
         matches = json!({"endpoint": text, "endpointMatchType": kind});
     }
-    let Match { endpoint: _, methods, tiers, user_ids, api_keys } = &rule.matches;
-    for (key, list) in [("methods", methods), ("tiers", tiers), ("userIds", user_ids), ("apiKeys", api_keys)]
-    {
+    let Match { endpoint: _, methods, hosts, tiers, user_ids, api_keys } = &rule.matches;
+    for (key, list) in [
+        ("methods", methods),
+        ("hosts", hosts),
+        ("tiers", tiers),
+        ("userIds", user_ids),
+        ("apiKeys", api_keys),
+    ] {
         put(&mut matches, key, (!list.is_empty()).then(|| json!(list)));
     }
     let mut limit = limit(&rule.limit);
     limit["cost"] = rule.cost.into();
     let mut out = json!({"id": rule.id, "priority": rule.priority, "match": matches, "rateLimit": limit});
-    put(&mut out, "key", rule.key.map(key_word));
+    put(&mut out, "key", rule.key.map(KeyStrategy::name));
     out["shadow"] = rule.shadow.into();
     put(&mut out, "onError", rule.on_error.map(on_error_word));
     out
@@ -76,17 +81,6 @@ fn algorithm(algorithm: Algorithm) -> &'static str {
         Algorithm::TokenBucket => "tokenBucket",
         Algorithm::SlidingWindow => "slidingWindow",
         Algorithm::FixedWindow => "fixedWindow",
-    }
-}
-
-fn key_word(key: KeyStrategy) -> &'static str {
-    match key {
-        KeyStrategy::Ip => "ip",
-        KeyStrategy::User => "user",
-        KeyStrategy::ApiKey => "apiKey",
-        KeyStrategy::IpEndpoint => "ipEndpoint",
-        KeyStrategy::UserEndpoint => "userEndpoint",
-        KeyStrategy::Composite => "composite",
     }
 }
 

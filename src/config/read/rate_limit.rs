@@ -127,19 +127,11 @@ pub(super) fn limit(section: &Section<'_>, keys: &Spelling, base: &Limit) -> Lim
 
 /// `keyStrategy`, or `key` of a rule.
 pub(super) fn key_strategy(section: &Section<'_>, key: &'static str) -> Option<KeyStrategy> {
-    let strategies = [
-        ("ip", KeyStrategy::Ip),
-        ("user", KeyStrategy::User),
-        ("apiKey", KeyStrategy::ApiKey),
-        ("ipEndpoint", KeyStrategy::IpEndpoint),
-        ("userEndpoint", KeyStrategy::UserEndpoint),
-        ("composite", KeyStrategy::Composite),
-    ];
-    let strategy = section.choice(key, &strategies)?;
+    let strategy = section.choice(key, &KeyStrategy::ALL)?;
     let by_address = match strategy {
         KeyStrategy::User | KeyStrategy::ApiKey => "`ip`",
         KeyStrategy::UserEndpoint => "`ipEndpoint`",
-        KeyStrategy::Ip | KeyStrategy::IpEndpoint | KeyStrategy::Composite => return Some(strategy),
+        _ => return Some(strategy),
     };
     if let Some(node) = section.node(key) {
         needs_authentication(section, key, node, &format!("; until then write {by_address}"));

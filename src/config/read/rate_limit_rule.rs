@@ -95,6 +95,7 @@ fn matches(section: Section<'_>, slash: EscapedSlash) -> Match {
     let matches = Match {
         endpoint: endpoint::matched(&section, slash),
         methods: route::methods(&section),
+        hosts: route::hosts(&section),
         tiers: ids(&section, "tiers", NONE),
         user_ids: ids(&section, "userIds", NONE),
         api_keys: ids(&section, "apiKeys", NONE),
@@ -125,8 +126,8 @@ fn limit_and_cost(section: Section<'_>, default: &Limit) -> (Limit, u32) {
 fn idle(rate_limit: &Section<'_>, rules: &[Rule], nodes: &[(usize, &Node)], key: KeyStrategy) {
     let mut alike: HashMap<String, Vec<usize>> = HashMap::new();
     for (at, rule) in rules.iter().enumerate() {
-        let Match { endpoint, methods, tiers, user_ids, api_keys } = &rule.matches;
-        let mut lists = [methods.clone(), tiers.clone(), user_ids.clone(), api_keys.clone()];
+        let Match { endpoint, methods, hosts, tiers, user_ids, api_keys } = &rule.matches;
+        let mut lists = [methods, hosts, tiers, user_ids, api_keys].map(Clone::clone);
         lists.iter_mut().for_each(|list| list.sort_unstable());
         let Limit { algorithm, window, requests: _, burst: _ } = rule.limit;
         let (key, on_error) = (rule.key.unwrap_or(key), rule.on_error);

@@ -84,7 +84,8 @@ pub(super) fn methods(section: &Section<'_>) -> Vec<String> {
     methods
 }
 
-fn hosts(section: &Section<'_>) -> Vec<String> {
+/// `hosts` of a route, and of what is matched like one.
+pub(super) fn hosts(section: &Section<'_>) -> Vec<String> {
     let mut hosts = Vec::new();
     for (text, node, name) in section.texts("hosts").unwrap_or_default() {
         match syntax::host_pattern(text) {

@@ -46,7 +46,8 @@ fn a_rule_takes_from_the_default_what_it_does_not_say() {
 #[test]
 fn every_key_of_a_rule_is_read() {
     let rule = rule(
-        "priority: -5, match: {endpoint: '/a/*', endpointMatchType: glob, methods: [GET, PUT, GET], tiers: [pro], \
+        "priority: -5, match: {endpoint: '/a/*', endpointMatchType: glob, methods: [GET, PUT, GET], \
+         hosts: [API.example.com, '*.example.org'], tiers: [pro], \
          userIds: [u1, 'auth0|7', u1], apiKeys: [k1]}, \
          rateLimit: {algorithm: token-bucket, requests: 5, windowSeconds: 2h, burst: 6, cost: 11}, key: userEndpoint, \
          shadow: true, onError: allow",
@@ -57,6 +58,7 @@ fn every_key_of_a_rule_is_read() {
         matches: Match {
             endpoint: Some(Endpoint::Glob("/a/*".into())),
             methods: vec!["GET".into(), "PUT".into()],
+            hosts: vec!["api.example.com".into(), "*.example.org".into()],
             tiers: vec!["pro".into()],
             user_ids: vec!["u1".into(), "auth0|7".into()],
             api_keys: vec!["k1".into()],
@@ -289,6 +291,7 @@ fn a_rule_that_never_decides_is_a_warning() {
         ("rateLimit: {requests: 5}", "rateLimit: {requests: 6, cost: 2}"),
         ("rateLimit: {requests: 5}, shadow: true", "rateLimit: {requests: 6}"),
         ("match: {methods: [GET]}", "match: {methods: [PUT]}"),
+        ("match: {hosts: [a.example]}", "match: {hosts: [b.example]}"),
     ] {
         let lines = lines(&two(first, second));
         assert!(lines.is_empty(), "{lines:#?}");

@@ -157,6 +157,7 @@ pub(super) async fn check(request: &Request, limits: &Limits, canonical: &Canoni
     let limiter = &*worker.shared.limiter;
     let facts = Facts {
         method: request.arrival.method.as_str(),
+        host: request.arrival.host_name(),
         path: &canonical.path,
         trailing_slash: canonical.trailing_slash,
         route: request.record.route.map_or("", |index| &snapshot.routes[index].pattern),

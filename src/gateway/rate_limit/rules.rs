@@ -11,7 +11,7 @@ use regex::{RegexSet, RegexSetBuilder, SetMatches};
 
 use crate::config::endpoint::REGEX_SIZE_LIMIT;
 use crate::config::{bypass_regex, endpoint_regex};
-use crate::router::{Method, MethodSet, readings, routing_form};
+use crate::router::{HostSet, Method, MethodSet, readings, routing_form};
 
 /// Every limit of a configuration.
 pub struct Limits {
@@ -37,6 +37,7 @@ struct CompiledRule {
     /// Position of its endpoint in the set; none: every path.
     endpoint: Option<usize>,
     methods: MethodSet,
+    hosts: HostSet,
     tiers: Vec<String>,
     users: Vec<String>,
     api_keys: Vec<String>,
@@ -47,6 +48,7 @@ impl CompiledRule {
         !self.limited.shadow
             && self.endpoint.is_none()
             && self.methods.names().is_empty()
+            && self.hosts.is_any()
             && [&self.tiers, &self.users, &self.api_keys].iter().all(|only| only.is_empty())
     }
 }
@@ -82,6 +84,8 @@ pub struct Verified<'a> {
 /// What rules judge a request by.
 pub struct Facts<'a> {
     pub method: &'a str,
+    /// As the client named it, without the port; empty where it did not.
+    pub host: &'a str,
     /// Canonical.
     pub path: &'a str,
     /// The path was sent with a slash at its end, which the canonical one has lost.
@@ -124,6 +128,7 @@ impl Limits {
                 },
                 endpoint,
                 methods: MethodSet::new(rule.matches.methods.clone()),
+                hosts: HostSet::new(&rule.matches.hosts),
                 tiers: rule.matches.tiers.clone(),
                 users: rule.matches.user_ids.clone(),
                 api_keys: rule.matches.api_keys.clone(),
@@ -176,14 +181,16 @@ impl Limits {
         &self.paths
     }
 
-    /// The limit that most requests meet, and whom it counts for, as far as nothing is known but the client: where it counts
-    /// addresses, of clients that nobody has verified.
+    /// The limit that most requests meet, and whom it counts for, as far as nothing is known but the client, whom nobody has
+    /// verified.
     pub fn likely(&self, client: IpAddr) -> Option<(&Limited, Key<'static>)> {
         let limited = self.catch_all.map_or(&self.default, |at| &self.rules[at].limited);
         let by = limited.cells.keyed_by;
-        let by_endpoint = matches!(by.strategy, KeyStrategy::IpEndpoint | KeyStrategy::UserEndpoint);
-        let key = Key { subject: Subject::address(client, by.ipv6_prefix), endpoint: None };
-        (!by_endpoint).then_some((limited, key))
+        let subject = match by.strategy {
+            KeyStrategy::Global => Subject::Everybody,
+            _ => Subject::address(client, by.ipv6_prefix),
+        };
+        (!by.strategy.is_by_endpoint()).then_some((limited, Key { subject, endpoint: None }))
     }
 
     /// Visits every limit that applies to a request, and tells whether the request is exempt from them. `paths` is the
@@ -204,6 +211,7 @@ impl Limits {
         for rule in &self.rules {
             if rule.endpoint.is_none_or(is_matched)
                 && rule.methods.has(method)
+                && rule.hosts.has(facts.host)
                 && is_one(&rule.tiers, verified.tier)
                 && is_one(&rule.users, verified.user)
                 && is_one(&rule.api_keys, verified.api_key)
@@ -308,11 +316,9 @@ impl Limited {
             KeyStrategy::User | KeyStrategy::UserEndpoint => user,
             KeyStrategy::ApiKey => api_key,
             KeyStrategy::Composite => user.or(api_key),
+            KeyStrategy::Endpoint | KeyStrategy::Global => Some(Subject::Everybody),
         };
-        let endpoint = match by.strategy {
-            KeyStrategy::IpEndpoint | KeyStrategy::UserEndpoint => Some(facts.route),
-            _ => None,
-        };
+        let endpoint = by.strategy.is_by_endpoint().then_some(facts.route);
         Key { subject: subject.unwrap_or_else(|| Subject::address(facts.client, by.ipv6_prefix)), endpoint }
     }
 }

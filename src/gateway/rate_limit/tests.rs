@@ -38,7 +38,7 @@ fn rule(id: &str, matches: Match) -> Rule {
 
 fn facts<'a>(path: &'a str, verified: Verified<'a>) -> Facts<'a> {
     let peer = "192.0.2.1".parse().unwrap();
-    Facts { method: "GET", path, trailing_slash: false, route: "/**", peer, client: peer, verified }
+    Facts { method: "GET", host: "", path, trailing_slash: false, route: "/**", peer, client: peer, verified }
 }
 
 fn applying(limits: &Limits, facts: &Facts<'_>) -> (Vec<String>, bool) {
@@ -84,6 +84,24 @@ fn a_rule_for_get_holds_for_head_and_not_the_other_way_round() {
     assert_eq!(of("HEAD"), ["get", "head"]);
     assert_eq!(of("POST"), ["post"]);
     assert_eq!(of("PUT"), ["default"]);
+}
+
+#[test]
+fn a_rule_for_hosts_holds_for_requests_that_name_them() {
+    let hosts = ["api.example.com".to_owned(), "*.example.org".to_owned()];
+    let settings = Settings {
+        rules: vec![rule("hosts", Match { hosts: hosts.to_vec(), ..Match::default() })],
+        ..Settings::default()
+    };
+    let limits = limits(&settings);
+    let of = |host| applying(&limits, &Facts { host, ..facts("/x", Verified::default()) }).0;
+    for host in ["api.example.com", "API.example.com.", "a.b.example.org"] {
+        assert_eq!(of(host), ["hosts"], "{host}");
+    }
+    for host in ["", "example.com", "example.org", "xapi.example.com", "api.example.com.org"] {
+        assert_eq!(of(host), ["default"], "{host}");
+    }
+    assert_eq!(limits.likely("192.0.2.1".parse().unwrap()).unwrap().0.cells.name.as_ref(), "default");
 }
 
 #[test]
@@ -147,6 +165,8 @@ fn keys_are_made_of_what_is_verified_and_else_of_the_address() {
         (KeyStrategy::Composite, Verified::default(), "ip:192.0.2.1"),
         (KeyStrategy::IpEndpoint, all, "ip:192.0.2.1@/**"),
         (KeyStrategy::UserEndpoint, all, "user:ann@/**"),
+        (KeyStrategy::Endpoint, all, "all@/**"),
+        (KeyStrategy::Global, all, "all"),
     ] {
         assert_eq!(key(strategy, verified), expected, "{strategy:?}");
     }
@@ -238,6 +258,7 @@ fn the_likely_limit_is_the_one_that_applies_to_clients_that_nobody_has_verified(
         (vec![shadow, rule("posts", only_posts)], "default"),
         (vec![rule("all", Match::default())], "all"),
         (vec![Rule { key: by(KeyStrategy::User), ..rule("users", Match::default()) }], "users"),
+        (vec![Rule { key: by(KeyStrategy::Global), ..rule("everybody", Match::default()) }], "everybody"),
     ];
     let facts = facts("/x", Verified::default());
     for (rules, expected) in cases {
@@ -245,7 +266,9 @@ fn the_likely_limit_is_the_one_that_applies_to_clients_that_nobody_has_verified(
         let (limited, key) = limits.likely(facts.client).unwrap();
         assert_eq!((&*limited.cells.name, key), (expected, limited.key(&facts)));
     }
-    let endpoints = Rule { key: by(KeyStrategy::IpEndpoint), ..rule("routes", Match::default()) };
-    let limits = limits(&Settings { rules: vec![endpoints], ..Settings::default() });
-    assert!(limits.likely(facts.client).is_none(), "its route is not known yet");
+    for strategy in [KeyStrategy::IpEndpoint, KeyStrategy::Endpoint] {
+        let endpoints = Rule { key: by(strategy), ..rule("routes", Match::default()) };
+        let limits = limits(&Settings { rules: vec![endpoints], ..Settings::default() });
+        assert!(limits.likely(facts.client).is_none(), "its route is not known yet");
+    }
 }
