@@ -237,8 +237,8 @@ struct Matched {
     own: Reading,
     /// As other servers would read it; none for almost every path.
     others: Vec<Reading>,
-    /// The canonical path, where it has another routing form.
-    canonical: Option<SetMatches>,
+    /// All these without the routing form, where they have another one.
+    unrouted: Vec<Reading>,
 }
 
 /// What matches in one reading of a path.
@@ -250,9 +250,8 @@ struct Reading {
 
 impl Reading {
     fn of(paths: &RegexSet, path: &str, trailing_slash: bool) -> Self {
-        let path = routing_form(path);
         let slashed = (trailing_slash && path != "/").then(|| paths.matches(&format!("{path}/")));
-        Self { plain: paths.matches(&path), slashed }
+        Self { plain: paths.matches(path), slashed }
     }
 
     fn matched(&self, at: usize) -> bool {
@@ -262,22 +261,26 @@ impl Reading {
 
 impl Matched {
     fn of(paths: &RegexSet, facts: &Facts<'_>) -> Self {
-        let others = readings(facts.path)
-            .into_iter()
-            .map(|reading| Reading::of(paths, &reading.path, reading.trailing_slash || facts.trailing_slash));
-        let canonical = matches!(routing_form(facts.path), Cow::Owned(_)).then(|| paths.matches(facts.path));
-        Self {
-            own: Reading::of(paths, facts.path, facts.trailing_slash),
-            others: others.collect(),
-            canonical,
-        }
+        let mut unrouted = Vec::new();
+        let mut reading = |path: &str, trailing_slash| {
+            let routed = routing_form(path);
+            if let Cow::Owned(_) = routed {
+                unrouted.push(Reading::of(paths, path, trailing_slash));
+            }
+            Reading::of(paths, &routed, trailing_slash)
+        };
+        let own = reading(facts.path, facts.trailing_slash);
+        let others = readings(facts.path).into_iter();
+        let others =
+            others.map(|one| reading(&one.path, one.trailing_slash || facts.trailing_slash)).collect();
+        Self { own, others, unrouted }
     }
 
     /// A server could take the path for this one: a limit holds.
     fn perhaps(&self, at: usize) -> bool {
         self.own.matched(at)
             || self.others.iter().any(|other| other.matched(at))
-            || self.canonical.as_ref().is_some_and(|canonical| canonical.matched(at))
+            || self.unrouted.iter().any(|unrouted| unrouted.matched(at))
     }
 
     /// Every server would take the path for this one: an exemption holds.

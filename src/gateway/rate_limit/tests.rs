@@ -223,6 +223,7 @@ fn a_rule_holds_in_every_reading_and_spelling_of_a_path() {
         ("/below;x/", "below"),
         ("/below/;x", "below"),
         ("/r%40", "escaped"),
+        ("/r%40;x", "escaped"),
         ("/p%40", "plain"),
         ("/p@", "plain"),
         ("/r@", "default"),
