@@ -190,13 +190,14 @@ impl Fingerprints {
     }
 }
 
-/// Fingerprints are random already.
+/// Fingerprints are random already, but for their group: maps tell keys apart by the highest bits first, and where they
+/// are by the lowest.
 #[derive(Default)]
 pub(super) struct AsIs(u64);
 
 impl Hasher for AsIs {
     fn finish(&self) -> u64 {
-        self.0
+        self.0 ^ (self.0 << 16)
     }
 
     fn write(&mut self, bytes: &[u8]) {
