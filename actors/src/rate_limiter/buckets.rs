@@ -65,6 +65,11 @@ impl Population {
         }
     }
 
+    /// Whether more than half of the room is taken.
+    pub(super) fn is_scarce(&self) -> bool {
+        self.live() > self.most() / 2
+    }
+
     /// Whether a key had to share a bucket since the last time this was asked.
     pub fn take_overflowed(&self) -> bool {
         self.overflowed.swap(false, Ordering::Relaxed)
@@ -185,6 +190,11 @@ impl Buckets {
     pub fn evict(&self, population: &Population, plan: &Plan, now: u64, sixteenths: usize) -> usize {
         let little = |standing| sixteenth(plan, standing) <= sixteenths;
         any!(self, kept => kept.remove(population, |state| little(state.standing(plan, now))))
+    }
+
+    /// Takes out all of them.
+    pub(super) fn clear(&self, population: &Population) {
+        any!(self, kept => kept.remove(population, |_| true));
     }
 
     /// How many there are.

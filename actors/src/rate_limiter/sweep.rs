@@ -21,7 +21,7 @@ const SPARED: usize = 8;
 /// Most clients that come once come again, and a bucket that is found is cheaper than one that is begun: the idle ones may
 /// stay as long as there is room.
 pub fn pause(population: &Population, found: usize) -> Duration {
-    let scarce = population.live() > population.most() / 2;
+    let scarce = population.is_scarce();
     // A look at a bucket takes about a tenth of a microsecond: a twentieth of a core at most, or next to nothing.
     let each = Duration::from_micros(if scarce { 2 } else { 250 });
     (each * found as u32).min(LONGEST)
@@ -34,8 +34,10 @@ pub fn sweep(limits: &[Arc<LimitCells>], population: &Population, now: u64) {
         limit.leases.sweep(population, now);
     }
     let part = |(of, all): (usize, usize)| population.most() / all * of;
-    if population.take_overflowed() || population.live() > part(FULL) {
-        make_room(limits, population, now, population.live().saturating_sub(part(ROOM)));
+    // What was idle may have been enough.
+    let needed = population.live().saturating_sub(part(ROOM));
+    if (population.take_overflowed() && needed > 0) || population.live() > part(FULL) {
+        make_room(limits, population, now, needed);
     }
 }
 

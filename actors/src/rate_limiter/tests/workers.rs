@@ -116,6 +116,21 @@ fn a_limit_that_is_gone_takes_its_buckets_and_leases_with_it() {
 }
 
 #[test]
+fn nobody_is_forgotten_where_it_is_enough_that_the_idle_go() {
+    for algorithm in ALL {
+        let keyed_by = KeyedBy { strategy: KeyStrategy::Ip, ipv6_prefix: 64 };
+        let cells = LimitCells::new("r", &limit(algorithm, 100), keyed_by, Decisions::new(1));
+        let population = Population::new(1_000);
+        let charge = |key, now| cells.buckets.charge(&population, &cells.plan, key, now, 1);
+        let later = NOW + 2 * HOUR * SECOND;
+        assert!((0..990).all(|key| charge(key, NOW).is_ok()));
+        assert!((990..1_100).all(|key| charge(key, later).is_ok()), "the last ones share");
+        sweep::sweep(std::slice::from_ref(&cells), &population, later);
+        assert_eq!(cells.buckets.len(), 10, "{algorithm:?}");
+    }
+}
+
+#[test]
 fn a_limit_that_is_filled_leaves_room_for_the_others() {
     for algorithm in ALL {
         let keyed_by = KeyedBy { strategy: KeyStrategy::Ip, ipv6_prefix: 64 };
