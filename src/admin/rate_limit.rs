@@ -58,11 +58,12 @@ fn rule(limited: &Limited, mode: Mode, now: u64) -> Value {
     let cells = &limited.cells;
     let (limit, decisions) = (&cells.limit, &cells.decisions);
     // What is leased was charged when it was leased. What has passed by a share the store may not know of, nor the share of
-    // what the store has let pass: at most one whole limit more, for as long as a share is in use.
-    let over_admission = match mode {
-        Mode::Local => 0,
-        Mode::Shared if cells.buckets.is_empty() => 0,
-        Mode::Shared | Mode::Degraded => cells.plan.capacity,
+    // what the store has let pass: at most one whole limit more, while the store is away or a share is in use.
+    let over_admission = match (mode, limited.on_error) {
+        (Mode::Local, _) | (_, OnError::Deny) => Some(0),
+        (Mode::Degraded, OnError::Allow) => None,
+        (Mode::Degraded, OnError::Local) => Some(cells.plan.capacity),
+        (Mode::Shared, _) => Some(if cells.buckets.is_empty() { 0 } else { cells.plan.capacity }),
     };
     json!({
         "id": &*cells.name,

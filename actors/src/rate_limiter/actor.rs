@@ -13,7 +13,7 @@ use actix_rt::ArbiterHandle;
 use super::cells::{LimitCells, Limiter, Mode};
 use super::health::{Health, Turn};
 use super::limit::Plan;
-use super::messages::{Asks, Inspect, ModeChanged, Reply, Report, Sighted, Sightings, Watch};
+use super::messages::{Ask, Asks, Inspect, ModeChanged, Reply, Report, Sighted, Sightings, Watch};
 use super::settings::{Algorithm, Limit, RedisSettings};
 use super::shared_store::{SharedStore, StoreError, Take, Taken};
 use super::state::{AccountId, Accounts};
@@ -66,7 +66,7 @@ pub struct Deps {
 pub struct RateLimiterActor {
     deps: Deps,
     limits: Vec<Arc<LimitCells>>,
-    /// Limits that a reload has changed or removed, until nobody uses them.
+    /// Limits that a reload has changed or removed, until their buckets are freed.
     gone: Vec<Arc<LimitCells>>,
     redis: Option<RedisSettings>,
     store: Option<Box<dyn SharedStore>>,
@@ -87,12 +87,11 @@ pub struct RateLimiterActor {
     limited: [Top<Sighted>; 2],
 }
 
-/// Who waits for an answer.
+/// Who waits for an answer: gone, when it does not any more.
 type Waiter = tokio::sync::oneshot::Sender<Reply>;
 
-fn serve(waiter: Waiter, reply: Reply) {
-    // Nobody takes it who has lost patience: that is seen to where the answer is made.
-    let _ = waiter.send(reply);
+fn serve(waiter: Waiter, reply: Reply) -> bool {
+    waiter.send(reply).is_ok()
 }
 
 /// Questions that a probe asks a cluster: enough to meet a node that lives where a half of them are dead.
@@ -296,8 +295,11 @@ impl RateLimiterActor {
         let wait = Duration::from_nanos(end.saturating_sub(self.deps.limiter.clock.now())).max(COLLECT);
         self.collecting = Some(ctx.run_later(wait, |actor, ctx| {
             actor.collecting = None;
-            actor.accounts.collect(actor.deps.limiter.clock.now());
+            let owing = actor.accounts.collect(actor.deps.limiter.clock.now());
             actor.give_back(ctx);
+            if actor.health.is_up() {
+                actor.ask(owing, ctx);
+            }
             actor.collect_later(ctx);
         }));
     }
@@ -365,11 +367,14 @@ impl RateLimiterActor {
         }
     }
 
-    /// A million buckets take a moment to be freed: no worker is to be the one who does that, nor this thread.
+    /// Frees the buckets of limits that are no more. A tunnel may hold such a limit for days, and whoever lets go of it last
+    /// may be a worker; a million buckets take a moment to be freed, so this thread does not do it either.
     fn forget_gone(&mut self) {
-        let unused: Vec<_> = self.gone.extract_if(.., |limit| Arc::strong_count(limit) == 1).collect();
-        if !unused.is_empty() {
-            actix_rt::task::spawn_blocking(move || drop(unused));
+        let (gone, limiter) = (std::mem::take(&mut self.gone), self.deps.limiter.clone());
+        if !gone.is_empty() {
+            actix_rt::task::spawn_blocking(move || {
+                gone.iter().for_each(|limit| limit.clear(&limiter.population));
+            });
         }
     }
 
@@ -420,17 +425,19 @@ impl Handler<Asks> for RateLimiterActor {
     fn handle(&mut self, Asks(asks): Asks, ctx: &mut Self::Context) {
         count_message();
         let mut ids = Vec::new();
-        for ask in asks {
-            if !self.health.is_up() || self.store.is_none() {
-                serve(ask.reply, Reply::Unavailable);
-            } else if self.accounts.wait(
-                &ask.limit,
-                ask.key,
-                &ask.owner,
-                (ask.cost, ask.returnable),
-                ask.reply,
-            ) {
-                ids.push((ask.limit.id, ask.key));
+        let (is_up, now) = (self.health.is_up() && self.store.is_some(), self.deps.limiter.clock.now());
+        for Ask { limit, key, owner, cost, returnable, reply } in asks {
+            let to_be_asked = match reply {
+                Some(waiter) if is_up => self.accounts.wait(&limit, key, &owner, (cost, returnable), waiter),
+                None if is_up => self.accounts.owe(&limit, key, &owner, cost, now),
+                Some(waiter) => {
+                    serve(waiter, Reply::Unavailable { charged: false });
+                    false
+                }
+                None => false,
+            };
+            if to_be_asked {
+                ids.push((limit.id, key));
             }
         }
         self.ask(ids, ctx);

@@ -72,6 +72,11 @@ impl LimitCells {
         self.counted.get_or_init(|| population.count());
     }
 
+    /// Frees all its buckets.
+    pub(super) fn clear(&self, population: &Population) {
+        self.buckets.clear(population);
+    }
+
     /// Whether these are the cells of such a limit.
     pub fn is(&self, name: &str, limit: &Limit, keyed_by: KeyedBy) -> bool {
         *self.name == *name && self.limit == *limit && self.keyed_by == keyed_by
@@ -225,24 +230,24 @@ impl Limiter {
         now: u64,
         share: &Share,
     ) -> Result<Standing, Refusal> {
-        let Share { plan, cost, instances } = share;
-        if self.mode() == Mode::Shared
-            && let Some(left) = limit.leases.left_in_store(&limit.plan, key, now)
-        {
-            let unheard = if *instances > 1 { limit.plan.capacity.div_ceil(UNHEARD) } else { 0 };
-            let sure = left.saturating_sub(unheard) / instances;
-            let used = limit.buckets.standing(plan, key, now).remaining.saturating_sub(sure);
-            if used > 0 {
-                // Refused where another worker has just charged it: then there is less anyway.
-                let _ = limit.buckets.charge(&self.population, plan, key, now, used);
-            }
+        let Share { plan, cost, instances } = *share;
+        let unheard = if instances > 1 { limit.plan.capacity.div_ceil(UNHEARD) } else { 0 };
+        let part = |left: u64| left.saturating_sub(unheard) / instances;
+        let shared = self.mode() == Mode::Shared;
+        if shared {
+            limit.leases.lend(&limit.plan, key, now, cost, part)?;
         }
-        limit.buckets.charge(&self.population, plan, key, now, *cost)
+        let charged = limit.buckets.charge(&self.population, &plan, key, now, cost);
+        if shared && charged.is_err() {
+            limit.leases.unlend(key, cost);
+        }
+        charged
     }
 
     /// Takes a charge of [`Limiter::charge_share`] back.
     pub fn refund_share(&self, limit: &LimitCells, key: u64, now: u64, share: &Share) {
         limit.buckets.refund(&self.population, &share.plan, key, now, share.cost);
+        limit.leases.unlend(key, share.cost);
     }
 }
 

@@ -15,6 +15,9 @@ use super::token_bucket::TokenBucket;
 /// Bits of [`LeaseCell::lease`] that count requests; the others are when it ends, in units of 2^20 ns.
 const COUNT_BITS: u32 = 20;
 
+/// How long a client is told to wait at most that is refused only because the store is late.
+const LATE: u64 = 1_000_000_000;
+
 /// Requests that a lease holds at most.
 pub const LARGEST: u64 = (1 << COUNT_BITS) - 1;
 
@@ -34,6 +37,8 @@ struct LeaseCell {
     beside: AtomicU64,
     /// When the whole limit is available again, as the store said.
     reset_at: AtomicU64,
+    /// What has passed since then while the store was late.
+    lent: AtomicU64,
 }
 
 fn pack(count: u64, until: u64) -> u64 {
@@ -51,6 +56,13 @@ impl LeaseCell {
     fn standing(&self, left: u64, now: u64) -> Standing {
         let reset = self.reset_at.load(Ordering::Relaxed).saturating_sub(now);
         Standing { remaining: self.beside.load(Ordering::Relaxed) + left, reset }
+    }
+
+    /// Notes what the store said of the key.
+    fn learn(&self, news: News) {
+        self.beside.store(news.remaining, Ordering::Relaxed);
+        self.reset_at.store(news.reset_at, Ordering::Relaxed);
+        self.lent.store(0, Ordering::Relaxed);
     }
 
     /// Adds to the lease what may be spent until `until`.
@@ -122,7 +134,9 @@ impl Leases {
     /// Puts back what a request did not need after all, for the next one. `until` as it was granted or
     /// [spent](Leases::spend): the lease may be another by now. It is lost where there is none any more.
     pub fn put_back(&self, key: u64, now: u64, until: u64, cost: u64) {
-        if let Some(cell) = self.map.pin().get(&key) {
+        if until > now
+            && let Some(cell) = self.map.pin().get(&key)
+        {
             cell.add(cost, until, now);
         }
     }
@@ -130,18 +144,24 @@ impl Leases {
     /// Notes a grant. False when there is no room for the lease; nothing of it can be spent then.
     pub(super) fn granted(&self, population: &Population, key: u64, now: u64, news: News) -> bool {
         self.with(population, key, |cell| {
-            cell.beside.store(news.remaining, Ordering::Relaxed);
-            cell.reset_at.store(news.reset_at, Ordering::Relaxed);
+            cell.learn(news);
             cell.refused_until.store(0, Ordering::Relaxed);
             cell.add(news.count, news.until, now);
         })
     }
 
+    /// Notes what the store said of a key that something is known of already.
+    pub(super) fn learn(&self, key: u64, news: News) {
+        if let Some(cell) = self.map.pin().get(&key) {
+            cell.learn(news);
+            cell.refused_until.store(0, Ordering::Relaxed);
+        }
+    }
+
     /// Notes a refusal that holds until `until`, and is over for sure at `open_at`.
     pub(super) fn refused(&self, population: &Population, key: u64, until: u64, open_at: u64, news: News) {
         self.with(population, key, |cell| {
-            cell.beside.store(news.remaining, Ordering::Relaxed);
-            cell.reset_at.store(news.reset_at, Ordering::Relaxed);
+            cell.learn(news);
             cell.open_at.store(open_at, Ordering::Relaxed);
             cell.refused_until.store(until, Ordering::Relaxed);
         });
@@ -152,16 +172,46 @@ impl Leases {
         self.with(population, key, |cell| cell.spared_until.store(until, Ordering::Relaxed));
     }
 
-    /// What the store had left when it was last asked for the key, and has got in again since, as far as is known; `None`
-    /// where the whole limit is available, or nothing is known.
-    pub(super) fn left_in_store(&self, plan: &Plan, key: u64, now: u64) -> Option<u64> {
+    /// Lets `cost` pass while the store is late, where it is within the `part` of what the store had left when it was last
+    /// heard of, and has got in again since. Where nothing is known of the key, it passes.
+    ///
+    /// # Errors
+    /// [`Refusal`], where it is not: for a moment, until the store is heard of again.
+    pub(super) fn lend(
+        &self,
+        plan: &Plan,
+        key: u64,
+        now: u64,
+        cost: u64,
+        part: impl FnOnce(u64) -> u64,
+    ) -> Result<(), Refusal> {
         let map = self.map.pin();
-        let cell = map.get(&key)?;
-        let reset = cell.reset_at.load(Ordering::Relaxed).checked_sub(now).filter(|reset| *reset > 0)?;
-        Some(match plan.algorithm {
+        let Some(cell) = map.get(&key) else { return Ok(()) };
+        let reset = cell.reset_at.load(Ordering::Relaxed).saturating_sub(now);
+        if reset == 0 {
+            // The whole limit is available, or nobody has said anything yet.
+            return Ok(());
+        }
+        let part = part(match plan.algorithm {
             Algorithm::TokenBucket => TokenBucket::full_in(reset, now).standing(plan, now).remaining,
             Algorithm::SlidingWindow | Algorithm::FixedWindow => cell.beside.load(Ordering::Relaxed),
-        })
+        });
+        let room = |lent: u64| lent.checked_add(cost).filter(|lent| *lent <= part);
+        match cell.lent.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room) {
+            Ok(_) => Ok(()),
+            Err(lent) => {
+                let standing = Standing { remaining: part.saturating_sub(lent), reset };
+                Err(Refusal { standing, retry_after: reset.min(LATE) })
+            }
+        }
+    }
+
+    /// Takes back what was [lent](Leases::lend), as far as it is still known.
+    pub(super) fn unlend(&self, key: u64, cost: u64) {
+        if let Some(cell) = self.map.pin().get(&key) {
+            let less = |lent: u64| Some(lent.saturating_sub(cost));
+            let _ = cell.lent.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        }
     }
 
     /// Takes what is left of a lease that is over at `now`.
@@ -177,11 +227,14 @@ impl Leases {
         self.map.pin().get(&key).map_or(0, |cell| cell.lease.swap(0, Ordering::Relaxed) & LARGEST)
     }
 
-    /// Forgets the keys that have nothing to spend and are neither refused nor spared.
+    /// Forgets the keys that have nothing to spend and are neither refused nor spared, and of which the store has nothing
+    /// that is used up, or where room is scarce.
     pub(super) fn sweep(&self, population: &Population, now: u64) {
         let map = self.map.pin();
+        let scarce = population.is_scarce();
         let idle = |cell: &LeaseCell| {
-            unpack(cell.lease.load(Ordering::Relaxed), now).0 == 0
+            (scarce || cell.reset_at.load(Ordering::Relaxed) <= now)
+                && unpack(cell.lease.load(Ordering::Relaxed), now).0 == 0
                 && cell.refused_until.load(Ordering::Relaxed) <= now
                 && cell.spared_until.load(Ordering::Relaxed) <= now
         };
@@ -294,19 +347,48 @@ mod tests {
     }
 
     #[test]
-    fn what_the_store_has_left_is_known_until_the_whole_is_there_again() {
+    fn while_the_store_is_late_a_part_of_what_it_had_left_passes_until_it_is_heard_of_again() {
         let (leases, population) = (Leases::default(), Population::new(10));
         let limit = |algorithm| Limit { algorithm, requests: 10, window: Duration::from_secs(10), burst: 0 };
-        let (window, bucket) =
-            (Plan::new(&limit(Algorithm::FixedWindow)), Plan::new(&limit(Algorithm::TokenBucket)));
-        let left = |plan, seconds: u64| leases.left_in_store(plan, 1, seconds * 1_000_000_000);
-        assert_eq!(left(&window, 0), None);
+        let plan = |algorithm| Plan::new(&limit(algorithm));
+        let lend =
+            |algorithm, seconds: u64| leases.lend(&plan(algorithm), 1, seconds * LATE, 1, |left| left / 2);
+        let lent = |algorithm, seconds| (0..20).take_while(|_| lend(algorithm, seconds).is_ok()).count();
+        let (window, bucket) = (Algorithm::FixedWindow, Algorithm::TokenBucket);
+        assert_eq!(lent(window, 0), 20, "nothing is known");
         leases.spare(&population, 1, MS);
-        assert_eq!(left(&window, 0), None, "nobody has said anything yet");
-        let reset_at = 6_000_000_000;
-        leases.granted(&population, 1, 0, News { count: 1, until: MS, remaining: 4, reset_at });
-        assert_eq!((left(&window, 0), left(&window, 5), left(&window, 6)), (Some(4), Some(4), None));
-        assert_eq!((left(&bucket, 0), left(&bucket, 5), left(&bucket, 6)), (Some(4), Some(9), None));
+        assert_eq!(lent(window, 0), 20, "nobody has said anything yet");
+        let news = News { count: 1, until: MS, remaining: 4, reset_at: 6 * LATE };
+        leases.granted(&population, 1, 0, news);
+        assert_eq!((lent(window, 0), lent(window, 5)), (2, 0));
+        assert_eq!(lend(window, 1).unwrap_err().retry_after, LATE, "not for as long as the limit is used up");
+        leases.unlend(1, 1);
+        assert_eq!(lent(window, 5), 1);
+        assert_eq!(lent(bucket, 5), 2, "five have come in again, which makes nine: half of them, less two");
+        assert_eq!(lent(window, 6), 20, "the whole is there again");
+        leases.learn(1, news);
+        assert_eq!(lent(window, 0), 2, "it has been heard of");
+    }
+
+    #[test]
+    fn what_is_put_back_when_its_lease_is_over_is_lost_and_costs_no_other() {
+        let (leases, population) = (Leases::default(), Population::new(10));
+        leases.granted(&population, 1, 6 * MS, news(5, 20 * MS));
+        leases.put_back(1, 7 * MS, 5 * MS, 1);
+        assert_eq!(leases.outstanding(7 * MS), 5);
+    }
+
+    #[test]
+    fn what_the_store_has_left_is_remembered_while_there_is_room() {
+        let (leases, population) = (Leases::default(), Population::new(4));
+        assert!(leases.granted(&population, 1, 0, news(1, 10 * MS)));
+        leases.sweep(&population, 10 * MS);
+        assert_eq!(leases.len(), 1);
+        leases.sweep(&population, 100 * MS);
+        assert_eq!(leases.len(), 0, "the whole is there again");
+        (1..4).for_each(|key| assert!(leases.granted(&population, key, 0, news(1, 10 * MS))));
+        leases.sweep(&population, 10 * MS);
+        assert_eq!(leases.len(), 0, "scarce");
     }
 
     #[test]

@@ -36,8 +36,9 @@ pub struct Ask {
     pub cost: u64,
     /// Other limits are asked as well, and may refuse.
     pub returnable: bool,
-    /// Dropped without an answer when the actor dies.
-    pub reply: oneshot::Sender<Reply>,
+    /// Dropped without an answer when the actor dies. `None`: it has passed by this instance's share already, and the shared
+    /// store is to be told.
+    pub reply: Option<oneshot::Sender<Reply>>,
 }
 
 /// The answer to an [`Ask`].
@@ -49,8 +50,10 @@ pub enum Reply {
         until: u64,
     },
     Refused(Refusal),
-    /// The shared store did not answer.
-    Unavailable,
+    /// The shared store did not answer. `charged`: it was asked, and if it is only slow it will count the request.
+    Unavailable {
+        charged: bool,
+    },
 }
 
 /// Whom a worker has let pass and refused since it last told, most frequent only.

@@ -1,8 +1,8 @@
 //! Which questions for the shared store are open, what is asked next, and who gets what of an answer.
 //!
 //! One account per key that is being asked for or has leased something. There is never more than one call for a key under
-//! way; requests that come meanwhile wait for it and go with the next one. Whoever loses patience is asked for all the same:
-//! it has been let pass by the instance's share, and so the store comes to know of it. A key that comes back before its lease has
+//! way; requests that come meanwhile wait for it and go with the next one. What has passed by the instance's share while the
+//! store was late is owed: it is asked for in front of everything else, so that the store comes to know of it. A key that comes back before its lease has
 //! ended is given as much the next time as it spends in half of that time, though at most twice as much as before: a hot
 //! key costs a few calls per second, and hardly anything that was leased is left over.
 
@@ -31,12 +31,16 @@ const MOST: u64 = 16_384;
 /// How long a refusal is believed at most: another instance may give back what it has leased in vain.
 const REFUSED: Duration = Duration::from_secs(1);
 
+/// After a debt could not be paid, until that is tried again.
+const PAY_AGAIN: Duration = Duration::from_millis(100);
+
 struct Account<W> {
     limit: Arc<LimitCells>,
     store_key: String,
     cost: u64,
-    /// Taken meanwhile without the store's knowledge, by the instance's share.
+    /// Taken without the store's knowledge, by the instance's share, and until when the store may be told.
     owed: u64,
+    owed_until: u64,
     /// One of those who wait may not need it after all.
     returnable: bool,
     /// Requests to lease the next time.
@@ -44,8 +48,8 @@ struct Account<W> {
     /// What was granted the last time, and when it was asked for.
     granted: (u64, u64),
     waiting: VecDeque<W>,
-    /// When the call that is under way was sent, and for how many of those who wait.
-    asked: Option<(u64, usize)>,
+    /// The call that is under way.
+    asked: Option<Asked>,
     /// A key that comes back before then is hot; one that does not is forgotten.
     remembered: u64,
     /// What was leased and may be unspent, oldest first: by when it is to be spent in the store's time, and how much.
@@ -54,7 +58,36 @@ struct Account<W> {
     collect_at: u64,
 }
 
+/// A call for one key.
+#[derive(Clone, Copy, Default)]
+struct Asked {
+    /// When it was sent.
+    at: u64,
+    /// For how many of those who wait.
+    waiting: usize,
+    /// For how much of what is owed.
+    owed: u64,
+}
+
 impl<W> Account<W> {
+    fn new(limit: &Arc<LimitCells>, owner: &OwnedKey, cost: u64) -> Self {
+        Self {
+            limit: limit.clone(),
+            store_key: limit.store_key(&owner.as_key()),
+            cost,
+            owed: 0,
+            owed_until: 0,
+            returnable: false,
+            want: 0,
+            granted: (0, 0),
+            waiting: VecDeque::new(),
+            asked: None,
+            remembered: 0,
+            leased: Vec::new(),
+            collect_at: 0,
+        }
+    }
+
     /// How many requests it would spend in half of a lease's time, if it goes on as since the last grant, of which
     /// `left` is unspent. What is not spent in time may be lost to the limit, so a lease is not to last to its end.
     fn fitting(&self, left: u64, now: u64) -> u64 {
@@ -113,33 +146,34 @@ impl<W> Accounts<W> {
         (cost, returnable): (u64, bool),
         waiter: W,
     ) -> bool {
-        let account = self.accounts.entry((limit.id, key)).or_insert_with(|| Account {
-            limit: limit.clone(),
-            store_key: limit.store_key(&owner.as_key()),
-            cost,
-            owed: 0,
-            returnable: false,
-            want: 0,
-            granted: (0, 0),
-            waiting: VecDeque::new(),
-            asked: None,
-            remembered: 0,
-            leased: Vec::new(),
-            collect_at: 0,
-        });
+        let account = self.accounts.entry((limit.id, key));
+        let account = account.or_insert_with(|| Account::new(limit, owner, cost));
         account.cost = cost;
         account.returnable |= returnable;
         account.waiting.push_back(waiter);
         account.asked.is_none() && account.waiting.len() == 1
     }
 
-    /// The question for a key, now under way. `None` when nobody waits or it is under way already.
+    /// `cost` of a key has passed by the share at `now`. Answers whether the key is to be [asked for](Accounts::question).
+    pub fn owe(&mut self, limit: &Arc<LimitCells>, key: u64, owner: &OwnedKey, cost: u64, now: u64) -> bool {
+        let account = self.accounts.entry((limit.id, key));
+        let account = account.or_insert_with(|| Account::new(limit, owner, cost));
+        account.owed = account.owed.saturating_add(cost);
+        // A window later it is no part of the limit any more.
+        account.owed_until = now.saturating_add(limit.plan.window);
+        account.asked.is_none() && account.waiting.is_empty()
+    }
+
+    /// The question for a key, now under way. `None` when nobody waits and nothing is owed, or it is under way already.
     pub fn question(&mut self, id: AccountId, now: u64) -> Option<Take> {
         let account = self.accounts.get_mut(&id)?;
-        if account.waiting.is_empty() || account.asked.is_some() {
+        if account.owed_until <= now {
+            account.owed = 0;
+        }
+        if (account.waiting.is_empty() && account.owed == 0) || account.asked.is_some() {
             return None;
         }
-        account.asked = Some((now, account.waiting.len()));
+        account.asked = Some(Asked { at: now, waiting: account.waiting.len(), owed: account.owed });
         // A lease that ended before it was collected; the answer's would take its place.
         let left = account.limit.leases.take_ended(id.1, now);
         account.collect(left, now, &mut self.unspent);
@@ -149,7 +183,7 @@ impl<W> Accounts<W> {
         }
         let waiting = account.waiting.len() as u64;
         let awaited = account.owed.saturating_add(account.cost.saturating_mul(waiting));
-        let ahead = account.cost.saturating_mul(account.want);
+        let ahead = if waiting > 0 { account.cost.saturating_mul(account.want) } else { 0 };
         Some(Take {
             key: account.store_key.clone(),
             plan: account.limit.plan,
@@ -161,18 +195,22 @@ impl<W> Accounts<W> {
         })
     }
 
-    /// The store has answered. Whoever can be served is, and who has gone meanwhile is charged; the rest of a grant goes into
-    /// the lease. Answers whether those who still wait are to be asked for again.
+    /// The store has answered. What is owed is paid, then whoever can be served is; the rest of a grant goes into the lease.
+    /// Answers whether those who still wait are to be asked for again.
     pub fn answered(
         &mut self,
         id: AccountId,
         taken: &Taken,
         population: &Population,
         now: u64,
-        mut serve: impl FnMut(W, Reply),
+        mut serve: impl FnMut(W, Reply) -> bool,
     ) -> bool {
         let Some(account) = self.accounts.get_mut(&id) else { return false };
-        let asked = account.asked.take().map_or(now, |(at, _)| at);
+        let Asked { at: asked, owed, .. } =
+            account.asked.take().unwrap_or(Asked { at: now, ..Asked::default() });
+        let paid = account.owed.min(taken.granted);
+        // What was asked for and is not there has passed beyond the limit: nobody can pay it.
+        account.owed = account.owed.saturating_sub(paid.max(owed));
         let limit = account.limit.clone();
         // The store decided between the question and now. A moment is told at the earliest that it can be, for windows end
         // with whole seconds; how long to wait, at the longest.
@@ -190,53 +228,68 @@ impl<W> Accounts<W> {
                 now.saturating_add(refusal.retry_after),
                 news(0, 0),
             );
-            account.waiting.drain(..).for_each(|waiter| serve(waiter, Reply::Refused(refusal)));
+            account.waiting.drain(..).for_each(|waiter| {
+                serve(waiter, Reply::Refused(refusal));
+            });
             account.remembered = asked.saturating_add(nanos(lease_time(&limit)));
             self.ends.push(Reverse((account.remembered, id)));
-            return false;
+            return account.owed > 0;
         }
         account.granted = (taken.granted / account.cost, asked);
         let until = asked.saturating_add(nanos(taken.good_for));
-        let paid = account.owed.min(taken.granted);
-        account.owed -= paid;
         let mut left = taken.granted - paid;
         while left >= account.cost {
             let Some(waiter) = account.waiting.pop_front() else { break };
-            left -= account.cost;
-            let standing = Standing { remaining: taken.remaining + left, reset };
-            serve(waiter, Reply::Granted { standing, until });
+            let standing = Standing { remaining: taken.remaining + left - account.cost, reset };
+            // Who has gone meanwhile takes nothing; if it passed by the share, that is owed.
+            if serve(waiter, Reply::Granted { standing, until }) {
+                left -= account.cost;
+            }
         }
         account.remembered = asked.saturating_add(nanos(lease_time(&limit)));
         account.collect_at = account.remembered;
         // Somebody had to ask, so what was leased before is spent or collected.
         account.leased.clear();
-        // What was served of a lease may be put back into it.
-        if !taken.good_for.is_zero() && limit.leases.granted(population, id.1, now, news(left, until)) {
+        if taken.good_for.is_zero() {
+            limit.leases.learn(id.1, news(0, 0));
+        } else if limit.leases.granted(population, id.1, now, news(left, until)) {
+            // What was served of a lease may be put back into it.
             account.leased.push((taken.spend_by, taken.granted));
             account.collect_at = asked.saturating_add(nanos(taken.good_for) / 4 * 3);
+        } else {
+            // There is no room to keep it: the store has it back, and nothing more is leased ahead.
+            if left > 0 {
+                let (key, plan, spend_by) = (account.store_key.clone(), limit.plan, taken.spend_by);
+                self.unspent.push(GiveBack { key, plan, unspent: left, spend_by });
+            }
+            (account.want, account.remembered) = (0, now);
         }
         self.ends.push(Reverse((account.collect_at, id)));
-        !account.waiting.is_empty()
+        !account.waiting.is_empty() || account.owed > 0
     }
 
-    /// The store did not answer: those whom it was asked for wait no longer. Where the question was `sent` they count as
-    /// charged, for a store that is slow will decide it; else the next question asks for what they take meanwhile, too.
-    /// Answers whether there are others to be asked for.
-    pub fn failed(&mut self, id: AccountId, now: u64, sent: bool, mut serve: impl FnMut(W, Reply)) -> bool {
+    /// The store did not answer: those whom it was asked for wait no longer. Where the question was `sent`, they and what is
+    /// owed count as charged, for a store that is slow will decide it. Answers whether there are others to be asked for.
+    pub fn failed(
+        &mut self,
+        id: AccountId,
+        now: u64,
+        sent: bool,
+        mut serve: impl FnMut(W, Reply) -> bool,
+    ) -> bool {
         let Some(account) = self.accounts.get_mut(&id) else { return false };
-        let (_, asked) = account.asked.take().unwrap_or_default();
-        let asked = asked.min(account.waiting.len());
-        account.waiting.drain(..asked).for_each(|waiter| serve(waiter, Reply::Unavailable));
-        if !sent {
-            account.owed = account.owed.saturating_add(account.cost.saturating_mul(asked as u64));
+        let asked = account.asked.take().unwrap_or_default();
+        let waiting = asked.waiting.min(account.waiting.len());
+        account.waiting.drain(..waiting).for_each(|waiter| {
+            serve(waiter, Reply::Unavailable { charged: sent });
+        });
+        if sent {
+            account.owed = account.owed.saturating_sub(asked.owed);
         }
-        let others = !account.waiting.is_empty();
-        if !others {
-            account.remembered = now.saturating_add(nanos(lease_time(&account.limit)));
-            account.collect_at = account.remembered;
-            self.ends.push(Reverse((account.remembered, id)));
-        }
-        others
+        account.remembered = now.saturating_add(nanos(PAY_AGAIN));
+        account.collect_at = account.remembered;
+        self.ends.push(Reverse((account.collect_at, id)));
+        !account.waiting.is_empty()
     }
 
     /// Nobody waits any longer for a key, and until `spared` nobody asks for it.
@@ -245,26 +298,33 @@ impl<W> Accounts<W> {
         id: AccountId,
         population: &Population,
         spared: Option<u64>,
-        mut serve: impl FnMut(W, Reply),
+        mut serve: impl FnMut(W, Reply) -> bool,
     ) {
         if let Some(account) = self.accounts.remove(&id) {
             if let Some(until) = spared {
                 account.limit.leases.spare(population, id.1, until);
             }
-            account.waiting.into_iter().for_each(|waiter| serve(waiter, Reply::Unavailable));
+            account.waiting.into_iter().for_each(|waiter| {
+                serve(waiter, Reply::Unavailable { charged: false });
+            });
         }
     }
 
-    /// Nobody waits any longer; for when the store is given up.
-    pub fn give_up(&mut self, mut serve: impl FnMut(W, Reply)) {
+    /// Nobody waits any longer, and nothing is owed; for when the store is given up.
+    pub fn give_up(&mut self, mut serve: impl FnMut(W, Reply) -> bool) {
         for account in self.accounts.values_mut() {
-            account.waiting.drain(..).for_each(|waiter| serve(waiter, Reply::Unavailable));
+            account.owed = 0;
+            account.waiting.drain(..).for_each(|waiter| {
+                serve(waiter, Reply::Unavailable { charged: false });
+            });
         }
     }
 
-    /// Collects what is unspent of the leases that are about to end at `now`.
-    pub fn collect(&mut self, now: u64) {
+    /// Collects what is unspent of the leases that are about to end at `now`. Answers which keys are to be asked for,
+    /// because they still owe something.
+    pub fn collect(&mut self, now: u64) -> Vec<AccountId> {
         self.alarm = None;
+        let mut owing = Vec::new();
         while let Some(Reverse((end, id))) = self.ends.peek().copied() {
             if end > now {
                 break;
@@ -277,13 +337,18 @@ impl<W> Accounts<W> {
             }
             let left = account.limit.leases.take(id.1);
             account.collect(left, now, &mut self.unspent);
-            if account.remembered > now {
+            if account.owed > 0 && account.owed_until > now {
+                account.collect_at = now.saturating_add(nanos(PAY_AGAIN));
+                self.ends.push(Reverse((account.collect_at, id)));
+                owing.push(id);
+            } else if account.remembered > now {
                 self.ends.push(Reverse((account.remembered, id)));
                 account.collect_at = account.remembered;
             } else {
                 self.accounts.remove(&id);
             }
         }
+        owing
     }
 
     /// What has been collected and is to be given back.

@@ -23,11 +23,20 @@ enum Said {
     /// Charged; until then it may be put back.
     Leased(Standing, u64),
     /// Charged to this instance's share.
-    Share(Standing, Share),
+    Share(Standing, Share, Told),
     /// Not counted: the rule lets pass what cannot be counted.
-    Uncounted,
+    Uncounted(Told),
     Refused(Refusal),
     Unavailable,
+}
+
+/// Whether the shared store knows of a request that has passed without its answer.
+#[derive(Clone, Copy, PartialEq)]
+enum Told {
+    /// It was asked, and will count the request when it gets to it; or it is not to be asked.
+    Already,
+    /// It is to be told, if it is there.
+    Yet,
 }
 
 /// Most requests: one limit, and its lease or the store's last refusal of it is at hand.
@@ -54,17 +63,17 @@ pub async fn decide<'a>(
             Mode::Shared => match limited.cells.leases.spend(*key, now, limited.cost) {
                 Spending::Spent { standing, until } => Some(Said::Leased(standing, until)),
                 Spending::Refused(refusal) => Some(Said::Refused(refusal)),
-                Spending::Spared => Some(without_store(worker, limited, *key, now)),
+                Spending::Spared => Some(without_store(worker, limited, *key, now, Told::Already)),
                 Spending::Ask => None,
             },
-            Mode::Local | Mode::Degraded => Some(without_store(worker, limited, *key, now)),
+            Mode::Local | Mode::Degraded => Some(without_store(worker, limited, *key, now, Told::Already)),
         });
     }
     // What is refused already need not be asked for.
     if !said.iter().flatten().any(|said| matches!(said, Said::Refused(_) | Said::Unavailable)) {
         ask(worker, applying, &mut said, facts, now).await;
     }
-    conclude(worker, applying, &said, now)
+    conclude(worker, applying, &said, facts)
 }
 
 /// Asks for every limit that has said nothing yet.
@@ -84,14 +93,7 @@ async fn ask(
             applying.iter().enumerate().filter(|(at, _)| said[*at].is_none())
         {
             let (reply, answer) = oneshot::channel();
-            worker.ask(Ask {
-                limit: limited.cells.clone(),
-                key: *key,
-                owner: limited.key(facts).into(),
-                cost: limited.cost,
-                returnable: applying.len() > 1,
-                reply,
-            });
+            worker.ask(question(limited, *key, facts, applying.len() > 1, Some(reply)));
             open.push((at, answer));
         }
         if open.is_empty() {
@@ -103,9 +105,13 @@ async fn ask(
             said[at] = match tokio::time::timeout_at(deadline, answer).await {
                 Ok(Ok(Reply::Granted { standing, until })) => Some(Said::Leased(standing, until)),
                 Ok(Ok(Reply::Refused(refusal))) => Some(Said::Refused(refusal)),
-                Ok(Ok(Reply::Unavailable)) | Err(_) => Some(without_store(worker, limited, key, now)),
+                Ok(Ok(Reply::Unavailable { charged })) => {
+                    let told = if charged { Told::Already } else { Told::Yet };
+                    Some(without_store(worker, limited, key, now, told))
+                }
+                Err(_) => Some(without_store(worker, limited, key, now, Told::Yet)),
                 // The actor has died with the question; its successor is there in a moment.
-                Ok(Err(_)) => last.then(|| without_store(worker, limited, key, now)),
+                Ok(Err(_)) => last.then(|| without_store(worker, limited, key, now, Told::Yet)),
             };
         }
         if said.iter().any(Option::is_none) {
@@ -114,54 +120,87 @@ async fn ask(
     }
 }
 
-fn without_store(worker: &Worker, limited: &Limited, key: u64, now: u64) -> Said {
+fn question(
+    limited: &Limited,
+    key: u64,
+    facts: &Facts<'_>,
+    returnable: bool,
+    reply: Option<oneshot::Sender<Reply>>,
+) -> Ask {
+    let owner = limited.key(facts).into();
+    Ask { limit: limited.cells.clone(), key, owner, cost: limited.cost, returnable, reply }
+}
+
+fn without_store(worker: &Worker, limited: &Limited, key: u64, now: u64, told: Told) -> Said {
     if worker.shared.limiter.mode() == Mode::Local {
         // A reload has taken the store away meanwhile.
-        return share(worker, limited, key, now);
+        return share(worker, limited, key, now, told);
     }
     limited.cells.decisions.error.add(worker.index, 1);
     match limited.on_error {
-        OnError::Local => share(worker, limited, key, now),
-        OnError::Allow => Said::Uncounted,
+        OnError::Local => share(worker, limited, key, now, told),
+        OnError::Allow => Said::Uncounted(told),
         OnError::Deny => Said::Unavailable,
     }
 }
 
-fn share(worker: &Worker, limited: &Limited, key: u64, now: u64) -> Said {
+fn share(worker: &Worker, limited: &Limited, key: u64, now: u64, told: Told) -> Said {
     let limiter = &worker.shared.limiter;
     let share = limiter.share(&limited.cells, limited.cost);
     match limiter.charge_share(&limited.cells, key, now, &share) {
-        Ok(standing) => Said::Share(standing, share),
+        Ok(standing) => Said::Share(standing, share, told),
         Err(refusal) => Said::Refused(refusal),
     }
 }
 
-fn conclude<'a>(worker: &Worker, applying: &[Applying<'a>], said: &[Option<Said>], now: u64) -> Decision<'a> {
+fn conclude<'a>(
+    worker: &Rc<Worker>,
+    applying: &[Applying<'a>],
+    said: &[Option<Said>],
+    facts: &Facts<'_>,
+) -> Decision<'a> {
     let (mut refused, mut unavailable, mut least) = (None, false, None);
     for (Applying { limited, .. }, said) in applying.iter().zip(said) {
         match said {
-            Some(Said::Leased(standing, _) | Said::Share(standing, _)) => {
+            Some(Said::Leased(standing, _) | Said::Share(standing, ..)) => {
                 least = tightest(least, (limited, *standing));
             }
             Some(Said::Refused(refusal)) => refused = longer(refused, (limited, *refusal)),
             Some(Said::Unavailable) => unavailable = true,
-            Some(Said::Uncounted) | None => {}
+            Some(Said::Uncounted(_)) | None => {}
         }
     }
     let decision = match (refused, unavailable) {
         (Some((limited, refusal)), _) => Decision::Refused(limited, refusal),
         (None, true) => Decision::Unavailable,
-        (None, false) => return Decision::Pass(least),
+        (None, false) => {
+            settle(worker, applying, said, facts);
+            return Decision::Pass(least);
+        }
     };
+    // Not when the request came: a lease may have ended since.
+    let now = worker.shared.limiter.clock.now();
     // Another limit refuses: what this request has taken of the others is somebody else's.
     for (Applying { limited, key }, said) in applying.iter().zip(said) {
         match said {
             Some(Said::Leased(_, until)) => limited.cells.leases.put_back(*key, now, *until, limited.cost),
-            Some(Said::Share(_, share)) => {
+            Some(Said::Share(_, share, _)) => {
                 worker.shared.limiter.refund_share(&limited.cells, *key, now, share);
             }
             _ => {}
         }
     }
     decision
+}
+
+/// Tells the store of what has passed without it, where it is in use.
+fn settle(worker: &Rc<Worker>, applying: &[Applying<'_>], said: &[Option<Said>], facts: &Facts<'_>) {
+    if worker.shared.limiter.mode() != Mode::Shared {
+        return;
+    }
+    for (Applying { limited, key }, said) in applying.iter().zip(said) {
+        if let Some(Said::Share(_, _, Told::Yet) | Said::Uncounted(Told::Yet)) = said {
+            worker.ask(question(limited, *key, facts, false, None));
+        }
+    }
 }

@@ -49,6 +49,10 @@ impl Rig {
         self.accounts.wait(&self.limit, 1, &self.owner, (1, false), waiter)
     }
 
+    fn owe(&mut self, cost: u64, now: u64) -> bool {
+        self.accounts.owe(&self.limit, 1, &self.owner, cost, now)
+    }
+
     fn store(&mut self, take: &Take) -> Taken {
         self.calls += 1;
         let granted = if self.left < take.least {
@@ -78,7 +82,10 @@ impl Rig {
         while let Some(take) = self.accounts.question(id, now) {
             let taken = self.store(&take);
             let replies = &mut self.replies;
-            let serve = |waiter, reply| replies.push((waiter, reply));
+            let serve = |waiter, reply| {
+                replies.push((waiter, reply));
+                true
+            };
             self.accounts.answered(id, &taken, &self.population, now, serve);
         }
     }
@@ -108,7 +115,10 @@ fn requests_that_come_during_a_call_wait_for_it_and_share_the_next() {
     let taken = rig.store(&first);
     let id = rig.id();
     let replies = &mut rig.replies;
-    let more = rig.accounts.answered(id, &taken, &rig.population, NOW, |w, r| replies.push((w, r)));
+    let more = rig.accounts.answered(id, &taken, &rig.population, NOW, |w, r| {
+        replies.push((w, r));
+        true
+    });
     assert!(more && rig.replies.len() == 1);
     rig.settle(NOW);
     assert_eq!(rig.replies.len(), 9);
@@ -188,16 +198,15 @@ fn what_is_not_spent_is_given_back_also_where_the_next_question_comes_before_it_
 }
 
 #[test]
-fn who_loses_patience_is_charged_all_the_same() {
+fn who_has_gone_while_waiting_takes_nothing() {
     let mut rig = Rig::new(1_000);
     (0..3).for_each(|waiter| assert_eq!(rig.wait(waiter), waiter == 0));
     let take = rig.accounts.question(rig.id(), NOW).unwrap();
     let taken = rig.store(&take);
     assert_eq!(taken.granted, 3);
     let id = rig.id();
-    // Nobody looks at the answers: they have passed by the share meanwhile.
-    rig.accounts.answered(id, &taken, &rig.population, NOW, |_, _| ());
-    assert_eq!(rig.limit.leases.outstanding(NOW), 0, "what they took is not there for others");
+    rig.accounts.answered(id, &taken, &rig.population, NOW, |waiter, _| waiter == 2);
+    assert_eq!(rig.limit.leases.outstanding(NOW), 2, "what they would have taken is there for others");
 }
 
 #[test]
@@ -208,33 +217,85 @@ fn who_comes_during_a_call_that_fails_is_asked_for_by_the_next() {
     let _ = rig.accounts.question(id, NOW).unwrap();
     (2..5).for_each(|waiter| assert!(!rig.wait(waiter)));
     let mut told = Vec::new();
-    let tell = |waiter, reply| told.push((waiter, reply));
+    let tell = |waiter, reply| {
+        told.push((waiter, reply));
+        true
+    };
     assert!(rig.accounts.failed(id, NOW, true, tell), "the others still wait");
-    assert_eq!(told, [(0, Reply::Unavailable), (1, Reply::Unavailable)]);
+    let unavailable = Reply::Unavailable { charged: true };
+    assert_eq!(told, [(0, unavailable), (1, unavailable)]);
     let next = rig.accounts.question(id, NOW + MS).unwrap();
     assert_eq!((next.least, next.awaited), (1, 3));
-    assert!(!rig.accounts.failed(id, NOW + MS, true, |_, _| ()));
-    rig.accounts.collect(NOW + 300 * MS);
+    assert!(!rig.accounts.failed(id, NOW + MS, true, |_, _| true));
+    assert!(rig.accounts.collect(NOW + 300 * MS).is_empty());
     assert!(rig.accounts.is_empty());
 }
 
 #[test]
-fn what_passed_while_the_store_could_not_be_asked_is_paid_by_the_next_grant() {
+fn what_has_passed_without_the_store_is_paid_once_and_first() {
     let mut rig = Rig::new(10);
     let id = rig.id();
-    (0..3).for_each(|waiter| assert_eq!(rig.wait(waiter), waiter == 0));
+    assert!(rig.owe(3, NOW), "nobody else asks for it");
+    rig.settle(NOW);
+    assert_eq!((rig.left, rig.calls, rig.replies.len()), (7, 1, 0));
+    assert!(rig.accounts.question(id, NOW).is_none(), "once");
+    // Owed while a call is under way: the next one pays.
+    rig.wait(0);
+    let take = rig.accounts.question(id, NOW).unwrap();
+    assert!(!rig.owe(2, NOW));
+    let taken = rig.store(&take);
+    let mut told = Vec::new();
+    let more = rig.accounts.answered(id, &taken, &rig.population, NOW, |waiter, reply| {
+        told.push((waiter, reply));
+        true
+    });
+    assert!(more && told.is_empty(), "the grant went to what is owed, the request is asked for again");
+    rig.settle(NOW);
+    assert_eq!((rig.replies.len(), rig.left), (1, 4));
+    // More than there is: nobody passes, and it is not asked for again.
+    assert!(rig.owe(9, NOW));
+    rig.settle(NOW);
+    assert_eq!((rig.left, rig.limit.leases.outstanding(NOW)), (0, 0));
+    assert!(rig.accounts.question(id, NOW).is_none());
+}
+
+#[test]
+fn what_is_owed_is_kept_until_the_store_can_be_told_or_its_window_is_over() {
+    let mut rig = Rig::new(10);
+    let id = rig.id();
+    assert!(rig.owe(2, NOW));
+    let unreachable = |rig: &mut Rig, now| {
+        let take = rig.accounts.question(id, now).unwrap();
+        assert_eq!((take.awaited, take.most), (2, 2));
+        assert!(!rig.accounts.failed(id, now, false, |_, _| true), "not again at once");
+    };
+    for again in 0..20 {
+        unreachable(&mut rig, NOW + again * 200 * MS);
+        assert_eq!(rig.accounts.collect(NOW + again * 200 * MS + 150 * MS), [id]);
+    }
+    assert!(rig.accounts.question(id, NOW + 60_000 * MS).is_none(), "the window is over");
+    assert!(rig.accounts.collect(NOW + 60_200 * MS).is_empty());
+    assert!(rig.accounts.is_empty());
+    // A store that has the question will decide it.
+    assert!(rig.owe(2, NOW));
     let _ = rig.accounts.question(id, NOW).unwrap();
-    assert!(!rig.accounts.failed(id, NOW, false, |_, _| ()));
-    assert!(rig.request(NOW + MS));
-    assert_eq!(rig.left, 6, "three that passed before, and this one");
-    assert!(rig.request(NOW + 2 * MS));
-    assert_eq!(rig.left, 5, "once");
-    // What is owed and not there is not paid; nobody passes then.
-    let _ = (rig.wait(0), rig.accounts.question(id, NOW + 3 * MS));
-    assert!(!rig.accounts.failed(id, NOW + 3 * MS, false, |_, _| ()));
-    rig.left = 1;
-    assert!(!rig.request(NOW + 4 * MS));
-    assert_eq!(rig.left, 0);
+    assert!(!rig.accounts.failed(id, NOW, true, |_, _| true));
+    assert!(rig.accounts.question(id, NOW + MS).is_none());
+    // A store that is given up is owed nothing.
+    assert!(rig.owe(2, NOW));
+    rig.accounts.give_up(|_, _| true);
+    assert!(rig.accounts.question(id, NOW).is_none());
+}
+
+#[test]
+fn without_room_for_a_lease_what_is_not_spent_goes_back_at_once() {
+    let mut rig = Rig::new(1_000);
+    rig.population.set_most(0, 1);
+    for i in 0..100 {
+        assert!(rig.request(NOW + i * MS));
+        rig.left += rig.accounts.unspent().iter().map(|back| back.unspent).sum::<u64>();
+    }
+    assert_eq!(rig.left, 900);
 }
 
 #[test]
@@ -245,11 +306,14 @@ fn nobody_is_left_waiting_for_a_key_that_is_spared() {
     rig.wait(3);
     let id = rig.id();
     let mut told = Vec::new();
-    let tell = |waiter, reply| told.push((waiter, reply));
+    let tell = |waiter, reply| {
+        told.push((waiter, reply));
+        true
+    };
     rig.accounts.leave(id, &rig.population, Some(NOW + MS), tell);
     assert_eq!(rig.limit.leases.spend(1, NOW, 1), Spending::Spared);
     assert_eq!(told.len(), 4);
-    assert!(told.iter().all(|(_, reply)| *reply == Reply::Unavailable));
+    assert!(told.iter().all(|(_, reply)| *reply == Reply::Unavailable { charged: false }));
     assert!(rig.accounts.is_empty());
 }
 

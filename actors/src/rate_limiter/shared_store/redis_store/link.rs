@@ -1,8 +1,8 @@
 //! The one connection of a store: made when it is first needed, thrown away when it fails, made anew.
 //!
 //! An attempt runs as a task of its own, because it may take longer than the question that caused it may wait. There is
-//! one attempt at a time, bounded in time, and two begin at least [`PAUSE`] apart, so that a server that is away or
-//! frozen costs next to nothing: a question waits for an attempt only while that is younger than its own patience, and is
+//! one attempt at a time, bounded in time, and after one that failed the next begins at least [`PAUSE`] later, so that a
+//! server that is away or frozen costs next to nothing: a question waits for an attempt only while that is younger than its own patience, and is
 //! otherwise refused at once with the reason of the last failure.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -127,7 +127,11 @@ impl Link {
         let mut state = self.state();
         if state.number == number && matches!(state.phase, Phase::Connecting { .. }) {
             state.phase = match outcome {
-                Ok(held) => Phase::Up { held },
+                Ok(held) => {
+                    // It has answered: if it stands still for a moment, the next connection need not wait.
+                    state.not_before = Instant::now();
+                    Phase::Up { held }
+                }
                 Err(why) => Phase::Down { why },
             };
         }
