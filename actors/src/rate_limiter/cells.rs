@@ -217,9 +217,9 @@ impl Limiter {
         Share { plan, cost: cost.min(plan.capacity), instances }
     }
 
-    /// [`Limiter::charge`] for this instance's share of a limit. While the shared store is in use and only late with an
-    /// answer, the share is no more than a part of what the store has left, as far as is known: whoever passes by it is
-    /// charged in the store afterwards, and is to find room there.
+    /// [`Limiter::charge`] for this instance's share of a limit. Where the shared store is only `late` with an answer, the
+    /// share is no more than a part of what the store has left, as far as is known: whoever passes by it is charged in the
+    /// store afterwards, and is to find room there.
     ///
     /// # Errors
     /// [`Refusal`], when there is not enough; nothing is charged then.
@@ -229,16 +229,16 @@ impl Limiter {
         key: u64,
         now: u64,
         share: &Share,
+        late: bool,
     ) -> Result<Standing, Refusal> {
         let Share { plan, cost, instances } = *share;
         let unheard = if instances > 1 { limit.plan.capacity.div_ceil(UNHEARD) } else { 0 };
         let part = |left: u64| left.saturating_sub(unheard) / instances;
-        let shared = self.mode() == Mode::Shared;
-        if shared {
+        if late {
             limit.leases.lend(&limit.plan, key, now, cost, part)?;
         }
         let charged = limit.buckets.charge(&self.population, &plan, key, now, cost);
-        if shared && charged.is_err() {
+        if late && charged.is_err() {
             limit.leases.unlend(key, cost);
         }
         charged

@@ -23,20 +23,22 @@ enum Said {
     /// Charged; until then it may be put back.
     Leased(Standing, u64),
     /// Charged to this instance's share.
-    Share(Standing, Share, Told),
+    Share(Standing, Share, Without),
     /// Not counted: the rule lets pass what cannot be counted.
-    Uncounted(Told),
+    Uncounted(Without),
     Refused(Refusal),
     Unavailable,
 }
 
-/// Whether the shared store knows of a request that has passed without its answer.
+/// Why a limit is decided without the shared store.
 #[derive(Clone, Copy, PartialEq)]
-enum Told {
-    /// It was asked, and will count the request when it gets to it; or it is not to be asked.
-    Already,
-    /// It is to be told, if it is there.
-    Yet,
+enum Without {
+    /// It is away, for all keys or for this one.
+    Away,
+    /// It was asked and is late: it will count the request when it gets to it.
+    Asked,
+    /// It is late, and does not know of the request. If that passes, it is to be told.
+    Untold,
 }
 
 /// Most requests: one limit, and its lease or the store's last refusal of it is at hand.
@@ -63,10 +65,10 @@ pub async fn decide<'a>(
             Mode::Shared => match limited.cells.leases.spend(*key, now, limited.cost) {
                 Spending::Spent { standing, until } => Some(Said::Leased(standing, until)),
                 Spending::Refused(refusal) => Some(Said::Refused(refusal)),
-                Spending::Spared => Some(without_store(worker, limited, *key, now, Told::Already)),
+                Spending::Spared => Some(without_store(worker, limited, *key, now, Without::Away)),
                 Spending::Ask => None,
             },
-            Mode::Local | Mode::Degraded => Some(without_store(worker, limited, *key, now, Told::Already)),
+            Mode::Local | Mode::Degraded => Some(without_store(worker, limited, *key, now, Without::Away)),
         });
     }
     // What is refused already need not be asked for.
@@ -106,12 +108,12 @@ async fn ask(
                 Ok(Ok(Reply::Granted { standing, until })) => Some(Said::Leased(standing, until)),
                 Ok(Ok(Reply::Refused(refusal))) => Some(Said::Refused(refusal)),
                 Ok(Ok(Reply::Unavailable { charged })) => {
-                    let told = if charged { Told::Already } else { Told::Yet };
-                    Some(without_store(worker, limited, key, now, told))
+                    let why = if charged { Without::Asked } else { Without::Untold };
+                    Some(without_store(worker, limited, key, now, why))
                 }
-                Err(_) => Some(without_store(worker, limited, key, now, Told::Yet)),
+                Err(_) => Some(without_store(worker, limited, key, now, Without::Untold)),
                 // The actor has died with the question; its successor is there in a moment.
-                Ok(Err(_)) => last.then(|| without_store(worker, limited, key, now, Told::Yet)),
+                Ok(Err(_)) => last.then(|| without_store(worker, limited, key, now, Without::Untold)),
             };
         }
         if said.iter().any(Option::is_none) {
@@ -131,24 +133,25 @@ fn question(
     Ask { limit: limited.cells.clone(), key, owner, cost: limited.cost, returnable, reply }
 }
 
-fn without_store(worker: &Worker, limited: &Limited, key: u64, now: u64, told: Told) -> Said {
+fn without_store(worker: &Worker, limited: &Limited, key: u64, now: u64, why: Without) -> Said {
     if worker.shared.limiter.mode() == Mode::Local {
         // A reload has taken the store away meanwhile.
-        return share(worker, limited, key, now, told);
+        return share(worker, limited, key, now, why);
     }
     limited.cells.decisions.error.add(worker.index, 1);
     match limited.on_error {
-        OnError::Local => share(worker, limited, key, now, told),
-        OnError::Allow => Said::Uncounted(told),
+        OnError::Local => share(worker, limited, key, now, why),
+        OnError::Allow => Said::Uncounted(why),
         OnError::Deny => Said::Unavailable,
     }
 }
 
-fn share(worker: &Worker, limited: &Limited, key: u64, now: u64, told: Told) -> Said {
+fn share(worker: &Worker, limited: &Limited, key: u64, now: u64, why: Without) -> Said {
     let limiter = &worker.shared.limiter;
     let share = limiter.share(&limited.cells, limited.cost);
-    match limiter.charge_share(&limited.cells, key, now, &share) {
-        Ok(standing) => Said::Share(standing, share, told),
+    let late = why != Without::Away && limiter.mode() == Mode::Shared;
+    match limiter.charge_share(&limited.cells, key, now, &share, late) {
+        Ok(standing) => Said::Share(standing, share, why),
         Err(refusal) => Said::Refused(refusal),
     }
 }
@@ -199,7 +202,7 @@ fn settle(worker: &Rc<Worker>, applying: &[Applying<'_>], said: &[Option<Said>],
         return;
     }
     for (Applying { limited, key }, said) in applying.iter().zip(said) {
-        if let Some(Said::Share(_, _, Told::Yet) | Said::Uncounted(Told::Yet)) = said {
+        if let Some(Said::Share(_, _, Without::Untold) | Said::Uncounted(Without::Untold)) = said {
             worker.ask(question(limited, *key, facts, false, None));
         }
     }

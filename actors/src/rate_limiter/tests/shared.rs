@@ -8,7 +8,7 @@ use crate::rate_limiter::settings::{Algorithm, KeyStrategy, Limit};
 use crate::rate_limiter::shared_store::{Take, Taken};
 use crate::rate_limiter::state::Accounts;
 use crate::rate_limiter::{
-    Decisions, Key, KeyedBy, LimitCells, Limiter, Mode, OwnedKey, Population, Reply, Spending, Subject,
+    Decisions, Key, KeyedBy, LimitCells, Limiter, OwnedKey, Population, Reply, Spending, Subject,
 };
 
 const MS: u64 = 1_000_000;
@@ -356,26 +356,25 @@ fn while_the_store_is_late_the_share_is_a_part_of_what_it_has_left() {
         let limit = Limit { algorithm, requests: 100, window: Duration::from_secs(10), burst: 0 };
         let keyed_by = KeyedBy { strategy: KeyStrategy::Ip, ipv6_prefix: 64 };
         let cells = LimitCells::new("r", &limit, keyed_by, Decisions::new(1));
-        let passed = |limiter: &Limiter, key, now| {
-            let share = limiter.share(&cells, 1);
-            (0..200).filter(|_| limiter.charge_share(&cells, key, now, &share).is_ok()).count()
-        };
         let limiter = Limiter::new(1_000, true);
+        let passed = |key, late| {
+            let share = limiter.share(&cells, 1);
+            (0..200).filter(|_| limiter.charge_share(&cells, key, NOW, &share, late).is_ok()).count()
+        };
         limiter.set_instances(2);
         let reset_at = NOW + 6_900 * MS;
         let news = News { count: 1, until: NOW + MS, remaining: 31, reset_at };
         assert!(cells.leases.granted(&limiter.population, 1, NOW, news));
         // Half of what is left but for what the other may have taken since.
-        assert_eq!(passed(&limiter, 1, NOW), 3, "{algorithm:?}");
-        assert_eq!(passed(&limiter, 2, NOW), 50, "{algorithm:?}: nothing is known of that one");
+        assert_eq!(passed(1, true), 3, "{algorithm:?}");
+        assert_eq!(passed(2, true), 50, "{algorithm:?}: nothing is known of that one");
         limiter.set_instances(1);
         assert!(cells.leases.granted(&limiter.population, 4, NOW, news));
-        assert_eq!(passed(&limiter, 4, NOW), 31, "{algorithm:?}: there is no other");
+        assert_eq!(passed(4, true), 31, "{algorithm:?}: there is no other");
         limiter.set_instances(2);
-        // Given up: the rule decides by its share of the whole.
-        limiter.set_mode(Mode::Degraded);
+        // Where it is away, the rule decides by its share of the whole.
         assert!(cells.leases.granted(&limiter.population, 3, NOW, news));
-        assert_eq!(passed(&limiter, 3, NOW), 50, "{algorithm:?}");
+        assert_eq!(passed(3, false), 50, "{algorithm:?}");
     }
 }
 
@@ -386,17 +385,16 @@ fn what_was_charged_to_a_share_is_taken_back_from_it() {
     let keyed_by = KeyedBy { strategy: KeyStrategy::Ip, ipv6_prefix: 64 };
     let cells = LimitCells::new("r", &limit, keyed_by, Decisions::new(1));
     let limiter = Limiter::new(1_000, true);
-    limiter.set_mode(Mode::Degraded);
     limiter.set_instances(5);
     // Two are all that there are of it; the request costs three.
     let share = limiter.share(&cells, 3);
     for _ in 0..5 {
-        assert!(limiter.charge_share(&cells, 1, NOW, &share).is_ok());
-        assert!(limiter.charge_share(&cells, 1, NOW, &share).is_err());
+        assert!(limiter.charge_share(&cells, 1, NOW, &share, false).is_ok());
+        assert!(limiter.charge_share(&cells, 1, NOW, &share, false).is_err());
         limiter.refund_share(&cells, 1, NOW, &share);
     }
     let one = limiter.share(&cells, 1);
-    let passed = (0..10).filter(|_| limiter.charge_share(&cells, 1, NOW, &one).is_ok()).count();
+    let passed = (0..10).filter(|_| limiter.charge_share(&cells, 1, NOW, &one, false).is_ok()).count();
     assert_eq!(passed, 2);
 }
 
