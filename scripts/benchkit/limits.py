@@ -23,7 +23,7 @@ LIMITED, BARE = "aegis-%d-keys", "bare-%d-keys"
 LIMIT = {"defaultRequests": 6_000_000, "defaultWindowSeconds": 60}
 # So that a client that has sent one request is remembered for minutes, and one that has sent millions is not refused.
 REMEMBERED = {
-    "tokenBucket": {"defaultRequests": 5_000, "defaultBurst": 100_000_000, "defaultWindowSeconds": 30 * 24 * 3600},
+    "tokenBucket": {"defaultRequests": 5_000, "defaultBurst": 6_000_000, "defaultWindowSeconds": 30 * 24 * 3600},
     "slidingWindow": {"defaultRequests": 100_000_000, "defaultWindowSeconds": 30 * 24 * 3600},
     "fixedWindow": {"defaultRequests": 100_000_000, "defaultWindowSeconds": 30 * 24 * 3600},
 }
