@@ -66,7 +66,7 @@ pub struct Deps {
 pub struct RateLimiterActor {
     deps: Deps,
     limits: Vec<Arc<LimitCells>>,
-    /// Limits that a reload has changed or removed, until their buckets are freed.
+    /// Limits that a reload has changed or removed, until nobody uses them.
     gone: Vec<Arc<LimitCells>>,
     redis: Option<RedisSettings>,
     store: Option<Box<dyn SharedStore>>,
@@ -224,8 +224,10 @@ impl RateLimiterActor {
     /// Asks the store for every key that is to be asked for.
     fn ask(&mut self, ids: impl IntoIterator<Item = AccountId>, ctx: &mut Context<Self>) {
         let now = self.deps.limiter.clock.now();
-        let asked: (Vec<AccountId>, Vec<Take>) =
-            ids.into_iter().filter_map(|id| Some((id, self.accounts.question(id, now)?))).unzip();
+        let asked: (Vec<AccountId>, Vec<Take>) = ids
+            .into_iter()
+            .filter_map(|id| Some((id, self.accounts.question(id, now, Waiter::is_closed)?)))
+            .unzip();
         let (ids, takes) = asked;
         // In front of the questions: what comes back is granted again at once.
         self.give_back(ctx);
@@ -367,13 +369,19 @@ impl RateLimiterActor {
         }
     }
 
-    /// Frees the buckets of limits that are no more. A tunnel may hold such a limit for days, and whoever lets go of it last
-    /// may be a worker; a million buckets take a moment to be freed, so this thread does not do it either.
+    /// Frees what limits take that are no more: their buckets at once, for a tunnel may hold such a limit for days, and the
+    /// rest when nobody does. A million buckets take a moment, so it is neither a worker that does it nor this thread.
     fn forget_gone(&mut self) {
-        let (gone, limiter) = (std::mem::take(&mut self.gone), self.deps.limiter.clone());
-        if !gone.is_empty() {
+        let limiter = &self.deps.limiter;
+        let now = limiter.clock.now();
+        self.gone.iter().for_each(|limit| limit.leases.sweep(&limiter.population, now, true));
+        let mut freed: Vec<_> = self.gone.extract_if(.., |limit| Arc::strong_count(limit) == 1).collect();
+        freed.extend(self.gone.iter().filter(|limit| !limit.buckets.is_empty()).cloned());
+        if !freed.is_empty() {
+            let limiter = limiter.clone();
             actix_rt::task::spawn_blocking(move || {
-                gone.iter().for_each(|limit| limit.clear(&limiter.population));
+                freed.iter().for_each(|limit| limit.buckets.clear(&limiter.population));
+                drop(freed);
             });
         }
     }

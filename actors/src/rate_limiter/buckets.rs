@@ -194,7 +194,7 @@ impl Buckets {
 
     /// Takes out all of them.
     pub(super) fn clear(&self, population: &Population) {
-        any!(self, kept => kept.remove(population, |_| true));
+        any!(self, kept => kept.clear(population));
     }
 
     /// How many there are.

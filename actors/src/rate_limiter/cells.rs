@@ -72,11 +72,6 @@ impl LimitCells {
         self.counted.get_or_init(|| population.count());
     }
 
-    /// Frees all its buckets.
-    pub(super) fn clear(&self, population: &Population) {
-        self.buckets.clear(population);
-    }
-
     /// Whether these are the cells of such a limit.
     pub fn is(&self, name: &str, limit: &Limit, keyed_by: KeyedBy) -> bool {
         *self.name == *name && self.limit == *limit && self.keyed_by == keyed_by
@@ -209,15 +204,16 @@ impl Limiter {
         limit.buckets.refund(&self.population, &limit.plan, key, now, cost);
     }
 
-    /// This instance's part of a limit, for a request that takes `cost`.
-    pub fn share(&self, limit: &LimitCells, cost: u64) -> Share {
+    /// This instance's part of a limit, for a request that takes `cost`. `late`: the shared store is in use, and only late
+    /// with an answer.
+    pub fn share(&self, limit: &LimitCells, cost: u64, late: bool) -> Share {
         let instances = self.instances();
         let plan = limit.plan.share(instances);
         // A share smaller than the cost would never let anything pass.
-        Share { plan, cost: cost.min(plan.capacity), instances }
+        Share { plan, cost: cost.min(plan.capacity), instances, late }
     }
 
-    /// [`Limiter::charge`] for this instance's share of a limit. Where the shared store is only `late` with an answer, the
+    /// [`Limiter::charge`] for this instance's share of a limit. Where the shared store is only late with an answer, the
     /// share is no more than a part of what the store has left, as far as is known: whoever passes by it is charged in the
     /// store afterwards, and is to find room there.
     ///
@@ -229,9 +225,8 @@ impl Limiter {
         key: u64,
         now: u64,
         share: &Share,
-        late: bool,
     ) -> Result<Standing, Refusal> {
-        let Share { plan, cost, instances } = *share;
+        let Share { plan, cost, instances, late } = *share;
         let unheard = if instances > 1 { limit.plan.capacity.div_ceil(UNHEARD) } else { 0 };
         let part = |left: u64| left.saturating_sub(unheard) / instances;
         if late {
@@ -247,7 +242,9 @@ impl Limiter {
     /// Takes a charge of [`Limiter::charge_share`] back.
     pub fn refund_share(&self, limit: &LimitCells, key: u64, now: u64, share: &Share) {
         limit.buckets.refund(&self.population, &share.plan, key, now, share.cost);
-        limit.leases.unlend(key, share.cost);
+        if share.late {
+            limit.leases.unlend(key, share.cost);
+        }
     }
 }
 
@@ -260,4 +257,5 @@ pub struct Share {
     plan: Plan,
     cost: u64,
     instances: u64,
+    late: bool,
 }

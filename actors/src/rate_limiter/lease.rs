@@ -18,6 +18,10 @@ const COUNT_BITS: u32 = 20;
 /// How long a client is told to wait at most that is refused only because the store is late.
 const LATE: u64 = 1_000_000_000;
 
+/// Keys of a limit of which it is remembered what the store had left though nothing is leased: a look at each takes a tenth
+/// of a microsecond, on the thread that requests wait for.
+const REMEMBERED: usize = 50_000;
+
 /// Requests that a lease holds at most.
 pub const LARGEST: u64 = (1 << COUNT_BITS) - 1;
 
@@ -62,7 +66,7 @@ impl LeaseCell {
     fn learn(&self, news: News) {
         self.beside.store(news.remaining, Ordering::Relaxed);
         self.reset_at.store(news.reset_at, Ordering::Relaxed);
-        self.lent.store(0, Ordering::Relaxed);
+        self.lent.store(news.lent, Ordering::Relaxed);
     }
 
     /// Adds to the lease what may be spent until `until`.
@@ -105,6 +109,8 @@ pub struct News {
     pub remaining: u64,
     /// When the whole limit is available again.
     pub reset_at: u64,
+    /// Has passed without the store's knowledge, and is not among what it has counted.
+    pub lent: u64,
 }
 
 impl Leases {
@@ -129,6 +135,21 @@ impl Leases {
             return Spending::Refused(Refusal { standing: cell.standing(0, now), retry_after });
         }
         if cell.spared_until.load(Ordering::Relaxed) > now { Spending::Spared } else { Spending::Ask }
+    }
+
+    /// Takes up to `owed` of what is leased, for requests that have passed already. Answers how much.
+    pub(super) fn pay(&self, key: u64, now: u64, owed: u64) -> u64 {
+        if owed == 0 {
+            return 0;
+        }
+        let map = self.map.pin();
+        let Some(cell) = map.get(&key) else { return 0 };
+        let paid = |word: u64| unpack(word, now).0.min(owed);
+        let less = |word: u64| {
+            let (left, until) = unpack(word, now);
+            (left > 0).then(|| pack(left - left.min(owed), until))
+        };
+        cell.lease.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).map_or(0, paid)
     }
 
     /// Puts back what a request did not need after all, for the next one. `until` as it was granted or
@@ -228,10 +249,10 @@ impl Leases {
     }
 
     /// Forgets the keys that have nothing to spend and are neither refused nor spared, and of which the store has nothing
-    /// that is used up, or where room is scarce.
-    pub(super) fn sweep(&self, population: &Population, now: u64) {
+    /// that is used up. Where room is `scarce`, or there are many, the latter go as well.
+    pub(super) fn sweep(&self, population: &Population, now: u64, scarce: bool) {
         let map = self.map.pin();
-        let scarce = population.is_scarce();
+        let scarce = scarce || self.len() > REMEMBERED;
         let idle = |cell: &LeaseCell| {
             (scarce || cell.reset_at.load(Ordering::Relaxed) <= now)
                 && unpack(cell.lease.load(Ordering::Relaxed), now).0 == 0
@@ -283,7 +304,7 @@ mod tests {
     const MS: u64 = 1_048_576;
 
     fn news(count: u64, until: u64) -> News {
-        News { count, until, remaining: 5, reset_at: 100 * MS }
+        News { count, until, remaining: 5, reset_at: 100 * MS, lent: 0 }
     }
 
     #[test]
@@ -316,7 +337,7 @@ mod tests {
     fn a_key_that_is_spared_is_not_asked_for_until_then() {
         let (leases, population) = (Leases::default(), Population::new(10));
         leases.spare(&population, 1, 7 * MS);
-        leases.sweep(&population, 6 * MS);
+        leases.sweep(&population, 6 * MS, false);
         assert_eq!(
             (leases.spend(1, 6 * MS, 1), leases.spend(1, 7 * MS, 1)),
             (Spending::Spared, Spending::Ask)
@@ -358,7 +379,7 @@ mod tests {
         assert_eq!(lent(window, 0), 20, "nothing is known");
         leases.spare(&population, 1, MS);
         assert_eq!(lent(window, 0), 20, "nobody has said anything yet");
-        let news = News { count: 1, until: MS, remaining: 4, reset_at: 6 * LATE };
+        let news = News { count: 1, until: MS, remaining: 4, reset_at: 6 * LATE, lent: 0 };
         leases.granted(&population, 1, 0, news);
         assert_eq!((lent(window, 0), lent(window, 5)), (2, 0));
         assert_eq!(lend(window, 1).unwrap_err().retry_after, LATE, "not for as long as the limit is used up");
@@ -368,6 +389,18 @@ mod tests {
         assert_eq!(lent(window, 6), 20, "the whole is there again");
         leases.learn(1, news);
         assert_eq!(lent(window, 0), 2, "it has been heard of");
+        leases.learn(1, News { lent: 1, ..news });
+        assert_eq!(lent(window, 0), 1, "one that it does not know of");
+    }
+
+    #[test]
+    fn what_is_owed_is_paid_out_of_a_lease_as_far_as_that_goes() {
+        let (leases, population) = (Leases::default(), Population::new(10));
+        assert_eq!(leases.pay(1, 0, 5), 0);
+        leases.granted(&population, 1, 0, news(3, 10 * MS));
+        assert_eq!((leases.pay(1, 0, 2), leases.pay(1, 0, 2), leases.pay(1, 0, 2)), (2, 1, 0));
+        leases.granted(&population, 1, 0, news(3, 10 * MS));
+        assert_eq!((leases.pay(1, 10 * MS, 2), leases.take(1)), (0, 3), "it is over");
     }
 
     #[test]
@@ -382,12 +415,12 @@ mod tests {
     fn what_the_store_has_left_is_remembered_while_there_is_room() {
         let (leases, population) = (Leases::default(), Population::new(4));
         assert!(leases.granted(&population, 1, 0, news(1, 10 * MS)));
-        leases.sweep(&population, 10 * MS);
+        leases.sweep(&population, 10 * MS, false);
         assert_eq!(leases.len(), 1);
-        leases.sweep(&population, 100 * MS);
+        leases.sweep(&population, 100 * MS, false);
         assert_eq!(leases.len(), 0, "the whole is there again");
-        (1..4).for_each(|key| assert!(leases.granted(&population, key, 0, news(1, 10 * MS))));
-        leases.sweep(&population, 10 * MS);
+        assert!(leases.granted(&population, 1, 0, news(1, 10 * MS)));
+        leases.sweep(&population, 10 * MS, true);
         assert_eq!(leases.len(), 0, "scarce");
     }
 
@@ -396,7 +429,7 @@ mod tests {
         let (leases, population) = (Leases::default(), Population::new(1));
         assert!(leases.granted(&population, 1, 0, news(1, 10 * MS)));
         assert!(!leases.granted(&population, 2, 0, news(1, 10 * MS)));
-        leases.sweep(&population, 10 * MS);
+        leases.sweep(&population, 10 * MS, true);
         assert_eq!(population.live(), 0);
         assert!(leases.granted(&population, 2, 10 * MS, news(1, 20 * MS)));
     }

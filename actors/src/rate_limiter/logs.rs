@@ -75,6 +75,11 @@ impl Logs {
         self.remove(population, such)
     }
 
+    /// Takes out all logs.
+    pub fn clear(&self, population: &Population) {
+        self.remove(population, |_| true);
+    }
+
     /// Takes out the logs that are such. Answers how many.
     pub fn remove(&self, population: &Population, such: impl Fn(&SlidingWindow) -> bool) -> usize {
         let map = self.map.pin();

@@ -41,6 +41,8 @@ struct Account<W> {
     /// Taken without the store's knowledge, by the instance's share, and until when the store may be told.
     owed: u64,
     owed_until: u64,
+    /// The store has failed: for what is owed alone it is not asked before.
+    pay_after: u64,
     /// One of those who wait may not need it after all.
     returnable: bool,
     /// Requests to lease the next time.
@@ -77,6 +79,7 @@ impl<W> Account<W> {
             cost,
             owed: 0,
             owed_until: 0,
+            pay_after: 0,
             returnable: false,
             want: 0,
             granted: (0, 0),
@@ -158,19 +161,33 @@ impl<W> Accounts<W> {
     pub fn owe(&mut self, limit: &Arc<LimitCells>, key: u64, owner: &OwnedKey, cost: u64, now: u64) -> bool {
         let account = self.accounts.entry((limit.id, key));
         let account = account.or_insert_with(|| Account::new(limit, owner, cost));
-        account.owed = account.owed.saturating_add(cost);
-        // A window later it is no part of the limit any more.
-        account.owed_until = now.saturating_add(limit.plan.window);
-        account.asked.is_none() && account.waiting.is_empty()
+        if account.owed == 0 || account.owed_until <= now {
+            // A window later it is no part of the limit any more.
+            (account.owed, account.owed_until) = (0, now.saturating_add(limit.plan.window));
+        }
+        account.owed = account.owed.saturating_add(cost).min(limit.plan.capacity);
+        account.asked.is_none() && account.waiting.is_empty() && account.pay_after <= now
     }
 
     /// The question for a key, now under way. `None` when nobody waits and nothing is owed, or it is under way already.
-    pub fn question(&mut self, id: AccountId, now: u64) -> Option<Take> {
+    /// `gone`: nobody waits there any longer.
+    pub fn question(&mut self, id: AccountId, now: u64, gone: impl Fn(&W) -> bool) -> Option<Take> {
         let account = self.accounts.get_mut(&id)?;
+        if account.asked.is_some() {
+            return None;
+        }
+        account.waiting.retain(|waiter| !gone(waiter));
         if account.owed_until <= now {
             account.owed = 0;
         }
-        if (account.waiting.is_empty() && account.owed == 0) || account.asked.is_some() {
+        // What has been leased meanwhile is charged already.
+        account.owed -= account.limit.leases.pay(id.1, now, account.owed);
+        if account.waiting.is_empty() && account.owed == 0 {
+            if account.leased.is_empty() {
+                // Everybody has gone: it is forgotten like a key that has been answered for.
+                account.collect_at = account.remembered.max(now);
+                self.ends.push(Reverse((account.collect_at, id)));
+            }
             return None;
         }
         account.asked = Some(Asked { at: now, waiting: account.waiting.len(), owed: account.owed });
@@ -215,7 +232,8 @@ impl<W> Accounts<W> {
         // The store decided between the question and now. A moment is told at the earliest that it can be, for windows end
         // with whole seconds; how long to wait, at the longest.
         let reset_at = asked.saturating_add(nanos(taken.reset));
-        let news = |count, until| News { count, until, remaining: taken.remaining, reset_at };
+        let lent = account.owed;
+        let news = |count, until| News { count, until, remaining: taken.remaining, reset_at, lent };
         let reset = reset_at.saturating_sub(now);
         if taken.granted < account.cost {
             let until = asked.saturating_add(nanos(taken.retry_after.min(REFUSED)));
@@ -280,14 +298,16 @@ impl<W> Accounts<W> {
         let Some(account) = self.accounts.get_mut(&id) else { return false };
         let asked = account.asked.take().unwrap_or_default();
         let waiting = asked.waiting.min(account.waiting.len());
-        account.waiting.drain(..waiting).for_each(|waiter| {
-            serve(waiter, Reply::Unavailable { charged: sent });
-        });
+        let told = account.waiting.drain(..waiting);
+        let gone =
+            told.filter_map(|waiter| (!serve(waiter, Reply::Unavailable { charged: sent })).then_some(()));
+        // Who has gone meanwhile has passed by the share and is owed, though it was asked for.
+        let gone = account.cost.saturating_mul(gone.count() as u64);
         if sent {
-            account.owed = account.owed.saturating_sub(asked.owed);
+            account.owed = account.owed.saturating_sub(asked.owed.saturating_add(gone));
         }
-        account.remembered = now.saturating_add(nanos(PAY_AGAIN));
-        account.collect_at = account.remembered;
+        account.pay_after = now.saturating_add(nanos(PAY_AGAIN));
+        (account.remembered, account.collect_at) = (account.pay_after, account.pay_after);
         self.ends.push(Reverse((account.collect_at, id)));
         !account.waiting.is_empty()
     }

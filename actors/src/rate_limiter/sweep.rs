@@ -31,7 +31,7 @@ pub fn pause(population: &Population, found: usize) -> Duration {
 pub fn sweep(limits: &[Arc<LimitCells>], population: &Population, now: u64) {
     for limit in limits {
         limit.buckets.sweep(population, &limit.plan, now);
-        limit.leases.sweep(population, now);
+        limit.leases.sweep(population, now, population.is_scarce());
     }
     let part = |(of, all): (usize, usize)| population.most() / all * of;
     // What was idle may have been enough.

@@ -180,6 +180,17 @@ impl<S: Word> Words<S> {
 
     /// Takes out the states that are such. Answers how many.
     pub fn remove(&self, population: &Population, such: impl Fn(&S) -> bool) -> usize {
+        // As many as there are now, those that go included: as many may come until the next time.
+        self.remove_to(self.len(), population, such)
+    }
+
+    /// Takes out all states, and the room that they took.
+    pub fn clear(&self, population: &Population) {
+        self.remove_to(0, population, |_| true);
+    }
+
+    /// Takes out the states that are such, into a table with so much room.
+    fn remove_to(&self, room: usize, population: &Population, such: impl Fn(&S) -> bool) -> usize {
         let _one_at_a_time = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
         let tables = self.tables.load_full();
         let is_such = |word: &AtomicU64| settled(word).is_some_and(|word| such(&S::unpack(word)));
@@ -189,8 +200,7 @@ impl<S: Word> Words<S> {
         // Somebody may have begun, and died of it.
         let mut removed = tables.old.as_ref().map_or(0, |old| Self::carry(old, &tables.new, &such));
         let old = tables.new.clone();
-        // As many as there are now, those that go included: as many may come until the next time.
-        let new = Arc::new(Table::with_room(self.len()));
+        let new = Arc::new(Table::with_room(room));
         self.tables.store(Arc::new(Tables { old: Some(old.clone()), new: new.clone() }));
         removed += Self::carry(&old, &new, &such);
         self.tables.store(Arc::new(Tables { old: None, new }));
@@ -311,6 +321,18 @@ mod tests {
         let mut sum = 0;
         words.each(|count| sum += count.0);
         assert_eq!(sum, 3_333 * 2 + 3_333 * 3);
+    }
+
+    #[test]
+    fn what_is_cleared_takes_no_room() {
+        let (words, population) = (Words::<Count>::new(), Population::new(100_000));
+        (0..50_000).for_each(|key| add(&words, &population, key));
+        words.remove(&population, |_| false);
+        words.clear(&population);
+        assert_eq!((words.len(), population.live()), (0, 0));
+        assert!(words.tables.load().new.room() < 100);
+        add(&words, &population, 1);
+        assert_eq!(words.read(1, |count| count.0), 1);
     }
 
     #[test]

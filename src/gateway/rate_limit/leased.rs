@@ -148,9 +148,9 @@ fn without_store(worker: &Worker, limited: &Limited, key: u64, now: u64, why: Wi
 
 fn share(worker: &Worker, limited: &Limited, key: u64, now: u64, why: Without) -> Said {
     let limiter = &worker.shared.limiter;
-    let share = limiter.share(&limited.cells, limited.cost);
     let late = why != Without::Away && limiter.mode() == Mode::Shared;
-    match limiter.charge_share(&limited.cells, key, now, &share, late) {
+    let share = limiter.share(&limited.cells, limited.cost, late);
+    match limiter.charge_share(&limited.cells, key, now, &share) {
         Ok(standing) => Said::Share(standing, share, why),
         Err(refusal) => Said::Refused(refusal),
     }

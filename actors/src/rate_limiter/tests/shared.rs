@@ -79,7 +79,7 @@ impl Rig {
     /// Asks the store until nobody waits.
     fn settle(&mut self, now: u64) {
         let id = self.id();
-        while let Some(take) = self.accounts.question(id, now) {
+        while let Some(take) = self.accounts.question(id, now, |_| false) {
             let taken = self.store(&take);
             let replies = &mut self.replies;
             let serve = |waiter, reply| {
@@ -108,10 +108,10 @@ impl Rig {
 fn requests_that_come_during_a_call_wait_for_it_and_share_the_next() {
     let mut rig = Rig::new(1_000);
     assert!(rig.wait(0), "the first asks");
-    let first = rig.accounts.question(rig.id(), NOW).unwrap();
+    let first = rig.accounts.question(rig.id(), NOW, |_| false).unwrap();
     assert_eq!((first.least, first.most), (1, 1));
     assert!((1..9).all(|waiter| !rig.wait(waiter)), "the others wait");
-    assert!(rig.accounts.question(rig.id(), NOW).is_none(), "one call at a time");
+    assert!(rig.accounts.question(rig.id(), NOW, |_| false).is_none(), "one call at a time");
     let taken = rig.store(&first);
     let id = rig.id();
     let replies = &mut rig.replies;
@@ -201,7 +201,7 @@ fn what_is_not_spent_is_given_back_also_where_the_next_question_comes_before_it_
 fn who_has_gone_while_waiting_takes_nothing() {
     let mut rig = Rig::new(1_000);
     (0..3).for_each(|waiter| assert_eq!(rig.wait(waiter), waiter == 0));
-    let take = rig.accounts.question(rig.id(), NOW).unwrap();
+    let take = rig.accounts.question(rig.id(), NOW, |_| false).unwrap();
     let taken = rig.store(&take);
     assert_eq!(taken.granted, 3);
     let id = rig.id();
@@ -214,7 +214,7 @@ fn who_comes_during_a_call_that_fails_is_asked_for_by_the_next() {
     let mut rig = Rig::new(1_000);
     let id = rig.id();
     (0..2).for_each(|waiter| assert_eq!(rig.wait(waiter), waiter == 0));
-    let _ = rig.accounts.question(id, NOW).unwrap();
+    let _ = rig.accounts.question(id, NOW, |_| false).unwrap();
     (2..5).for_each(|waiter| assert!(!rig.wait(waiter)));
     let mut told = Vec::new();
     let tell = |waiter, reply| {
@@ -224,7 +224,7 @@ fn who_comes_during_a_call_that_fails_is_asked_for_by_the_next() {
     assert!(rig.accounts.failed(id, NOW, true, tell), "the others still wait");
     let unavailable = Reply::Unavailable { charged: true };
     assert_eq!(told, [(0, unavailable), (1, unavailable)]);
-    let next = rig.accounts.question(id, NOW + MS).unwrap();
+    let next = rig.accounts.question(id, NOW + MS, |_| false).unwrap();
     assert_eq!((next.least, next.awaited), (1, 3));
     assert!(!rig.accounts.failed(id, NOW + MS, true, |_, _| true));
     assert!(rig.accounts.collect(NOW + 300 * MS).is_empty());
@@ -238,10 +238,10 @@ fn what_has_passed_without_the_store_is_paid_once_and_first() {
     assert!(rig.owe(3, NOW), "nobody else asks for it");
     rig.settle(NOW);
     assert_eq!((rig.left, rig.calls, rig.replies.len()), (7, 1, 0));
-    assert!(rig.accounts.question(id, NOW).is_none(), "once");
+    assert!(rig.accounts.question(id, NOW, |_| false).is_none(), "once");
     // Owed while a call is under way: the next one pays.
     rig.wait(0);
-    let take = rig.accounts.question(id, NOW).unwrap();
+    let take = rig.accounts.question(id, NOW, |_| false).unwrap();
     assert!(!rig.owe(2, NOW));
     let taken = rig.store(&take);
     let mut told = Vec::new();
@@ -256,7 +256,58 @@ fn what_has_passed_without_the_store_is_paid_once_and_first() {
     assert!(rig.owe(9, NOW));
     rig.settle(NOW);
     assert_eq!((rig.left, rig.limit.leases.outstanding(NOW)), (0, 0));
-    assert!(rig.accounts.question(id, NOW).is_none());
+    assert!(rig.accounts.question(id, NOW, |_| false).is_none());
+}
+
+#[test]
+fn what_is_owed_is_paid_out_of_a_lease_first() {
+    let mut rig = Rig::new(100_000);
+    (0..50).for_each(|i| assert!(rig.request(NOW + i * MS)));
+    let now = NOW + 50 * MS;
+    let (leased, calls) = (rig.limit.leases.outstanding(now), rig.calls);
+    assert!(leased > 3);
+    rig.owe(3, now);
+    rig.settle(now);
+    assert_eq!((rig.limit.leases.outstanding(now), rig.calls), (leased - 3, calls), "nobody is asked");
+    rig.accounts.collect(now + 150 * MS);
+    let back = rig.accounts.unspent();
+    assert_eq!(
+        back.iter().map(|back| back.unspent).sum::<u64>(),
+        leased - 3,
+        "the rest is given back as ever"
+    );
+}
+
+#[test]
+fn who_has_gone_is_not_asked_for_nor_owed_twice() {
+    let mut rig = Rig::new(1_000);
+    let id = rig.id();
+    (0..3).for_each(|waiter| assert_eq!(rig.wait(waiter), waiter == 0));
+    let take = rig.accounts.question(id, NOW, |waiter| *waiter != 1).unwrap();
+    assert_eq!(take.awaited, 1);
+    // It loses patience while it is asked for, and passes by the share; the store has the question.
+    assert!(!rig.owe(1, NOW));
+    assert!(!rig.accounts.failed(id, NOW, true, |_, _| false));
+    assert!(rig.accounts.question(id, NOW + MS, |_| false).is_none(), "it is charged already");
+    // Everybody has gone: nothing is asked, and nothing stays.
+    rig.wait(0);
+    assert!(rig.accounts.question(id, NOW + MS, |_| true).is_none());
+    rig.accounts.collect(NOW + 300 * MS);
+    assert!(rig.accounts.is_empty());
+}
+
+#[test]
+fn for_what_is_owed_alone_a_store_that_fails_is_not_asked_at_each_request() {
+    let mut rig = Rig::new(1_000);
+    let id = rig.id();
+    assert!(rig.owe(1, NOW));
+    let _ = rig.accounts.question(id, NOW, |_| false).unwrap();
+    assert!(!rig.accounts.failed(id, NOW, false, |_, _| true));
+    assert!((1..99).all(|i| !rig.owe(1, NOW + i * MS)));
+    assert_eq!(rig.accounts.collect(NOW + 100 * MS), [id]);
+    assert!(rig.owe(10_000, NOW + 101 * MS));
+    let take = rig.accounts.question(id, NOW + 101 * MS, |_| false).unwrap();
+    assert_eq!(take.awaited, 1_000, "never more than the limit");
 }
 
 #[test]
@@ -265,7 +316,7 @@ fn what_is_owed_is_kept_until_the_store_can_be_told_or_its_window_is_over() {
     let id = rig.id();
     assert!(rig.owe(2, NOW));
     let unreachable = |rig: &mut Rig, now| {
-        let take = rig.accounts.question(id, now).unwrap();
+        let take = rig.accounts.question(id, now, |_| false).unwrap();
         assert_eq!((take.awaited, take.most), (2, 2));
         assert!(!rig.accounts.failed(id, now, false, |_, _| true), "not again at once");
     };
@@ -273,18 +324,20 @@ fn what_is_owed_is_kept_until_the_store_can_be_told_or_its_window_is_over() {
         unreachable(&mut rig, NOW + again * 200 * MS);
         assert_eq!(rig.accounts.collect(NOW + again * 200 * MS + 150 * MS), [id]);
     }
-    assert!(rig.accounts.question(id, NOW + 60_000 * MS).is_none(), "the window is over");
+    assert!(rig.accounts.question(id, NOW + 60_000 * MS, |_| false).is_none(), "the window is over");
     assert!(rig.accounts.collect(NOW + 60_200 * MS).is_empty());
     assert!(rig.accounts.is_empty());
     // A store that has the question will decide it.
-    assert!(rig.owe(2, NOW));
-    let _ = rig.accounts.question(id, NOW).unwrap();
-    assert!(!rig.accounts.failed(id, NOW, true, |_, _| true));
-    assert!(rig.accounts.question(id, NOW + MS).is_none());
+    let now = NOW + 61_000 * MS;
+    assert!(rig.owe(2, now));
+    let _ = rig.accounts.question(id, now, |_| false).unwrap();
+    assert!(!rig.accounts.failed(id, now, true, |_, _| true));
+    let now = now + 200 * MS;
+    assert!(rig.accounts.question(id, now, |_| false).is_none());
     // A store that is given up is owed nothing.
-    assert!(rig.owe(2, NOW));
+    assert!(rig.owe(2, now));
     rig.accounts.give_up(|_, _| true);
-    assert!(rig.accounts.question(id, NOW).is_none());
+    assert!(rig.accounts.question(id, now, |_| false).is_none());
 }
 
 #[test]
@@ -302,7 +355,7 @@ fn without_room_for_a_lease_what_is_not_spent_goes_back_at_once() {
 fn nobody_is_left_waiting_for_a_key_that_is_spared() {
     let mut rig = Rig::new(1_000);
     (0..3).for_each(|waiter| assert_eq!(rig.wait(waiter), waiter == 0));
-    let _ = rig.accounts.question(rig.id(), NOW).unwrap();
+    let _ = rig.accounts.question(rig.id(), NOW, |_| false).unwrap();
     rig.wait(3);
     let id = rig.id();
     let mut told = Vec::new();
@@ -358,12 +411,12 @@ fn while_the_store_is_late_the_share_is_a_part_of_what_it_has_left() {
         let cells = LimitCells::new("r", &limit, keyed_by, Decisions::new(1));
         let limiter = Limiter::new(1_000, true);
         let passed = |key, late| {
-            let share = limiter.share(&cells, 1);
-            (0..200).filter(|_| limiter.charge_share(&cells, key, NOW, &share, late).is_ok()).count()
+            let share = limiter.share(&cells, 1, late);
+            (0..200).filter(|_| limiter.charge_share(&cells, key, NOW, &share).is_ok()).count()
         };
         limiter.set_instances(2);
         let reset_at = NOW + 6_900 * MS;
-        let news = News { count: 1, until: NOW + MS, remaining: 31, reset_at };
+        let news = News { count: 1, until: NOW + MS, remaining: 31, reset_at, lent: 0 };
         assert!(cells.leases.granted(&limiter.population, 1, NOW, news));
         // Half of what is left but for what the other may have taken since.
         assert_eq!(passed(1, true), 3, "{algorithm:?}");
@@ -387,14 +440,14 @@ fn what_was_charged_to_a_share_is_taken_back_from_it() {
     let limiter = Limiter::new(1_000, true);
     limiter.set_instances(5);
     // Two are all that there are of it; the request costs three.
-    let share = limiter.share(&cells, 3);
+    let share = limiter.share(&cells, 3, false);
     for _ in 0..5 {
-        assert!(limiter.charge_share(&cells, 1, NOW, &share, false).is_ok());
-        assert!(limiter.charge_share(&cells, 1, NOW, &share, false).is_err());
+        assert!(limiter.charge_share(&cells, 1, NOW, &share).is_ok());
+        assert!(limiter.charge_share(&cells, 1, NOW, &share).is_err());
         limiter.refund_share(&cells, 1, NOW, &share);
     }
-    let one = limiter.share(&cells, 1);
-    let passed = (0..10).filter(|_| limiter.charge_share(&cells, 1, NOW, &one, false).is_ok()).count();
+    let one = limiter.share(&cells, 1, false);
+    let passed = (0..10).filter(|_| limiter.charge_share(&cells, 1, NOW, &one).is_ok()).count();
     assert_eq!(passed, 2);
 }
 
@@ -418,5 +471,5 @@ fn what_another_limit_makes_needless_is_there_for_the_next_request_or_given_back
     rig.accounts.collect(NOW + 190 * MS);
     let back = rig.accounts.unspent();
     assert_eq!(back.iter().map(|back| back.unspent).sum::<u64>(), 1);
-    assert!(rig.accounts.question(id, NOW).is_none());
+    assert!(rig.accounts.question(id, NOW, |_| false).is_none());
 }

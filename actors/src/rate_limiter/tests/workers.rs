@@ -102,7 +102,7 @@ fn a_limit_that_is_gone_takes_its_buckets_and_leases_with_it() {
                 cells.buckets.charge(&population, &cells.plan, key, NOW, 1).unwrap();
             }
             for key in 0..50 {
-                let news = News { count: 1, until: NOW + SECOND, remaining: 0, reset_at: NOW };
+                let news = News { count: 1, until: NOW + SECOND, remaining: 0, reset_at: NOW, lent: 0 };
                 assert!(cells.leases.granted(&population, key, NOW, news));
             }
         }
