@@ -51,10 +51,17 @@ impl HostPattern {
     /// Whether every host that `other` matches is matched here too.
     pub(super) fn covers(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Exact(mine), Self::Exact(theirs)) => mine == theirs,
+            (_, Self::Exact(host)) => self.holds(host),
             (Self::Exact(_), Self::Under(_)) => false,
-            (Self::Under(suffix), Self::Exact(host)) => is_under(host, suffix),
             (Self::Under(suffix), Self::Under(inner)) => suffix == inner || is_under(inner, suffix),
+        }
+    }
+
+    /// Whether it means that host, which is in comparable form.
+    fn holds(&self, host: &str) -> bool {
+        match self {
+            Self::Exact(name) => name == host,
+            Self::Under(suffix) => is_under(host, suffix),
         }
     }
 
@@ -99,10 +106,7 @@ impl HostSet {
             return true;
         }
         let host = RequestHost::new(host);
-        self.0.iter().any(|pattern| match pattern {
-            HostPattern::Exact(name) => host.name() == name,
-            HostPattern::Under(suffix) => is_under(host.name(), suffix),
-        })
+        self.0.iter().any(|pattern| pattern.holds(host.name()))
     }
 }
 

@@ -76,14 +76,17 @@ fn least_used() -> f64 {
     if big() { 0.97 } else { 0.90 }
 }
 
+/// How many of the requests were told each end of a window.
+fn by_reset(shots: &[Shot]) -> BTreeMap<u64, u64> {
+    let mut by_reset = BTreeMap::new();
+    shots.iter().for_each(|shot| *by_reset.entry(shot.reset).or_default() += 1);
+    by_reset
+}
+
 /// The most that were admitted in a window, of the limit or above it.
 fn most_admitted(algorithm: &str, limit: u64, admitted: &[Shot], took: Duration) -> u64 {
     match algorithm {
-        "fixedWindow" => {
-            let mut by_reset: BTreeMap<u64, u64> = BTreeMap::new();
-            admitted.iter().for_each(|shot| *by_reset.entry(shot.reset).or_default() += 1);
-            by_reset.into_values().max().unwrap_or(0)
-        }
+        "fixedWindow" => by_reset(admitted).into_values().max().unwrap_or(0),
         "slidingWindow" => most_within(admitted, WINDOW, 1) as u64,
         _ => {
             // By how much it exceeds the bound of any stretch of time, if it does.
@@ -104,13 +107,10 @@ fn judge(algorithm: &str, limit: u64, shots: &[Shot]) -> Option<Result<(), Strin
     admitted.sort_by_key(|shot| shot.arrived);
     let begun = shots.iter().map(|shot| shot.sent).min().unwrap();
     let took = shots.iter().map(|shot| shot.answered).max().unwrap() - begun;
-    let mut by_reset: BTreeMap<u64, u64> = BTreeMap::new();
-    admitted.iter().for_each(|shot| *by_reset.entry(shot.reset).or_default() += 1);
-    let windows: Vec<u64> = by_reset.values().copied().collect();
+    let (passed, sent) = (by_reset(&admitted), by_reset(shots));
+    let windows: Vec<u64> = passed.values().copied().collect();
     // Aligned windows in which more was sent than they allow.
-    let full = by_reset.iter().filter(|(reset, _)| {
-        shots.iter().filter(|shot| shot.reset == **reset).count() as u64 > limit * 3 / 2
-    });
+    let full = passed.iter().filter(|(reset, _)| sent.get(reset).is_some_and(|sent| *sent > limit * 3 / 2));
     let full: Vec<u64> = full.map(|(_, count)| *count).collect();
     let most = most_admitted(algorithm, limit, &admitted, took);
     let expected = match algorithm {

@@ -298,13 +298,15 @@ impl<W> Accounts<W> {
         let Some(account) = self.accounts.get_mut(&id) else { return false };
         let asked = account.asked.take().unwrap_or_default();
         let waiting = asked.waiting.min(account.waiting.len());
-        let told = account.waiting.drain(..waiting);
-        let gone =
-            told.filter_map(|waiter| (!serve(waiter, Reply::Unavailable { charged: sent })).then_some(()));
+        let heard = account
+            .waiting
+            .drain(..waiting)
+            .map(|waiter| serve(waiter, Reply::Unavailable { charged: sent }));
         // Who has gone meanwhile has passed by the share and is owed, though it was asked for.
-        let gone = account.cost.saturating_mul(gone.count() as u64);
+        let gone = heard.filter(|heard| !heard).count() as u64;
         if sent {
-            account.owed = account.owed.saturating_sub(asked.owed.saturating_add(gone));
+            let charged = asked.owed.saturating_add(account.cost.saturating_mul(gone));
+            account.owed = account.owed.saturating_sub(charged);
         }
         account.pay_after = now.saturating_add(nanos(PAY_AGAIN));
         (account.remembered, account.collect_at) = (account.pay_after, account.pay_after);
