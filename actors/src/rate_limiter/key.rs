@@ -159,13 +159,13 @@ pub fn group(fingerprint: u64) -> usize {
 pub struct Fingerprints {
     secret: RandomState,
     /// For groups: that two networks are in the same is no secret worth a second hash.
-    odd: u64,
+    salt: u64,
 }
 
 impl Default for Fingerprints {
     fn default() -> Self {
         let secret = RandomState::new();
-        Self { odd: secret.hash_one("groups") | 1, secret }
+        Self { salt: secret.hash_one("groups"), secret }
     }
 }
 
@@ -184,10 +184,16 @@ impl Fingerprints {
             Subject::Address(IpAddr::V6(v6)) => (v6.to_bits() >> 80) as u64,
             Subject::User(_) | Subject::ApiKey(_) | Subject::Everybody => return hash,
         };
-        // The high bits of a product depend on all bits of its factors.
-        let group = (network + 1).wrapping_mul(self.odd) >> GROUP_SHIFT;
-        group << GROUP_SHIFT | hash & ((1 << GROUP_SHIFT) - 1)
+        u64::from(spread(network ^ self.salt)) << GROUP_SHIFT | hash & ((1 << GROUP_SHIFT) - 1)
     }
+}
+
+/// Eight bits that depend on all bits of a number, so that neighbours are anywhere. The high bits of one product are not
+/// enough: a factor that happens to lie near a simple fraction of 2⁶⁴ has networks in a row share a few groups.
+fn spread(number: u64) -> u8 {
+    const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+    let product = number.wrapping_mul(GOLDEN);
+    ((product ^ product >> 32).wrapping_mul(GOLDEN) >> GROUP_SHIFT) as u8
 }
 
 /// Fingerprints are random already, but for their group: maps tell keys apart by the highest bits first, and where they
@@ -255,18 +261,35 @@ mod tests {
 
     #[test]
     fn networks_are_groups_and_spread_over_all_of_them() {
-        let prints = Fingerprints::default();
-        let print =
-            |address: IpAddr| prints.of(&Key { subject: Subject::address(address, 64), endpoint: None });
-        let v4 = |bits: u32| print(Ipv4Addr::from_bits(bits).into());
-        let v6 = |network: u128, rest: u128| print(Ipv6Addr::from_bits(network << 80 | rest).into());
         let groups = |prints: Vec<u64>| prints.into_iter().map(group).collect::<HashSet<_>>().len();
-        assert_eq!(groups((0..256).map(|host| v4(0xc000_0200 | host)).collect()), 1, "a /24");
-        assert_eq!(groups((0..65_536).map(|net| v6(0x2001_0db8_0000, net << 64)).collect()), 1, "a /48");
-        assert!(groups((0..4096).map(|net| v4(net << 8)).collect()) > 200);
-        assert!(groups((0..4096).map(|net| v6(0x2001_0db8_0000 + net, 0)).collect()) > 200);
+        let v6 = |network: u128, rest: u128| Ipv6Addr::from_bits(network << 80 | rest);
+        // Whatever the secret.
+        for _ in 0..30 {
+            let prints = Fingerprints::default();
+            let of = |addresses: &mut dyn Iterator<Item = IpAddr>| {
+                addresses
+                    .map(|address| prints.of(&Key { subject: Subject::address(address, 64), endpoint: None }))
+                    .collect::<Vec<u64>>()
+            };
+            let v4 = |bits: u32| IpAddr::from(Ipv4Addr::from_bits(bits));
+            assert_eq!(groups(of(&mut (0..256).map(|host| v4(0xc000_0200 | host)))), 1, "a /24");
+            for shift in [8, 12, 16] {
+                let found = groups(of(&mut (0..4096).map(|net| v4(net << shift))));
+                assert!(found > 240, "networks of IPv4, {shift} bits apart, fell into {found} groups");
+            }
+            for shift in [0, 8, 16, 32] {
+                let found =
+                    groups(of(&mut (0..4096).map(|net| v6(0x2001_0db8_0000 ^ net << shift, 0).into())));
+                assert!(found > 240, "networks of IPv6, {shift} bits apart, fell into {found} groups");
+            }
+        }
         // The rest is as random as before.
-        let all: HashSet<u64> = (0..100_000).map(|net| v6(0x2001_0db8_0000, net << 64)).collect();
-        assert_eq!(all.len(), 100_000);
+        let prints = Fingerprints::default();
+        let all: HashSet<u64> = (0..65_536)
+            .map(|net| v6(0x2001_0db8_0000, net << 64).into())
+            .map(|address| prints.of(&Key { subject: Subject::address(address, 64), endpoint: None }))
+            .collect();
+        assert_eq!(all.len(), 65_536);
+        assert_eq!(all.iter().map(|print| group(*print)).collect::<HashSet<_>>().len(), 1, "a /48");
     }
 }
