@@ -148,11 +148,28 @@ impl SharedStore for RedisStore {
     }
 }
 
-type Reply = Result<Value, RedisError>;
+type Reply = Result<Value, Failure>;
+
+/// Why there is no answer to a question.
+#[derive(Clone, Debug)]
+enum Failure {
+    /// An error came.
+    Error(RedisError),
+    /// Nothing came in time.
+    Silent,
+    /// It was not sent, for its node has been silent lately.
+    Unsent,
+}
+
+impl From<RedisError> for Failure {
+    fn from(error: RedisError) -> Self {
+        Self::Error(error)
+    }
+}
 
 impl Shared {
     async fn ask_one(&self, call: Call<'_>) -> Result<Value, StoreError> {
-        self.ask(vec![call]).await.pop().unwrap_or_else(|| Err(silent()))
+        self.ask(vec![call]).await.pop().unwrap_or_else(|| Err(Failure::Silent.into()))
     }
 
     /// As many answers as questions, in their order, within [`PATIENCE`].
@@ -172,58 +189,48 @@ impl Shared {
         let replies = match &current.pipe {
             Pipe::One(connection) => {
                 let replies = in_time(deadline, pipelined(connection.clone(), &calls)).await;
-                replies.unwrap_or_else(|| Ok(Vec::new()))
+                let replies = replies.unwrap_or(Err(Failure::Silent));
+                replies.unwrap_or_else(|failure| vec![Err(failure); calls.len()])
             }
             Pipe::Cluster(connection) => {
                 let questions = calls.iter().map(|call| self.of_node(connection, call, deadline));
-                Ok(join_all(questions).await)
+                join_all(questions).await
             }
         };
         drop(permit);
-        let replies = match replies {
-            Ok(replies) => replies,
-            Err(error) => vec![Some(Err(error)); calls.len()],
-        };
         self.judge(&current, &replies);
-        let answers = replies.into_iter().map(|reply| match reply {
-            Some(reply) => reply.map_err(|error| explained(&error)),
-            None => Err(silent()),
-        });
-        // None where one server stayed silent.
-        let missing = std::iter::repeat_with(|| Err(silent()));
+        let answers = replies.into_iter().map(|reply| reply.map_err(StoreError::from));
+        // A server that answers fewer questions than it was asked.
+        let missing = std::iter::repeat_with(|| Err(Failure::Silent.into()));
         answers.chain(missing).take(calls.len()).collect()
     }
 
-    /// Asks the node of the call's key, unless that has been silent. None where nothing came in time.
-    async fn of_node(
-        &self,
-        connection: &ClusterConnection,
-        call: &Call<'_>,
-        deadline: Instant,
-    ) -> Option<Reply> {
+    /// Asks the node of the call's key, unless that has been silent.
+    async fn of_node(&self, connection: &ClusterConnection, call: &Call<'_>, deadline: Instant) -> Reply {
         let group = Group::of(call.key());
         if !self.quiet.may_ask(group, Instant::now()) {
-            return None;
+            return Err(Failure::Unsent);
         }
-        let reply = in_time(deadline, single(connection.clone(), call)).await;
-        let reply = reply.filter(|reply| !matches!(reply, Err(error) if error.is_timeout()));
+        let reply = match in_time(deadline, single(connection.clone(), call)).await {
+            None => Err(Failure::Silent),
+            Some(Err(Failure::Error(error))) if error.is_timeout() => Err(Failure::Silent),
+            Some(reply) => reply,
+        };
         match reply {
-            Some(_) => self.quiet.answered(group),
-            None => self.quiet.was_silent(group, Instant::now()),
+            Err(Failure::Silent) => self.quiet.was_silent(group, Instant::now()),
+            _ => self.quiet.answered(group),
         }
         reply
     }
 
-    /// Gives the connection up where what came shows that it does not lead anywhere. `replies` is empty or has None
-    /// where nothing came in time.
-    fn judge(&self, current: &Current, replies: &[Option<Reply>]) {
-        let fault = match replies.iter().find(|reply| !matches!(reply, Some(Ok(_)))) {
-            Some(Some(Err(error))) => breaks(error).then(|| error.to_string()),
-            Some(_) => Some(silent().why),
-            None if replies.is_empty() => Some(silent().why),
+    /// Gives the connection up where what came shows that it does not lead anywhere.
+    fn judge(&self, current: &Current, replies: &[Reply]) {
+        let fault = match replies.iter().find_map(|reply| reply.as_ref().err()) {
+            Some(Failure::Error(error)) => breaks(error).then(|| error.to_string()),
+            Some(failure) => Some(StoreError::from(failure.clone()).why),
             None => None,
         };
-        let answered = replies.iter().any(|reply| matches!(reply, Some(Ok(_))));
+        let answered = replies.iter().any(Result::is_ok);
         if matches!(current.pipe, Pipe::Cluster(_)) && !self.is_deaf(current.number, answered) {
             return;
         }
@@ -244,16 +251,14 @@ impl Shared {
 }
 
 /// All questions in one write, and once more those whose script the server did not have.
-async fn pipelined(
-    mut connection: impl ConnectionLike,
-    calls: &[Call<'_>],
-) -> Result<Vec<Option<Reply>>, RedisError> {
+async fn pipelined(mut connection: impl ConnectionLike, calls: &[Call<'_>]) -> Result<Vec<Reply>, Failure> {
     let mut pipeline = Pipeline::with_capacity(calls.len());
     for call in calls {
         pipeline.add_command(call.by_hash());
     }
     let values = connection.req_packed_commands(&pipeline, 0, calls.len()).await?;
-    let mut replies: Vec<Reply> = values.into_iter().map(Value::extract_error).collect();
+    let told = |value: Value| value.extract_error().map_err(Failure::from);
+    let mut replies: Vec<Reply> = values.into_iter().map(told).collect();
     let unknown: Vec<usize> = (0..replies.len()).filter(|at| is_unknown(&replies[*at])).collect();
     if !unknown.is_empty() {
         let mut pipeline = Pipeline::with_capacity(unknown.len());
@@ -262,23 +267,24 @@ async fn pipelined(
         }
         let values = connection.req_packed_commands(&pipeline, 0, unknown.len()).await?;
         for (at, value) in unknown.into_iter().zip(values) {
-            replies[at] = value.extract_error();
+            replies[at] = told(value);
         }
     }
-    Ok(replies.into_iter().map(Some).collect())
+    Ok(replies)
 }
 
 /// The same for one question: in a cluster each goes its own way.
 async fn single(mut connection: impl ConnectionLike, call: &Call<'_>) -> Reply {
     let reply = connection.req_packed_command(&call.by_hash()).await.and_then(Value::extract_error);
+    let reply = reply.map_err(Failure::from);
     if is_unknown(&reply) {
-        return connection.req_packed_command(&call.by_text()).await.and_then(Value::extract_error);
+        return Ok(connection.req_packed_command(&call.by_text()).await.and_then(Value::extract_error)?);
     }
     reply
 }
 
 fn is_unknown(reply: &Reply) -> bool {
-    matches!(reply, Err(error) if error.kind() == ServerErrorKind::NoScript.into())
+    matches!(reply, Err(Failure::Error(error)) if error.kind() == ServerErrorKind::NoScript.into())
 }
 
 /// Whether another connection might answer what this one refused: one that is broken, or leads to a server that is not
@@ -305,15 +311,19 @@ async fn in_time<T>(deadline: Instant, answer: impl Future<Output = T>) -> Optio
     None
 }
 
-fn silent() -> StoreError {
-    let why = format!("redis did not answer within {} ms", PATIENCE.as_millis());
-    StoreError { why, sent: true }
-}
-
-fn explained(error: &RedisError) -> StoreError {
-    let hint = match error.code() {
-        Some("MOVED" | "ASK") => " (this is a cluster: its url begins with redis-cluster://)",
-        _ => "",
-    };
-    StoreError::new(format!("redis: {error}{hint}"))
+impl From<Failure> for StoreError {
+    fn from(failure: Failure) -> Self {
+        let silent = || format!("redis did not answer within {} ms", PATIENCE.as_millis());
+        match failure {
+            Failure::Error(error) => {
+                let hint = match error.code() {
+                    Some("MOVED" | "ASK") => " (this is a cluster: its url begins with redis-cluster://)",
+                    _ => "",
+                };
+                Self::new(format!("redis: {error}{hint}"))
+            }
+            Failure::Silent => Self { why: silent(), sent: true },
+            Failure::Unsent => Self::new(silent()),
+        }
+    }
 }
