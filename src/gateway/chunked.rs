@@ -2,7 +2,7 @@
 //!
 //! It decides nothing about the content; it only finds the end, so that a body that stops early is an error and
 //! bytes behind the end never reach the next request. Stricter than the decoder behind it: what it accepts, the
-//! decoder accepts, with the same borders.
+//! decoder accepts, with the same borders. What it does not accept must not reach the decoder, which might.
 
 use thiserror::Error;
 
@@ -12,7 +12,10 @@ const OVERHEAD_LIMIT: u32 = 16 * 1024;
 /// Bytes that are no chunked body.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("malformed chunked body")]
-pub struct Malformed;
+pub struct Malformed {
+    /// How many of them would be.
+    pub fine: usize,
+}
 
 /// Position inside a chunked body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,14 +72,14 @@ impl Chunked {
                 }
                 continue;
             }
-            self.at = self.step(bytes[i])?;
+            self.at = self.step(bytes[i]).ok_or(Malformed { fine: i })?;
             i += 1;
         }
         Ok(i)
     }
 
-    fn step(&mut self, byte: u8) -> Result<At, Malformed> {
-        Ok(match (self.at, byte) {
+    fn step(&mut self, byte: u8) -> Option<At> {
+        Some(match (self.at, byte) {
             (At::SizeFirst, b) => {
                 self.left = u64::from(hex(b)?);
                 At::Size
@@ -87,7 +90,7 @@ impl Chunked {
             (At::Size, b) => {
                 let digit = u64::from(hex(b)?);
                 if self.left >> 60 != 0 {
-                    return Err(Malformed);
+                    return None;
                 }
                 self.left = self.left << 4 | digit;
                 At::Size
@@ -104,18 +107,18 @@ impl Chunked {
             (At::Trailer, b'\r') => At::TrailerLf,
             (At::TrailerLf, b'\n') => At::LineStart,
             (At::EndLf, b'\n') => At::End,
-            _ => return Err(Malformed),
+            _ => return None,
         })
     }
 
-    fn spend(&mut self, next: At) -> Result<At, Malformed> {
+    fn spend(&mut self, next: At) -> Option<At> {
         self.overhead += 1;
-        if self.overhead > OVERHEAD_LIMIT { Err(Malformed) } else { Ok(next) }
+        (self.overhead <= OVERHEAD_LIMIT).then_some(next)
     }
 }
 
-fn hex(b: u8) -> Result<u8, Malformed> {
-    (b as char).to_digit(16).map(|d| d as u8).ok_or(Malformed)
+fn hex(b: u8) -> Option<u8> {
+    (b as char).to_digit(16).map(|d| d as u8)
 }
 
 #[cfg(test)]

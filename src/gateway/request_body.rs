@@ -81,7 +81,7 @@ pub struct RequestBody {
     complete: Cell<bool>,
     failure: Cell<Option<BodyFailure>>,
     stall: RefCell<Option<Deadline>>,
-    /// Told when nothing more of the body is awaited on it.
+    /// Told when nothing more of the body is awaited on it; knows why it broke off.
     connection: Option<Rc<ConnState>>,
 }
 
@@ -232,6 +232,9 @@ impl RequestBody {
             }
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(self.fail(match error {
                 PayloadError::EncodingCorrupted => BodyFailure::Malformed,
+                _ if self.connection.as_ref().is_some_and(|connection| connection.has_malformed_body()) => {
+                    BodyFailure::Malformed
+                }
                 PayloadError::Overflow => BodyFailure::TooLarge,
                 _ => BodyFailure::ClientGone,
             })))),

@@ -6,7 +6,7 @@ use std::io::{self, Write as _};
 use std::thread;
 
 use crate::harness::limits::{MONTH, limited, rule};
-use crate::harness::{Call, Exchange, Gate, Response, Then, Upstream};
+use crate::harness::{Backend, Call, Exchange, Gate, Gateway, Response, Then, Upstream};
 
 /// Requests whose answers are made in different ways; `/refused` is limited to one, `/health` the gateway's own.
 const KINDS: [&str; 7] = ["/small", "/large", "/chunked", "/endless", "/empty", "/refused", "/health"];
@@ -197,5 +197,27 @@ fn answer(exchange: &mut Exchange<'_>) -> io::Result<Then> {
         }
         "/empty" => exchange.reply(204, &[], b""),
         _ => exchange.reply(200, &[], &body),
+    }
+}
+
+#[test]
+fn nothing_is_answered_behind_a_chunked_body_that_is_none() {
+    let upstream = Upstream::echo();
+    let gateway = Gateway::with(Backend::all(&upstream));
+    let long = "x".repeat(20_000);
+    for body in [
+        "5\r\nhelloX".to_owned(),
+        format!("5;{long}\r\nhello\r\n0\r\n\r\n"),
+        format!("5\r\nhello\r\n0\r\nX-Long: {long}\r\n\r\n"),
+        "5\r\nhello\r\n0\r\nX: \x01\r\n\r\n".to_owned(),
+    ] {
+        let head = "POST /1 HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let mut client = gateway.client();
+        client.write(format!("{head}{body}GET /2 HTTP/1.1\r\nHost: a.test\r\n\r\n"));
+        let answer = client.read("POST");
+        answer
+            .unwrap_or_else(|broken| panic!("{broken:?} behind {}", &body[..9]))
+            .assert_problem(400, "bad_request");
+        assert!(client.read("GET").is_err(), "what lies behind was answered");
     }
 }

@@ -15,7 +15,8 @@ pub enum Inbound {
     Body(u64),
     /// Within a chunked body.
     Chunks(Chunked),
-    /// Within a chunked body that is malformed. What actix makes of it ends the connection.
+    /// In front of the first byte of a chunked body that is none. It is kept from actix, which takes some of what is
+    /// refused here, and drops the connection without an answer where it does not.
     Malformed,
     /// All of it has been seen.
     Done,
@@ -53,8 +54,7 @@ impl Inbound {
 
     fn accept_body(&mut self, bytes: &[u8]) -> usize {
         match self {
-            Self::Head(_) | Self::Done => 0,
-            Self::Malformed => bytes.len(),
+            Self::Head(_) | Self::Malformed | Self::Done => 0,
             Self::Body(left) => {
                 let own = (*left).min(bytes.len() as u64);
                 *left -= own;
@@ -71,12 +71,17 @@ impl Inbound {
                     }
                     own
                 }
-                Err(_) => {
+                Err(malformed) => {
                     *self = Self::Malformed;
-                    bytes.len()
+                    malformed.fine
                 }
             },
         }
+    }
+
+    /// Whether what comes next cannot be its body.
+    pub fn is_malformed(&self) -> bool {
+        matches!(self, Self::Malformed)
     }
 
     /// Whether all of it has been seen.
@@ -119,12 +124,16 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_held_back_behind_a_malformed_chunk() {
-        let mut inbound = Inbound::default();
+    fn nothing_behind_a_malformed_chunk_is_taken_for_a_body_or_a_request() {
         let head = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
-        assert_eq!(inbound.accept(head), Ok(head.len()));
-        assert_eq!(inbound.accept(b"x\r\n"), Ok(3));
-        assert_eq!(inbound.accept(b"GET / HTTP/1.1\r\n\r\n"), Ok(18));
-        assert!(!inbound.is_done());
+        let long = format!("5;{}\r\n", "x".repeat(20_000));
+        for (body, own) in [("x\r\n", 0), ("0\r\nA\x01\r\n\r\n", 4), (long.as_str(), 2 + 16 * 1024)] {
+            let mut inbound = Inbound::default();
+            assert_eq!(inbound.accept(head), Ok(head.len()));
+            assert!(!inbound.is_malformed());
+            assert_eq!(inbound.accept(body.as_bytes()), Ok(own), "{}", &body[..3]);
+            assert!(inbound.is_malformed() && !inbound.is_done());
+            assert_eq!(inbound.accept(b"GET / HTTP/1.1\r\n\r\n"), Ok(0));
+        }
     }
 }

@@ -21,7 +21,8 @@ const TAKEN_READ: usize = 16 * 1024;
 impl AsyncRead for ClientStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.state.ended.get() {
+        // A body that is none ends here for actix, which leaves the answer to the handler.
+        if this.state.ended.get() || this.state.malformed.get() {
             return Poll::Ready(Ok(()));
         }
         if this.state.taken.borrow().is_some() {
@@ -42,6 +43,7 @@ impl AsyncRead for ClientStream {
         let read = if this.half_closed.is_some() { Poll::Pending } else { this.socket().poll_read(cx, buf) };
         match read {
             Poll::Ready(Ok(())) if buf.filled().len() > before => {
+                // Nothing of it, where a body goes on as none: actix takes that for the end.
                 let own = before + this.accept(&buf.filled()[before..])?;
                 if own < buf.filled().len() {
                     this.keep(&buf.filled()[own..], cx);
@@ -69,7 +71,9 @@ impl ClientStream {
         if self.state.raw.get() {
             return Ok(bytes.len());
         }
-        self.inbound.accept(bytes).map_err(|_| self.refuse_line_ends())
+        let own = self.inbound.accept(bytes).map_err(|_| self.refuse_line_ends())?;
+        self.state.malformed.set(self.inbound.is_malformed());
+        Ok(own)
     }
 
     /// Keeps what belongs to later requests; the connection's task runs again when they may begin.

@@ -135,6 +135,8 @@ pub struct ConnState {
     pub(super) raw: Cell<bool>,
     /// The request before is answered, so that actix may be given the next one.
     pub(super) next: Cell<bool>,
+    /// The request's body is no chunked body.
+    pub(super) malformed: Cell<bool>,
     /// Waits to read on.
     pub(super) reader: RefCell<Option<Waker>>,
     /// Requests whose body has not arrived completely.
@@ -175,6 +177,7 @@ impl ConnState {
             pipelined: Cell::new(false),
             raw: Cell::new(http2),
             next: Cell::new(true),
+            malformed: Cell::new(false),
             reader: RefCell::new(None),
             open_bodies: Cell::new(0),
             write_limit: Cell::new(Duration::from_secs(60)),
@@ -245,6 +248,11 @@ impl ConnState {
                 self.read_on();
             }
         }
+    }
+
+    /// Whether the request's body broke off because what came next is no chunked body.
+    pub fn has_malformed_body(&self) -> bool {
+        self.malformed.get()
     }
 
     fn body_opened(&self) {
