@@ -205,6 +205,16 @@ pub struct RedisSettings {
     pub url: String,
     /// In front of every key, so that several gateways may share a server. Default `aegis`.
     pub key_prefix: String,
+    /// Where sentinels ask for a password of their own. Default none.
+    pub sentinel_login: Option<SentinelLogin>,
+}
+
+/// What the sentinels are told; the servers are told what the URL says.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SentinelLogin {
+    /// Default `default`, Redis's own name for who gives none.
+    pub user: Option<String>,
+    pub password: String,
 }
 
 impl RedisSettings {

@@ -7,7 +7,12 @@ use super::put;
 
 /// `redis`, password included.
 pub(super) fn redis(settings: &RedisSettings) -> Value {
-    json!({"url": settings.url, "keyPrefix": settings.key_prefix})
+    let mut shown = json!({"url": settings.url, "keyPrefix": settings.key_prefix});
+    if let Some(login) = &settings.sentinel_login {
+        shown["sentinelUser"] = json!(login.user);
+        shown["sentinelPassword"] = json!(login.password);
+    }
+    shown
 }
 
 /// `rateLimit`.

@@ -1,6 +1,6 @@
 //! `redis`. The URL may hold a password, so no message shows any of it.
 
-use aegis_actors::rate_limiter::settings::RedisSettings;
+use aegis_actors::rate_limiter::settings::{RedisSettings, SentinelLogin};
 
 use super::rate_limit::is_label;
 use super::section::{Section, shown_for};
@@ -37,8 +37,37 @@ pub(super) fn read(section: Section<'_>) -> Option<RedisSettings> {
         }
     });
     let key_prefix = key_prefix(&section).unwrap_or_else(|| PREFIX.to_owned());
+    let sentinel_login = sentinel_login(&section, url.as_deref());
     section.finish();
-    url.map(|url| RedisSettings { url, key_prefix })
+    url.map(|url| RedisSettings { url, key_prefix, sentinel_login })
+}
+
+fn sentinel_login(section: &Section<'_>, url: Option<&str>) -> Option<SentinelLogin> {
+    let (user, password) = (section.text("sentinelUser"), section.text("sentinelPassword"));
+    let asks_sentinels = url.is_none_or(|url| behind(url) == Some(Behind::Sentinels));
+    for (key, value) in [("sentinelUser", &user), ("sentinelPassword", &password)] {
+        let Some((text, node)) = value else { continue };
+        let name = section.name(key);
+        if text.is_empty() {
+            section.error(node, format!("`{name}` is empty: set it, or remove it"));
+        } else if !asks_sentinels {
+            let mend =
+                "remove it, or write the url of sentinels, redis-sentinel://HOST:PORT,HOST:PORT/MASTER";
+            section.error(node, format!("`{name}` is for sentinels, and the url names none: {mend}"));
+        } else if password.is_none() {
+            section.error(
+                node,
+                format!("`{name}` needs a password: set `{}`", section.name("sentinelPassword")),
+            );
+        }
+    }
+    let user = user.map(|(user, _)| user.to_owned());
+    password.map(|(password, _)| SentinelLogin { user, password: password.to_owned() })
+}
+
+fn behind(url: &str) -> Option<Behind> {
+    let (scheme, _) = url.split_once("://")?;
+    SCHEMES.iter().find(|(known, _)| *known == scheme).map(|(_, behind)| *behind)
 }
 
 fn key_prefix(section: &Section<'_>) -> Option<String> {

@@ -94,6 +94,24 @@ fn a_key_prefix_is_of_plain_characters() {
 }
 
 #[test]
+fn sentinels_may_have_a_password_of_their_own() {
+    let redis = |more: &str| format!("{GOOD}redis: {{url: 'redis-sentinel://:p@a:1,b:2/m', {more}}}\n");
+    let login = |more: &str| good(&redis(more)).settings.redis.unwrap().sentinel_login.unwrap();
+    let alone = login("sentinelPassword: hunter2");
+    assert_eq!((alone.user, alone.password.as_str()), (None, "hunter2"));
+    let both = login("sentinelUser: ann, sentinelPassword: hunter2");
+    assert_eq!((both.user.as_deref(), both.password.as_str()), (Some("ann"), "hunter2"));
+    let loaded = good(&redis("sentinelUser: ann, sentinelPassword: hunter2"));
+    assert_eq!(loaded.effective["redis"]["sentinelPassword"], "[redacted]");
+    assert!(!format!("{loaded:?}").contains("hunter2"));
+    refused(&redis("sentinelUser: ann"), "2:61", &["needs a password: set `redis.sentinelPassword`"]);
+    refused(&redis("sentinelPassword: ''"), "2:65", &["`redis.sentinelPassword` is empty"]);
+    let server = format!("{GOOD}redis: {{url: 'redis://h', sentinelPassword: hunter2}}\n");
+    let what = "`redis.sentinelPassword` is for sentinels, and the url names none: remove it, or write";
+    refused(&server, "2:45", &[what]);
+}
+
+#[test]
 fn the_password_is_never_shown() {
     for url in [
         "redis://:hunter2@h/0",

@@ -6,8 +6,8 @@
 //! | `redis-sentinel://[USER:PASS@]HOST[:PORT],…/MASTER[/DB]` | `rediss-sentinel` | the master of that name |
 //! | `redis-cluster://[USER:PASS@]HOST[:PORT],…` | `rediss-cluster` | a cluster, found from any of these nodes |
 //!
-//! USER and PASS (percent-encoded) are for the servers; sentinels with a password of their own get it from
-//! `?sentinelUser=…&sentinelPassword=…`. TLS trusts the roots of the platform, or those in the file or folder that
+//! USER and PASS (percent-encoded) are for the servers; sentinels with a password of their own get it from the settings
+//! beside the URL. TLS trusts the roots of the platform, or those in the file or folder that
 //! `SSL_CERT_FILE` or `SSL_CERT_DIR` names: a Redis often has a certificate of the house's own authority. Every
 //! certificate is checked; there is no insecure mode. A cluster with TLS must announce names that its certificates hold
 //! (`cluster-announce-hostname`).
@@ -27,15 +27,20 @@ use deadpool_redis::redis::{
 use deadpool_redis::sentinel::{SentinelNodeConnectionInfo, SentinelServerType, TlsMode};
 use deadpool_redis::{PoolConfig, PoolError, Runtime, Timeouts, sentinel};
 
+use super::super::super::settings::RedisSettings;
 use super::super::StoreError;
 
-/// An attempt to connect that takes longer has failed.
-pub(super) const ATTEMPT: Duration = Duration::from_secs(1);
+/// An attempt to connect that takes longer has failed; where sentinels have to be asked first, see [`Source::attempt`].
+const ATTEMPT: Duration = Duration::from_secs(1);
+
+/// Sentinels that are asked at a time, in the order of the URL; the next ones when one of them has said something or has
+/// not within its time.
+const SENTINELS_AT_ONCE: u32 = 3;
 
 /// Where connections come from.
 pub(super) enum Source {
     Single(deadpool_redis::Pool),
-    Sentinel(sentinel::Pool),
+    Sentinel { pool: sentinel::Pool, attempt: Duration },
     Cluster(Box<ClusterClient>),
 }
 
@@ -74,10 +79,11 @@ impl Held {
 
 impl Source {
     /// Reads a URL. Connects to nothing. `patience`: an answer of a cluster's node that comes later helps nobody.
-    pub(super) fn new(url: &str, patience: Duration) -> Result<Self, StoreError> {
+    pub(super) fn new(settings: &RedisSettings, patience: Duration) -> Result<Self, StoreError> {
+        let url = settings.url.as_str();
         let (scheme, rest) = url.split_once("://").ok_or_else(|| refused("has no scheme"))?;
-        if rest.contains('#') {
-            return Err(refused("must not have a fragment (there is no insecure TLS)"));
+        if rest.contains(['?', '#']) {
+            return Err(refused("must not have a query or fragment (there is no insecure TLS)"));
         }
         let (plain, tls) = match scheme.strip_prefix("rediss") {
             Some(kind) => (format!("redis{kind}"), "rediss"),
@@ -88,8 +94,7 @@ impl Source {
             // already there stays.
             let _ = rustls::crypto::ring::default_provider().install_default();
         }
-        let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
-        let (place, path) = place.split_once('/').unwrap_or((place, ""));
+        let (place, path) = rest.split_once('/').unwrap_or((rest, ""));
         let (login, hosts) = match place.rsplit_once('@') {
             Some((login, hosts)) => (format!("{login}@"), hosts),
             None => (String::new(), place),
@@ -106,10 +111,17 @@ impl Source {
                 if master.is_empty() {
                     return Err(refused("must name the master after the sentinels: …/MASTER"));
                 }
-                let login_there = sentinel_login(query);
-                let sentinels = hosts
-                    .split(',')
-                    .map(|host| info(&format!("{tls}://{login_there}{}/", with_port(host, 26379))));
+                let sentinels = hosts.split(',').map(|host| {
+                    let sentinel = info(&format!("{tls}://{}/", with_port(host, 26379)))?;
+                    let mut greeting = sentinel.redis_settings().clone();
+                    if let Some(login) = &settings.sentinel_login {
+                        greeting = greeting.set_password(&login.password);
+                        if let Some(user) = &login.user {
+                            greeting = greeting.set_username(user);
+                        }
+                    }
+                    Ok::<_, StoreError>(sentinel.set_redis_settings(greeting))
+                });
                 let node = info(&format!("{tls}://{login}localhost/{database}"))?;
                 Self::sentinel(sentinels.collect::<Result<_, _>>()?, master, node, tls == "rediss")
             }
@@ -124,7 +136,8 @@ impl Source {
             .set_connection_timeout(Some(ATTEMPT))
             .set_response_timeout(Some(ATTEMPT));
         let manager = deadpool_redis::Manager::new_with_config(server, config).map_err(unfit)?;
-        let pool = deadpool_redis::Pool::builder(manager).config(one()).runtime(Runtime::Tokio1).build();
+        let pool =
+            deadpool_redis::Pool::builder(manager).config(one(ATTEMPT)).runtime(Runtime::Tokio1).build();
         pool.map(Self::Single).map_err(|error| StoreError::new(format!("redis: {error}")))
     }
 
@@ -139,10 +152,15 @@ impl Source {
             redis_connection_info: Some(node.redis_settings().clone().into()),
         };
         let master_only = SentinelServerType::Master;
+        let rounds = u32::try_from(sentinels.len()).unwrap_or(u32::MAX).div_ceil(SENTINELS_AT_ONCE);
+        // A silent one is waited for: a second for the connection, half a second for each answer, in its turn. Then the
+        // master is to be reached.
+        let attempt = (3 * ATTEMPT).saturating_mul(rounds);
         let manager =
             sentinel::Manager::new(sentinels, master.to_owned(), Some(node), master_only).map_err(unfit)?;
-        let pool = sentinel::Pool::builder(manager).config(one()).runtime(Runtime::Tokio1).build();
-        pool.map(Self::Sentinel).map_err(|error| StoreError::new(format!("redis: {error}")))
+        let pool = sentinel::Pool::builder(manager).config(one(attempt)).runtime(Runtime::Tokio1).build();
+        pool.map(|pool| Self::Sentinel { pool, attempt })
+            .map_err(|error| StoreError::new(format!("redis: {error}")))
     }
 
     fn cluster(nodes: Vec<ConnectionInfo>, patience: Duration) -> Result<Self, StoreError> {
@@ -161,12 +179,20 @@ impl Source {
         client.map(Box::new).map(Self::Cluster).map_err(unfit)
     }
 
-    /// A new connection, or why there is none, within [`ATTEMPT`] and a little.
+    /// How long an attempt to connect may take.
+    pub(super) fn attempt(&self) -> Duration {
+        match self {
+            Self::Sentinel { attempt, .. } => *attempt,
+            Self::Single(_) | Self::Cluster(_) => ATTEMPT,
+        }
+    }
+
+    /// A new connection, or why there is none, within [`Source::attempt`] and a little.
     pub(super) async fn connect(&self) -> Result<Held, String> {
         let attempt = async {
             let held = match self {
                 Self::Single(pool) => Held::Single(pool.get().await.map_err(reason)?),
-                Self::Sentinel(pool) => Held::Sentinel(pool.get().await.map_err(reason)?),
+                Self::Sentinel { pool, .. } => Held::Sentinel(pool.get().await.map_err(reason)?),
                 Self::Cluster(client) => {
                     Held::Cluster(client.get_async_connection().await.map_err(|error| error.to_string())?)
                 }
@@ -181,9 +207,9 @@ impl Source {
             }
             Ok(held)
         };
-        match tokio::time::timeout(ATTEMPT, attempt).await {
+        match tokio::time::timeout(self.attempt(), attempt).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(format!("no connection within {} ms", ATTEMPT.as_millis())),
+            Err(_) => Err(format!("no connection within {} ms", self.attempt().as_millis())),
         }
     }
 }
@@ -196,8 +222,8 @@ fn reason(error: PoolError) -> String {
 }
 
 /// A pool of one whose every step is bounded in time.
-fn one() -> PoolConfig {
-    let limit = Some(ATTEMPT);
+fn one(limit: Duration) -> PoolConfig {
+    let limit = Some(limit);
     let mut config = PoolConfig::new(1);
     config.timeouts = Timeouts { wait: limit, create: limit, recycle: limit };
     config
@@ -220,19 +246,4 @@ fn refused(why: &str) -> StoreError {
 fn with_port(host: &str, port: u16) -> String {
     let has_port = host.rsplit_once(':').is_some_and(|(_, port)| !port.contains(']'));
     if has_port { host.to_owned() } else { format!("{host}:{port}") }
-}
-
-/// `USER:PASS@` for the sentinels, still percent-encoded.
-fn sentinel_login(query: &str) -> String {
-    let value = |name: &str| {
-        query
-            .split('&')
-            .filter_map(|pair| pair.split_once('='))
-            .find(|(key, _)| *key == name)
-            .map(|(_, value)| value)
-    };
-    match (value("sentinelUser"), value("sentinelPassword")) {
-        (user, Some(password)) => format!("{}:{password}@", user.unwrap_or("")),
-        _ => String::new(),
-    }
 }

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use super::super::StoreError;
-use super::connect::{ATTEMPT, Held, Pipe, Source};
+use super::connect::{Held, Pipe, Source};
 
 /// Between the beginnings of two attempts to connect, plus up to as much again at random: instances that lost the same
 /// server do not come back in step.
@@ -101,8 +101,8 @@ impl Link {
         let number = state.number;
         let why = match &state.phase {
             Phase::Up { held } => return Found::Up(Current { pipe: held.pipe(), number }),
-            // The task reports within ATTEMPT, unless the runtime that it ran on is gone.
-            Phase::Connecting { since, why } if now < *since + 2 * ATTEMPT => {
+            // The task reports in time, unless the runtime that it ran on is gone.
+            Phase::Connecting { since, why } if now < *since + 2 * self.source.attempt() => {
                 let (until, why) = (*since + self.patience, why.clone());
                 return if now < until { Found::Wait { until, why } } else { Found::Down { why } };
             }

@@ -88,7 +88,7 @@ impl RedisStore {
         patience: Duration,
     ) -> Result<Self, StoreError> {
         let shared = Shared {
-            link: Arc::new(Link::new(Source::new(&settings.url, patience)?, patience)),
+            link: Arc::new(Link::new(Source::new(settings, patience)?, patience)),
             scripts: Scripts::new(),
             prefix: settings.key_prefix.clone(),
             instance: instance_id,
@@ -290,7 +290,9 @@ fn is_unknown(reply: &Reply) -> bool {
 /// Whether another connection might answer what this one refused: one that is broken, or leads to a server that is not
 /// the master any more.
 fn breaks(error: &RedisError) -> bool {
-    let elsewhere = matches!(error.code(), Some("READONLY" | "MASTERDOWN" | "NOAUTH" | "UNBLOCKED"));
+    let elsewhere = matches!(error.code(), Some("READONLY" | "MASTERDOWN" | "NOAUTH" | "UNBLOCKED"))
+        // Before Redis 7 the error of a command in a script is told within the script's.
+        || error.detail().is_some_and(|detail| detail.contains("-READONLY "));
     elsewhere || error.is_io_error() || error.is_timeout() || error.is_unrecoverable_error()
 }
 

@@ -12,7 +12,7 @@ mod topologies;
 use std::time::Duration;
 
 use super::super::super::limit::Plan;
-use super::super::super::settings::{Algorithm, Limit, RedisSettings};
+use super::super::super::settings::{Algorithm, Limit, RedisSettings, SentinelLogin};
 use super::super::{GiveBack, SharedStore, StoreError, Take, Taken};
 use super::RedisStore;
 
@@ -36,7 +36,7 @@ fn patient(url: &str) -> RedisStore {
 }
 
 fn settings(url: &str) -> RedisSettings {
-    RedisSettings { url: url.to_owned(), key_prefix: "test".to_owned() }
+    RedisSettings { url: url.to_owned(), key_prefix: "test".to_owned(), sentinel_login: None }
 }
 
 fn plan(algorithm: Algorithm, requests: u32, window: Duration) -> Plan {

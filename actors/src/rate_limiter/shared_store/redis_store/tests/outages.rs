@@ -178,6 +178,7 @@ fn an_url_that_cannot_be_used_is_refused_without_being_repeated() {
         "redis://:secret@h:1/db",
         "redis://:secret@h:port/",
         "rediss://:secret@h:1/#insecure",
+        "redis://h:1/?password=secret",
         "redis-cluster://:secret@h:1,h:2/1",
         "redis-cluster://:secret@h:1,,h:2",
         "redis-sentinel://:secret@h:1,h:2",
@@ -195,7 +196,7 @@ fn an_url_that_cannot_be_used_is_refused_without_being_repeated() {
         "redis-cluster://u:p@h:1,[::1]:2,h",
         "rediss-cluster://h:1/",
         "redis-sentinel://h,[::1],h:1/main",
-        "rediss-sentinel://u:p@h:1/main/3?sentinelPassword=x&sentinelUser=y",
+        "rediss-sentinel://u:p@h:1/main/3",
     ] {
         assert!(RedisStore::new(&settings(url), "instance".to_owned()).is_ok(), "{url}");
     }

@@ -58,8 +58,8 @@ impl Server {
         Self::start(&["--cluster-enabled", "yes"])
     }
 
-    /// A sentinel that watches one master under the name `main`.
-    pub(super) fn sentinel(master: &Server) -> Self {
+    /// A sentinel that watches one master under the name `main`, with more lines in its configuration.
+    pub(super) fn sentinel(master: &Server, more: &str) -> Self {
         let folder =
             std::env::temp_dir().join(format!("aegis-sentinel-{}-{}", std::process::id(), master.port));
         std::fs::create_dir_all(&folder).unwrap();
@@ -67,7 +67,7 @@ impl Server {
         let port = master.port;
         let text = format!(
             "sentinel monitor main 127.0.0.1 {port} 1\nsentinel down-after-milliseconds main 300\n\
-             sentinel failover-timeout main 2000\n"
+             sentinel failover-timeout main 2000\n{more}\n"
         );
         std::fs::write(&file, text).unwrap();
         let mut server = Self { port: free_port(), bus: 0, folder, arguments: Vec::new(), child: None };

@@ -6,6 +6,24 @@ use super::super::PATIENCE;
 use super::servers::{Server, cluster};
 use super::*;
 
+/// A host that takes no connection and refuses none.
+async fn silent() -> (u16, impl Drop) {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(0).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut waiting = Vec::new();
+    // Until nobody else may wait to be accepted.
+    while let Ok(connected) = tokio::time::timeout(ms(100), tokio::net::TcpStream::connect(address)).await {
+        waiting.push(connected.unwrap());
+    }
+    struct Kept<T>(#[allow(dead_code)] T);
+    impl<T> Drop for Kept<T> {
+        fn drop(&mut self) {}
+    }
+    (address.port(), Kept((listener, waiting)))
+}
+
 fn wide(n: usize) -> Take {
     one(&format!("key-{n}"), plan(ALGORITHMS[n % 3], 10, Duration::from_secs(86_400)))
 }
@@ -118,7 +136,7 @@ async fn sentinels_lead_to_the_master_and_after_a_failover_to_the_new_one() {
         second.ask::<String>("INFO replication").contains("master_link_status:up").then_some(())
     })
     .await;
-    let sentinel = Server::sentinel(&first);
+    let sentinel = Server::sentinel(&first, "");
     until("the sentinel to know the replica", ms(15_000), async || {
         let replicas: Vec<Vec<String>> = sentinel.ask("SENTINEL REPLICAS main");
         (!replicas.is_empty()).then_some(())
@@ -137,4 +155,31 @@ async fn sentinels_lead_to_the_master_and_after_a_failover_to_the_new_one() {
     })
     .await;
     assert!(second.ask::<String>("INFO replication").contains("role:master"));
+}
+
+#[actix_rt::test]
+async fn sentinels_that_are_silent_hide_none_that_answers_and_a_password_is_theirs_alone() {
+    let master = Server::start(&[]);
+    let sentinel = Server::sentinel(&master, "requirepass theirs");
+    let (first, _first) = silent().await;
+    let (second, _second) = silent().await;
+    let places = [first, second, first, second, sentinel.port].map(|port| format!("127.0.0.1:{port}"));
+    let login = |password: &str| SentinelLogin { user: None, password: password.to_owned() };
+    let store = |login| {
+        let url = format!("redis-sentinel://{}/main", places.join(","));
+        let settings = RedisSettings { sentinel_login: login, ..settings(&url) };
+        RedisStore::new(&settings, "instance".to_owned()).unwrap()
+    };
+    let right = store(Some(login("theirs")));
+    until("an answer", ms(6000), async || ask(&right, &wide(0)).await.ok()).await;
+    for login in [None, Some(login("another"))] {
+        let wrong = store(login);
+        let error = until("the sentinel's refusal", ms(6000), async || {
+            let error = ask(&wrong, &wide(0)).await.unwrap_err();
+            ["NOAUTH", "WRONGPASS", "AuthenticationFailed"].iter().find(|code| error.why.contains(**code))?;
+            Some(error)
+        })
+        .await;
+        assert!(!error.why.contains("another"), "{error}");
+    }
 }
