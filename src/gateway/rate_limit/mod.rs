@@ -195,17 +195,17 @@ pub(super) async fn check(request: &Request, limits: &Limits, canonical: &Canoni
         count(request, applying.limited, if refused { Decided::Limited } else { Decided::Allowed });
         worker.sight(applying.limited, applying.key, refused, || applying.limited.key(&facts));
     }
-    let told = |limited, standing| limits.headers.then(|| Quota::new(limited, standing, limiter.wall(now)));
     match decision {
         Decision::Pass(tightest) => {
             if !shadows.is_empty() {
                 shadow(request, &shadows, &facts, now, &mut consulted).await;
             }
-            let quota = tightest.and_then(|(limited, standing)| told(limited, standing));
+            let quota = tightest.filter(|_| limits.headers);
+            let quota = quota.map(|(limited, standing)| Quota::new(limited, standing, limiter.wall(now)));
             Verdict { quota, refusal: None, consulted }
         }
         Decision::Refused(limited, refusal) => Verdict {
-            quota: told(limited, refusal.standing),
+            quota: limits.headers.then(|| Quota::refused(limited, &refusal, limiter.wall(now))),
             refusal: Some(Denial::Exceeded(quota::violation(limited, &refusal))),
             consulted,
         },

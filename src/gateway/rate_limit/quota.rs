@@ -1,13 +1,15 @@
 //! What a client is told of its limit: header fields, and the members of a refusal's problem document.
 //!
 //! `X-RateLimit-*` as GitHub and others have made them usual, `RateLimit` and `RateLimit-Policy` of
-//! draft-ietf-httpapi-ratelimit-headers-11. The reset is when the whole limit is available again if nothing more is sent.
+//! draft-ietf-httpapi-ratelimit-headers-11. `X-RateLimit-Reset` is when the whole limit is available again if nothing more
+//! is sent. The draft's `t` is the time that what is left is for: a client that spreads it over that time is not refused.
 
 use std::cell::RefCell;
 use std::sync::Arc;
 
 use actix_http::header::{HeaderMap, HeaderName, HeaderValue};
-use aegis_actors::rate_limiter::{LimitCells, Refusal, Standing};
+use aegis_actors::rate_limiter::settings::Algorithm;
+use aegis_actors::rate_limiter::{LimitCells, Plan, Refusal, Standing};
 
 use super::rules::Limited;
 use crate::gateway::headers::add_bytes;
@@ -45,9 +47,9 @@ struct Said {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct State {
     remaining: u64,
-    /// Seconds until the whole limit is available again.
-    reset: u64,
-    /// The same as seconds since the Unix epoch.
+    /// Seconds that it has to do for.
+    window: u64,
+    /// When the whole limit is available again, in seconds since the Unix epoch.
     reset_at: u64,
 }
 
@@ -69,7 +71,7 @@ impl Told {
         text.extend_from_slice(self.name.as_bytes());
         text.extend_from_slice(number.format(state.remaining).as_bytes());
         text.extend_from_slice(b";t=");
-        text.extend_from_slice(number.format(state.reset).as_bytes());
+        text.extend_from_slice(number.format(state.window).as_bytes());
     }
 
     fn put_lines(&self, state: State, lines: &mut Vec<u8>) {
@@ -100,11 +102,20 @@ pub fn seconds_up(nanos: u64) -> u64 {
 }
 
 impl Quota {
-    /// What is left of a limit; `now` by the wall clock.
+    /// What is left of a limit after a request that has passed; `now` by the wall clock.
     pub fn new(limited: &Limited, standing: Standing, now: u64) -> Self {
+        Self::of(limited, standing, effective_window(&limited.cells.plan, standing), now)
+    }
+
+    /// What is left of a limit that has refused a request.
+    pub fn refused(limited: &Limited, refusal: &Refusal, now: u64) -> Self {
+        Self::of(limited, refusal.standing, refusal.retry_after.max(1), now)
+    }
+
+    fn of(limited: &Limited, standing: Standing, window: u64, now: u64) -> Self {
         let state = State {
             remaining: standing.remaining,
-            reset: seconds_up(standing.reset),
+            window: seconds_up(window),
             reset_at: seconds_up(now.saturating_add(standing.reset)),
         };
         Self { place: limited.place, state }
@@ -135,6 +146,21 @@ impl Quota {
             told.put_lines(state, &mut last.lines);
         }
         lines.extend_from_slice(&last.lines);
+    }
+}
+
+/// How long what is left has to do for, in nanoseconds. Of a window until it is over. A bucket gains a token at each
+/// interval, so that as many as are left may be sent over and over in as many intervals; from an empty one none before the
+/// next token is there.
+fn effective_window(plan: &Plan, Standing { remaining, reset }: Standing) -> u64 {
+    match plan.algorithm {
+        // A log forgets a request one moment, or one of its slots, after the window.
+        Algorithm::SlidingWindow | Algorithm::FixedWindow => reset.min(plan.window),
+        Algorithm::TokenBucket if remaining > 0 => remaining.saturating_mul(plan.interval),
+        Algorithm::TokenBucket => {
+            let others = (plan.capacity - 1).saturating_mul(plan.interval);
+            reset.saturating_sub(others).clamp(1, plan.interval)
+        }
     }
 }
 
@@ -212,10 +238,11 @@ mod tests {
             let (remaining, reset) = (n / 2, n / 2 * SECOND + 1);
             kept.push((n / 2, fields(&told, &limited, remaining, reset, now)));
         }
-        for (n, said) in kept {
-            let (n, reset) = (n.to_string(), n + 1);
+        for (remaining, said) in kept {
+            let (n, reset) = (remaining.to_string(), remaining + 1);
             let reset_at = (1_700_000_000 + reset).to_string();
-            let state = format!("\"some\";r={n};t={reset}");
+            let window = if remaining == 0 { 1 } else { (remaining * 600).div_ceil(1000) };
+            let state = format!("\"some\";r={n};t={window}");
             assert_eq!(said, ["100", &n, &reset_at, "\"some\";q=100;w=60", &state]);
         }
     }
@@ -235,6 +262,42 @@ mod tests {
     fn what_has_never_been_said_is_right_too() {
         let limited = limited(0);
         let [_, remaining, reset, _, state] = fields(&[Told::new(&limited.cells)], &limited, 0, 0, 0);
-        assert_eq!((&*remaining, &*reset, &*state), ("0", "0", "\"some\";r=0;t=0"));
+        assert_eq!((&*remaining, &*reset, &*state), ("0", "0", "\"some\";r=0;t=1"));
+    }
+
+    #[test]
+    fn what_is_left_is_enough_for_the_time_that_is_said() {
+        // A token each 600 ms.
+        let limited = limited(0);
+        let window = |remaining, reset_ms: u64| {
+            let standing = Standing { remaining, reset: reset_ms * 1_000_000 };
+            seconds_up(effective_window(&limited.cells.plan, standing))
+        };
+        assert_eq!((window(99, 600), window(50, 30_000), window(1, 59_400)), (60, 30, 1));
+        // The last token is just spent, so that the next one comes in 600 ms; or it comes in one.
+        assert_eq!((window(0, 60_000), window(0, 59_401)), (1, 1));
+        let month = Duration::from_secs(30 * 86_400);
+        let of = |algorithm, burst| Plan::new(&Limit { algorithm, requests: 10, window: month, burst });
+        let day = 86_400 * SECOND;
+        let spent = Standing { remaining: 0, reset: 43 * day };
+        assert_eq!(
+            effective_window(&of(Algorithm::TokenBucket, 5), spent),
+            day,
+            "all but the next of fifteen tokens"
+        );
+        let fixed = effective_window(&of(Algorithm::FixedWindow, 0), Standing { remaining: 7, reset: day });
+        assert_eq!(fixed, day);
+    }
+
+    #[test]
+    fn who_is_refused_may_come_again_when_the_time_is_over() {
+        let limited = limited(0);
+        let standing = Standing { remaining: 0, reset: 60 * SECOND };
+        let refusal = Refusal { standing, retry_after: 5 * SECOND + 1 };
+        let mut headers = HeaderMap::new();
+        Quota::refused(&limited, &refusal, 7 * SECOND).write(&[Told::new(&limited.cells)], &mut headers);
+        assert_eq!(headers.get(STATE).unwrap(), "\"some\";r=0;t=6");
+        assert_eq!(headers.get(RESET).unwrap(), "67");
+        assert_eq!(violation(&limited, &refusal).retry_after_seconds, 6);
     }
 }
