@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aegis_actors::rate_limiter::settings::{Algorithm, OnError};
-use aegis_actors::rate_limiter::{Entry, Inspect, Mode, Report, Sighted};
+use aegis_actors::rate_limiter::{Entry, Inspect, Limiter, Mode, Report, Sighted};
 use serde_json::{Value, json};
 
 use super::{Admin, answer};
@@ -39,7 +39,9 @@ pub async fn page(admin: &Admin) -> InternalAnswer {
     let mut page = summary(shared);
     page["maxKeys"] = json!(shared.limiter.population.most());
     let rules = snapshot.limits.iter().flat_map(|limits| limits.all());
-    page["rules"] = rules.map(|limited| rule(limited, shared.limiter.mode(), now)).collect();
+    // An error while the store is in use: it is there only in part.
+    let all = report.as_ref().is_some_and(|report| report.error.is_none());
+    page["rules"] = rules.map(|limited| rule(limited, &shared.limiter, all, now)).collect();
     if let Some(report) = report {
         details(&mut page, &report);
     }
@@ -54,17 +56,26 @@ fn details(page: &mut Value, report: &Report) {
     page["mostLimited"] = report.limited.iter().map(client).collect();
 }
 
-fn rule(limited: &Limited, mode: Mode, now: u64) -> Value {
+/// How much more than the limit may be used in a window, as things are; `None` where there is no bound. `all`: the shared
+/// store answers for all keys.
+fn over_admission(limited: &Limited, limiter: &Limiter, all: bool) -> Option<u64> {
     let cells = &limited.cells;
-    let (limit, decisions) = (&cells.limit, &cells.decisions);
     // What is leased was charged when it was leased. What has passed by a share the store may not know of, nor the share of
-    // what the store has let pass: at most one whole limit more, while the store is away or a share is in use.
-    let over_admission = match (mode, limited.on_error) {
+    // what the store has let pass: at most the shares more, while the store is away or one of them is in use.
+    let shares = || limiter.by_shares(cells, limited.cost).map(|shares| shares.max(cells.plan.capacity));
+    match (limiter.mode(), limited.on_error) {
         (Mode::Local, _) | (_, OnError::Deny) => Some(0),
         (Mode::Degraded, OnError::Allow) => None,
-        (Mode::Degraded, OnError::Local) => Some(cells.plan.capacity),
-        (Mode::Shared, _) => Some(if cells.buckets.is_empty() { 0 } else { cells.plan.capacity }),
-    };
+        (Mode::Degraded, OnError::Local) => shares(),
+        (Mode::Shared, OnError::Allow) if !all => None,
+        (Mode::Shared, _) if cells.buckets.is_empty() => Some(0),
+        (Mode::Shared, _) => shares(),
+    }
+}
+
+fn rule(limited: &Limited, limiter: &Limiter, all: bool, now: u64) -> Value {
+    let cells = &limited.cells;
+    let (limit, decisions) = (&cells.limit, &cells.decisions);
     json!({
         "id": &*cells.name,
         "algorithm": match limit.algorithm {
@@ -92,7 +103,7 @@ fn rule(limited: &Limited, mode: Mode, now: u64) -> Value {
         },
         "keys": cells.buckets.len(),
         "leased": cells.leases.outstanding(now),
-        "overAdmissionBound": over_admission,
+        "overAdmissionBound": over_admission(limited, limiter, all),
     })
 }
 

@@ -365,7 +365,7 @@ impl RateLimiterActor {
         let outgrown = self.limits.iter().any(|limit| limit.buckets.have_outgrown());
         if outgrown || now - swept >= sweep::pause(&limiter.population, found) {
             self.swept = (now, limiter.population.live());
-            sweep::sweep(&self.limits, &limiter.population, limiter.clock.now());
+            sweep::sweep(&self.limits, &limiter.population, limiter.mode(), limiter.clock.now());
         }
     }
 

@@ -38,6 +38,8 @@ pub struct LimitCells {
     pub plan: Plan,
     /// For limits of this process alone, and for its share while the shared store is away.
     pub buckets: Buckets,
+    /// Among how many instances it was divided when a request last went by a share, and what that took; 0 before.
+    divided: AtomicU64,
     /// For limits of all instances.
     pub leases: Leases,
     /// Kept by name: it outlives a change of the limit.
@@ -60,6 +62,7 @@ impl LimitCells {
             keyed_by,
             plan: Plan::new(limit),
             buckets: Buckets::new(limit.algorithm),
+            divided: AtomicU64::new(0),
             leases: Leases::default(),
             decisions,
             prefix,
@@ -75,6 +78,24 @@ impl LimitCells {
     /// Whether these are the cells of such a limit.
     pub fn is(&self, name: &str, limit: &Limit, keyed_by: KeyedBy) -> bool {
         *self.name == *name && self.limit == *limit && self.keyed_by == keyed_by
+    }
+
+    /// The plan by which its buckets are counted: where there is a shared store, its share's.
+    pub(super) fn counted_by(&self, mode: Mode) -> Plan {
+        match self.divided.load(Ordering::Relaxed) {
+            divided if divided > 0 && mode != Mode::Local => {
+                self.plan.share(divided >> 32, divided & u64::from(u32::MAX)).0
+            }
+            _ => self.plan,
+        }
+    }
+
+    fn divide(&self, instances: u64, cost: u64) {
+        let divided = instances << 32 | cost.min(u32::MAX.into());
+        // All workers read it.
+        if self.divided.load(Ordering::Relaxed) != divided {
+            self.divided.store(divided, Ordering::Relaxed);
+        }
     }
 
     /// The key's bucket in the shared store.
@@ -152,7 +173,7 @@ impl Limiter {
             prints: Fingerprints::default(),
             population: Population::new(max_keys),
             mode: AtomicU8::new(mode as u8),
-            instances: AtomicU64::new(1),
+            instances: AtomicU64::new(0),
             behind: AtomicI64::new(0),
         })
     }
@@ -181,9 +202,15 @@ impl Limiter {
         self.mode.store(mode as u8, Ordering::Relaxed);
     }
 
-    /// Instances that share the store and lived when it was last asked, this one included.
+    /// Instances that share the store and lived when it was last asked, this one included. Alone, as far as it knows, until
+    /// the store has been [heard of](Limiter::knows_instances).
     pub fn instances(&self) -> u64 {
         self.instances.load(Ordering::Relaxed).max(1)
+    }
+
+    /// Whether anybody has counted the instances yet.
+    pub fn knows_instances(&self) -> bool {
+        self.instances.load(Ordering::Relaxed) > 0
     }
 
     /// Published by the actor.
@@ -208,9 +235,18 @@ impl Limiter {
     /// with an answer.
     pub fn share(&self, limit: &LimitCells, cost: u64, late: bool) -> Share {
         let instances = self.instances();
-        let plan = limit.plan.share(instances);
-        // A share smaller than the cost would never let anything pass.
-        Share { plan, cost: cost.min(plan.capacity), instances, late }
+        let takes = cost;
+        let (plan, cost) = limit.plan.share(instances, takes);
+        Share { plan, cost, takes, instances, late }
+    }
+
+    /// What requests that take `cost` each could use of a limit by the shares of all instances together: about the whole limit,
+    /// more where a share is less than a request, for each instance lets one pass. `None` where nobody has counted the
+    /// instances.
+    pub fn by_shares(&self, limit: &LimitCells, cost: u64) -> Option<u64> {
+        let Share { plan, cost: charged, instances, .. } = self.share(limit, cost, false);
+        let each = (plan.capacity / charged.max(1)).saturating_mul(cost);
+        self.knows_instances().then(|| each.saturating_mul(instances))
     }
 
     /// [`Limiter::charge`] for this instance's share of a limit. Where the shared store is only late with an answer, the
@@ -226,7 +262,8 @@ impl Limiter {
         now: u64,
         share: &Share,
     ) -> Result<Standing, Refusal> {
-        let Share { plan, cost, instances, late } = *share;
+        let Share { plan, cost, instances, late, takes } = *share;
+        limit.divide(instances, takes);
         let unheard = if instances > 1 { limit.plan.capacity.div_ceil(UNHEARD) } else { 0 };
         let part = |left: u64| left.saturating_sub(unheard) / instances;
         if late {
@@ -255,7 +292,10 @@ const UNHEARD: u64 = 4;
 #[derive(Clone, Copy, Debug)]
 pub struct Share {
     plan: Plan,
+    /// What it is charged.
     cost: u64,
+    /// What the request takes of the whole.
+    takes: u64,
     instances: u64,
     late: bool,
 }

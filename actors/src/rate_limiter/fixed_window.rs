@@ -50,11 +50,13 @@ impl FixedWindow {
         Self { used: current.used.saturating_sub(u32::try_from(cost).unwrap_or(u32::MAX)), ..current }
     }
 
-    /// The window at `now`: a new one where a multiple has passed, never an older one. Workers read the clock apart, and
-    /// one that is late must not open a window again that another has closed.
+    /// The window at `now`: a new one where a multiple has passed, not the one before. Workers read the clock apart, and
+    /// one that is late must not open a window again that another has closed. A number that is further ahead was counted in
+    /// shorter windows: those of a share grow with the number of instances.
     fn at(self, plan: &Plan, now: u64) -> Self {
         let number = u32::try_from(now / plan.window).unwrap_or(u32::MAX - 1);
-        if number > self.number { Self { number, used: 0 } } else { self }
+        let is_old = number > self.number || self.number > number + 1;
+        if is_old { Self { number, used: 0 } } else { self }
     }
 
     fn end(self, plan: &Plan) -> u64 {

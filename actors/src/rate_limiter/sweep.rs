@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::buckets::Population;
-use super::cells::LimitCells;
+use super::cells::{LimitCells, Mode};
 
 /// Above this share of the bound room is made, down to the other. Both leave alone what is kept for limits that have few.
 const FULL: (usize, usize) = (13, 16);
@@ -27,27 +27,27 @@ pub fn pause(population: &Population, found: usize) -> Duration {
     (each * found as u32).min(LONGEST)
 }
 
-/// Sweeps all limits once.
-pub fn sweep(limits: &[Arc<LimitCells>], population: &Population, now: u64) {
+/// Sweeps all limits once. `mode`: who keeps them now.
+pub fn sweep(limits: &[Arc<LimitCells>], population: &Population, mode: Mode, now: u64) {
     for limit in limits {
-        limit.buckets.sweep(population, &limit.plan, now);
+        limit.buckets.sweep(population, &limit.counted_by(mode), now);
         limit.leases.sweep(population, now, population.is_scarce());
     }
     let part = |(of, all): (usize, usize)| population.most() / all * of;
     // What was idle may have been enough.
     let needed = population.live().saturating_sub(part(ROOM));
     if (population.take_overflowed() && needed > 0) || population.live() > part(FULL) {
-        make_room(limits, population, now, needed);
+        make_room(limits, population, mode, now, needed);
     }
 }
 
 /// Forgets at least `needed` buckets, if there are as many that have used less than half of their limit, of limits that
 /// have more than their part.
-fn make_room(limits: &[Arc<LimitCells>], population: &Population, now: u64, needed: usize) {
+fn make_room(limits: &[Arc<LimitCells>], population: &Population, mode: Mode, now: u64, needed: usize) {
     let has_many = |limit: &&Arc<LimitCells>| !population.is_modest(limit.buckets.len());
     let mut by_use = [0; 16];
     for limit in limits.iter().filter(has_many) {
-        for (sum, count) in by_use.iter_mut().zip(limit.buckets.by_use(&limit.plan, now)) {
+        for (sum, count) in by_use.iter_mut().zip(limit.buckets.by_use(&limit.counted_by(mode), now)) {
             *sum += count;
         }
     }
@@ -57,7 +57,8 @@ fn make_room(limits: &[Arc<LimitCells>], population: &Population, now: u64, need
         found >= needed
     });
     let sixteenths = enough.unwrap_or(SPARED - 1);
-    let evict = |limit: &Arc<LimitCells>| limit.buckets.evict(population, &limit.plan, now, sixteenths);
+    let evict =
+        |limit: &Arc<LimitCells>| limit.buckets.evict(population, &limit.counted_by(mode), now, sixteenths);
     let forgotten: usize = limits.iter().filter(has_many).map(evict).sum();
     log::warn!(
         "rateLimit.maxKeys ({}) is nearly reached: {forgotten} clients that have used little of their limit were forgotten",

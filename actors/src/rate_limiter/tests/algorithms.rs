@@ -211,8 +211,8 @@ fn a_window_and_a_bucket_begin_again_whole() {
 fn a_share_is_at_least_one_request_and_never_more_than_its_part() {
     for algorithm in [Algorithm::TokenBucket, Algorithm::SlidingWindow, Algorithm::FixedWindow] {
         let plan = Plan::new(&limit(algorithm, 1_000, 1, 0));
-        let share = plan.share(3);
-        assert_eq!((share.capacity, plan.share(5_000).capacity), (333, 1));
+        let (share, _) = plan.share(3, 1);
+        assert_eq!((share.capacity, plan.share(5_000, 1).0.capacity), (333, 1));
         let (buckets, population) = (Buckets::new(algorithm), Population::new(10));
         let passed = (0..4_000_u64).filter(|i| {
             let now = (START / SECOND + 1) * SECOND + i * SECOND / 2_000;
@@ -222,6 +222,49 @@ fn a_share_is_at_least_one_request_and_never_more_than_its_part() {
         let most = if algorithm == Algorithm::TokenBucket { 3 * 334 } else { 2 * 333 };
         let passed = passed.count();
         assert!(passed <= most && passed >= 600, "{algorithm:?}: {passed}");
+    }
+}
+
+#[test]
+fn shares_that_are_less_than_a_request_let_no_more_pass_in_the_long_run() {
+    for (requests, instances, cost) in [(5, 20, 1), (10, 4, 10), (10, 4, 3), (7, 3, 7), (3, 2, 2), (10, 3, 1)]
+    {
+        for algorithm in [Algorithm::TokenBucket, Algorithm::SlidingWindow, Algorithm::FixedWindow] {
+            let (share, charged) = Plan::new(&limit(algorithm, requests, 60, 0)).share(instances, cost);
+            let (buckets, population) = (Buckets::new(algorithm), Population::new(10));
+            let hours = 24;
+            let passed = (0..hours * 3600).filter(|second| {
+                let now = START + second * SECOND;
+                buckets.charge(&population, &share, 1, now, charged).is_ok()
+            });
+            let used = passed.count() as u64 * cost * instances;
+            let limit = u64::from(requests) * 60 * hours;
+            // One request of each more, since all begin with one.
+            assert!(
+                used <= limit + 2 * cost * instances,
+                "{algorithm:?} {requests} {instances} {cost}: {used}"
+            );
+            assert!(used >= limit / 3, "{algorithm:?} {requests} {instances} {cost}: {used} of {limit}");
+        }
+    }
+}
+
+#[test]
+fn a_share_that_changes_with_the_number_of_instances_locks_nobody_out() {
+    for algorithm in [Algorithm::TokenBucket, Algorithm::SlidingWindow, Algorithm::FixedWindow] {
+        let plan = Plan::new(&limit(algorithm, 2, 60, 0));
+        let (buckets, population) = (Buckets::new(algorithm), Population::new(10));
+        let mut now = START;
+        for instances in [1, 2, 9, 50, 9, 2, 1, 50] {
+            let (share, charged) = plan.share(instances, 1);
+            // Until everything that the share before allowed is used up.
+            while buckets.charge(&population, &share, 1, now, charged).is_ok() {}
+            let wait = buckets.probe(&share, 1, now, charged).unwrap_err().retry_after;
+            assert!(wait <= share.window + 60 * SECOND * 50, "{algorithm:?} {instances}: {wait}");
+            now += SECOND;
+        }
+        let wait = buckets.probe(&plan, 1, now, 1).err().map_or(0, |refusal| refusal.retry_after);
+        assert!(wait <= 60 * 50 * SECOND, "{algorithm:?}: {wait}");
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::rate_limiter::lease::News;
 use crate::rate_limiter::settings::{Algorithm, KeyStrategy, Limit};
-use crate::rate_limiter::{Buckets, Decisions, KeyedBy, LimitCells, Plan, Population, sweep};
+use crate::rate_limiter::{Buckets, Decisions, KeyedBy, LimitCells, Limiter, Mode, Plan, Population, sweep};
 
 const ALL: [Algorithm; 3] = [Algorithm::TokenBucket, Algorithm::SlidingWindow, Algorithm::FixedWindow];
 const HOUR: u64 = 3_600;
@@ -78,11 +78,44 @@ fn a_flood_of_keys_stays_within_the_bound_and_forgets_nobody_who_is_limited() {
             shared += usize::from(charge(1_000 + key).is_err());
             assert!(population.live() <= 1_000);
             if key % 500 == 0 {
-                sweep::sweep(&limits, &population, NOW);
+                sweep::sweep(&limits, &population, Mode::Local, NOW);
             }
         }
         assert!(charge(7).is_err(), "{algorithm:?}: the flood made a limited client's bucket be forgotten");
         assert!(shared < 200_000 / 2, "{algorithm:?}: {shared} had to share");
+    }
+}
+
+#[test]
+fn a_share_that_is_used_up_is_not_forgotten_for_being_a_small_part_of_the_limit() {
+    for algorithm in ALL {
+        for (instances, cost) in [(4, 1), (300, 1), (50, 20)] {
+            let keyed_by = KeyedBy { strategy: KeyStrategy::Ip, ipv6_prefix: 64 };
+            let cells = LimitCells::new("r", &limit(algorithm, 100), keyed_by, Decisions::new(1));
+            let limiter = Limiter::new(1_000, true);
+            limiter.set_instances(instances);
+            limiter.set_mode(Mode::Degraded);
+            // Not so late in a window that the next one begins meanwhile.
+            let begin = NOW - NOW % (30 * HOUR * SECOND);
+            let charge = |key, now| {
+                let share = limiter.share(&cells, cost, false);
+                limiter.charge_share(&cells, key, now, &share).is_ok()
+            };
+            while charge(7, begin) {}
+            for key in 0..3_000_u64 {
+                charge(1_000 + key, begin);
+                if key % 500 == 0 {
+                    sweep::sweep(std::slice::from_ref(&cells), &limiter.population, limiter.mode(), begin);
+                }
+            }
+            assert!(!charge(7, begin), "{algorithm:?}, {instances} instances");
+            if instances == 300 {
+                // One request in three windows is its part.
+                let later = begin + 3 * HOUR * SECOND / 2;
+                sweep::sweep(std::slice::from_ref(&cells), &limiter.population, limiter.mode(), later);
+                assert!(!charge(7, later), "{algorithm:?}");
+            }
+        }
     }
 }
 
@@ -125,7 +158,7 @@ fn nobody_is_forgotten_where_it_is_enough_that_the_idle_go() {
         let later = NOW + 2 * HOUR * SECOND;
         assert!((0..990).all(|key| charge(key, NOW).is_ok()));
         assert!((990..1_100).all(|key| charge(key, later).is_ok()), "the last ones share");
-        sweep::sweep(std::slice::from_ref(&cells), &population, later);
+        sweep::sweep(std::slice::from_ref(&cells), &population, Mode::Local, later);
         assert_eq!(cells.buckets.len(), 10, "{algorithm:?}");
     }
 }
@@ -142,12 +175,12 @@ fn a_limit_that_is_filled_leaves_room_for_the_others() {
             |cells: &LimitCells, key| cells.buckets.charge(&population, &cells.plan, key, NOW, 1).is_ok();
         // Each has used up its limit at once, and so none is forgotten.
         let filled = (0..10_000).filter(|key| charge(&limits[0], *key)).count();
-        sweep::sweep(&limits, &population, NOW);
+        sweep::sweep(&limits, &population, Mode::Local, NOW);
         assert!((2_000..2_400).contains(&filled), "{algorithm:?}: {filled}");
         // Who uses little of another limit is not forgotten for it.
         let large = LimitCells::new("large", &limit(algorithm, 100), keyed_by, Decisions::new(1));
         assert!((0..50).all(|key| charge(&large, key)));
-        sweep::sweep(&[limits[0].clone(), large.clone()], &population, NOW);
+        sweep::sweep(&[limits[0].clone(), large.clone()], &population, Mode::Local, NOW);
         assert_eq!(large.buckets.len(), 50, "{algorithm:?}");
         large.buckets.evict(&population, &large.plan, NOW, 15);
         // The reserve: an eighth of all, a third of it for each.
