@@ -12,7 +12,7 @@ use crate::gateway::worker::Worker;
 /// Clients that a worker keeps apart between two reports.
 const LISTED: usize = 64;
 
-/// Of the requests that pass every so many is looked at; of those that are refused each.
+/// Of what limits let pass one in so many is looked at; of what they refuse each.
 const SAMPLE: u32 = 16;
 
 /// One worker's side of the rate limiter actor.
@@ -22,7 +22,8 @@ pub struct Asking {
     asks: Mailbox<Asks>,
     seen: RefCell<Option<Seen>>,
     sightings: Mailbox<Sightings>,
-    turn: Cell<u32>,
+    /// So many decisions are not looked at before the next one is.
+    skip: Cell<u32>,
 }
 
 struct Seen {
@@ -50,9 +51,11 @@ impl Worker {
 
     /// Notes whom a limit has let pass or refused.
     pub fn sight<'k>(&self, limited: &Limited, key: u64, refused: bool, owner: impl FnOnce() -> Key<'k>) {
-        let turn = self.asking.turn.get().wrapping_add(1);
-        self.asking.turn.set(turn);
-        let sampled = turn.is_multiple_of(SAMPLE);
+        let skip = self.asking.skip.get();
+        let sampled = skip == 0;
+        // At random: where each request meets two limits, every 16th decision would always be the same limit's.
+        let next = if sampled { self.random(|random| random.u32(0..2 * SAMPLE - 1)) } else { skip - 1 };
+        self.asking.skip.set(next);
         if !sampled && !refused {
             return;
         }
