@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 /// A token of RFC 9110, 5.6.2: header names, methods, cookie names.
 pub(super) fn is_token(text: &str) -> bool {
@@ -76,12 +76,20 @@ pub(super) fn origin(text: &str) -> Result<String, &'static str> {
     Ok(url.origin().ascii_serialization())
 }
 
-/// `10.0.0.0/8`, or one address.
+/// `10.0.0.0/8`, or one address. IPv4 written as IPv6 is IPv4, as addresses are wherever they are compared.
 pub(super) fn network(text: &str) -> Option<IpNet> {
     let text = text.trim();
-    match text.parse::<IpNet>() {
-        Ok(net) => Some(net.trunc()),
-        Err(_) => text.parse::<IpAddr>().ok().map(IpNet::from),
+    let net = match text.parse::<IpNet>() {
+        Ok(net) => net.trunc(),
+        Err(_) => text.parse::<IpAddr>().ok()?.into(),
+    };
+    let mapped = match net {
+        IpNet::V6(v6) => v6.addr().to_ipv4_mapped().zip(v6.prefix_len().checked_sub(96)),
+        IpNet::V4(_) => None,
+    };
+    match mapped {
+        Some((address, prefix)) => Ipv4Net::new(address, prefix).ok().map(IpNet::from),
+        None => Some(net),
     }
 }
 

@@ -106,7 +106,7 @@ fn every_key_at_the_top_is_read() {
     let settings = settings(
         "enabled: false, headers: false, defaultAlgorithm: fixedWindow, defaultRequests: 7, defaultWindowSeconds: 1m, \
          keyStrategy: ipEndpoint, ipv6PrefixLength: 48, maxKeys: 1000, \
-         bypass: {ips: [10.1.2.3/8, 192.168.0.1, '::1'], paths: [/status, '/public/**', /status], internal: true}",
+         bypass: {ips: [10.1.2.3/8, '::ffff:192.168.0.1', '::1', '::ffff:172.16.0.0/108'], paths: [/status, '/public/**', /status], internal: true}",
     );
     let expected = Settings {
         enabled: false,
@@ -117,7 +117,9 @@ fn every_key_at_the_top_is_read() {
         ipv6_prefix: 48,
         max_keys: 1000,
         bypass: Bypass {
-            ips: ["10.0.0.0/8", "192.168.0.1/32", "::1/128"].map(|net| net.parse().unwrap()).to_vec(),
+            ips: ["10.0.0.0/8", "192.168.0.1/32", "::1/128", "172.16.0.0/12"]
+                .map(|net| net.parse().unwrap())
+                .to_vec(),
             user_ids: vec![],
             paths: vec!["/status".into(), "/public/**".into()],
             internal: true,
