@@ -376,12 +376,6 @@ fn pass_on(request: Box<Request>, backend: &Backend, answered: Answered) -> Resu
 /// Readies the client's body for the tries.
 async fn take_body(request: &mut Request, limit: u64, idle: Duration) -> Result<Rc<RequestBody>, Cause> {
     let framing = request.arrival.framing;
-    if let RequestFraming::Length(length) = framing
-        && limit != 0
-        && length > limit
-    {
-        return Err(Cause::BodyTooLarge);
-    }
     let upgrading = request.arrival.upgrade.is_some() || request.arrival.is_raw;
     if upgrading || (framing == RequestFraming::None && request.arrival.version < Version::HTTP_2) {
         return Ok(RequestBody::none());

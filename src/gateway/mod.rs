@@ -50,7 +50,6 @@ use self::downstream::ConnState;
 use self::identity::{RequestId, Trace};
 use self::rate_limit::{Foreseen, Quota, Verdict, Violation};
 use self::record::RequestRecord;
-use self::request_body::RequestFraming;
 use self::snapshot::{Snapshot, SnapshotRef};
 use self::worker::Worker;
 use crate::router::{Canonical, Found, RequestFacts, canonicalise};
@@ -199,6 +198,9 @@ async fn stages(mut request: Box<Request>) -> Result<HttpResponse, Refused> {
     if route.deny {
         return Err(Refused::new(request, Cause::Denied));
     }
+    if route.is_too_long(request.arrival.framing) {
+        return Err(Refused::new(request, Cause::BodyTooLarge));
+    }
     let verdict = match &request.snapshot.limits {
         Some(limits) => rate_limit::check(&request, limits, &canonical).await,
         None => Verdict::default(),
@@ -254,9 +256,7 @@ fn is_invited(worker: &Worker, head: &RequestHead) -> bool {
         return internal::is_reserved(&canonical.path);
     };
     let route = &snapshot.routes[index];
-    let too_large =
-        matches!(arrival.framing, RequestFraming::Length(n) if route.body_limit != 0 && n > route.body_limit);
-    !route.deny && !too_large
+    !route.deny && !route.is_too_long(arrival.framing)
 }
 
 /// Takes the request out of actix and starts its record; `None` where the connection has no state.

@@ -19,6 +19,7 @@ use regex::RegexSet;
 
 use super::rate_limit::Told;
 use super::rate_limit::rules::Limits;
+use super::request_body::RequestFraming;
 use super::retry_budget::{Budget, Share};
 use super::upstream::{Pool, TargetTls};
 use crate::config::settings::{Backend as BackendSettings, EscapedSlash, LogFormat, Route as RouteSettings};
@@ -150,6 +151,8 @@ impl Deref for SnapshotRef {
 pub struct Route {
     /// As written.
     pub pattern: String,
+    /// What limits by route call it: the pattern, with what else tells it from others of the same pattern.
+    pub limited_as: String,
     pub backend: Arc<Backend>,
     /// Whole request until the response head.
     pub timeout: Duration,
@@ -161,6 +164,13 @@ pub struct Route {
     pub counters: Arc<RouteCounters>,
     /// As configured.
     pub settings: RouteSettings,
+}
+
+impl Route {
+    /// Whether a body has said itself that it is larger than allowed.
+    pub fn is_too_long(&self, framing: RequestFraming) -> bool {
+        matches!(framing, RequestFraming::Length(length) if self.body_limit != 0 && length > self.body_limit)
+    }
 }
 
 /// What happened on one route; shared by all generations that have it.

@@ -106,12 +106,11 @@ fn decided_by(record: &RequestRecord) -> Option<String> {
         route.filter(|_| written).map(|r| format!("backends[{}].routes[{}].{key}", r.backend.name, r.pattern))
     };
     let rule = |key: &str| {
-        let refused =
-            record.story.limits.iter().find(|limit| limit.refused).or(record.story.limits.first())?;
+        let refused = record.story.limits.iter().find(|limit| limit.refused && !limit.shadow)?;
         let limits = record.snapshot.limits.as_ref()?;
         let limited = limits.all().find(|limited| limited.cells.id == refused.limit)?;
         Some(match (&*limited.cells.name, key) {
-            ("default", "onError") => "rateLimit.onError".to_owned(),
+            (_, "onError") if !limited.own_on_error => "rateLimit.onError".to_owned(),
             ("default", _) => "rateLimit.defaultRequests".to_owned(),
             (name, _) => match name.strip_prefix("tier:") {
                 Some(tier) => format!("rateLimit.tierLimits.{tier}"),

@@ -1,6 +1,6 @@
 //! From settings to a snapshot, keeping everything of the one before that has not changed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
@@ -55,6 +55,7 @@ pub fn build(
     let mut routes = Vec::new();
     let mut specs = Vec::new();
     let old_routes = old_routes(before);
+    let ambiguous = ambiguous(settings);
     for written in &settings.backends {
         let old = before.and_then(|b| b.backends.iter().find(|old| old.name == written.name));
         let backend = Arc::new(backend_of(written, backends.len(), old.map(Arc::as_ref), workers)?);
@@ -70,6 +71,7 @@ pub fn build(
             let counters = old_routes.get(&route_key(&written.name, route)).cloned();
             routes.push(Route {
                 pattern: route.path.clone(),
+                limited_as: limited_as(&ambiguous, written, route),
                 backend: backend.clone(),
                 timeout: route.timeout.unwrap_or(written.timeout),
                 body_limit: route.body_limit_bytes.unwrap_or(settings.server.body_limit_bytes),
@@ -131,6 +133,27 @@ fn limits_of(
         }
     };
     Limits::build(settings, &mut cells).map_err(|error| BuildError::Rules(error.to_string()))
+}
+
+/// What limits by route call a route. One pattern may lead to several services, by host or by what else the routes ask for,
+/// and what one of them is asked is nothing to the others; routes of one service and the same hosts count as one.
+fn limited_as(ambiguous: &HashSet<&str>, backend: &settings::Backend, route: &settings::Route) -> String {
+    if !ambiguous.contains(route.path.as_str()) {
+        return route.path.clone();
+    }
+    // No pattern holds a `#`.
+    format!("{}#{}#{}", route.path, backend.name, route.hosts.join(","))
+}
+
+/// The patterns that lead to several services, or stand for several hosts.
+fn ambiguous(settings: &Settings) -> HashSet<&str> {
+    let mut known: HashMap<&str, (&str, &[String])> = HashMap::new();
+    let routes = settings.backends.iter().flat_map(|one| one.routes.iter().map(move |route| (one, route)));
+    let ambiguous = routes.filter(|(backend, route)| {
+        let own = (backend.name.as_str(), route.hosts.as_slice());
+        *known.entry(&route.path).or_insert(own) != own
+    });
+    ambiguous.map(|(_, route)| route.path.as_str()).collect()
 }
 
 /// What makes a route the same in two configurations.

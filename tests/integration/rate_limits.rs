@@ -353,6 +353,30 @@ fn costs_bursts_and_endpoints_count_as_configured() {
 }
 
 #[test]
+fn one_pattern_of_two_services_or_hosts_is_two_endpoints() {
+    let upstream = Upstream::ok("ok");
+    let limits = format!("keyStrategy: endpoint, defaultRequests: 1, defaultWindowSeconds: {MONTH}");
+    let backend = |name: &str, hosts: [&str; 2]| {
+        let route =
+            |methods: &str, host: &str| format!("{{path: /**, methods: [{methods}], hosts: [{host}]}}");
+        let [one, other] = hosts;
+        let backend = Backend::named(name).to(&upstream).route(&route("GET", one));
+        backend.route(&route("POST", one)).route(&route("GET", other))
+    };
+    let gateway = Gateway::builder()
+        .top(&format!("rateLimit: {{{limits}}}"))
+        .backend(backend("one", ["a.test", "b.test"]))
+        .backend(backend("two", ["c.test", "d.test"]))
+        .start();
+    for host in ["a.test", "b.test", "c.test", "d.test"] {
+        let get = || gateway.send(&Call::get("/x").header("Host", host)).status;
+        assert_eq!([get(), get()], [200, 429], "{host}");
+    }
+    let post = gateway.send(&Call::post("/x", "").header("Host", "a.test"));
+    assert_eq!(post.status, 429, "another method of the same service");
+}
+
+#[test]
 fn an_upgrade_is_limited_like_any_request() {
     let upstream = Upstream::start(echo_websocket);
     let limits = format!("defaultRequests: 1, defaultWindowSeconds: {MONTH}");
@@ -401,8 +425,13 @@ fn an_upstreams_own_limit_fields_give_way_to_the_gateways() {
 fn what_the_gateway_refuses_before_or_answers_itself_costs_nothing() {
     let upstream = Upstream::ok("ok");
     let limits = format!("defaultRequests: 1, defaultWindowSeconds: {MONTH}");
-    let backend = Backend::named("main").to(&upstream).route("/a").route("{path: /denied, deny: true}");
+    let backend = Backend::named("main")
+        .to(&upstream)
+        .route("/a")
+        .route("{path: /denied, deny: true}")
+        .route("{path: /short, bodyLimitBytes: 3}");
     let gateway = Gateway::builder().top(&format!("rateLimit: {{{limits}}}")).backend(backend).start();
+    gateway.send(&Call::post("/short", "long")).assert_problem(413, "body_too_large");
     for (path, status) in
         [("/none", 404), ("/denied", 403), ("/health", 200), ("/ready", 200), ("/%2e%2e/a", 400)]
     {

@@ -162,21 +162,21 @@ fn conclude<'a>(
     said: &[Option<Said>],
     facts: &Facts<'_>,
 ) -> Decision<'a> {
-    let (mut refused, mut unavailable, mut least) = (None, false, None);
+    let (mut refused, mut unavailable, mut least) = (None, None, None);
     for (Applying { limited, .. }, said) in applying.iter().zip(said) {
         match said {
             Some(Said::Leased(standing, _) | Said::Share(standing, ..)) => {
                 least = tightest(least, (limited, *standing));
             }
             Some(Said::Refused(refusal)) => refused = longer(refused, (limited, *refusal)),
-            Some(Said::Unavailable) => unavailable = true,
+            Some(Said::Unavailable) => unavailable = Some(*limited),
             Some(Said::Uncounted(_)) | None => {}
         }
     }
     let decision = match (refused, unavailable) {
         (Some((limited, refusal)), _) => Decision::Refused(limited, refusal),
-        (None, true) => Decision::Unavailable,
-        (None, false) => {
+        (None, Some(limited)) => Decision::Unavailable(limited),
+        (None, None) => {
             settle(worker, applying, said, facts);
             return Decision::Pass(least);
         }

@@ -58,8 +58,8 @@ enum Decision<'a> {
     /// The tightest of those that were charged.
     Pass(Option<(&'a Limited, Standing)>),
     Refused(&'a Limited, Refusal),
-    /// A limit could not be asked, and its rule says to refuse then.
-    Unavailable,
+    /// The limit could not be asked, and its rule says to refuse then.
+    Unavailable(&'a Limited),
 }
 
 /// What the stage says to a request.
@@ -97,6 +97,7 @@ impl Consulted {
             Decision::Refused(by, refusal) if std::ptr::eq(*by, limited) => {
                 (Some(refusal.standing.remaining), true)
             }
+            Decision::Unavailable(by) if std::ptr::eq(*by, limited) => (None, true),
             _ => (None, false),
         };
         Self { limit, remaining, refused, shadow: limited.shadow }
@@ -160,8 +161,8 @@ pub(super) async fn check(request: &Request, limits: &Limits, canonical: &Canoni
         host: request.arrival.host_name(),
         path: &canonical.path,
         trailing_slash: canonical.trailing_slash,
-        route: request.record.route.map_or("", |index| &snapshot.routes[index].pattern),
-        peer: request.connection.peer_ip(),
+        route: request.record.route.map_or("", |index| &snapshot.routes[index].limited_as),
+        behind_proxy: request.trusted,
         client: request.record.client,
         // Authentication comes with a later version: so far nobody is verified.
         verified: Verified::default(),
@@ -190,7 +191,7 @@ pub(super) async fn check(request: &Request, limits: &Limits, canonical: &Canoni
         let refused = match &decision {
             Decision::Pass(_) => false,
             Decision::Refused(by, _) if std::ptr::eq(*by, applying.limited) => true,
-            Decision::Refused(..) | Decision::Unavailable => continue,
+            Decision::Refused(..) | Decision::Unavailable(_) => continue,
         };
         count(request, applying.limited, if refused { Decided::Limited } else { Decided::Allowed });
         worker.sight(applying.limited, applying.key, refused, || applying.limited.key(&facts));
@@ -209,7 +210,7 @@ pub(super) async fn check(request: &Request, limits: &Limits, canonical: &Canoni
             refusal: Some(Denial::Exceeded(quota::violation(limited, &refusal))),
             consulted,
         },
-        Decision::Unavailable => Verdict { quota: None, refusal: Some(Denial::Unavailable), consulted },
+        Decision::Unavailable(_) => Verdict { quota: None, refusal: Some(Denial::Unavailable), consulted },
     }
 }
 
@@ -241,9 +242,10 @@ async fn shadow(
     let worker = &request.worker;
     for applying in shadows {
         let decision = decide(worker, std::slice::from_ref(applying), facts, now).await;
-        let refused = matches!(decision, Decision::Refused(..));
+        let passes = matches!(decision, Decision::Pass(_));
         consulted.push(Consulted::of(applying.limited, &decision));
-        count(request, applying.limited, if refused { Decided::Shadow } else { Decided::Allowed });
+        count(request, applying.limited, if passes { Decided::Allowed } else { Decided::Shadow });
+        let refused = matches!(decision, Decision::Refused(..));
         worker.sight(applying.limited, applying.key, refused, || applying.limited.key(facts));
     }
 }

@@ -211,7 +211,7 @@ mod tests {
         let limit = Limit { algorithm: Algorithm::TokenBucket, requests: 100, window, burst: 0 };
         let keyed_by = KeyedBy { strategy: KeyStrategy::Ip, ipv6_prefix: 64 };
         let cells = LimitCells::new("some", &limit, keyed_by, Decisions::new(1));
-        Limited { cells, place, cost: 1, shadow: false, on_error: OnError::Local }
+        Limited { cells, place, cost: 1, shadow: false, on_error: OnError::Local, own_on_error: false }
     }
 
     fn fields(told: &[Told], limited: &Limited, remaining: u64, reset: u64, now: u64) -> [String; 5] {

@@ -61,6 +61,8 @@ pub struct Limited {
     pub cost: u64,
     pub shadow: bool,
     pub on_error: OnError,
+    /// It is the rule's own, not the section's.
+    pub own_on_error: bool,
 }
 
 #[derive(Default)]
@@ -90,11 +92,11 @@ pub struct Facts<'a> {
     pub path: &'a str,
     /// The path was sent with a slash at its end, which the canonical one has lost.
     pub trailing_slash: bool,
-    /// The route's pattern.
+    /// What limits call the route.
     pub route: &'a str,
-    /// The socket peer.
-    pub peer: IpAddr,
-    /// The client, which trusted proxies may have named.
+    /// The socket's peer is a trusted proxy.
+    pub behind_proxy: bool,
+    /// The client: the socket's peer, or whom trusted proxies have named.
     pub client: IpAddr,
     pub verified: Verified<'a>,
 }
@@ -125,6 +127,7 @@ impl Limits {
                     cost: rule.cost.into(),
                     shadow: rule.shadow,
                     on_error,
+                    own_on_error: rule.on_error.is_some(),
                 },
                 endpoint,
                 methods: MethodSet::new(rule.matches.methods.clone()),
@@ -139,7 +142,8 @@ impl Limits {
         patterns.extend(settings.bypass.paths.iter().map(|path| bypass_regex(path)));
         let mut plain = |place, name: &str, limit: &Limit| {
             let cells = cells(name, limit, settings.key);
-            Limited { cells, place, cost: 1, shadow: false, on_error: settings.on_error }
+            let on_error = settings.on_error;
+            Limited { cells, place, cost: 1, shadow: false, on_error, own_on_error: false }
         };
         let tier = |(at, (tier, limit)): (usize, &(String, _))| {
             (tier.clone(), plain(rules.len() + at, &format!("tier:{tier}"), limit))
@@ -294,8 +298,8 @@ impl Bypass {
         self.ips.iter().any(|net| net.contains(&facts.client))
             || facts.verified.user.is_some_and(|user| self.users.iter().any(|one| one == user))
             // Behind a proxy the peer is always near; then nothing but the client's own nearness would count, and that
-            // is only said by a header.
-            || (self.internal && facts.peer == facts.client && is_internal(facts.peer))
+            // is only said by a header, if it is.
+            || (self.internal && !facts.behind_proxy && is_internal(facts.client))
     }
 }
 

@@ -37,14 +37,37 @@ fn rule(id: &str, matches: Match) -> Rule {
 }
 
 fn facts<'a>(path: &'a str, verified: Verified<'a>) -> Facts<'a> {
-    let peer = "192.0.2.1".parse().unwrap();
-    Facts { method: "GET", host: "", path, trailing_slash: false, route: "/**", peer, client: peer, verified }
+    let client = "192.0.2.1".parse().unwrap();
+    Facts {
+        method: "GET",
+        host: "",
+        path,
+        trailing_slash: false,
+        route: "/**",
+        behind_proxy: false,
+        client,
+        verified,
+    }
 }
 
 fn applying(limits: &Limits, facts: &Facts<'_>) -> (Vec<String>, bool) {
     let mut names = Vec::new();
     let exempt = limits.applying(limits.paths(), facts, |limited| names.push(limited.cells.name.to_string()));
     (names, exempt)
+}
+
+#[test]
+fn nobody_behind_a_proxy_is_internal() {
+    let settings = Settings { bypass: Bypass { internal: true, ..Bypass::default() }, ..Settings::default() };
+    let limits = limits(&settings);
+    let exempt = |client: &str, behind_proxy| {
+        let client = client.parse().unwrap();
+        let facts = Facts { client, behind_proxy, ..facts("/x", Verified::default()) };
+        applying(&limits, &facts).1
+    };
+    assert!(exempt("10.0.0.1", false) && exempt("::1", false) && !exempt("192.0.2.1", false));
+    // Whether its own address, for it named nobody, or one that it named.
+    assert!(!exempt("10.0.0.1", true) && !exempt("192.0.2.1", true));
 }
 
 #[test]
