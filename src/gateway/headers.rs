@@ -133,7 +133,8 @@ pub fn add_bytes(lines: &mut Vec<u8>, name: &str, value: &[u8]) {
 /// Turns an upstream's header fields into the client's, except for those that the gateway adds; answers `Via`. The framing
 /// is set by the caller.
 ///
-/// An upstream's word on a limit goes where the gateway has one of its own to tell: `limited`.
+/// An upstream's word on a limit goes where the gateway has one of its own to tell: `limited`. Not both: `RateLimit` may
+/// be of an older draft than ours, and the two no list together.
 pub fn to_client(headers: &mut HeaderMap, keep_upgrade: bool, limited: bool) -> HeaderValue {
     let (mut via, mut nominates) = (None, false);
     headers.retain(|name, value| {

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use super::answer::{self, Cause, REQUEST_ID};
 use super::downstream::ConnState;
 use super::forward::{Answered, AnsweredBody};
-use super::rate_limit::{Quota, Told};
+use super::rate_limit::{Quota, Told, is_quota};
 use super::record::RequestRecord;
 use super::relayed::{Blame, Direct, Relaying, Shelf, Streamed};
 use super::snapshot::Backend;
@@ -29,6 +29,10 @@ pub fn relay(mut request: Box<Request>, backend: &Backend, answered: Answered) -
     let Answered { mut head, body, exchange, in_flight, target, epoch, deadline, request_body } = answered;
     let status = head.status;
     let mut fields = std::mem::take(&mut head.headers);
+    if status == StatusCode::TOO_MANY_REQUESTS && fields.keys().any(|name| is_quota(name.as_str())) {
+        // What is used up is a limit of the upstream's, and it says which.
+        request.quota = None;
+    }
     let via =
         headers::to_client(&mut fields, status == StatusCode::UPGRADE_REQUIRED, request.quota.is_some());
     add_own(&request, via, &mut fields);

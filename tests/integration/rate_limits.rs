@@ -411,12 +411,17 @@ fn without_headers_only_retry_after_is_told() {
 }
 
 #[test]
-fn an_upstreams_own_limit_fields_give_way_to_the_gateways() {
-    let upstream =
-        Upstream::start(|exchange| exchange.reply(200, &[("X-RateLimit-Remaining", "777")], b"ok"));
+fn an_upstreams_own_limit_fields_give_way_to_the_gateways_unless_it_refuses() {
+    let upstream = Upstream::start(|exchange| {
+        let status = if exchange.target() == "/refused" { 429 } else { 200 };
+        exchange.reply(status, &[("X-RateLimit-Remaining", "777")], b"ok")
+    });
     let limits = format!("defaultRequests: 5, defaultWindowSeconds: {MONTH}");
     let gateway = limited(&upstream, &limits).start();
     assert_eq!(gateway.get("/x").header("x-ratelimit-remaining"), Some("4"));
+    let refused = gateway.get("/refused");
+    assert_eq!((refused.status, refused.header("x-ratelimit-remaining")), (429, Some("777")));
+    assert_eq!(refused.header("ratelimit"), None);
     let gateway = limited(&upstream, &format!("{limits}, headers: false")).start();
     assert_eq!(gateway.get("/x").header("x-ratelimit-remaining"), Some("777"));
 }

@@ -72,7 +72,7 @@ fn read(section: &Section<'_>, default: &Limit, shared: bool, slash: EscapedSlas
 fn id(section: &Section<'_>) -> Option<String> {
     section.require("id", "give the rule a unique id; it is the label in metrics and answers");
     let (text, node) = section.text("id")?;
-    if matches!(text, "default" | "bypass") || text.starts_with("tier:") {
+    if text == "default" || text.starts_with("tier:") {
         let what = format!(
             "`{}` is {}, which is the gateway's own label for requests that no rule decides: rename the rule",
             section.name("id"),

@@ -84,7 +84,7 @@ fn ids_are_there_unique_plain_and_not_the_gateways_own() {
         "2:48",
         &["`rateLimit.rules[1].id` is the id of `rateLimit.rules[0]` already, \"a\": ids must differ"],
     );
-    for id in ["default", "bypass", "'tier:pro'"] {
+    for id in ["default", "'tier:pro'"] {
         refused(
             &section(&format!("rules: [{{id: {id}}}]")),
             "2:26",
