@@ -17,8 +17,8 @@ pub trait State: Default {
     /// What is left at `now`.
     fn standing(&self, plan: &Plan, now: u64) -> Standing;
 
-    /// The state as if a request that took `cost` had not come.
-    fn refund(&self, plan: &Plan, now: u64, cost: u64) -> Self;
+    /// The state as if a request that took `cost` at `then` had not come.
+    fn refund(&self, plan: &Plan, then: u64, cost: u64) -> Self;
 }
 
 impl State for TokenBucket {

@@ -166,10 +166,10 @@ impl Buckets {
         any!(self, kept => kept.read(key, |state| state.standing(plan, now)))
     }
 
-    /// Takes back a charge of `cost`.
-    pub fn refund(&self, population: &Population, plan: &Plan, key: u64, now: u64, cost: u64) {
+    /// Takes back a charge of `cost` at `then`.
+    pub fn refund(&self, population: &Population, plan: &Plan, key: u64, then: u64, cost: u64) {
         any!(self, kept => {
-            let _ = kept.replace(population, key, |state| Ok::<_, Never>((state.refund(plan, now, cost), ())));
+            let _ = kept.replace(population, key, |state| Ok::<_, Never>((state.refund(plan, then, cost), ())));
         });
     }
 

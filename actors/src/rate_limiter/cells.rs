@@ -226,9 +226,9 @@ impl Limiter {
         limit.buckets.charge(&self.population, &limit.plan, key, now, cost)
     }
 
-    /// Takes a charge of [`Limiter::charge`] back.
-    pub fn refund(&self, limit: &LimitCells, key: u64, now: u64, cost: u64) {
-        limit.buckets.refund(&self.population, &limit.plan, key, now, cost);
+    /// Takes a charge of [`Limiter::charge`] at `then` back.
+    pub fn refund(&self, limit: &LimitCells, key: u64, then: u64, cost: u64) {
+        limit.buckets.refund(&self.population, &limit.plan, key, then, cost);
     }
 
     /// This instance's part of a limit, for a request that takes `cost`. `late`: the shared store is in use, and only late
@@ -276,9 +276,9 @@ impl Limiter {
         charged
     }
 
-    /// Takes a charge of [`Limiter::charge_share`] back.
-    pub fn refund_share(&self, limit: &LimitCells, key: u64, now: u64, share: &Share) {
-        limit.buckets.refund(&self.population, &share.plan, key, now, share.cost);
+    /// Takes a charge of [`Limiter::charge_share`] at `then` back.
+    pub fn refund_share(&self, limit: &LimitCells, key: u64, then: u64, share: &Share) {
+        limit.buckets.refund(&self.population, &share.plan, key, then, share.cost);
         if share.late {
             limit.leases.unlend(key, share.cost);
         }

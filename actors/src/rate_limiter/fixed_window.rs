@@ -44,17 +44,20 @@ impl FixedWindow {
         Standing { remaining: plan.capacity.saturating_sub(current.used.into()), reset }
     }
 
-    /// The window as if a request that took `cost` had not come; nothing where its window is over.
-    pub fn refund(self, plan: &Plan, now: u64, cost: u64) -> Self {
-        let current = self.at(plan, now);
-        Self { used: current.used.saturating_sub(u32::try_from(cost).unwrap_or(u32::MAX)), ..current }
+    /// The window as if a request that took `cost` at `then` had not come. Where another window has begun since, it stays as
+    /// it is: what is counted there came from others.
+    pub fn refund(self, plan: &Plan, then: u64, cost: u64) -> Self {
+        if self.number != number(plan, then) {
+            return self;
+        }
+        Self { used: self.used.saturating_sub(u32::try_from(cost).unwrap_or(u32::MAX)), ..self }
     }
 
     /// The window at `now`: a new one where a multiple has passed, not the one before. Workers read the clock apart, and
     /// one that is late must not open a window again that another has closed. A number that is further ahead was counted in
     /// shorter windows: those of a share grow with the number of instances.
     fn at(self, plan: &Plan, now: u64) -> Self {
-        let number = u32::try_from(now / plan.window).unwrap_or(u32::MAX - 1);
+        let number = number(plan, now);
         let is_old = number > self.number || self.number > number + 1;
         if is_old { Self { number, used: 0 } } else { self }
     }
@@ -62,4 +65,8 @@ impl FixedWindow {
     fn end(self, plan: &Plan) -> u64 {
         (u64::from(self.number) + 1).saturating_mul(plan.window)
     }
+}
+
+fn number(plan: &Plan, now: u64) -> u32 {
+    u32::try_from(now / plan.window).unwrap_or(u32::MAX - 1)
 }

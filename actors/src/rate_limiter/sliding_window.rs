@@ -58,7 +58,7 @@ impl SlidingWindow {
                 return Err(Refusal { standing, retry_after: wait(live, plan, now, excess) });
             }
             let cost = u32::try_from(cost).unwrap_or(u32::MAX);
-            let end = (now / plan.slot + 1).saturating_mul(plan.slot);
+            let end = slot_end(plan, now);
             let mut entries = Vec::with_capacity(live.len() + 1);
             entries.extend_from_slice(live);
             match entries.last_mut() {
@@ -76,17 +76,19 @@ impl SlidingWindow {
         self.live(plan, now, |live| standing(live, plan, now))
     }
 
-    /// The log as if the newest request that took `cost` had not come.
-    pub fn refund(&self, plan: &Plan, now: u64, mut cost: u64) -> Self {
-        let mut entries = self.live(plan, now, <[Entry]>::to_vec);
-        while let Some(last) = entries.last_mut().filter(|_| cost > 0) {
-            let back = u64::from(last.used).min(cost);
-            last.used -= back as u32;
+    /// The log as if a request that took `cost` at `then` had not come.
+    pub fn refund(&self, plan: &Plan, then: u64, mut cost: u64) -> Self {
+        let mut entries = self.live(plan, then, <[Entry]>::to_vec);
+        // Its own entry, or the newer one that it was added to.
+        let end = slot_end(plan, then);
+        let mut at = entries.partition_point(|entry| entry.end < end);
+        while let Some(entry) = entries.get_mut(at).filter(|_| cost > 0) {
+            let back = u64::from(entry.used).min(cost);
+            entry.used -= back as u32;
             cost -= back;
-            if last.used == 0 {
-                entries.pop();
-            }
+            at += 1;
         }
+        entries.retain(|entry| entry.used > 0);
         Self::of(entries)
     }
 
@@ -104,6 +106,11 @@ impl SlidingWindow {
         let over = entries.partition_point(|entry| entry.end.saturating_add(plan.window) <= now);
         look(&entries[over..])
     }
+}
+
+/// The first moment after the slot of `now`.
+fn slot_end(plan: &Plan, now: u64) -> u64 {
+    (now / plan.slot + 1).saturating_mul(plan.slot)
 }
 
 fn total(live: &[Entry]) -> u64 {

@@ -75,7 +75,7 @@ pub async fn decide<'a>(
     if !said.iter().flatten().any(|said| matches!(said, Said::Refused(_) | Said::Unavailable)) {
         ask(worker, applying, &mut said, facts, now).await;
     }
-    conclude(worker, applying, &said, facts)
+    conclude(worker, applying, &said, facts, now)
 }
 
 /// Asks for every limit that has said nothing yet.
@@ -161,6 +161,7 @@ fn conclude<'a>(
     applying: &[Applying<'a>],
     said: &[Option<Said>],
     facts: &Facts<'_>,
+    came: u64,
 ) -> Decision<'a> {
     let (mut refused, mut unavailable, mut least) = (None, None, None);
     for (Applying { limited, .. }, said) in applying.iter().zip(said) {
@@ -188,7 +189,7 @@ fn conclude<'a>(
         match said {
             Some(Said::Leased(_, until)) => limited.cells.leases.put_back(*key, now, *until, limited.cost),
             Some(Said::Share(_, share, _)) => {
-                worker.shared.limiter.refund_share(&limited.cells, *key, now, share);
+                worker.shared.limiter.refund_share(&limited.cells, *key, came, share);
             }
             _ => {}
         }

@@ -269,6 +269,28 @@ fn a_share_that_changes_with_the_number_of_instances_locks_nobody_out() {
 }
 
 #[test]
+fn a_refund_that_comes_late_takes_nothing_of_what_others_were_charged() {
+    // Charged at the end of a window, taken back in the next one, in which another request has used up all.
+    let border = (START / (60 * SECOND) + 1) * 60 * SECOND;
+    for algorithm in [Algorithm::SlidingWindow, Algorithm::FixedWindow] {
+        for requests in [2, 1_000] {
+            let plan = Plan::new(&limit(algorithm, requests, 60, 0));
+            let (buckets, population) = (Buckets::new(algorithm), Population::new(10));
+            let (all, then) = (u64::from(requests), border - SECOND);
+            buckets.charge(&population, &plan, 1, then, 1).unwrap();
+            let left = if algorithm == Algorithm::FixedWindow { all } else { all - 1 };
+            buckets.charge(&population, &plan, 1, border, left).unwrap();
+            buckets.refund(&population, &plan, 1, then, 1);
+            // The log has room again, for one; what the window counts came later.
+            let room = u64::from(algorithm == Algorithm::SlidingWindow);
+            assert_eq!(buckets.standing(&plan, 1, border).remaining, room, "{algorithm:?} {requests}");
+            // And what is left in the log is as young as it was.
+            assert_eq!(buckets.standing(&plan, 1, border + 59 * SECOND).remaining, room, "{algorithm:?}");
+        }
+    }
+}
+
+#[test]
 fn absurd_numbers_neither_overflow_nor_let_everything_pass() {
     for algorithm in [Algorithm::TokenBucket, Algorithm::SlidingWindow, Algorithm::FixedWindow] {
         let plan = Plan::new(&Limit {
