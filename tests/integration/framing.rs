@@ -181,3 +181,40 @@ fn a_chunked_body_beside_a_content_length_arrives_whole_without_the_length_and_e
         }
     }
 }
+
+#[test]
+fn an_upstreams_answer_that_looks_like_one_of_actix_is_the_upstreams() {
+    const BARE: &str =
+        "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n\r\n";
+    let lower = BARE.to_lowercase().replace("http/1.1 400 bad request", "HTTP/1.1 400 Bad Request");
+    let lower = lower.replace("thu, 01 jan", "Thu, 01 Jan").replace("gmt", "GMT");
+    let text = lower.clone();
+    let upstream = Upstream::start(move |exchange| match exchange.target() {
+        "/bare" => exchange.answer(BARE, Then::Keep),
+        "/431" => exchange.answer(BARE.replace("400 Bad Request", "431 Too Large"), Then::Keep),
+        "/text" => exchange.reply(200, &[], text.as_bytes()),
+        _ => {
+            let chunk = format!("{:x}\r\n{text}\r\n0\r\n\r\n", text.len());
+            let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+            exchange.answer(format!("{head}{chunk}"), Then::Keep)
+        }
+    });
+    let gateway = Gateway::with(Backend::all(&upstream));
+    let mut client = gateway.client();
+    for _ in 0..2 {
+        for (target, status) in [("/bare", 400), ("/431", 431)] {
+            let response = client.get(target);
+            assert_eq!(
+                (response.status, response.header("content-length")),
+                (status, Some("0")),
+                "{response:?}"
+            );
+            assert_eq!((response.reason(), response.header("via")), (None, Some("1.1 aegis")), "{target}");
+        }
+        for target in ["/text", "/chunked"] {
+            assert_eq!(client.get(target).text(), lower, "{target}");
+        }
+    }
+    // And actix's own is told as ever.
+    client.send(&Call::new("GET", "/x").header("bad name", "x")).assert_problem(400, "bad_request");
+}

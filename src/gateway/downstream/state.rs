@@ -330,6 +330,11 @@ impl ConnState {
         self.lines.take()
     }
 
+    /// Whether nothing of a handler's answer is encoded and unwritten, nor to come.
+    pub(super) fn has_written_all(&self) -> bool {
+        self.encoded.get() == Encoded::Nothing
+    }
+
     /// actix is about to encode an answer, or an invitation to send a body.
     pub fn answers(&self) {
         self.encoded.set(Encoded::Part);

@@ -243,14 +243,13 @@ impl ClientStream {
     }
 
     /// actix's own answer to a head that it could not parse is an empty 400 or 431: a problem document goes out
-    /// instead. Recognised by its exact form; every answer of a handler carries more fields.
-    fn replace(&mut self, buf: &[u8]) -> bool {
-        if !buf.ends_with(b" GMT\r\n\r\n") {
+    /// instead. Recognised by its exact form, where nothing of a handler's answer is on its way: an upstream's may look
+    /// the same, and so may the end of a body.
+    fn replace(&mut self, head: &[u8]) -> bool {
+        if !self.state.has_written_all() || !head.ends_with(b" GMT\r\n\r\n") {
             return false;
         }
-        let Some(at) = memchr::memmem::rfind(buf, b"HTTP/1.") else { return false };
-        let head = &buf[at..];
-        if !head[7..].starts_with(b"1 4") && !head[7..].starts_with(b"0 4") {
+        if !head.starts_with(b"HTTP/1.1 4") && !head.starts_with(b"HTTP/1.0 4") {
             return false;
         }
         // What it says of the connection goes by the request before: nothing behind one that was to be kept alive.
@@ -273,10 +272,7 @@ impl ClientStream {
         };
         let id = worker::request_id();
         worker::log_refused(&self.state, cause, &id);
-        let mut bytes = Vec::new();
-        with_lines(self.insert.take(), &buf[..at], &mut bytes);
-        bytes.extend_from_slice(&answer::raw(cause, &id));
-        self.replacement = Some((bytes, 0));
+        self.replacement = Some((answer::raw(cause, &id), 0));
         self.state.linger.set(true);
         true
     }
@@ -284,7 +280,10 @@ impl ClientStream {
     /// Keeps what the pump writes with its first bytes.
     fn hold(&mut self, bytes: &[u8]) {
         let insert = self.insert.take();
-        with_lines(insert, bytes, &mut self.held);
+        match insert {
+            Some(insert) => insert.around(bytes).iter().for_each(|part| self.held.extend_from_slice(part)),
+            None => self.held.extend_from_slice(bytes),
+        }
     }
 
     /// Writes some of `buf`, and what is to be inserted into it. Answers how much of `buf` is out.
@@ -327,14 +326,6 @@ impl ClientStream {
             }
         }
         Poll::Ready(Ok(()))
-    }
-}
-
-/// Puts `bytes`, and what is to be inserted into them, behind `all`.
-fn with_lines(insert: Option<Insert>, bytes: &[u8], all: &mut Vec<u8>) {
-    match insert {
-        Some(insert) => insert.around(bytes).iter().for_each(|part| all.extend_from_slice(part)),
-        None => all.extend_from_slice(bytes),
     }
 }
 
