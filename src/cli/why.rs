@@ -78,6 +78,7 @@ fn meaning(reason: &str) -> &'static str {
             "No target may take requests: their health checks fail, or an operator has drained them."
         }
         "pool_full" => "Every target has as many requests in flight as it may.",
+        "overloaded" => "The client had a thousand requests open on one HTTP/2 connection.",
         "draining" => "The gateway was shutting down.",
         "connect_failed" => "No connection to the service could be made.",
         "upstream_reset" => "The service closed the connection before it had answered whole.",

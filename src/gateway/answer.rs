@@ -30,6 +30,8 @@ pub enum Cause {
     CircuitOpen,
     NoHealthyTarget,
     PoolFull,
+    /// An HTTP/2 connection has too many requests open.
+    Overloaded,
     Draining,
     ConnectFailed,
     UpstreamReset,
@@ -73,6 +75,7 @@ impl Cause {
                 (StatusCode::SERVICE_UNAVAILABLE, "no_healthy_target", "No healthy target")
             }
             Self::PoolFull => (StatusCode::SERVICE_UNAVAILABLE, "pool_full", "Too many requests in flight"),
+            Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded", "Too many requests at once"),
             Self::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining", "Shutting down"),
             Self::ConnectFailed => (StatusCode::BAD_GATEWAY, "connect_failed", "Upstream unreachable"),
             Self::UpstreamReset => (StatusCode::BAD_GATEWAY, "upstream_reset", "Upstream connection lost"),
@@ -107,6 +110,9 @@ impl Cause {
                 "No instance of the service may take requests: unhealthy, or kept away by an operator."
             }
             Self::PoolFull => "Every instance of the service has as many requests in flight as it may.",
+            Self::Overloaded => {
+                "The connection has a thousand requests open; wait for answers, or open another."
+            }
             Self::Draining => "The gateway is shutting down; retry on a new connection.",
             Self::ConnectFailed => "No connection to the service could be made.",
             Self::UpstreamReset => "The service closed the connection before it had answered.",

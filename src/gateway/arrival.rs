@@ -6,6 +6,10 @@ use actix_http::{ConnectionType, Method, Payload, Uri, Version};
 use super::answer::Cause;
 use super::request_body::RequestFraming;
 
+/// What a head may hold, as [`Cause::HeadTooLarge`] tells.
+const HEAD_FIELDS: usize = 96;
+const HEAD_BYTES: usize = 128 * 1024;
+
 /// The parts of a request.
 pub struct Arrival {
     pub method: Method,
@@ -95,6 +99,10 @@ impl Arrival {
         if self.method == Method::CONNECT {
             return Err(Cause::MethodNotAllowed);
         }
+        // On HTTP/1 actix has these bounds.
+        if self.version == Version::HTTP_2 && is_too_large(&self.uri, &self.headers) {
+            return Err(Cause::HeadTooLarge);
+        }
         if !self.uri.path().starts_with('/') {
             return Err(Cause::BadRequest("The request target must be a path or an http URL."));
         }
@@ -124,6 +132,12 @@ impl Arrival {
         }
         Ok(())
     }
+}
+
+fn is_too_large(uri: &Uri, headers: &HeaderMap) -> bool {
+    let path = uri.path_and_query().map_or(0, |path| path.as_str().len());
+    let fields: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    headers.len() > HEAD_FIELDS || path + fields > HEAD_BYTES
 }
 
 fn framing(headers: &HeaderMap) -> RequestFraming {

@@ -14,6 +14,7 @@ use actix_http::body::BoxBody;
 use actix_http::{HttpService, KeepAlive, Protocol, Request, Response};
 use actix_server::{GracefulShutdownSignal, Server, ServerHandle};
 use actix_service::{Service as _, ServiceFactory, ServiceFactoryExt as _, apply_fn_factory, fn_service};
+use futures_util::future::Either;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
@@ -112,12 +113,18 @@ impl Bound {
         let address = self.address;
         let server = builder
             .listen("gateway", self.listener, move || {
-                let signal = signal.clone();
+                let (signal, draining) = (signal.clone(), signal.clone());
                 let http = http(shared.clone(), signal.clone(), address).map_err(|_| ());
                 connections(shared.clone(), signal, tls.clone()).and_then(apply_fn_factory(
                     http,
-                    |accepted: (ClientStream, Protocol, Option<SocketAddr>), http| {
-                        in_turns(accepted.0.state.clone(), http.call(accepted))
+                    move |accepted: (ClientStream, Protocol, Option<SocketAddr>), http| {
+                        let state = accepted.0.state.clone();
+                        let connection = http.call(accepted);
+                        let connection = match state.http2 {
+                            true => Either::Left(until_drained(state.clone(), draining.clone(), connection)),
+                            false => Either::Right(connection),
+                        };
+                        in_turns(state, connection)
                     },
                 ))
             })?
@@ -125,6 +132,21 @@ impl Bound {
         let handle = server.handle();
         Ok((server, handle))
     }
+}
+
+/// An HTTP/2 connection until it ends. actix does not tell it that the server stops.
+async fn until_drained<F: Future>(
+    state: Rc<ConnState>,
+    signal: GracefulShutdownSignal,
+    connection: F,
+) -> F::Output {
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        biased;
+        ended = &mut connection => return ended,
+        () = signal.notified() => state.close_soon(),
+    }
+    connection.await
 }
 
 /// From an accepted socket to a stream whose protocol is known.

@@ -172,7 +172,7 @@ async fn answer(request: Option<Box<Request>>, asks_upgrade: bool) -> Result<Htt
 async fn stages(mut request: Box<Request>) -> Result<HttpResponse, Refused> {
     #[cfg(feature = "test-hooks")]
     request.worker.shared.panic_if_asked();
-    if let Err(cause) = request.arrival.check() {
+    if let Err(cause) = request.connection.admit().and_then(|()| request.arrival.check()) {
         return Err(Refused::new(request, cause));
     }
     let slash = request.snapshot.escaped_slash;

@@ -3,7 +3,7 @@
 //! Two ways lead through: [`Streamed`] hands awc's chunks to actix; [`Direct`] is for a large body of known length
 //! towards HTTP/1.1, whose bytes pass both by.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -15,11 +15,12 @@ use actix_http::body::{BodySize, MessageBody};
 use bytes::Bytes;
 use futures_core::Stream as _;
 use thiserror::Error;
+use tokio::task::JoinHandle;
 
 use super::answer::Cause;
 use super::balance::InFlight;
 use super::deadline::Deadline;
-use super::downstream::Pump;
+use super::downstream::{EndOfConnection, Pump};
 use super::record::RequestRecord;
 use super::request_body::RequestBody;
 use super::upstream::{Detached, Exchange, Transfer, Write};
@@ -91,6 +92,7 @@ impl Drop for Relaying {
 
 /// A body that actix writes.
 pub struct Streamed {
+    pub end: EndOfConnection,
     /// On HTTP/2, where a body that nobody reads is never asked again.
     pub shelf: Option<Rc<Shelf>>,
     pub payload: Payload,
@@ -120,7 +122,7 @@ impl MessageBody for Streamed {
             this.relaying.finish();
             return Poll::Ready(None);
         }
-        if this.relaying.record.connection.poll_gone(cx).is_ready() {
+        if this.end.poll(&this.relaying.record.connection, cx).is_ready() {
             this.payload = Payload::None;
             this.relaying.in_flight = None;
             return Poll::Ready(Some(Err(Broken.into())));
@@ -263,6 +265,14 @@ pub struct Shelf {
     waiting: RefCell<Option<(Payload, Option<InFlight>)>>,
     since: Cell<Instant>,
     expired: Cell<bool>,
+    /// Lets go what waits too long.
+    watch: OnceCell<JoinHandle<()>>,
+}
+
+impl Drop for Shelf {
+    fn drop(&mut self) {
+        self.watch.get().inspect(|watch| watch.abort());
+    }
 }
 
 impl Shelf {
@@ -272,9 +282,10 @@ impl Shelf {
             waiting: RefCell::default(),
             since: Cell::new(Instant::now()),
             expired: Cell::new(false),
+            watch: OnceCell::new(),
         });
         let weak = Rc::downgrade(&shelf);
-        actix_rt::spawn(async move {
+        let watch = actix_rt::spawn(async move {
             let mut wait = idle;
             loop {
                 tokio::time::sleep(wait).await;
@@ -289,6 +300,7 @@ impl Shelf {
                 }
             }
         });
+        let _ = shelf.watch.set(watch);
         shelf
     }
 

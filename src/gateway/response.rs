@@ -77,7 +77,8 @@ pub fn relay(mut request: Box<Request>, backend: &Backend, answered: Answered) -
     }
     let shelf = request.connection.http2.then(|| Shelf::new(idle));
     let empty = bodiless || request.arrival.method == Method::HEAD || matches!(payload, Payload::None);
-    let body = Streamed { shelf, payload, empty, size, relaying };
+    let end = request.connection.end_of_connection();
+    let body = Streamed { end, shelf, payload, empty, size, relaying };
     let mut response = HttpResponse::with_body(status, BoxBody::new(body));
     *response.headers_mut() = fields;
     if size == BodySize::Stream && request.arrival.version < Version::HTTP_11 {
@@ -144,7 +145,8 @@ pub fn refuse(refused: Refused) -> HttpResponse {
     let mut record = request.record;
     record.refuse(cause);
     let id = record.request_id.to_value();
-    let head_only = request.arrival.method == Method::HEAD;
+    // A body would wait for room with all the others.
+    let head_only = request.arrival.method == Method::HEAD || cause == Cause::Overloaded;
     let bytes = match &more {
         Some(violation) => answer::quota_exceeded(violation, record.request_id.as_str()),
         None => answer::problem(cause, record.request_id.as_str()),
@@ -157,7 +159,7 @@ pub fn refuse(refused: Refused) -> HttpResponse {
         fields
             .insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
     }
-    let size = bytes.len() as u64;
+    let size = if cause == Cause::Overloaded { 0 } else { bytes.len() as u64 };
     let body = WholeBody { bytes: (!head_only).then_some(bytes), size, record };
     let mut response = HttpResponse::with_body(cause.status(), BoxBody::new(body));
     *response.headers_mut() = fields;

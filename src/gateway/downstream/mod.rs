@@ -17,5 +17,5 @@ mod stream;
 pub mod turns;
 
 pub use pump::Pump;
-pub use state::{ConnState, Limits, TakenOver};
+pub use state::{ConnState, EndOfConnection, Limits, TakenOver};
 pub use stream::{ClientSocket, ClientStream};

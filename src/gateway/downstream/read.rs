@@ -29,7 +29,7 @@ impl AsyncRead for ClientStream {
             return this.poll_taken(cx);
         }
         // Behind the last answer there may be the rest of its request, but no other request.
-        if this.state.next.get() && !this.state.closing.get() {
+        if this.state.next.get() && this.state.closes_since().is_none() {
             this.state.next.set(false);
             this.inbound = Inbound::default();
         }

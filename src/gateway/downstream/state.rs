@@ -14,12 +14,19 @@ use std::time::{Duration, Instant};
 use actix_http::header::HeaderValue;
 use bytes::Bytes;
 use pin_project_lite::pin_project;
+use tokio::sync::Notify;
+use tokio::sync::futures::OwnedNotified;
 
 use super::pump::Pump;
+use super::stream::LINGER;
 use super::turns;
+use crate::gateway::answer::Cause;
 
 /// Room for the lines of most answers, in bytes: an id, `Via` and the fields of a limit.
 const LINES: usize = 320;
+
+/// Requests that may be open at once on one HTTP/2 connection. A proxy in front may well have hundreds.
+const STREAMS: u32 = 1000;
 
 /// Time limits of a listener's connections.
 #[derive(Clone, Copy, Debug)]
@@ -127,8 +134,8 @@ pub struct ConnState {
     pub(super) phase: Cell<Phase>,
     requests: Cell<u32>,
     gone: Cell<bool>,
-    /// Who wants to know when an HTTP/2 connection is gone.
-    waiting: RefCell<Vec<Waker>>,
+    /// Tells who wants to know that an HTTP/2 connection is gone.
+    going: Option<Arc<Notify>>,
     /// Something of the next request has arrived behind the one that is being served.
     pub(super) pipelined: Cell<bool>,
     /// Whatever arrives is for actix: what follows the head is not to be told apart.
@@ -145,7 +152,8 @@ pub struct ConnState {
     pub(super) write_limit: Cell<Duration>,
     /// End the connection with a reset: something on it broke off.
     pub(super) abort: Cell<bool>,
-    pub(super) closing: Cell<bool>,
+    /// Since when the answers that are under way are the last ones.
+    closing: Cell<Option<Instant>>,
     /// For the head that actix encodes next.
     lines: Cell<Vec<u8>>,
     encoded: Cell<Encoded>,
@@ -173,7 +181,7 @@ impl ConnState {
             phase: Cell::new(Phase::Idle(Instant::now())),
             requests: Cell::new(0),
             gone: Cell::new(false),
-            waiting: RefCell::default(),
+            going: http2.then(Arc::default),
             pipelined: Cell::new(false),
             raw: Cell::new(http2),
             next: Cell::new(true),
@@ -182,7 +190,7 @@ impl ConnState {
             open_bodies: Cell::new(0),
             write_limit: Cell::new(Duration::from_secs(60)),
             abort: Cell::new(false),
-            closing: Cell::new(false),
+            closing: Cell::new(None),
             lines: Cell::default(),
             encoded: Cell::new(Encoded::Nothing),
             pump: RefCell::default(),
@@ -216,6 +224,10 @@ impl ConnState {
     /// A request begins, with or without a body to come. Behind a `raw` one no other follows.
     pub fn begin(&self, has_body: bool, raw: bool) {
         self.requests.set(self.requests.get() + 1);
+        if self.http2 && self.requests.get() > 2 * STREAMS {
+            // Whoever goes on after so many refusals takes no answers.
+            self.close_now();
+        }
         self.phase.set(Phase::Busy);
         if has_body {
             self.body_opened();
@@ -223,6 +235,24 @@ impl ConnState {
         if raw && !self.raw.replace(true) {
             self.read_on();
         }
+    }
+
+    /// Whether another request may be served. HTTP/2 has no other bound on streams here, and no end that tells the client to
+    /// open no more.
+    ///
+    /// # Errors
+    /// [`Cause::Overloaded`] and [`Cause::Draining`].
+    pub fn admit(&self) -> Result<(), Cause> {
+        if !self.http2 {
+            return Ok(());
+        }
+        if self.requests.get() > STREAMS {
+            return Err(Cause::Overloaded);
+        }
+        if self.closing.get().is_some_and(|since| since.elapsed() > LINGER) {
+            return Err(Cause::Draining);
+        }
+        Ok(())
     }
 
     /// Whoever reads may do so now.
@@ -236,9 +266,6 @@ impl ConnState {
         self.requests.set(left);
         if self.encoded.get() == Encoded::Part {
             self.encoded.set(Encoded::End);
-        }
-        if left == 0 {
-            self.waiting.borrow_mut().clear();
         }
         if left == 0 {
             // Part of the next head may be here already; its time runs from now.
@@ -275,7 +302,8 @@ impl ConnState {
     /// On HTTP/1 actix asks for the answer twice in the poll of its task in which the request has arrived. Where no body
     /// could have come in between, nothing has: the second time `future` is not asked.
     pub fn while_open<F: Future>(&self, future: F, has_body: bool) -> WhileOpen<'_, F> {
-        WhileOpen { connection: self, once_a_poll: !self.http2 && !has_body, asked_in: None, future }
+        let (once_a_poll, end) = (!self.http2 && !has_body, self.end_of_connection());
+        WhileOpen { connection: self, once_a_poll, asked_in: None, end, future }
     }
 
     /// HTTP/1, and nothing of a next request has been read.
@@ -283,25 +311,15 @@ impl ConnState {
         matches!(self.phase.get(), Phase::Idle(_)) && !self.http2
     }
 
-    /// `Ready` once an HTTP/2 connection is gone.
-    pub fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.http2 {
-            return Poll::Pending;
-        }
-        if self.gone.get() {
-            return Poll::Ready(());
-        }
-        let mut waiting = self.waiting.borrow_mut();
-        if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
-            waiting.push(cx.waker().clone());
-        }
-        Poll::Pending
+    /// For one request or answer, to wait for the end of its connection.
+    pub fn end_of_connection(&self) -> EndOfConnection {
+        EndOfConnection(self.going.as_ref().map(|going| Box::pin(going.clone().notified_owned())))
     }
 
     /// The connection's stream has been dropped.
     pub(super) fn set_gone(&self) {
         self.gone.set(true);
-        self.waiting.take().into_iter().for_each(Waker::wake);
+        self.going.iter().for_each(|going| going.notify_waiters());
     }
 
     /// From now on, or no longer, `pump` follows every head that goes out.
@@ -360,8 +378,13 @@ impl ConnState {
 
     /// The answer under way is the last on this connection: nothing more is waited for than what was announced.
     pub fn close_soon(&self) {
-        self.closing.set(true);
+        self.closing.set(self.closing.get().or_else(|| Some(Instant::now())));
         self.linger.set(true);
+    }
+
+    /// Since when that holds.
+    pub(super) fn closes_since(&self) -> Option<Instant> {
+        self.closing.get()
     }
 
     /// The connection has served its purpose: its next read ends it.
@@ -383,6 +406,20 @@ impl ConnState {
     }
 }
 
+/// The end of an HTTP/2 connection; on HTTP/1 actix sees to it.
+pub struct EndOfConnection(Option<Pin<Box<OwnedNotified>>>);
+
+impl EndOfConnection {
+    /// `Ready` once `connection`, whose end it is, is gone.
+    pub fn poll(&mut self, connection: &ConnState, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.0 {
+            Some(_) if connection.gone.get() => Poll::Ready(()),
+            Some(end) => end.as_mut().poll(cx),
+            None => Poll::Pending,
+        }
+    }
+}
+
 pin_project! {
     /// See [`ConnState::while_open`]. Not an async function: that would keep room for the future twice.
     pub struct WhileOpen<'a, F> {
@@ -390,6 +427,7 @@ pin_project! {
         once_a_poll: bool,
         // The poll of the connection's task in which `future` was asked last.
         asked_in: Option<u64>,
+        end: EndOfConnection,
         #[pin]
         future: F,
     }
@@ -406,6 +444,43 @@ impl<F: Future> Future for WhileOpen<'_, F> {
         if let Poll::Ready(output) = this.future.poll(cx) {
             return Poll::Ready(Some(output));
         }
-        this.connection.poll_gone(cx).map(|()| None)
+        this.end.poll(this.connection, cx).map(|()| None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Default)]
+    struct Counted(AtomicUsize);
+
+    impl std::task::Wake for Counted {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn who_has_gone_waits_no_longer_for_the_end_of_the_connection() {
+        let limits = Limits { head: Duration::MAX, keep_alive: Duration::MAX };
+        let connection = ConnState::new(SocketAddr::from(([127, 0, 0, 1], 1)), false, true, limits);
+        let wakers: Vec<Arc<Counted>> = (0..100).map(|_| Arc::default()).collect();
+        let mut stays = std::pin::pin!(connection.while_open(std::future::pending::<()>(), false));
+        let poll = |future: Pin<&mut WhileOpen<'_, std::future::Pending<()>>>, waker: &Arc<Counted>| {
+            future.poll(&mut Context::from_waker(&Waker::from(waker.clone())))
+        };
+        assert!(poll(stays.as_mut(), &wakers[0]).is_pending());
+        for waker in &wakers[1..] {
+            let mut goes = std::pin::pin!(connection.while_open(std::future::pending::<()>(), false));
+            assert!(poll(goes.as_mut(), waker).is_pending());
+        }
+        let kept = wakers.iter().filter(|waker| Arc::strong_count(waker) > 1).count();
+        assert_eq!(kept, 1, "only of whoever still waits");
+        connection.set_gone();
+        assert_eq!(wakers[0].0.load(Ordering::Relaxed), 1);
+        assert_eq!(poll(stays.as_mut(), &wakers[0]), Poll::Ready(None));
+        let mut late = std::pin::pin!(connection.while_open(std::future::pending::<()>(), false));
+        assert_eq!(poll(late.as_mut(), &wakers[1]), Poll::Ready(None));
     }
 }

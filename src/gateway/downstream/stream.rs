@@ -22,7 +22,7 @@ use crate::gateway::worker;
 /// something is written, so a client that went away holds its upstream request no longer than this.
 pub(super) const HALF_CLOSED: Duration = Duration::from_secs(1);
 /// How long, and how much, is still read from a client whose connection is being closed.
-const LINGER: Duration = Duration::from_secs(1);
+pub(super) const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 256 * 1024;
 
 /// Plain or TLS socket.
@@ -98,6 +98,8 @@ pub struct ClientStream {
     pub(super) ahead: BytesMut,
     /// An answer of our own that replaces actix's, and how much of it is out.
     replacement: Option<(Vec<u8>, usize)>,
+    /// The last answer on HTTP/2 is out.
+    flushed: bool,
     /// Lines that are not out yet.
     insert: Option<Insert>,
     /// A head that goes out together with what the pump writes.
@@ -122,6 +124,7 @@ impl ClientStream {
             inbound: Inbound::default(),
             ahead: BytesMut::new(),
             replacement: None,
+            flushed: false,
             insert: None,
             held: Vec::new(),
         }
@@ -143,12 +146,12 @@ impl ClientStream {
         }
         let limits = self.state.limits;
         match self.state.phase.get() {
-            // On HTTP/2 bytes between requests are frames of the connection, not the start of a head.
-            Phase::Head(since) if self.state.http2 => (since + limits.keep_alive, Expiry::Idle),
             // What follows the last answer is the rest of a body that nobody reads.
-            Phase::Head(since) | Phase::Idle(since) if self.state.closing.get() => {
+            Phase::Head(since) | Phase::Idle(since) if self.state.closes_since().is_some() => {
                 (since + LINGER, Expiry::Idle)
             }
+            // On HTTP/2 bytes between requests are frames of the connection, not the start of a head.
+            Phase::Head(since) if self.state.http2 => (since + limits.keep_alive, Expiry::Idle),
             Phase::Head(since) => (since + limits.head, Expiry::Head),
             // Until its first byte a connection has the time of a head, afterwards that of keep-alive.
             Phase::Idle(since) if !self.seen_bytes => (since + limits.head, Expiry::Silent),
@@ -180,8 +183,11 @@ impl ClientStream {
 
     /// Looks at the clock when the alarm rings. An error ends the connection.
     pub(super) fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        if self.has_drained() && self.flushed {
+            return Poll::Ready(io::ErrorKind::TimedOut.into());
+        }
         // What follows the last answer has less time than the alarm may have been set to.
-        if self.state.closing.get() && !self.hurried && self.state.phase.get() != Phase::Busy {
+        if self.state.closes_since().is_some() && !self.hurried && self.state.phase.get() != Phase::Busy {
             self.hurried = true;
             let at = Instant::now() + LINGER;
             if self.alarm.deadline() > at.into() {
@@ -215,6 +221,14 @@ impl ClientStream {
             self.alarm.as_mut().reset(next.max(now + Duration::from_millis(1)).into());
         }
         Poll::Pending
+    }
+
+    /// Whether an HTTP/2 connection that takes no more requests has none left: the first moment is taken, for others may come
+    /// and be refused all the time.
+    fn has_drained(&self) -> bool {
+        self.state.http2
+            && self.state.phase.get() != Phase::Busy
+            && self.state.closes_since().is_some_and(|since| since.elapsed() > LINGER)
     }
 
     fn has_no_error(&self) -> bool {
@@ -350,6 +364,7 @@ impl AsyncWrite for ClientStream {
         if !lines.is_empty() {
             this.insert = Some(Insert::behind_first_line(buf, lines));
         }
+        this.flushed = false;
         let written = if !this.state.http2 && this.replace(buf) {
             let _ = this.poll_replacement(cx)?;
             Poll::Ready(buf.len())
@@ -373,6 +388,11 @@ impl AsyncWrite for ClientStream {
         }
         let pumped = this.poll_pump(cx)?;
         ready!(this.socket().poll_flush(cx))?;
+        if this.has_drained() && !this.flushed {
+            // The next read is the end.
+            this.flushed = true;
+            cx.waker().wake_by_ref();
+        }
         pumped.map(Ok)
     }
 

@@ -110,6 +110,18 @@ impl Http2 {
         self.sender.send_request(request, end).unwrap()
     }
 
+    /// Sends a head without a body.
+    ///
+    /// # Errors
+    /// When the connection takes no more requests.
+    pub async fn try_start(
+        &mut self,
+        request: Request<()>,
+    ) -> Result<(ResponseFuture, SendStream<Bytes>), h2::Error> {
+        std::future::poll_fn(|cx| self.sender.poll_ready(cx)).await?;
+        self.sender.send_request(request, true)
+    }
+
     /// `GET path`, answered whole.
     pub async fn get(&mut self, path: &str) -> Answer {
         let (answer, _) = self.start(self.request("GET", path), true).await;
