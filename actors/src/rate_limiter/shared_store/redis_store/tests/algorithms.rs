@@ -12,7 +12,7 @@ async fn a_sequence_of_single_requests_gets_exactly_the_capacity() {
         for capacity in [1, 7, 200] {
             let take = one(
                 &format!("{algorithm:?}-{capacity}"),
-                plan(algorithm, capacity, Duration::from_secs(86_400)),
+                plan(algorithm, capacity, LONG),
             );
             for left in (0..u64::from(capacity)).rev() {
                 let taken = sure(&store, &take).await;
@@ -36,7 +36,7 @@ async fn a_batch_is_answered_in_its_order() {
     let capacity = |n: u32| n + 1;
     let takes: Vec<Take> = (0..300)
         .map(|n| {
-            one(&format!("k{n}"), plan(ALGORITHMS[n as usize % 3], capacity(n), Duration::from_secs(86_400)))
+            one(&format!("k{n}"), plan(ALGORITHMS[n as usize % 3], capacity(n), LONG))
         })
         .collect();
     let answers = store.take(takes).await;
@@ -127,7 +127,7 @@ async fn a_lease_is_an_eighth_of_what_is_there_and_shrinks_to_what_is_needed() {
     for algorithm in ALGORITHMS {
         let take = lease(
             &format!("{algorithm:?}"),
-            plan(algorithm, 800, Duration::from_secs(86_400)),
+            plan(algorithm, 800, LONG),
             2,
             70,
             ms(50),
@@ -154,7 +154,7 @@ async fn all_or_nothing_and_nothing_is_charged_for_nothing() {
     let server = Server::start(&[]);
     let store = patient(&server.url());
     for algorithm in ALGORITHMS {
-        let plan = plan(algorithm, 10, Duration::from_secs(86_400));
+        let plan = plan(algorithm, 10, LONG);
         let key = format!("{algorithm:?}");
         assert_eq!(sure(&store, &lease(&key, plan, 6, 6, Duration::ZERO)).await.granted, 6);
         let refused = sure(&store, &lease(&key, plan, 5, 8, ms(100))).await;
@@ -169,7 +169,7 @@ async fn what_is_given_back_is_there_again() {
     let server = Server::start(&[]);
     let store = patient(&server.url());
     for algorithm in ALGORITHMS {
-        let plan = plan(algorithm, 1000, Duration::from_secs(86_400));
+        let plan = plan(algorithm, 1000, LONG);
         let key = format!("{algorithm:?}");
         let ask_lease = lease(&key, plan, 1, 100, Duration::from_secs(60));
         let first = sure(&store, &ask_lease).await;

@@ -21,6 +21,9 @@ const ALGORITHMS: [Algorithm; 3] = [Algorithm::TokenBucket, Algorithm::SlidingWi
 /// What a call may take: the store's patience, and a machine that does more than it can.
 const BOUND: Duration = Duration::from_secs(1);
 
+/// A window that no test outlasts, the longest that may be configured. A fixed one of a day would begin anew each midnight.
+const LONG: Duration = Duration::from_secs(30 * 86_400);
+
 fn store(url: &str) -> RedisStore {
     named(url, "instance")
 }

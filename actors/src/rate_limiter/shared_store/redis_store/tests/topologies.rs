@@ -25,7 +25,7 @@ async fn silent() -> (u16, impl Drop) {
 }
 
 fn wide(n: usize) -> Take {
-    one(&format!("key-{n}"), plan(ALGORITHMS[n % 3], 10, Duration::from_secs(86_400)))
+    one(&format!("key-{n}"), plan(ALGORITHMS[n % 3], 10, LONG))
 }
 
 fn url(nodes: &[Server]) -> String {
