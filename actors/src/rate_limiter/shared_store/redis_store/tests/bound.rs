@@ -22,7 +22,7 @@ async fn several_instances_never_admit_more_than_the_limit() {
 
 async fn hammer(server: &Server, plan: Plan) {
     let grants: Rc<RefCell<Vec<Grant>>> = Rc::default();
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     let instances = (0..4).map(|id| {
         let (store, grants) = (named(&server.url(), &id.to_string()), grants.clone());
         async move {

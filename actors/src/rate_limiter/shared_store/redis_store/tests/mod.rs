@@ -9,7 +9,9 @@ mod servers;
 mod tls;
 mod topologies;
 
-use std::time::Duration;
+use std::cell::Cell;
+use std::fmt::Debug;
+use std::time::{Duration, Instant};
 
 use super::super::super::limit::Plan;
 use super::super::super::settings::{Algorithm, Limit, RedisSettings, SentinelLogin};
@@ -21,7 +23,22 @@ const ALGORITHMS: [Algorithm; 3] = [Algorithm::TokenBucket, Algorithm::SlidingWi
 /// What a call may take: the store's patience, and a machine that does more than it can.
 const BOUND: Duration = Duration::from_secs(1);
 
-/// A window that no test outlasts, the longest that may be configured. A fixed one of a day would begin anew each midnight.
+/// Judges how long calls take. One of a test may take longer: the machine may have been elsewhere just then.
+#[derive(Default)]
+struct InTime(Cell<Option<Duration>>);
+
+impl InTime {
+    fn judge(&self, asked: Instant, bound: Duration, what: &impl Debug) {
+        let took = asked.elapsed();
+        if took >= bound {
+            let earlier = self.0.replace(Some(took));
+            assert!(earlier.is_none(), "{took:?}, and {earlier:?} before: {what:?}");
+        }
+    }
+}
+
+/// A window that no test outlasts, the longest that may be configured. A fixed one of a day would begin anew
+/// each midnight.
 const LONG: Duration = Duration::from_secs(30 * 86_400);
 
 fn store(url: &str) -> RedisStore {
@@ -75,7 +92,7 @@ fn decided(taken: &Taken) -> u64 {
 /// The first `Some`, which must come before `patience` is over: on a quiet machine. Others may need this one's processors at
 /// the same time, so five times as long is waited before it counts as never.
 async fn until<T>(what: &str, patience: Duration, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     loop {
         if let Some(found) = probe().await {
             return found;

@@ -54,8 +54,9 @@ impl Server {
         file.to_string_lossy().into_owned()
     }
 
+    /// Nodes that go on when another is away for longer than the node timeout.
     pub(super) fn clustered() -> Self {
-        Self::start(&["--cluster-enabled", "yes"])
+        Self::start(&["--cluster-enabled", "yes", "--cluster-require-full-coverage", "no"])
     }
 
     /// A sentinel that watches one master under the name `main`, with more lines in its configuration.
@@ -66,7 +67,7 @@ impl Server {
         let file = folder.join("sentinel.conf");
         let port = master.port;
         let text = format!(
-            "sentinel monitor main 127.0.0.1 {port} 1\nsentinel down-after-milliseconds main 300\n\
+            "sentinel monitor main 127.0.0.1 {port} 1\nsentinel down-after-milliseconds main 2000\n\
              sentinel failover-timeout main 2000\n{more}\n"
         );
         std::fs::write(&file, text).unwrap();
@@ -183,7 +184,9 @@ pub(super) fn cluster() -> Vec<Server> {
     let begun = Instant::now();
     let ready = |node: &Server| {
         let info: String = node.ask("CLUSTER INFO");
-        info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:3")
+        ["cluster_state:ok", "cluster_known_nodes:3", "cluster_slots_assigned:16384"]
+            .iter()
+            .all(|sign| info.contains(sign))
     };
     while !nodes.iter().all(ready) {
         assert!(begun.elapsed() < Duration::from_secs(20), "the cluster did not come together");
