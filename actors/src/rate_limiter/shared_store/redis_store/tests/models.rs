@@ -62,7 +62,9 @@ async fn single_requests_are_counted_as_the_models_count() {
         let plan = plan(algorithm, requests, Duration::from_secs(1));
         let most = u64::from(requests) / 10;
         let mut grants: Vec<Grant> = Vec::new();
-        for _ in 0..250 {
+        let refused = |grants: &[Grant]| grants.iter().filter(|grant| grant.requests == 0).count();
+        // The slower the machine, the fewer are refused.
+        while grants.len() < 250 || (refused(&grants) <= 10 && grants.len() < 1000) {
             let take = one(&format!("{algorithm:?}{requests}"), plan);
             let least = fastrand::u64(1..=most);
             let taken = sure(&store, &Take { least, awaited: least, most: least, ..take }).await;
@@ -82,8 +84,8 @@ async fn single_requests_are_counted_as_the_models_count() {
             assert_eq!((taken.remaining, taken.reset), model(&grants), "{algorithm:?} {taken:?}");
             tokio::time::sleep(Duration::from_micros(fastrand::u64(0..12_000))).await;
         }
-        let refused = grants.iter().filter(|grant| grant.requests == 0).count();
-        assert!(refused > 10 && refused < 240, "the schedule tests little: {refused} of 250 refused");
+        let (refused, all) = (refused(&grants), grants.len());
+        assert!(refused > 10 && refused < all - 10, "the schedule tests little: {refused} of {all} refused");
     }))
     .await;
 }
