@@ -48,8 +48,7 @@ impl Postgres {
         if let Some((user, group)) = owner {
             chown(&folder, Some(user), Some(group)).unwrap();
         }
-        let port = free_port();
-        let postgres = Self { binaries: binaries(), folder, port, owner, server: Mutex::new(None) };
+        let mut postgres = Self { binaries: binaries(), folder, port: 0, owner, server: Mutex::new(None) };
         let made = postgres
             .command("initdb")
             .args(["-A", "trust", "-U", "aegis", "-E", "UTF8", "--locale=C", "--no-sync", "-D"])
@@ -57,6 +56,8 @@ impl Postgres {
             .output()
             .unwrap();
         assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
+        // Not before: making its files takes seconds.
+        postgres.port = free_port();
         postgres.run();
         postgres
     }
@@ -76,7 +77,9 @@ impl Postgres {
                 .spawn()
                 .unwrap();
             while server.try_wait().unwrap().is_none() {
-                if self.psql("postgres", "SELECT 1").is_ok() {
+                // It answers itself, not another that has the port.
+                let data = self.psql("postgres", "SHOW data_directory");
+                if data.is_ok_and(|data| Path::new(&data) == self.data()) {
                     *self.server.lock().unwrap() = Some(server);
                     return;
                 }

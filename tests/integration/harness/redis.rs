@@ -28,13 +28,18 @@ impl Redis {
     pub fn start_with(arguments: &[&str]) -> Self {
         let password = arguments.iter().position(|argument| *argument == "--requirepass");
         let mut redis = Self {
-            port: free_port(),
+            port: 0,
             folder: Folder::new(),
             arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(),
             password: password.map(|at| arguments[at + 1].to_owned()),
             child: None,
         };
-        redis.restart();
+        // Another process may have taken the port in the meantime.
+        let started = (0..5).any(|_| {
+            redis.port = free_port();
+            redis.run()
+        });
+        assert!(started, "redis-server {arguments:?} ends at once");
         redis
     }
 
@@ -59,6 +64,11 @@ impl Redis {
     /// Starts it on the same port, empty; kills it first if it still runs.
     pub fn restart(&mut self) {
         self.kill();
+        assert!(self.run(), "redis-server ends at once on {}", self.addr());
+    }
+
+    /// Starts it and waits until it answers; false when it ended instead.
+    fn run(&mut self) -> bool {
         let child = Command::new("redis-server")
             .args(["--bind", "127.0.0.1", "--port", &self.port.to_string()])
             .args(["--save", "", "--appendonly", "no"])
@@ -69,13 +79,17 @@ impl Redis {
             .stderr(Stdio::null())
             .spawn()
             .expect("redis-server is installed (Debian: apt-get install redis-server)");
-        self.child = Some(child);
-        let answers = || self.ask(&["PING"]).is_ok_and(|answer| answer == "PONG");
-        assert!(
-            eventually(Duration::from_secs(15), answers),
-            "redis-server did not start on {}",
-            self.addr()
-        );
+        let child = self.child.insert(child);
+        // It answers itself, not another that has the port.
+        let id = format!("process_id:{}\r", child.id());
+        let (mut gone, mut answers) = (false, false);
+        let decided = eventually(Duration::from_secs(15), || {
+            gone = self.child.as_mut().is_none_or(|child| child.try_wait().unwrap().is_some());
+            answers = self.ask(&["INFO", "server"]).is_ok_and(|info| info.contains(&id));
+            gone || answers
+        });
+        assert!(decided, "redis-server did not start on {}", self.addr());
+        answers
     }
 
     /// SIGSTOP: connections stay and are accepted, nothing is answered.
