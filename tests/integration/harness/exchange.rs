@@ -55,22 +55,24 @@ impl Exchange<'_> {
         }
         self.read_body(&mut |piece| body.extend_from_slice(piece))?;
         let kept = body.clone();
-        self.shared.amend(self.number, |request| request.body = kept);
+        // Both at once: who finds a complete request finds its body.
+        self.shared.amend(self.number, |request| (request.body, request.complete) = (kept, true));
         Ok(body)
     }
 
     /// Reads the body (once) and only counts it.
     pub fn count_body(&mut self) -> io::Result<u64> {
         let mut length = 0;
-        self.read_body(&mut |piece| length += piece.len() as u64)?;
+        if self.unread {
+            self.read_body(&mut |piece| length += piece.len() as u64)?;
+            self.shared.amend(self.number, |request| request.complete = true);
+        }
         Ok(length)
     }
 
     fn read_body(&mut self, sink: &mut dyn FnMut(&[u8])) -> io::Result<()> {
-        if std::mem::take(&mut self.unread) {
-            self.wire.body(self.framing, sink)?;
-            self.shared.amend(self.number, |request| request.complete = true);
-        }
+        self.unread = false;
+        self.wire.body(self.framing, sink)?;
         Ok(())
     }
 
