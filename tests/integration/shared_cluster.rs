@@ -30,7 +30,7 @@ fn a_cluster_of_three_nodes_works_as_one() {
     for algorithm in ALGORITHMS {
         let mut pool = [a.client(), b.client()];
         for _ in 0..20 {
-            let (left, client) = undisturbed(&[&a, &b], algorithm, |client| {
+            let (left, client) = undisturbed(&[&a, &b], |client| {
                 let call = get_from(client, &format!("/{algorithm}"));
                 (0..13)
                     .map(|at| pool[at % 2].send(&call))

@@ -8,6 +8,10 @@ use crate::harness::limits::{
 };
 use crate::harness::{Client, Gateway, Redis, Response, SOON, Upstream, eventually};
 
+/// What is told may be off by as long as Redis's answer took, in seconds: on a busy machine longer than is
+/// waited for it.
+const SLACK: f64 = 0.5;
+
 /// Seconds since the epoch, with fractions.
 fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64()
@@ -31,14 +35,14 @@ impl Answer {
         let told = self.response.number("retry-after") as f64;
         // Never too little. What is remembered of a refusal is later by as long as Redis's answer took.
         let least = (early - self.to).ceil().max(1.0);
-        let most = (late - self.from + 0.05).ceil().max(1.0);
+        let most = (late - self.from + SLACK).ceil().max(1.0);
         assert!((least..=most).contains(&told), "{context}: Retry-After {told}, not {least} to {most}");
     }
 
     fn assert_reset(&self, early: f64, late: f64, context: &str) {
         let told = self.response.number("x-ratelimit-reset") as f64;
         // What is told is reckoned from when the question was sent, so it may be a little early.
-        let (least, most) = ((early - 0.05).ceil(), late.ceil());
+        let (least, most) = ((early - SLACK).ceil(), late.ceil());
         assert!((least..=most).contains(&told), "{context}: reset {told}, not {least} to {most}");
     }
 }
@@ -85,7 +89,7 @@ fn each_algorithm_lets_exactly_its_limit_pass_over_two_gateways() {
     });
     let [a, b] = two_gateways(&upstream, &redis, &format!("rules: [{}]", rules.join(", ")));
     for (algorithm, connections) in ALGORITHMS.iter().flat_map(|name| [(*name, 2), (*name, 8)]) {
-        let (answers, _) = undisturbed(&[&a, &b], algorithm, |client| {
+        let (answers, _) = undisturbed(&[&a, &b], |client| {
             twenty_five([&a, &b], connections, client, &format!("/{algorithm}"))
         });
         let (first, month) = (&answers[0], MONTH as f64);
@@ -127,7 +131,7 @@ fn after_the_window_exactly_the_right_number_pass_again() {
         let limits = format!("defaultAlgorithm: {algorithm}, defaultRequests: 10, defaultWindowSeconds: 3");
         let [a, b] = two_gateways(&upstream, &redis, &limits);
         let wait = |until: f64| sleep(Duration::from_secs_f64((until - now()).max(0.0)));
-        let (rounds, _) = undisturbed(&[&a, &b], "default", |client| {
+        let (rounds, _) = undisturbed(&[&a, &b], |client| {
             [(); 2].map(|()| {
                 if algorithm == "fixedWindow" {
                     wait(end_of_window(now(), WINDOW) + 0.01);
@@ -144,7 +148,15 @@ fn after_the_window_exactly_the_right_number_pass_again() {
             let passed = answers.iter().filter(|answer| answer.passed()).count();
             if algorithm == "tokenBucket" {
                 let refilled = |time: f64| (time / WINDOW * 10.0).floor() as usize;
-                let least = 10 + refilled(last.from - first.to).min(15);
+                // What is there at least when a request is decided. Of those that a pause held up some are missing.
+                let (mut there, mut least, mut before) = (10.0_f64, 0, first.from);
+                for answer in answers {
+                    there = (there + (answer.from - before).max(0.0) / WINDOW * 10.0).min(10.0);
+                    before = answer.to;
+                    if there >= 1.0 {
+                        (there, least) = (there - 1.0, least + 1);
+                    }
+                }
                 let most = 10 + refilled(last.to - first.from).min(15);
                 assert!((least..=most).contains(&passed), "{context}: {passed}, not {least} to {most}");
             } else if last.to - first.from < WINDOW - 0.1 {
@@ -172,7 +184,7 @@ fn a_rule_in_shadow_counts_in_redis_and_keeps_its_counts_when_it_is_switched_on(
     };
     let (a, b) = (with(true).start(), with(true).start());
     let before = [&a, &b].map(|gateway| gateway.decisions("r"));
-    let (statuses, client) = undisturbed(&[&a, &b], "r", |client| {
+    let (statuses, client) = undisturbed(&[&a, &b], |client| {
         [&a, &b, &a, &b, &a, &b, &a, &b].map(|gateway| gateway.send(&get_from(client, "/x")).status)
     });
     assert_eq!(statuses, [200; 8]);
@@ -201,7 +213,7 @@ fn several_rules_are_all_checked_before_any_is_charged() {
         rule("few", "endpoint: /few", &format!("requests: 2, windowSeconds: {MONTH}"), ", priority: 10"),
     ];
     let [a, b] = two_gateways(&upstream, &redis, &format!("rules: [{}]", rules.join(", ")));
-    let ((few, others), _) = undisturbed(&[&a, &b], "all", |client| {
+    let ((few, others), _) = undisturbed(&[&a, &b], |client| {
         let ask = |at: usize, path: &str| [&a, &b][at % 2].send(&get_from(client, path));
         let few: Vec<Response> = (0..10).map(|at| ask(at, "/few")).collect();
         let others: Vec<Response> = (0..10).map(|at| ask(at, "/other")).collect();
@@ -229,7 +241,7 @@ fn the_password_of_redis_is_used_and_never_told() {
     let loud = |url: &str| shared(&upstream, url, &limits).top("logging: {level: trace}");
     let gateway = loud(&url("pa%2Fss%40word")).start();
     together(&[&gateway]);
-    undisturbed(&[&gateway], "default", |client| gateway.send(&get_from(client, "/x")));
+    undisturbed(&[&gateway], |client| gateway.send(&get_from(client, "/x")));
     let keys = redis.command(&["KEYS", "*"]);
     assert!(keys.lines().any(|key| key.contains("default")), "{keys}");
     // With another one nothing is shared, and the page says why.
@@ -263,7 +275,7 @@ fn redis_and_limits_come_and_go_by_reload() {
     let left = |client: &str| [&a, &b].map(|gateway| gateway.send(&get_from(client, "/x")).remaining());
     assert_eq!((left(&somebody()), a.limit_mode().as_str()), ([9, 9], "local"));
     reload(&at(&first));
-    let (seen, client) = undisturbed(&[&a, &b], "default", left);
+    let (seen, client) = undisturbed(&[&a, &b], left);
     assert_eq!(seen, [9, 8]);
     // The same Redis under another prefix, and another Redis: nothing is used up there.
     let url = first.url();
@@ -314,6 +326,8 @@ fn a_hot_key_costs_hardly_any_calls_of_redis() {
         send(4000);
         let (cost, took) = (calls() - before, began.elapsed());
         println!("{algorithm}: {cost} calls for 4000 requests in {took:?}");
-        assert!(cost < 200, "{algorithm}: {cost} calls for 4000 requests in {took:?}");
+        // By the clock each second: five leases of 200 ms, of a few calls each.
+        let most = 200.max(100 + took.as_millis() as u64 * 4 * 5 / 1000);
+        assert!(cost < most, "{algorithm}: {cost} calls for 4000 requests in {took:?}");
     }
 }
