@@ -200,7 +200,7 @@ fn no_count_is_lost_while_postgresql_is_dead_and_no_request_waits_for_it() {
     let asked = Instant::now();
     let answer = gateway.admin_json("/api/metrics/overview?range=15m");
     assert!(answer["data"]["totalRequests"].as_u64().unwrap() > 1_000, "{answer}");
-    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
     std::thread::sleep(outage().saturating_sub(killed.elapsed()));
     let during = gateway.peak_memory();
     server.run();

@@ -150,7 +150,7 @@ fn half_open_fifty_requests_at_once_put_exactly_one_on_the_wire() {
                 .assert_problem(503, "circuit_open");
         }
         // The fiftieth was refused like the others, or it is the probe that the upstream holds.
-        let probing = eventually(Duration::from_millis(200), || patient.upstream.count() > before);
+        let probing = eventually(Duration::from_secs(1), || patient.upstream.count() > before);
         held = Some(receiver);
         probing
     };
@@ -165,7 +165,7 @@ fn half_open_fifty_requests_at_once_put_exactly_one_on_the_wire() {
 #[test]
 fn a_failed_probe_opens_it_again() {
     let patient = Patient::new();
-    let gateway = patient.behind("failureThreshold: 2, resetTimeoutMs: 200");
+    let gateway = patient.behind("failureThreshold: 2, resetTimeoutMs: 1000");
     patient.trip(&gateway);
     let before = patient.upstream.count();
     assert!(eventually(SOON, || gateway.get("/x").text() == "ill"), "no probe is let through");
@@ -234,7 +234,7 @@ fn a_hold_ends_by_itself_after_its_time() {
     let patient = Patient::new();
     let gateway = patient.behind("failureThreshold: 2");
     patient.turn(1);
-    gateway.admin_post("/_aegis/backends/main/breaker", "{\"state\":\"open\",\"ttlMs\":400}");
+    gateway.admin_post("/_aegis/backends/main/breaker", "{\"state\":\"open\",\"ttlMs\":2000}");
     assert!(eventually(SOON, || gateway.get("/x").reason() == Some("circuit_open")));
     assert!(eventually(SOON, || gateway.get("/x").text() == "well"));
 }

@@ -470,11 +470,12 @@ fn an_idle_connection_is_closed_after_keep_alive_and_a_busy_one_is_not() {
         let opens = Arc::new(gate.clone());
         let opening = async move {
             tokio::time::sleep(Duration::from_millis(1500)).await; // longer than every limit of the connection
+            let started = Instant::now();
             opens.open();
+            started
         };
-        let (_, answer) = futures_util::future::join(opening, read(held)).await;
+        let (started, answer) = futures_util::future::join(opening, read(held)).await;
         assert_eq!(answer.expect("a stream under way keeps the connection").status, 200);
-        let started = Instant::now();
         let ended = tokio::time::timeout(SOON, client.ended()).await;
         assert!(ended.is_ok(), "the idle connection stays open");
         assert!(started.elapsed() >= Duration::from_millis(400), "{:?}", started.elapsed());

@@ -38,7 +38,7 @@ fn http1_over_tls_is_served_and_the_upstream_is_told_of_https() {
 fn who_does_not_speak_tls_gets_no_answer_and_harms_nobody() {
     let (authority, upstream) = (Authority::new(), Upstream::ok("ok"));
     let (_folder, _, builder) = secured(&authority, &upstream);
-    let gateway = builder.server("headerTimeoutMs: 500").start();
+    let gateway = builder.server("headerTimeoutMs: 3000").start();
     let silent = gateway.client();
     let mut plain = gateway.client();
     assert!(plain.try_send(&Call::get("/x")).is_err());

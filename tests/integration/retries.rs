@@ -106,7 +106,7 @@ fn a_try_that_stays_silent_is_given_up_for_another() {
         exchange.wait_for_close();
         Ok(Then::Drop)
     });
-    let gateway = Gateway::with(Backend::all(&upstream).with("firstByteTimeoutMs: 200").with("retries: 1"));
+    let gateway = Gateway::with(Backend::all(&upstream).with("firstByteTimeoutMs: 1000").with("retries: 1"));
     assert_eq!(gateway.get("/x").text(), "the second answers");
 }
 

@@ -184,10 +184,11 @@ fn what_is_sent_behind_the_offer_goes_through_the_tunnel() {
 #[test]
 fn a_tunnel_ends_when_idle_and_not_before() {
     let upstream = Upstream::start(echo_websocket);
-    let gateway = Gateway::with(Backend::all(&upstream).with("idleTimeoutMs: 600").with("timeout: 200ms"));
+    let gateway = Gateway::with(Backend::all(&upstream).with("idleTimeoutMs: 3000").with("timeout: 200ms"));
     let mut socket = WebSocket::open(gateway.addr, "/ws");
-    for i in 0..10 {
-        std::thread::sleep(Duration::from_millis(100)); // the pace of the conversation
+    // For longer than it may be idle.
+    for i in 0..17 {
+        std::thread::sleep(Duration::from_millis(200)); // the pace of the conversation
         socket.assert_echo(&format!("still here {i}"));
     }
     let end = socket.try_read();

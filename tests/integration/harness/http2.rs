@@ -14,10 +14,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
-/// Runs the client's side of a test; panics when it takes longer than twenty seconds.
+/// Runs the client's side of a test; panics when it takes longer than a minute. Some send bodies of 64 MiB.
 pub fn block_on<F: Future>(test: F) -> F::Output {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let limited = async { tokio::time::timeout(Duration::from_secs(20), test).await };
+    let limited = async { tokio::time::timeout(Duration::from_secs(60), test).await };
     runtime.block_on(limited).expect("the HTTP/2 client waits for ever")
 }
 
