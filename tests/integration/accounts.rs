@@ -254,7 +254,7 @@ fn two_instances_that_started_at_once_on_an_empty_database_are_counted_together_
     let addresses: Vec<_> = gateways.iter().map(|gateway| gateway.addr).collect();
     let mut seen = Traffic::start(&addresses, 150, 4_000).finish();
     for gateway in &gateways {
-        for sign in ["WARN", "ERROR", "takes no writes", "migration failed"] {
+        for sign in ["\"level\":\"warn\"", "\"level\":\"error\"", "takes no writes", "migration failed"] {
             assert!(!gateway.log().contains(sign), "{}", gateway.log());
         }
     }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::harness::{
     Backend, Builder, Call, Client, Folder, Gate, Gateway, SOON, Upstream, eventually, holds_for, run,
+    run_with,
 };
 
 /// Time enough for what these tests do between the signal and the end.
@@ -206,10 +207,20 @@ fn settings_come_from_the_environment_and_from_set_too() {
     let (_upstream, _gate, builder) = holding();
     let folder = Folder::new();
     std::fs::write(folder.path().join("aegis.yaml"), builder.yaml()).unwrap();
-    let check = |set: &str| run(folder.path(), &["serve", "-c", "aegis.yaml", "--set", set]);
-    let output = check("server.workers=many");
-    assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("workers"), "{output:?}");
+    let serve = ["serve", "-c", "aegis.yaml"];
+    let set = ["--set", "server.workers=many"];
+    let many = ("AEGIS__SERVER__WORKERS", "many");
+    for (output, name) in [
+        (run(folder.path(), &[&serve[..], &set].concat()), "--set"),
+        (run_with(folder.path(), &[many], &serve), many.0),
+    ] {
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("workers") && said.contains(name), "{said}");
+    }
+    let output =
+        run_with(folder.path(), &[many], &["check", "-c", "aegis.yaml", "--set", "server.workers=2"]);
+    assert_eq!(output.status.code(), Some(0), "what is set comes last: {output:?}");
 }
 
 #[test]

@@ -55,7 +55,7 @@ fn least_request_spreads_requests_in_flight() {
         assert!(eventually(SOON, || a.count() + b.count() == i + 1));
         clients.push(client);
     }
-    assert!(a.count().abs_diff(b.count()) <= 10, "{} and {}", a.count(), b.count());
+    assert!(a.count().abs_diff(b.count()) <= 2, "{} and {}", a.count(), b.count());
     gate.open();
     clients.iter_mut().for_each(|client| assert_eq!(client.read("GET").unwrap().text(), "ok"));
 }

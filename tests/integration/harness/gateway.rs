@@ -129,7 +129,12 @@ fn set(lines: &mut Vec<String>, line: &str) {
 
 /// Runs `aegis` with these arguments in an empty folder, to the end.
 pub fn run(folder: &Path, arguments: &[&str]) -> Output {
-    aegis(folder).args(arguments).output().unwrap()
+    run_with(folder, &[], arguments)
+}
+
+/// The same with these variables in its environment.
+pub fn run_with(folder: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> Output {
+    aegis(folder).envs(variables.iter().copied()).args(arguments).output().unwrap()
 }
 
 fn aegis(folder: &Path) -> Command {

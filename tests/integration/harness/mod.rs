@@ -33,7 +33,7 @@ pub use client::{Broken, Call, Client};
 pub use exchange::{Exchange, Then};
 pub use folder::Folder;
 pub use frames::{Frame, Opcode};
-pub use gateway::{Builder, Gateway, run};
+pub use gateway::{Builder, Gateway, run, run_with};
 pub use head::Framing;
 pub use load::Load;
 pub use port::Port;
