@@ -18,7 +18,7 @@ async fn works(store: &RedisStore, patience: Duration) {
 async fn scripts_that_the_server_forgot_are_sent_again() {
     let server = Server::start(&[]);
     let store = patient(&server.url());
-    let takes: Vec<Take> = ALGORITHMS.map(|algorithm| one("k", plan(algorithm, 10, ms(60_000)))).into();
+    let takes: Vec<Take> = ALGORITHMS.map(|algorithm| one("k", plan(algorithm, 10, LONG))).into();
     let takes: Vec<Take> =
         takes.into_iter().enumerate().map(|(at, take)| Take { key: format!("k{at}"), ..take }).collect();
     for left in (0..10).rev() {
