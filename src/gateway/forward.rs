@@ -212,7 +212,25 @@ async fn attempt(
     let asked_for = request.arrival.host.as_ref().filter(|_| backend.settings.preserve_host);
     address(head, asked_for.unwrap_or(&request.snapshot.local(backend).hosts[position]));
     let pool = worker.pool(&request.snapshot, backend, target, position);
-    let sent = send(request, &pool, head.clone(), body, &exchange, backend, (started, deadline)).await;
+    let mut probe = admission.probe;
+    let is_probe = probe.is_some();
+    let sent = {
+        let sending = send(request, &pool, head.clone(), body, &exchange, backend, (started, deadline));
+        let mut sending = std::pin::pin!(sending);
+        let mut sent = None;
+        if is_probe && !body.is_complete() {
+            // A client that is slow with its body must not keep everybody else from a target that has recovered.
+            let patience = after(started, backend.settings.first_byte_timeout);
+            sent = within(patience, sending.as_mut()).await;
+            if sent.is_none() {
+                probe = None;
+            }
+        }
+        match sent {
+            Some(sent) => sent,
+            None => sending.await,
+        }
+    };
     let now = Instant::now();
     let took = now.saturating_duration_since(started);
     request.record.waited += took;
@@ -230,9 +248,10 @@ async fn attempt(
         };
         kinds.iter().for_each(|kind| kind.add(worker.index, 1));
     }
-    let is_probe = admission.probe.is_some();
     let settings = &backend.settings.circuit_breaker;
-    let slow = !settings.slow_call.is_zero() && took >= settings.slow_call;
+    // The client's time is not the upstream's.
+    let asked = exchange.uploaded.get().unwrap_or(started);
+    let slow = !settings.slow_call.is_zero() && now.saturating_duration_since(asked) >= settings.slow_call;
     let epoch = admission.epoch;
     match sent {
         Ok((head, answered_body)) => {
@@ -246,7 +265,7 @@ async fn attempt(
             if status != 429 {
                 worker.outcome(target.cells.id, epoch, !failed, slow, is_probe);
                 if failed || slow {
-                    admission.probe.into_iter().for_each(|probe| probe.fail());
+                    probe.into_iter().for_each(|probe| probe.fail());
                 }
             }
             if failed {
@@ -279,7 +298,7 @@ async fn attempt(
             if failure.verdict == Verdict::Failed {
                 target.counters.failures.add(worker.index, 1);
                 worker.outcome(target.cells.id, epoch, false, slow, is_probe);
-                admission.probe.into_iter().for_each(|probe| probe.fail());
+                probe.into_iter().for_each(|probe| probe.fail());
             }
             Err(failure)
         }
@@ -317,6 +336,11 @@ async fn send(
         Some(Err(error)) => {
             let idempotent = is_idempotent(&request.arrival.method);
             Err(classify(&error, exchange, body, idempotent))
+        }
+        // Time is up, and it was the client that had more to send.
+        None if exchange.connected.get() && !body.is_complete() && !exchange.blocked.get() => {
+            let cause = BodyFailure::Stalled.cause();
+            Err(Failure { cause, verdict: Verdict::Neutral, again: Again::Never, answered: None })
         }
         None => Err(timed_out(exchange)),
     }

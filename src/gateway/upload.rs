@@ -72,6 +72,9 @@ impl<F: Future> Future for Upload<'_, F> {
             (false, false) => UploadPhase::Small,
         };
         if !matches!(this.phase, Some((current, _)) if *current == phase) {
+            if phase == UploadPhase::Sent {
+                this.exchange.uploaded.set(Some(Instant::now()));
+            }
             let answer_by = after(Instant::now(), this.limits.first_byte);
             let at = match phase {
                 UploadPhase::Small => this.limits.overall,

@@ -1,7 +1,7 @@
 //! The circuit breaker, seen from outside (section 6; A6).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU16, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, Ordering::SeqCst};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -195,6 +195,40 @@ fn a_probe_whose_client_goes_away_frees_its_permit_and_counts_for_nothing() {
     assert!(eventually(SOON, || patient.given_up.is_open()), "the probe is not cancelled");
     patient.turn(1);
     assert!(eventually(SOON, || gateway.get("/x").text() == "well"), "the permit is lost");
+}
+
+#[test]
+fn a_probe_whose_client_is_slow_with_its_body_keeps_nobody_else_out_for_long() {
+    let well = Arc::new(AtomicBool::new(false));
+    let is_well = Arc::clone(&well);
+    let upstream = Upstream::start(move |exchange| {
+        exchange.body()?;
+        if is_well.load(SeqCst) { exchange.ok("well") } else { exchange.reply(500, &[], b"ill") }
+    });
+    let backend = Backend::all(&upstream)
+        .with("retries: 0")
+        .with("firstByteTimeoutMs: 500")
+        .with("circuitBreaker: {failureRate: 0, failureThreshold: 2, resetTimeoutMs: 200}");
+    let gateway = Gateway::with(backend);
+    assert!(eventually(SOON, || gateway.get("/x").reason() == Some("circuit_open")));
+    well.store(true, SeqCst);
+    let mut slow = None;
+    let probing = || {
+        let mut client = gateway.client();
+        client.write("POST /x HTTP/1.1\r\nHost: a.test\r\nContent-Length: 3\r\n\r\nx");
+        client.wire().timeout(Duration::from_millis(100));
+        // A refusal comes at once.
+        let held = client.read("POST").is_err();
+        slow = held.then_some(client);
+        held
+    };
+    assert!(eventually(SOON, probing), "no probe is let through");
+    assert!(eventually(SOON, || gateway.get("/x").text() == "well"), "the permit is never given back");
+    // And it goes on.
+    let mut slow = slow.unwrap();
+    slow.wire().timeout(SOON);
+    slow.write("yz");
+    assert_eq!(slow.read("POST").unwrap().text(), "well");
 }
 
 #[test]

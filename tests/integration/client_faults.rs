@@ -196,6 +196,21 @@ fn a_request_body_that_stalls_is_408_body_timeout() {
 }
 
 #[test]
+fn a_client_that_is_slow_with_its_body_is_not_the_upstreams_failure() {
+    let upstream = Upstream::echo();
+    let backend = Backend::all(&upstream).with("timeout: 500").with("circuitBreaker: {failureThreshold: 2}");
+    let gateway = Gateway::with(backend);
+    let mut clients: Vec<_> = (0..5).map(|_| gateway.client()).collect();
+    for client in &mut clients {
+        client.write(format!("{POST}Content-Length: 100\r\n\r\nx"));
+    }
+    for client in &mut clients {
+        client.read("POST").unwrap().assert_problem(408, "body_timeout");
+    }
+    assert_eq!(gateway.get("/x").status, 200, "the breaker has counted them");
+}
+
+#[test]
 fn a_client_that_goes_away_cancels_the_request_upstream_and_the_breaker_does_not_count_it() {
     let upstream = Upstream::start(|exchange| match exchange.target() {
         "/hold" => {

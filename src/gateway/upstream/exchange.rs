@@ -8,6 +8,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use pin_project_lite::pin_project;
 use tokio::task::{LocalEnterGuard, LocalSet};
@@ -54,6 +55,8 @@ pub struct Exchange {
     pub sent: Cell<bool>,
     /// The request has gone out completely, its body included.
     pub complete: Cell<bool>,
+    /// When that was, of a request with a body.
+    pub uploaded: Cell<Option<Instant>>,
     /// Bytes of the request that the socket has taken, and whether it takes no more at the moment.
     pub written: Cell<u64>,
     pub blocked: Cell<bool>,

@@ -115,7 +115,12 @@ impl Inner {
             let head = &self.out[self.out_from..];
             let ready = if head.is_empty() { &self.chunk[..] } else { head };
             if ready.is_empty() {
-                return socket.poll_flush(cx);
+                let flushed = socket.poll_flush(cx);
+                // Under TLS what was taken may wait for a peer that has stopped reading.
+                if let Some((exchange, _)) = &self.active {
+                    exchange.blocked.set(flushed.is_pending());
+                }
+                return flushed;
             }
             let taken = socket.poll_write(cx, ready);
             if let Some((exchange, _)) = &self.active {
