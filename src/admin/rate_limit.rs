@@ -117,7 +117,8 @@ fn client(entry: &Entry<Sighted>) -> Value {
     })
 }
 
-fn mode(mode: Mode) -> &'static str {
+/// Who keeps the limits, as the pages call it.
+pub fn mode(mode: Mode) -> &'static str {
     match mode {
         Mode::Local => "local",
         Mode::Shared => "redis",

@@ -9,6 +9,7 @@ use aegis_actors::circuit_breaker::{self, State};
 use serde_json::{Value, json};
 
 use super::{Admin, answer};
+use crate::config::{REDACTED, is_secret};
 use crate::gateway::shared::InternalAnswer;
 use crate::gateway::snapshot::{Backend, Target};
 use crate::supervisor::{Inspect, Overview};
@@ -40,6 +41,7 @@ pub async fn status(admin: &Admin) -> InternalAnswer {
             "hash": overview.hash,
             "file": overview.file,
             "warnings": overview.warnings.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "pendingRestart": overview.pending_restart,
             "reloads": overview.reloads,
         },
         "lastReload": overview.last_reload,
@@ -169,6 +171,11 @@ fn target(target: &Target, breaker: Option<&circuit_breaker::Report>) -> Value {
     value
 }
 
+/// A header that a route asks for; its value may be a secret that stands for the client's right to the route.
+fn shown((name, value): &(String, String)) -> (&str, &str) {
+    (name, if is_secret(name) { REDACTED } else { value })
+}
+
 /// Compiled routes, most specific first.
 pub fn routes(admin: &Admin) -> InternalAnswer {
     let snapshot = admin.shared.snapshot.load_full();
@@ -183,7 +190,7 @@ pub fn routes(admin: &Admin) -> InternalAnswer {
             "priority": compiled.priority(),
             "methods": compiled.methods(),
             "hosts": compiled.hosts().iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "headers": compiled.headers(),
+            "headers": compiled.headers().iter().map(shown).collect::<Vec<_>>(),
             "backend": route.backend.name,
             "deny": route.deny,
             "hits": route.counters.hits.sum(),

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::effective;
-use super::settings::Settings;
+use super::settings::{Metrics, Settings};
 
 /// Keys that only a restart applies: they belong to sockets and threads that exist already. Of `server.tls`
 /// only its presence: the files themselves are read again when they change.
@@ -50,6 +50,24 @@ impl Changes {
         let Self { kept: _, added, removed, changed, applied, needs_restart } = self;
         [added, removed, changed, applied, needs_restart].iter().all(|list| list.is_empty())
     }
+}
+
+/// What runs where `loaded` has been applied to a process that was started with `started`: sockets and threads are as they
+/// were.
+pub fn running(started: &Settings, loaded: &Settings) -> Settings {
+    let mut running = loaded.clone();
+    running.server.host.clone_from(&started.server.host);
+    running.server.port = started.server.port;
+    running.server.workers = started.server.workers;
+    running.server.max_connections = started.server.max_connections;
+    if started.server.tls.is_some() != loaded.server.tls.is_some() {
+        running.server.tls = started.server.tls.clone();
+    }
+    running.admin.host.clone_from(&started.admin.host);
+    running.admin.port = started.admin.port;
+    let slow_request = loaded.metrics.slow_request;
+    running.metrics = Metrics { slow_request, ..started.metrics.clone() };
+    running
 }
 
 /// Compares the running settings with new ones.

@@ -60,7 +60,7 @@ pub(crate) fn render(settings: &Settings) -> Value {
 }
 
 /// The whole configuration with every secret replaced.
-pub(crate) fn render_redacted(settings: &Settings) -> Value {
+pub fn render_redacted(settings: &Settings) -> Value {
     let mut value = render(settings);
     secrets::redact(&mut value);
     for webhook in value.pointer_mut("/alerts/webhooks").and_then(Value::as_array_mut).into_iter().flatten() {

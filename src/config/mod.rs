@@ -40,14 +40,15 @@ mod tree;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-pub use diff::{Changes, diff};
+pub use diff::{Changes, diff, running};
+pub use effective::render_redacted;
 pub use endpoint::{bypass_regex, endpoint_regex, glob_to_regex};
 pub use env::Env;
 pub use file::DEFAULT_FILE;
 pub use locate::{Located, locate};
 pub use problem::{Place, Problem, Problems, Severity};
 pub use read::Places;
-pub use secrets::REDACTED;
+pub use secrets::{REDACTED, is_secret};
 pub use settings::Settings;
 use tree::Node;
 
@@ -200,7 +201,7 @@ impl Inspection {
         let Self { settings, places, problems, file } = self;
         match settings {
             Some(settings) if problems.errors() == 0 => {
-                let effective = effective::render_redacted(&settings);
+                let effective = render_redacted(&settings);
                 let hash = effective::hash(&effective);
                 Ok(Loaded { settings, warnings: problems.0, effective, hash, file, places })
             }

@@ -6,7 +6,7 @@ use serde_json::Value;
 pub const REDACTED: &str = "[redacted]";
 
 /// Whether the value of this key is not to be shown anywhere. By parts of the name, in any case and spelling.
-pub(crate) fn is_secret(key: &str) -> bool {
+pub fn is_secret(key: &str) -> bool {
     const PARTS: [&str; 8] =
         ["token", "secret", "password", "passwd", "credential", "authorization", "apikey", "privatekey"];
     let folded: String =

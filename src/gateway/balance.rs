@@ -110,11 +110,7 @@ fn eligible(backend: &Backend, tried: &[TargetId]) -> Vec<usize> {
             .collect()
     };
     let healthy = collect(true);
-    let none_healthy = || backend.targets.iter().all(|t| !t.cells.health.is_healthy());
-    if healthy.is_empty()
-        && backend.settings.when_all_unhealthy == WhenAllUnhealthy::RouteAll
-        && none_healthy()
-    {
+    if healthy.is_empty() && backend.ignores_health() {
         return collect(false);
     }
     healthy

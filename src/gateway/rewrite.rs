@@ -14,7 +14,9 @@ use crate::router::Canonical;
 /// # Errors
 /// [`Cause::BadRequest`] where the rewritten target is too long to be one.
 pub fn target(route: &Route, canonical: &Canonical<'_>, uri: &Uri) -> Result<Option<Uri>, Cause> {
-    if !canonical.rewritten && route.strip_prefix.is_none() && route.add_prefix.is_none() {
+    // `http://a.test?x` has a query behind no path at all, which may not be asked for in that form.
+    let whole = uri.path_and_query().is_none_or(|target| target.as_str().starts_with('/'));
+    if !canonical.rewritten && route.strip_prefix.is_none() && route.add_prefix.is_none() && whole {
         return Ok(None);
     }
     let base: &str = if canonical.rewritten { &canonical.path } else { uri.path() };

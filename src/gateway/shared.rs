@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use super::mailbox::Published;
 use super::snapshot::{Backend, Snapshot};
-use crate::config::settings::{self, Settings, WhenAllUnhealthy};
+use crate::config::settings::{self, Settings};
 
 /// An answer of the administration interface.
 pub struct InternalAnswer {
@@ -162,10 +162,8 @@ impl Shared {
 }
 
 fn could_serve(backend: &Backend) -> bool {
-    let targets = &backend.targets;
-    let ignore_health = backend.settings.when_all_unhealthy == WhenAllUnhealthy::RouteAll
-        && !targets.iter().any(|target| target.cells.health.is_healthy());
-    targets.iter().any(|target| {
+    let ignore_health = backend.ignores_health();
+    backend.targets.iter().any(|target| {
         let cells = &target.cells;
         !cells.drained.load(Ordering::Relaxed)
             && !cells.addresses.load().is_empty()

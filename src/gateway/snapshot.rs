@@ -7,7 +7,7 @@ use std::cell::OnceCell;
 use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actix_http::header::HeaderValue;
@@ -22,7 +22,9 @@ use super::rate_limit::rules::Limits;
 use super::request_body::RequestFraming;
 use super::retry_budget::{Budget, Share};
 use super::upstream::{Pool, TargetTls};
-use crate::config::settings::{Backend as BackendSettings, EscapedSlash, LogFormat, Route as RouteSettings};
+use crate::config::settings::{
+    Backend as BackendSettings, EscapedSlash, LogFormat, Route as RouteSettings, WhenAllUnhealthy,
+};
 use crate::router::Router;
 
 /// One generation of everything that the request path needs.
@@ -91,7 +93,8 @@ impl SnapshotRef {
             let before = before?;
             let mut backends = before.backends.iter().zip(&before.0.locals);
             backends.find_map(|(backend, local)| {
-                let at = backend.targets.iter().position(|old| old.cells.id == target.cells.id)?;
+                let same = |old: &Arc<Target>| old.cells.id == target.cells.id && old.way == target.way;
+                let at = backend.targets.iter().position(same)?;
                 local.pools[at].get().cloned()
             })
         };
@@ -177,7 +180,7 @@ impl Route {
 pub struct RouteCounters {
     pub hits: Counters,
     /// Milliseconds since the Unix epoch; 0 = never.
-    pub last_hit_ms: std::sync::atomic::AtomicU64,
+    pub last_hit_ms: AtomicU64,
 }
 
 impl RouteCounters {
@@ -214,6 +217,16 @@ pub struct Backend {
     pub tls_config: Option<Arc<rustls::ClientConfig>>,
 }
 
+impl Backend {
+    /// Whether the configuration says to take unhealthy targets, too, since nobody who may take requests is healthy.
+    pub fn ignores_health(&self) -> bool {
+        self.settings.when_all_unhealthy == WhenAllUnhealthy::RouteAll
+            && self.targets.iter().all(|target| {
+                target.cells.drained.load(Ordering::Relaxed) || !target.cells.health.is_healthy()
+            })
+    }
+}
+
 /// What happened on one backend.
 pub struct BackendCounters {
     pub requests: Counters,
@@ -244,6 +257,8 @@ impl BackendCounters {
 pub struct Target {
     pub cells: Arc<TargetCells>,
     pub weight: u32,
+    /// Pools with connections of another way are not carried over.
+    pub way: Way,
     /// The `Host` of requests to it.
     pub host: HeaderValue,
     pub tls: Option<TargetTls>,
@@ -251,17 +266,16 @@ pub struct Target {
     pub counters: Arc<TargetCounters>,
 }
 
-impl Target {
-    /// The same target with another share of the requests.
-    pub fn with_weight(&self, weight: u32) -> Self {
-        Self {
-            cells: self.cells.clone(),
-            weight,
-            host: self.host.clone(),
-            tls: self.tls.clone(),
-            connect_timeout: self.connect_timeout,
-            counters: self.counters.clone(),
-        }
+/// How connections to a target are made: another one after every change of that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Way(u64);
+
+impl Way {
+    /// One that no other target had before.
+    #[expect(clippy::new_without_default, reason = "each is another one")]
+    pub fn new() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
     }
 }
 

@@ -16,7 +16,7 @@ use crate::config::settings::{self, Settings};
 use crate::gateway::rate_limit::rules::Limits;
 use crate::gateway::retry_budget::Budget;
 use crate::gateway::snapshot::{
-    Backend, BackendCounters, Route, RouteCounters, Snapshot, Target, TargetCounters, smooth_turns,
+    Backend, BackendCounters, Route, RouteCounters, Snapshot, Target, TargetCounters, Way, smooth_turns,
 };
 use crate::gateway::upstream::{TargetTls, TlsError, client_config};
 use crate::router::{PatternError, RouteSpec, Router};
@@ -191,18 +191,26 @@ fn backend_of(
             Some(client_config(&written.tls).map_err(|error| BuildError::Tls(written.name.clone(), error))?)
         }
     };
-    // Connections are made with these; a target that differs in them is another target.
-    let reusable = old.filter(|old| same_tls && old.settings.connect_timeout == written.connect_timeout);
+    // Connections are made with these. A target that differs in them stays what it is, drained, held or unhealthy, and gets
+    // new connections.
+    let same_way = same_tls && old.is_some_and(|old| old.settings.connect_timeout == written.connect_timeout);
     let mut targets = Vec::with_capacity(written.targets.len());
     for target in &written.targets {
         let taken = |t: &Arc<Target>| targets.iter().any(|other: &Arc<Target>| other.cells.id == t.cells.id);
-        let same = reusable.and_then(|old| {
+        let same = old.and_then(|old| {
             old.targets.iter().find(|old| old.cells.url == target.url() && !taken(old)).cloned()
         });
         targets.push(match same {
-            Some(same) if same.weight == target.weight => same,
-            Some(same) => Arc::new(same.with_weight(target.weight)),
-            None => Arc::new(target_of(written, target, tls_config.clone(), workers)?),
+            Some(same) if same_way && same.weight == target.weight => same,
+            same => {
+                let mut target = target_of(written, target, tls_config.clone(), workers)?;
+                if let Some(same) = same {
+                    target.cells = same.cells.clone();
+                    target.counters = same.counters.clone();
+                    target.way = if same_way { same.way } else { target.way };
+                }
+                Arc::new(target)
+            }
         });
     }
     let weights: Vec<u32> = written.targets.iter().map(|target| target.weight).collect();
@@ -246,6 +254,7 @@ fn target_of(
     Ok(Target {
         cells: TargetCells::new(&backend.name, &target.url(), addresses),
         weight: target.weight,
+        way: Way::new(),
         host,
         tls,
         connect_timeout: backend.connect_timeout,

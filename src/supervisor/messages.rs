@@ -108,7 +108,10 @@ pub struct Overview {
     pub actors: Vec<ChildReport>,
     pub hash: String,
     pub file: Option<PathBuf>,
+    /// What runs, redacted.
     pub effective: serde_json::Value,
+    /// Keys that the file has changed and only a restart applies.
+    pub pending_restart: Vec<String>,
     pub warnings: Vec<Problem>,
     pub last_reload: Option<ReloadRecord>,
     pub reloads: ReloadCounts,

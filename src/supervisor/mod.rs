@@ -19,7 +19,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix::{Actor, Addr, AsyncContext, Context, Handler, ResponseFuture};
+use actix::{Actor, Addr, AsyncContext, Context, Handler, ResponseFuture, SpawnHandle};
 use aegis_actors::circuit_breaker::{CircuitBreakerActor, HoldState};
 use aegis_actors::supervision::{Stopped, count_message};
 
@@ -31,7 +31,7 @@ pub use self::judge::{RouteNumbers, compile, judge};
 pub use self::messages::*;
 use self::patience::HEARTBEAT;
 use self::watch::{FileState, Watch};
-use crate::config::Source;
+use crate::config::{Settings, Source, diff, render_redacted, running};
 use crate::gateway::shared::Shared;
 use crate::tls::ServerTls;
 
@@ -59,6 +59,8 @@ pub struct Deps {
 /// See the module.
 pub struct Supervisor {
     source: Source,
+    /// What this process was started with.
+    started: Settings,
     loaded: crate::config::Loaded,
     shared: Arc<Shared>,
     tls: Option<Arc<ServerTls>>,
@@ -69,7 +71,8 @@ pub struct Supervisor {
     last_reload: Option<ReloadRecord>,
     reloads: ReloadCounts,
     file_state: FileState,
-    file_check_pending: bool,
+    /// When the files were touched first since they were looked at, and when they are to be.
+    file_check: Option<(Instant, SpawnHandle)>,
     watch: Watch,
     last_beat: Instant,
     events: events::Ring,
@@ -85,6 +88,7 @@ impl Supervisor {
             let file_state = FileState::of(&watch::files(&loaded));
             Self {
                 source,
+                started: loaded.settings.clone(),
                 loaded,
                 shared,
                 tls,
@@ -95,7 +99,7 @@ impl Supervisor {
                 last_reload: None,
                 reloads: ReloadCounts::default(),
                 file_state,
-                file_check_pending: false,
+                file_check: None,
                 watch: Watch::default(),
                 last_beat: Instant::now(),
                 events: events::Ring::default(),
@@ -105,6 +109,11 @@ impl Supervisor {
     }
 
     /// Tells every child which targets there are.
+    /// The settings that run: those loaded last, but for what only a restart applies.
+    fn running(&self) -> Settings {
+        running(&self.started, &self.loaded.settings)
+    }
+
     fn publish_targets(&self) {
         if let Some(children) = &self.children {
             children.watch(&self.shared.snapshot.load());
@@ -190,7 +199,8 @@ impl Handler<Inspect> for Supervisor {
             actors: self.children.as_ref().map(Children::report).unwrap_or_default(),
             hash: self.loaded.hash.clone(),
             file: self.loaded.file.clone(),
-            effective: self.loaded.effective.clone(),
+            effective: render_redacted(&self.running()),
+            pending_restart: diff(&self.running(), &self.loaded.settings).needs_restart,
             warnings: self.loaded.warnings.clone(),
             last_reload: self.last_reload.clone(),
             reloads: self.reloads,

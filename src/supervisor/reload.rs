@@ -1,7 +1,8 @@
 //! Applying a configuration while the old one serves.
 
+use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use actix::{AsyncContext as _, Context, Handler};
 use aegis_actors::metrics_aggregator::{Changed, ConfigChange};
@@ -14,8 +15,11 @@ use super::{Supervisor, build, judge};
 use crate::config::{Place, Problem, Severity, diff, load_with};
 use crate::logging;
 
-/// Editors write a file in several steps: the last touch counts.
+/// Editors write a file in several steps, and a copy may take a while: the last touch counts.
 const SETTLE: Duration = Duration::from_millis(150);
+
+/// Though not for longer than this after the first one: something may touch the folder all the time.
+const SETTLED: Duration = Duration::from_secs(2);
 
 impl Supervisor {
     fn reload(&mut self, by: ReloadBy, ctx: &mut Context<Self>) -> Result<ReloadReport, Vec<Problem>> {
@@ -73,6 +77,9 @@ impl Supervisor {
         let label =
             loaded.file.as_ref().map_or_else(|| "configuration".to_owned(), |f| f.display().to_string());
         let refuse = |what: String| vec![Place::start(&label).error(what)];
+        if let Some(what) = self.file_is_lost(loaded.file.as_deref()) {
+            return Err(refuse(what));
+        }
         if loaded.settings.admin.token.is_empty() && !self.admin.ip().is_loopback() {
             return Err(refuse(format!(
                 "`admin.token` is empty, but the admin listener is bound to {} until a restart and can be reached \
@@ -88,7 +95,7 @@ impl Supervisor {
             tls.reload(files).map_err(|error| refuse(error.to_string()))?;
         }
         // From here on nothing fails.
-        let changes = diff(&self.loaded.settings, &loaded.settings);
+        let changes = diff(&self.running(), &loaded.settings);
         self.shared.snapshot.store(Arc::new(snapshot));
         self.shared.admin.store(Arc::new(loaded.settings.admin.clone()));
         self.shared.server.store(Arc::new(loaded.settings.server.clone()));
@@ -105,6 +112,23 @@ impl Supervisor {
     }
 }
 
+impl Supervisor {
+    /// What has become of the file, where there is nothing in it any more: a redirection empties a file before it writes,
+    /// and no backends at all are hardly ever meant.
+    fn file_is_lost(&self, now: Option<&Path>) -> Option<String> {
+        let before = self.loaded.file.as_deref()?;
+        if now != Some(before) {
+            return Some(format!("{} is gone: put it back", before.display()));
+        }
+        let text = std::fs::read_to_string(before).ok()?;
+        let says_nothing = |line: &str| line.trim().is_empty() || line.trim_start().starts_with('#');
+        text.lines().all(says_nothing).then(|| {
+            "nothing is configured: write it again; a gateway without backends is configured by `backends: []`"
+                .to_owned()
+        })
+    }
+}
+
 impl Handler<Reload> for Supervisor {
     type Result = Result<ReloadReport, Vec<Problem>>;
 
@@ -118,15 +142,26 @@ impl Handler<FilesTouched> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, _: FilesTouched, ctx: &mut Self::Context) {
-        if std::mem::replace(&mut self.file_check_pending, true) {
-            return;
-        }
-        ctx.run_later(SETTLE, |this, ctx| {
-            this.file_check_pending = false;
+        let now = Instant::now();
+        let first = match self.file_check.take() {
+            // As late as it may be already.
+            Some((first, check)) if now + SETTLE > first + SETTLED => {
+                self.file_check = Some((first, check));
+                return;
+            }
+            Some((first, check)) => {
+                ctx.cancel_future(check);
+                first
+            }
+            None => now,
+        };
+        let check = ctx.run_later(SETTLE, |this, ctx| {
+            this.file_check = None;
             let changed = || FileState::of(&watch::files(&this.loaded)) != this.file_state;
             if this.loaded.settings.hot_reload && changed() {
                 let _ = this.reload(ReloadBy::File, ctx);
             }
         });
+        self.file_check = Some((first, check));
     }
 }

@@ -1,7 +1,5 @@
 //! HTTP/2 towards the client: with prior knowledge and under TLS (sections 2 and 6).
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -480,91 +478,4 @@ fn an_idle_connection_is_closed_after_keep_alive_and_a_busy_one_is_not() {
         assert!(ended.is_ok(), "the idle connection stays open");
         assert!(started.elapsed() >= Duration::from_millis(400), "{:?}", started.elapsed());
     });
-}
-
-#[test]
-fn a_client_that_opens_streams_without_end_and_takes_no_answers_is_cut() {
-    let upstream = Upstream::echo();
-    let gateway = Gateway::with(Backend::named("main").to(&upstream).route("/a"));
-    let mut client = TcpStream::connect(gateway.addr).unwrap();
-    // SETTINGS_INITIAL_WINDOW_SIZE is 0: no byte of any answer's body is taken.
-    client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
-    client.write_all(b"\0\0\x06\x04\0\0\0\0\0\0\x04\0\0\0\0").unwrap();
-    let mut settings = [0; 64];
-    assert!(client.read(&mut settings).unwrap() > 0);
-    let opened = (0..5_000_u32).take_while(|n| {
-        // HEADERS that end the stream: GET http://a.test/nope.
-        let mut frame = b"\0\0\x10\x01\x05\0\0\0\0\x82\x86\x44\x05/nope\x41\x06a.test".to_vec();
-        frame[2] = (frame.len() - 9) as u8;
-        frame[5..9].copy_from_slice(&(2 * n + 1).to_be_bytes());
-        client.write_all(&frame).is_ok()
-    });
-    let opened = opened.count();
-    // Reads until the gateway has closed: an end or a reset.
-    let _ = client.read_to_end(&mut Vec::new());
-    assert!(eventually(SOON, || gateway.in_flight() == 0));
-    let refused = || gateway.log().matches("\"reason\":\"overloaded\"").count();
-    assert!(eventually(SOON, || refused() > 0), "{opened} opened");
-    let refused = refused();
-    let served = gateway.log().matches("\"reason\":\"no_route\"").count();
-    assert!(served <= 1_000 && refused <= 1_001, "{opened} opened: {served}, {refused}");
-    assert_eq!(gateway.get("/a").status, 200);
-}
-
-#[test]
-fn a_head_over_http_2_has_the_bounds_of_one_over_http_1() {
-    let upstream = Upstream::echo();
-    let gateway = Gateway::with(Backend::all(&upstream));
-    block_on(async {
-        let mut client = Http2::connect(gateway.addr).await;
-        for (fields, length, status) in [(90, 10, 200), (97, 10, 431), (1, 120_000, 200), (2, 70_000, 431)] {
-            let mut request = client.request("GET", "/x");
-            for n in 0..fields {
-                let name = http::HeaderName::try_from(format!("x-{n}")).unwrap();
-                request.headers_mut().insert(name, "v".repeat(length).parse().unwrap());
-            }
-            let (answer, _) = client.start(request, true).await;
-            assert_eq!(read(answer).await.unwrap().status, status, "{fields} fields of {length}");
-        }
-    });
-}
-
-#[test]
-fn a_stop_ends_http_2_connections_however_busy_they_are_and_loses_no_answer() {
-    let (upstream, gate) = holding();
-    let builder = Gateway::builder().server("shutdownTimeoutMs: 60000").backend(Backend::all(&upstream));
-    let mut gateway = builder.start();
-    block_on(async {
-        let mut idle = Http2::connect(gateway.addr).await;
-        assert_eq!(idle.get("/x").await.status, 200);
-        let mut busy = Http2::connect(gateway.addr).await;
-        let (held, _) = busy.start(busy.request("GET", "/hold"), true).await;
-        assert!(comes_true(SOON, || upstream.count_of("/hold") == 1).await);
-        gateway.signal("TERM");
-        let (mut refused, mut broken) = (0, false);
-        let mut gate = Some(gate);
-        while !broken {
-            let request = busy.request("GET", "/x");
-            match busy.try_start(request).await {
-                Ok((answer, _)) => match read(answer).await {
-                    Ok(answer) => {
-                        assert!([200, 503].contains(&answer.status), "{answer:?}");
-                        refused += usize::from(answer.header("aegis-reason") == Some("draining"));
-                    }
-                    Err(_) => broken = true,
-                },
-                Err(_) => broken = true,
-            }
-            // What had begun is answered whole, however long that takes.
-            if refused == 20
-                && let Some(gate) = gate.take()
-            {
-                gate.open();
-            }
-        }
-        assert!(refused >= 20);
-        assert_eq!(read(held).await.unwrap().status, 200);
-        let _ = idle.ended().await;
-    });
-    assert_eq!(gateway.exit(SOON).and_then(|status| status.code()), Some(0));
 }

@@ -24,6 +24,7 @@ mod history;
 #[cfg(feature = "test-hooks")]
 mod hooks;
 mod http2;
+mod http2_bounds;
 mod large_answers;
 mod lifecycle;
 mod listener_tls;

@@ -1,6 +1,7 @@
 //! Reloads: applied whole or not at all, without a failed request (sections 2 and 3; A8).
 
 use std::fs;
+use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -161,6 +162,94 @@ fn what_a_reload_does_not_change_keeps_its_breaker_its_drain_and_its_connections
     }
     assert_eq!(ill.count(), tries);
     assert_eq!(gateway.get("/new").status, 200);
+}
+
+#[test]
+fn a_target_whose_connections_are_made_otherwise_is_still_drained_and_held() {
+    let (ill, well) = (Upstream::status(500), Upstream::ok("ok"));
+    let breaker = "circuitBreaker: {failureThreshold: 2, resetTimeoutMs: 60000}";
+    let configured = |timeout: u32| {
+        let timeout = format!("connectTimeoutMs: {timeout}");
+        let tripped = Backend::named("tripped").to(&ill).route("/tripped").with("retries: 0").with(breaker);
+        let drained = Backend::named("drained").to(&well).route("/drained");
+        let busy = Backend::named("busy").to(&well).route("/busy");
+        [tripped, drained, busy]
+            .into_iter()
+            .fold(Gateway::builder().server("workers: 1"), |all, one| all.backend(one.with(&timeout)))
+    };
+    let gateway = configured(1000).start();
+    assert!(eventually(SOON, || gateway.get("/tripped").reason() == Some("circuit_open")));
+    assert_eq!(gateway.admin_post("/_aegis/backends/drained/targets/0/drain", "").status, 200);
+    assert_eq!(gateway.get("/busy").status, 200);
+    let (tries, connections) = (ill.count(), well.connections());
+    gateway.rewrite(&configured(1500));
+    assert_eq!(gateway.admin_post("/_aegis/reload", "").status, 200);
+    gateway.get("/tripped").assert_problem(503, "circuit_open");
+    gateway.get("/drained").assert_problem(503, "no_healthy_target");
+    assert_eq!((gateway.get("/busy").status, ill.count()), (200, tries));
+    assert_eq!(well.connections(), connections + 1, "and its connections are new ones");
+}
+
+#[test]
+fn what_needs_a_restart_is_said_until_it_is_done_and_is_not_shown_as_running() {
+    let upstream = Upstream::ok("ok");
+    let gateway = generation(&upstream, 0).start();
+    let port = gateway.admin_json("/_aegis/config")["server"]["port"].clone();
+    let changed = |n| generation(&upstream, n).server("maxConnections: 77").server("keepAliveMs: 5000");
+    for n in [1, 2] {
+        gateway.rewrite(&changed(n));
+        let said = gateway.admin_post("/_aegis/reload", "").json();
+        assert_eq!(said["needsRestart"], json!(["server.maxConnections"]), "{said}");
+        let config = gateway.admin_json("/_aegis/config");
+        let server = &config["server"];
+        assert_eq!((&server["maxConnections"], &server["keepAliveMs"]), (&json!(25_000), &json!(5_000)));
+        assert_eq!(server["port"], port);
+        let status = gateway.admin_json("/_aegis/status");
+        assert_eq!(status["config"]["pendingRestart"], json!(["server.maxConnections"]));
+    }
+    gateway.rewrite(&generation(&upstream, 3));
+    assert_eq!(gateway.admin_post("/_aegis/reload", "").json()["needsRestart"], json!([]));
+}
+
+#[test]
+fn a_file_that_says_nothing_any_more_is_not_applied() {
+    let upstream = Upstream::ok("ok");
+    let watched = |n| generation(&upstream, n).top("hotReload: true");
+    let gateway = watched(0).start();
+    let errors = || gateway.admin_json("/_aegis/status")["lastReload"].to_string();
+    for nothing in ["", "\n\n", "# soon\n"] {
+        fs::write(gateway.file("aegis.yaml"), nothing).unwrap();
+        assert!(eventually(SOON, || errors().contains("nothing is configured")), "{nothing:?}: {}", errors());
+        assert!(live(&gateway, 0));
+        gateway.rewrite(&watched(0));
+        assert!(eventually(SOON, || errors().contains("\"ok\":true")), "{}", errors());
+    }
+    gateway.rewrite_text("backends: []\n");
+    assert!(eventually(SOON, || gateway.get("/x").reason() == Some("no_route")), "said in so many words");
+}
+
+#[test]
+fn a_file_that_is_written_in_pieces_is_applied_once_it_is_whole() {
+    let upstream = Upstream::ok("ok");
+    let watched = |n| generation(&upstream, n).top("hotReload: true");
+    let gateway = watched(0).start();
+    let looks = || {
+        let log = gateway.log();
+        log.matches("configuration reloaded").count() + log.matches("reload refused").count()
+    };
+    // A pause of the machine between two pieces looks like the end.
+    let undisturbed = (1..=3).any(|n| {
+        let (yaml, before) = (watched(n).yaml(), looks());
+        let mut file = fs::File::create(gateway.file("aegis.yaml")).unwrap();
+        // For longer than the gateway waits after one touch.
+        for line in yaml.lines() {
+            writeln!(file, "{line}").unwrap();
+            std::thread::sleep(Duration::from_millis(600 / yaml.lines().count() as u64));
+        }
+        assert!(eventually(SOON, || live(&gateway, n)));
+        looks() == before + 1
+    });
+    assert!(undisturbed, "{}", gateway.log());
 }
 
 #[test]

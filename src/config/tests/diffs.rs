@@ -1,7 +1,7 @@
 //! What a reload changes.
 
 use super::*;
-use crate::config::{Changes, diff};
+use crate::config::{Changes, diff, running};
 
 fn between(old: &str, new: &str) -> Changes {
     diff(&good(old).settings, &good(new).settings)
@@ -15,6 +15,24 @@ fn the_same_configuration_changes_nothing() {
     assert!(changes.is_empty());
     assert_eq!(changes.kept, ["a", "b", "c"]);
     assert_eq!(changes.to_string(), "nothing changed (3 backends kept)");
+}
+
+#[test]
+fn what_only_a_restart_applies_stays_pending_until_it_is_changed_back() {
+    let with = |more: &str| good(&format!("{GOOD}{more}")).settings;
+    let started = with("server: {port: 9000, workers: 2}\nadmin: {port: 9001}\nmetrics: {store: none}\n");
+    let changed = with(
+        "server: {port: 9002, workers: 3, maxConnections: 7, keepAliveMs: 1000}\nadmin: {port: 9003}\n\
+         metrics: {store: 'sqlite://x.db', slowRequestMs: 5}\n",
+    );
+    let runs = running(&started, &changed);
+    let pending = ["admin.port", "metrics.store", "server.maxConnections", "server.port", "server.workers"];
+    let changes = diff(&runs, &changed);
+    assert_eq!(changes.needs_restart, pending, "{changes}");
+    assert!(changes.applied.is_empty(), "{changes}");
+    assert_eq!((runs.server.port, runs.server.keep_alive.as_secs()), (9000, 1));
+    assert_eq!(diff(&running(&started, &changed), &started).needs_restart, [""; 0]);
+    assert_eq!(running(&started, &started), started);
 }
 
 #[test]
