@@ -39,7 +39,7 @@ pub async fn newest(admin: &Admin, text: &str) -> InternalAnswer {
         }
     };
     let mut document = json!({"data": data});
-    if let Some(note) = source.note(admin) {
+    if let Some(note) = source.away(admin) {
         document["note"] = note.into();
     }
     answer::ok(&document)

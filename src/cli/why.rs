@@ -108,6 +108,7 @@ pub fn tell(record: &Value, locate: impl Fn(&str) -> Located) -> String {
         record["durationMs"],
     );
     match record["reason"].as_str() {
+        Some("client_gone") => out.push_str("The client left before the answer was complete.\n"),
         Some(reason) => {
             let _ = writeln!(out, "The gateway made that answer itself: {reason}. {}", meaning(reason));
         }

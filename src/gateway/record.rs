@@ -108,7 +108,7 @@ impl RequestRecord {
             route: self.route.map(|route| route as u32),
             method: method_index(self.method.as_str()),
             status,
-            reason: self.reason(),
+            reason: self.reason().filter(|_| !self.is_abandoned()),
             duration_us: micros(opened.unwrap_or(took)),
             upstream_us: self.upstream.map(micros),
             overhead_us: self.answered.map(|answered| micros(answered.saturating_sub(self.waited))),
@@ -138,6 +138,12 @@ impl RequestRecord {
     }
 
     /// Why the gateway answered itself, or cut the answer off.
+    /// The client has left before its answer was complete: neither the gateway's answer nor a failure of anybody's.
+    pub fn is_abandoned(&self) -> bool {
+        self.cause == Some(Cause::ClientGone)
+    }
+
+    /// Why the answer is what it is, where that is not the upstream's word.
     pub fn reason(&self) -> Option<&'static str> {
         match self.cause {
             Some(cause) => Some(cause.code()),

@@ -52,7 +52,7 @@ pub enum Worth {
 
 /// Whether the request's story is worth keeping.
 pub fn worth(record: &RequestRecord, took: Duration) -> Option<Worth> {
-    let refused = record.cause.is_some_and(|cause| cause != Cause::ClientGone);
+    let refused = record.cause.is_some() && !record.is_abandoned();
     if refused || record.broken || is_slow(record, took) {
         return Some(Worth::Remarkable);
     }

@@ -203,7 +203,7 @@ impl Worker {
         }
         let class = usize::from(status / 100).clamp(1, 5) - 1;
         self.shared.statuses[class].add(self.index, 1);
-        if record.cause.is_some() {
+        if record.cause.is_some() && !record.is_abandoned() {
             self.shared.refused.add(self.index, 1);
         }
     }

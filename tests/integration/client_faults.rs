@@ -248,6 +248,12 @@ fn a_client_that_goes_away_cancels_the_request_upstream_and_the_breaker_does_not
     assert!(eventually(SOON, || gateway.in_flight() == 0));
     assert!(holds_for(Duration::from_millis(100), || gateway.circuit("main") == "closed"));
     assert_eq!(gateway.get("/x").text(), "well");
+    // Nor is it anybody's failure, or an answer that the gateway made.
+    let overview = || gateway.admin_json("/api/metrics/overview?range=5m")["data"].clone();
+    assert!(eventually(SOON, || overview()["totalRequests"] == 5), "{}", overview());
+    assert_eq!(overview()["failedRequests"], 0, "{}", overview());
+    assert_eq!(gateway.admin_json("/_aegis/status")["requests"]["madeByGateway"], 0);
+    assert!(!gateway.ask_admin(Call::get("/metrics")).text().contains("client_gone"));
 }
 
 #[test]

@@ -147,6 +147,14 @@ fn request_bodies_of_every_framing_arrive_as_they_were_sent() {
 }
 
 #[test]
+fn a_query_behind_no_path_goes_upstream_behind_a_slash() {
+    let upstream = Upstream::echo();
+    let gateway = Gateway::with(Backend::all(&upstream));
+    assert_eq!(gateway.get("http://a.test?x=1").json()["target"], "/?x=1");
+    assert_eq!(gateway.get("http://a.test").json()["target"], "/");
+}
+
+#[test]
 fn methods_and_odd_but_lawful_requests_pass_unchanged() {
     let upstream = Upstream::echo();
     let gateway = Gateway::with(Backend::all(&upstream));

@@ -32,7 +32,7 @@ pub async fn answer(admin: &Admin, what: &str, query: &str) -> Option<InternalAn
         Err(why) => return Some(answer::bad_request(why)),
     };
     let data = match what {
-        "overview" => overview(admin, &question, now).await,
+        "overview" => overview(admin, &question).await,
         "realtime" => realtime(admin).await,
         "request-rate" => {
             by_bucket(admin, &question, Detail::Counts, |bucket| {
@@ -76,17 +76,17 @@ async fn by_bucket(
 ) -> Data {
     let source = source::open(admin).await;
     let series = source.series(admin, question, detail).await?;
-    Ok((series.iter().map(row).collect(), source.note(admin)))
+    Ok((series.iter().map(row).collect(), source.note(admin, question)))
 }
 
-async fn overview(admin: &Admin, question: &Question, now: SystemTime) -> Data {
+async fn overview(admin: &Admin, question: &Question) -> Data {
     let source = source::open(admin).await;
     let mut sum = Tally::default();
     for bucket in source.series(admin, question, Detail::Latency).await? {
         sum.merge(&bucket.tally);
     }
-    let overview = rows::overview(question.range.from, question.elapsed(now), &sum);
-    Ok((with_gauges(admin, overview), source.note(admin)))
+    let overview = rows::overview(question.range.from, source.covered(admin, question), &sum);
+    Ok((with_gauges(admin, overview), source.note(admin, question)))
 }
 
 async fn realtime(admin: &Admin) -> Data {
@@ -124,7 +124,7 @@ async fn top(admin: &Admin, question: &Question) -> Data {
     };
     endpoints.sort_by_cached_key(|endpoint| std::cmp::Reverse(order(endpoint)));
     endpoints.truncate(question.limit);
-    Ok((endpoints.iter().map(rows::endpoint).collect(), source.note(admin)))
+    Ok((endpoints.iter().map(rows::endpoint).collect(), source.note(admin, question)))
 }
 
 async fn limits(admin: &Admin, question: &Question) -> Data {
@@ -132,5 +132,5 @@ async fn limits(admin: &Admin, question: &Question) -> Data {
     let mut buckets = source.series(admin, question, Detail::Counts).await?;
     // Where no limit applied there is nothing to tell, however many requests there were.
     buckets.retain(|bucket| bucket.tally.limits != LimitTally::default());
-    Ok((buckets.iter().map(rows::rate_limits).collect(), source.note(admin)))
+    Ok((buckets.iter().map(rows::rate_limits).collect(), source.note(admin, question)))
 }

@@ -32,6 +32,8 @@ const LONGEST: i64 = 10 * 366 * 86_400;
 /// A question, with everything that was not said filled in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
+    /// When it was asked, Unix seconds.
+    pub now: i64,
     /// As it was asked for, or `FROM/TO`.
     pub name: String,
     /// Aligned to the buckets.
@@ -121,12 +123,12 @@ impl Question {
             // A bucket that has begun is part of it.
             to: (range.to + bucket - 1).div_euclid(bucket) * bucket,
         };
-        Ok(Self { name, range, bucket_seconds, filter, limit, by })
+        Ok(Self { name, range, bucket_seconds, filter, limit, by, now })
     }
 
     /// How long the range is, seconds; what has not passed yet is not counted.
-    pub fn elapsed(&self, now: SystemTime) -> f64 {
-        (self.range.to.min(seconds(now)) - self.range.from).max(1) as f64
+    pub fn elapsed(&self) -> f64 {
+        (self.range.to.min(self.now) - self.range.from).max(1) as f64
     }
 }
 

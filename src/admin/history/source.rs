@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use aegis_actors::metrics_aggregator::{Flush, Rollup, Tally, Written};
+use aegis_actors::metrics_aggregator::{Flush, KEPT, Rollup, Tally, Written};
 
 use super::question::Question;
 use crate::admin::Admin;
@@ -55,11 +55,28 @@ pub type Away = String;
 
 impl Source {
     /// What is to be said of answers from here, if they are not all that there is.
-    pub fn note(&self, admin: &Admin) -> Option<&'static str> {
-        let is_all = matches!(self, Self::Store(_)) || admin.kept.store.is_none();
-        (!is_all).then_some(
+    pub fn note(&self, admin: &Admin, question: &Question) -> Option<&'static str> {
+        let forgotten = "without a metrics store this is what this process remembers of the last 15 minutes";
+        self.away(admin).or_else(|| self.lacks(admin, question).then_some(forgotten))
+    }
+
+    /// Whether it cannot know of all that was counted in the range.
+    fn lacks(&self, admin: &Admin, question: &Question) -> bool {
+        let (is_memory, remembered) = (matches!(self, Self::Memory), Duration::from_secs(KEPT as u64));
+        let older = admin.kept.store.is_some() || admin.started.elapsed() > remembered;
+        is_memory && older && question.elapsed() > KEPT as f64
+    }
+
+    /// What is to be said where there is a store that could not be asked.
+    pub fn away(&self, admin: &Admin) -> Option<&'static str> {
+        (matches!(self, Self::Memory) && admin.kept.store.is_some()).then_some(
             "the metrics store is away: this is what this process remembers of the last 15 minutes",
         )
+    }
+
+    /// Of how many seconds of the range it tells.
+    pub fn covered(&self, admin: &Admin, question: &Question) -> f64 {
+        if self.lacks(admin, question) { KEPT as f64 } else { question.elapsed() }
     }
 
     /// What was counted, by buckets.
