@@ -12,6 +12,8 @@ use actix_service::Service;
 use actix_tls::connect::{ConnectError, ConnectInfo, Connection};
 use aegis_actors::TargetCells;
 use futures_core::future::LocalBoxFuture;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 
@@ -27,6 +29,9 @@ pub struct TargetTls {
     /// Name to verify and to send as SNI.
     pub name: ServerName<'static>,
 }
+
+/// How long an address may be silent before the next one is tried beside it.
+const HEAD_START: Duration = Duration::from_millis(250);
 
 /// Opens connections to one target; what awc calls when its pool has none.
 #[derive(Clone)]
@@ -59,18 +64,34 @@ impl Dial {
             return Err(io::Error::new(io::ErrorKind::NotFound, "the host name has no address (yet)"));
         }
         let first = self.next.replace(self.next.get().wrapping_add(1));
-        // Each address gets its share of the time, so that a silent first one does not hide a working second.
-        let share = self.timeout / addresses.len() as u32;
-        let mut last = None;
-        for i in 0..addresses.len() {
-            let address = addresses[(first + i) % addresses.len()];
-            match tokio::time::timeout(share, self.open(address)).await {
-                Ok(Ok(stream)) => return Ok(stream),
-                Ok(Err(error)) => last = Some(error),
-                Err(_) => last = Some(io::ErrorKind::TimedOut.into()),
+        let mut left = (0..addresses.len()).map(|i| addresses[(first + i) % addresses.len()]);
+        // All of them get their turn.
+        let head_start = HEAD_START.min(self.timeout / addresses.len() as u32);
+        match tokio::time::timeout(self.timeout, self.race(&mut left, head_start)).await {
+            Ok(opened) => opened,
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+
+    /// The first of `addresses` that answers. One that is silent does not hide the next, nor is it given up for it, for it may
+    /// only be far away (RFC 8305 §5).
+    async fn race(
+        &self,
+        addresses: &mut (dyn Iterator<Item = SocketAddr> + '_),
+        head_start: Duration,
+    ) -> io::Result<UpstreamStream> {
+        let mut tries = FuturesUnordered::new();
+        let mut last = io::ErrorKind::NotFound.into();
+        loop {
+            let begun = addresses.next().map(|address| tries.push(self.open(address))).is_some();
+            let wait = if begun { head_start } else { self.timeout };
+            match tokio::time::timeout(wait, tries.next()).await {
+                Ok(Some(Ok(stream))) => return Ok(stream),
+                Ok(Some(Err(error))) => last = error,
+                Ok(None) => return Err(last),
+                Err(_) => {}
             }
         }
-        Err(last.unwrap_or_else(|| io::ErrorKind::NotFound.into()))
     }
 
     async fn open(&self, address: SocketAddr) -> io::Result<UpstreamStream> {
@@ -102,5 +123,82 @@ impl Service<ConnectInfo<Uri>> for Dialer {
             let stream = dial.connect().await.map_err(ConnectError::Io)?;
             Ok(Connection::new(info.request().clone(), stream))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::{TcpListener, TcpSocket};
+
+    use super::*;
+
+    fn any() -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], 0))
+    }
+
+    /// An address that neither takes a connection nor refuses one, as long as the rest is kept.
+    async fn silent() -> (SocketAddr, TcpListener, Vec<TcpStream>) {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(any()).unwrap();
+        let listener = socket.listen(0).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut waiting = Vec::new();
+        let patience = Duration::from_millis(100);
+        while let Ok(connected) = tokio::time::timeout(patience, TcpStream::connect(address)).await {
+            waiting.push(connected.unwrap());
+        }
+        (address, listener, waiting)
+    }
+
+    fn dialer(addresses: Vec<SocketAddr>, timeout: Duration) -> Dialer {
+        Dialer::new(TargetCells::new("b", "http://h:1", addresses), None, timeout)
+    }
+
+    #[actix_rt::test]
+    async fn an_address_that_is_silent_or_refuses_hides_none_that_answers() {
+        let (lost, _listener, _waiting) = silent().await;
+        let refusing = TcpListener::bind(any()).await.unwrap().local_addr().unwrap();
+        let live = TcpListener::bind(any()).await.unwrap();
+        let mut addresses = vec![lost; 2];
+        addresses.push(refusing);
+        addresses.extend([lost; 2]);
+        addresses.push(live.local_addr().unwrap());
+        let dialer = dialer(addresses, Duration::from_secs(10));
+        // Whichever of them is the first.
+        for _ in 0..6 {
+            assert!(dialer.0.connect().await.is_ok());
+        }
+    }
+
+    #[actix_rt::test]
+    async fn one_that_is_far_away_is_waited_for_while_others_are_tried() {
+        // It takes the connection only after several times its head start.
+        let (far, listener, waiting) = silent().await;
+        let (lost, _listener, _waiting) = silent().await;
+        let dialer = dialer(vec![far, lost, lost, lost], Duration::from_secs(10));
+        let connecting = dialer.0.connect();
+        let opening = async {
+            tokio::time::sleep(4 * HEAD_START).await;
+            drop(waiting);
+            loop {
+                listener.accept().await.unwrap();
+            }
+        };
+        tokio::select! {
+            connected = connecting => assert!(connected.is_ok()),
+            () = opening => {}
+        }
+    }
+
+    #[actix_rt::test]
+    async fn without_any_that_answers_the_time_is_kept_and_a_refusal_is_told() {
+        let (lost, _listener, _waiting) = silent().await;
+        let timeout = Duration::from_millis(300);
+        let error = dialer(vec![lost, lost], timeout).0.connect().await.err().unwrap();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        let refusing = TcpListener::bind(any()).await.unwrap().local_addr().unwrap();
+        let error = dialer(vec![refusing; 3], timeout).0.connect().await.err().unwrap();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        assert_eq!(dialer(vec![], timeout).0.connect().await.err().unwrap().kind(), io::ErrorKind::NotFound);
     }
 }
