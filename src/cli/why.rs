@@ -148,6 +148,9 @@ pub fn tell(record: &Value, locate: impl Fn(&str) -> Located) -> String {
             target["inFlight"],
         );
     }
+    if let Some(more) = details["moreTargets"].as_u64() {
+        let _ = writeln!(out, "And {more} more targets.");
+    }
     let _ = writeln!(
         out,
         "Configuration generation {}, instance {}, trace {}.",

@@ -11,6 +11,9 @@ use super::answer::Cause;
 use super::rate_limit::Consulted;
 use super::record::RequestRecord;
 
+/// Targets that a story tells of beside those that were tried: a hundred thousand stories are kept.
+const OTHERS: usize = 16;
+
 /// One in so many requests that are neither refused nor slow is kept.
 const SAMPLED: u32 = 100;
 
@@ -207,7 +210,15 @@ fn details(record: &RequestRecord) -> Value {
                 "inFlight": cells.in_flight.load(std::sync::atomic::Ordering::Relaxed),
             })
         };
-        details["targets"] = backend.targets.iter().map(state).collect();
+        let was_tried = |at: &usize| record.story.tries.iter().any(|one| one.target == *at);
+        let all = 0..backend.targets.len();
+        let others = all.clone().filter(|at| !was_tried(at)).take(OTHERS);
+        let told: Vec<usize> = all.filter(was_tried).chain(others).collect();
+        let untold = backend.targets.len() - told.len();
+        details["targets"] = told.into_iter().map(|at| state(&backend.targets[at])).collect();
+        if untold > 0 {
+            details["moreTargets"] = json!(untold);
+        }
     }
     details
 }

@@ -157,8 +157,14 @@ impl Actor for MetricsAggregatorActor {
         ctx.run_interval(self.deps.flush_interval, |actor, ctx| {
             let keep_waiting = actor.deps.sink.is_some();
             let Some(mut state) = actor.state() else { return ctx.stop() };
-            state.recent.age(actor.now(), keep_waiting);
+            let lost = state.recent.age(actor.now(), keep_waiting);
             drop(state);
+            if lost > 0 {
+                log::warn!(
+                    "the metrics store has been away for a week: what {lost} requests were counted as is given up, the \
+                     oldest first"
+                );
+            }
             actor.write(ctx);
         });
     }

@@ -1,7 +1,7 @@
 //! The rollups that are in memory: the last quarter of an hour, and whatever the store has not got yet.
 //!
-//! While the store is away, what waits for it is merged into coarser rollups as it gets older, so that the memory is
-//! bounded by the number of series and not by the time. A rollup whose write is under way, or may have gone through
+//! While the store is away, what waits for it is merged into coarser rollups as it gets older, and after a week the oldest
+//! goes, so that the memory is bounded by the number of series and not by the time. A rollup whose write is under way, or may have gone through
 //! unheard, is left as it is: the next write replaces it, and merged it would be counted twice.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -10,6 +10,9 @@ use super::rollup::{FINEST, RESOLUTIONS, Rollup, Series, Tally};
 
 /// Seconds that rollups stay in memory whatever the store has.
 pub const KEPT: i64 = 15 * 60;
+
+/// Nothing waits for the store for longer, in seconds.
+const LONGEST_WAIT: i64 = 7 * 86_400;
 
 /// Age in seconds from which on what waits is merged into the resolution.
 const COARSENED: [(i64, u32); 3] = [(KEPT, 60), (2 * 3600, 600), (12 * 3600, 3600)];
@@ -115,13 +118,20 @@ impl Recent {
         }
     }
 
-    /// Keeps the memory within bounds. `keep_waiting` = there is a store that what is not written waits for.
-    pub fn age(&mut self, now: i64, keep_waiting: bool) {
-        if keep_waiting {
-            self.coarsen(now);
-        } else {
+    /// Keeps the memory within bounds. `keep_waiting` = there is a store that what is not written waits for. Answers how
+    /// many requests it has waited for in vain with.
+    pub fn age(&mut self, now: i64, keep_waiting: bool) -> u64 {
+        if !keep_waiting {
             self.stretches.retain(|(start, _), _| now - start <= KEPT);
+            return 0;
         }
+        let mut lost = 0;
+        while let Some(oldest) = self.stretches.first_entry().filter(|o| now - o.key().0 > LONGEST_WAIT) {
+            let waiting = oldest.remove().into_values().filter(|cell| cell.way != Way::Written);
+            lost += waiting.map(|cell| cell.tally.requests).sum::<u64>();
+        }
+        self.coarsen(now);
+        lost
     }
 
     /// Forgets what is old and written, and merges what is old and has never been tried.

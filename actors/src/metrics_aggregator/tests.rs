@@ -151,8 +151,9 @@ proptest! {
                     counted += u64::from(count);
                 }
                 Step::Pass(seconds) => {
-                    now += seconds;
-                    state.recent.age(now, true);
+                    // Within the week for which everything waits.
+                    now = (now + seconds).min(START + 6 * 86_400);
+                    prop_assert_eq!(state.recent.age(now, true), 0);
                 }
                 Step::Write(outcome) => {
                     let due = state.recent.due(3);
@@ -198,6 +199,23 @@ fn an_outage_of_a_day_is_kept_in_few_rollups() {
     for rollup in &due {
         assert_eq!(rollup.start % i64::from(rollup.seconds), 0);
     }
+}
+
+#[test]
+fn an_outage_of_a_month_takes_no_more_memory_than_one_of_a_week_and_says_what_it_costs() {
+    let (mut state, labels) = (State::default(), labels());
+    let (mut most, mut lost) = (0, 0);
+    for minute in 0..30 * 1440 {
+        state.record(&labels, &[record(START + minute * 60, Some(0), 200, 100)]);
+        if minute % 60 == 0 {
+            lost += state.recent.age(START + minute * 60, true);
+            most = most.max(state.recent.stretches().len());
+        }
+    }
+    assert!(most < 500, "{most} stretches");
+    let kept: u64 = state.recent.due(10_000).iter().map(|rollup| rollup.tally.requests).sum();
+    assert_eq!(kept + lost, 30 * 1440);
+    assert!((7 * 1440..=7 * 1440 + 120).contains(&kept), "{kept}");
 }
 
 #[test]
