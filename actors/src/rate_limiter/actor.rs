@@ -232,8 +232,7 @@ impl RateLimiterActor {
         // In front of the questions: what comes back is granted again at once.
         self.give_back(ctx);
         let Some(store) = self.store.as_ref().filter(|_| !takes.is_empty()) else {
-            ids.into_iter()
-                .for_each(|id| self.accounts.leave(id, &self.deps.limiter.population, None, serve));
+            ids.into_iter().for_each(|id| self.accounts.leave(id, serve));
             return;
         };
         self.store_calls += takes.len() as u64;
@@ -263,9 +262,9 @@ impl RateLimiterActor {
                         again.push(id);
                     }
                 }
-                Err(_) if self.health.is_partly() => {
-                    let spared = now + SPARE.as_nanos() as u64;
-                    self.accounts.leave(id, &limiter.population, Some(spared), serve);
+                Err(error) if self.health.is_partly() => {
+                    let until = now + SPARE.as_nanos() as u64;
+                    self.accounts.spare(id, &limiter.population, until, error.sent, serve);
                 }
                 Err(error) => {
                     if self.accounts.failed(id, now, error.sent, serve) {
@@ -283,7 +282,7 @@ impl RateLimiterActor {
         if self.health.is_up() {
             self.ask(again, ctx);
         } else {
-            again.into_iter().for_each(|id| self.accounts.leave(id, &limiter.population, None, serve));
+            again.into_iter().for_each(|id| self.accounts.leave(id, serve));
         }
         self.collect_later(ctx);
     }

@@ -314,21 +314,30 @@ impl<W> Accounts<W> {
         !account.waiting.is_empty()
     }
 
-    /// Nobody waits any longer for a key, and until `spared` nobody asks for it.
-    pub fn leave(
-        &mut self,
-        id: AccountId,
-        population: &Population,
-        spared: Option<u64>,
-        mut serve: impl FnMut(W, Reply) -> bool,
-    ) {
+    /// Nobody waits any longer for a key.
+    pub fn leave(&mut self, id: AccountId, mut serve: impl FnMut(W, Reply) -> bool) {
         if let Some(account) = self.accounts.remove(&id) {
-            if let Some(until) = spared {
-                account.limit.leases.spare(population, id.1, until);
-            }
             account.waiting.into_iter().for_each(|waiter| {
                 serve(waiter, Reply::Unavailable { charged: false });
             });
+        }
+    }
+
+    /// The store did not answer for a key, and is not asked for it until `until`: nobody waits any longer. Of those who did,
+    /// whom it was asked for count as charged where the question was `sent`, as in [`Accounts::failed`].
+    pub fn spare(
+        &mut self,
+        id: AccountId,
+        population: &Population,
+        until: u64,
+        sent: bool,
+        mut serve: impl FnMut(W, Reply) -> bool,
+    ) {
+        let Some(account) = self.accounts.remove(&id) else { return };
+        account.limit.leases.spare(population, id.1, until);
+        let asked = account.asked.unwrap_or_default().waiting;
+        for (at, waiter) in account.waiting.into_iter().enumerate() {
+            serve(waiter, Reply::Unavailable { charged: sent && at < asked });
         }
     }
 

@@ -363,10 +363,12 @@ fn nobody_is_left_waiting_for_a_key_that_is_spared() {
         told.push((waiter, reply));
         true
     };
-    rig.accounts.leave(id, &rig.population, Some(NOW + MS), tell);
+    rig.accounts.spare(id, &rig.population, NOW + MS, true, tell);
     assert_eq!(rig.limit.leases.spend(1, NOW, 1), Spending::Spared);
-    assert_eq!(told.len(), 4);
-    assert!(told.iter().all(|(_, reply)| *reply == Reply::Unavailable { charged: false }));
+    // The question was sent for all but the last one: a store that is slow will count them.
+    let charged: Vec<_> =
+        told.iter().map(|(_, reply)| *reply == Reply::Unavailable { charged: true }).collect();
+    assert_eq!(charged, [true, true, true, false]);
     assert!(rig.accounts.is_empty());
 }
 
