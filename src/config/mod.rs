@@ -98,6 +98,8 @@ pub struct Loaded {
     pub hash: String,
     /// The file that was read.
     pub file: Option<PathBuf>,
+    /// There is nothing but blank lines and comments in it.
+    pub says_nothing: bool,
     /// Where each route was written, for the router's problems.
     pub places: Places,
 }
@@ -113,6 +115,8 @@ pub struct Inspection {
     pub problems: Problems,
     /// The file that was read, or could not be.
     pub file: Option<PathBuf>,
+    /// There is nothing but blank lines and comments in it.
+    pub says_nothing: bool,
 }
 
 /// Loads, merges and validates.
@@ -156,11 +160,13 @@ fn inspect_text(
 ) -> Inspection {
     let mut problems = Vec::new();
     let tree = merged(file.as_ref().map(|(path, text)| (&**path, *text)), source, &mut problems);
+    let is_idle = |line: &str| line.trim().is_empty() || line.trim_start().starts_with('#');
+    let says_nothing = file.as_ref().is_some_and(|(_, text)| text.lines().all(is_idle));
     let file = file.map(|(path, _)| path);
     let Some((root, label)) = tree else { return Inspection::failed(problems, file) };
     let (settings, places) = read::settings(&root, &label, &mut problems);
     problems.extend(judge(&settings, &places));
-    Inspection { settings: Some(settings), places, problems: Problems::sorted(problems), file }
+    Inspection { settings: Some(settings), places, problems: Problems::sorted(problems), file, says_nothing }
 }
 
 /// All layers on top of each other, and what the lowest that somebody wrote goes by. `None` when they make no tree.
@@ -190,7 +196,8 @@ fn merged(
 
 impl Inspection {
     fn failed(problems: Vec<Problem>, file: Option<PathBuf>) -> Self {
-        Self { settings: None, places: Places::default(), problems: Problems::sorted(problems), file }
+        let (problems, places) = (Problems::sorted(problems), Places::default());
+        Self { settings: None, places, problems, file, says_nothing: false }
     }
 
     /// The configuration when it is fit for use, else everything that is wrong with it.
@@ -198,12 +205,12 @@ impl Inspection {
     /// # Errors
     /// As [`load`].
     pub fn verdict(self) -> Result<Loaded, Problems> {
-        let Self { settings, places, problems, file } = self;
+        let Self { settings, places, problems, file, says_nothing } = self;
         match settings {
             Some(settings) if problems.errors() == 0 => {
                 let effective = render_redacted(&settings);
                 let hash = effective::hash(&effective);
-                Ok(Loaded { settings, warnings: problems.0, effective, hash, file, places })
+                Ok(Loaded { settings, warnings: problems.0, effective, hash, file, says_nothing, places })
             }
             _ => Err(problems),
         }

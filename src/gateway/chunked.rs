@@ -9,6 +9,9 @@ use thiserror::Error;
 /// Extension and trailer bytes that one body may carry.
 const OVERHEAD_LIMIT: u32 = 16 * 1024;
 
+/// Blanks that may follow one chunk's size: some pad sizes to the same length.
+const PADDING_LIMIT: u32 = 256;
+
 /// Bytes that are no chunked body.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("malformed chunked body")]
@@ -41,11 +44,12 @@ pub struct Chunked {
     at: At,
     left: u64,
     overhead: u32,
+    padding: u32,
 }
 
 impl Default for Chunked {
     fn default() -> Self {
-        Self { at: At::SizeFirst, left: 0, overhead: 0 }
+        Self { at: At::SizeFirst, left: 0, overhead: 0, padding: 0 }
     }
 }
 
@@ -82,11 +86,15 @@ impl Chunked {
         Some(match (self.at, byte) {
             (At::SizeFirst, b) => {
                 self.left = u64::from(hex(b)?);
+                self.padding = 0;
                 At::Size
             }
             (At::Size, b'\r') | (At::SizeSpace, b'\r') | (At::Extension, b'\r') => At::SizeLf,
             (At::Size | At::SizeSpace, b';') => At::Extension,
-            (At::Size | At::SizeSpace, b' ' | b'\t') => self.spend(At::SizeSpace)?,
+            (At::Size | At::SizeSpace, b' ' | b'\t') => {
+                self.padding += 1;
+                (self.padding <= PADDING_LIMIT).then_some(At::SizeSpace)?
+            }
             (At::Size, b) => {
                 let digit = u64::from(hex(b)?);
                 if self.left >> 60 != 0 {
@@ -151,6 +159,14 @@ mod tests {
         for body in ["5\r\nhello\r\n", "5\r\nhel", "0\r\n", "5\r\nhello\r\n0\r\nX: 1\r\n"] {
             assert!(!scan(body.as_bytes()).unwrap().1, "{body:?}");
         }
+    }
+
+    #[test]
+    fn sizes_may_be_padded_however_long_the_body_is() {
+        let chunk = format!("5{}\r\nhello\r\n", " ".repeat(7));
+        let body = format!("{}0{}\r\n\r\n", chunk.repeat(10_000), " ".repeat(7));
+        assert_eq!(scan(body.as_bytes()), Ok((body.len(), true)));
+        assert!(scan(format!("5{}\r\n", " ".repeat(300)).as_bytes()).is_err());
     }
 
     #[test]

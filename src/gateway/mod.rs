@@ -82,14 +82,13 @@ impl Request {
     fn discard_body(&mut self) {
         let mut cx = Context::from_waker(Waker::noop());
         let mut left = DISCARDED;
-        while let Poll::Ready(Some(Ok(bytes))) = Pin::new(&mut self.arrival.payload).poll_next(&mut cx) {
-            left = left.saturating_sub(bytes.len());
-            if left == 0 {
-                return;
+        while left > 0 {
+            match Pin::new(&mut self.arrival.payload).poll_next(&mut cx) {
+                Poll::Ready(Some(Ok(bytes))) => left = left.saturating_sub(bytes.len()),
+                Poll::Ready(None) => return self.connection.body_closed(),
+                // Behind a body that broke off there is an end, too.
+                Poll::Ready(Some(Err(_))) | Poll::Pending => return,
             }
-        }
-        if let Poll::Ready(None) = Pin::new(&mut self.arrival.payload).poll_next(&mut cx) {
-            self.connection.body_closed();
         }
     }
 }

@@ -137,13 +137,12 @@ impl RequestRecord {
         refused.filter_map(move |one| limits?.find(one.limit)).map(|limited| &*limited.cells.name)
     }
 
-    /// Why the gateway answered itself, or cut the answer off.
     /// The client has left before its answer was complete: neither the gateway's answer nor a failure of anybody's.
     pub fn is_abandoned(&self) -> bool {
         self.cause == Some(Cause::ClientGone)
     }
 
-    /// Why the answer is what it is, where that is not the upstream's word.
+    /// Why the gateway answered itself, or the answer was cut off.
     pub fn reason(&self) -> Option<&'static str> {
         match self.cause {
             Some(cause) => Some(cause.code()),

@@ -163,8 +163,9 @@ pub fn refuse(refused: Refused) -> HttpResponse {
     let body = WholeBody { bytes: (!head_only).then_some(bytes), size, record };
     let mut response = HttpResponse::with_body(cause.status(), BoxBody::new(body));
     *response.headers_mut() = fields;
-    if matches!(cause, Cause::BadRequest(_) | Cause::BodyTimeout) {
-        // Whoever sends such a request may mean something else by what follows it.
+    if matches!(cause, Cause::BadRequest(_) | Cause::BodyTimeout) && !connection.http2 {
+        // Whoever sends such a request may mean something else by what follows it. On HTTP/2 nothing follows it, and the
+        // connection is that of others, too.
         response.head_mut().set_connection_type(ConnectionType::Close);
         connection.close_soon();
     }

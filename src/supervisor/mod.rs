@@ -108,12 +108,12 @@ impl Supervisor {
         })
     }
 
-    /// Tells every child which targets there are.
     /// The settings that run: those loaded last, but for what only a restart applies.
     fn running(&self) -> Settings {
         running(&self.started, &self.loaded.settings)
     }
 
+    /// Tells every child which targets there are.
     fn publish_targets(&self) {
         if let Some(children) = &self.children {
             children.watch(&self.shared.snapshot.load());

@@ -1,6 +1,5 @@
 //! Applying a configuration while the old one serves.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -12,7 +11,7 @@ use super::events::Event;
 use super::messages::{FilesTouched, Reload, ReloadBy, ReloadRecord, ReloadReport};
 use super::watch::{self, FileState};
 use super::{Supervisor, build, judge};
-use crate::config::{Place, Problem, Severity, diff, load_with};
+use crate::config::{Loaded, Place, Problem, Severity, diff, load_with};
 use crate::logging;
 
 /// Editors write a file in several steps, and a copy may take a while: the last touch counts.
@@ -77,7 +76,7 @@ impl Supervisor {
         let label =
             loaded.file.as_ref().map_or_else(|| "configuration".to_owned(), |f| f.display().to_string());
         let refuse = |what: String| vec![Place::start(&label).error(what)];
-        if let Some(what) = self.file_is_lost(loaded.file.as_deref()) {
+        if let Some(what) = self.lost(&loaded) {
             return Err(refuse(what));
         }
         if loaded.settings.admin.token.is_empty() && !self.admin.ip().is_loopback() {
@@ -115,14 +114,12 @@ impl Supervisor {
 impl Supervisor {
     /// What has become of the file, where there is nothing in it any more: a redirection empties a file before it writes,
     /// and no backends at all are hardly ever meant.
-    fn file_is_lost(&self, now: Option<&Path>) -> Option<String> {
+    fn lost(&self, loaded: &Loaded) -> Option<String> {
         let before = self.loaded.file.as_deref()?;
-        if now != Some(before) {
+        if loaded.file.as_deref() != Some(before) {
             return Some(format!("{} is gone: put it back", before.display()));
         }
-        let text = std::fs::read_to_string(before).ok()?;
-        let says_nothing = |line: &str| line.trim().is_empty() || line.trim_start().starts_with('#');
-        text.lines().all(says_nothing).then(|| {
+        (loaded.says_nothing && !self.loaded.says_nothing).then(|| {
             "nothing is configured: write it again; a gateway without backends is configured by `backends: []`"
                 .to_owned()
         })

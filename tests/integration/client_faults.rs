@@ -198,7 +198,7 @@ fn a_request_body_that_stalls_is_408_body_timeout() {
 #[test]
 fn a_client_that_is_slow_with_its_body_is_not_the_upstreams_failure() {
     let upstream = Upstream::echo();
-    let backend = Backend::all(&upstream).with("timeout: 500").with("circuitBreaker: {failureThreshold: 2}");
+    let backend = Backend::all(&upstream).with("timeout: 1500").with("circuitBreaker: {failureThreshold: 2}");
     let gateway = Gateway::with(backend);
     let mut clients: Vec<_> = (0..5).map(|_| gateway.client()).collect();
     for client in &mut clients {

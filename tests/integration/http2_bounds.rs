@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::time::Duration;
 
 use crate::harness::http2::{Http2, block_on, comes_true, read};
 use crate::harness::{Backend, Gate, Gateway, SOON, Upstream, eventually};
@@ -25,13 +26,17 @@ fn a_client_that_opens_streams_without_end_and_takes_no_answers_is_cut() {
     });
     let opened = opened.count();
     // Reads until the gateway has closed: an end or a reset.
-    let _ = client.read_to_end(&mut Vec::new());
+    client.set_read_timeout(Some(SOON)).unwrap();
+    let end = client.read_to_end(&mut Vec::new());
+    let is_end = |error: &std::io::Error| error.kind() != std::io::ErrorKind::WouldBlock;
+    assert!(end.as_ref().err().is_none_or(is_end), "{opened} opened, and the connection is still there");
     assert!(eventually(SOON, || gateway.in_flight() == 0));
     let refused = || gateway.log().matches("\"reason\":\"overloaded\"").count();
     assert!(eventually(SOON, || refused() > 0), "{opened} opened");
     let refused = refused();
     let served = gateway.log().matches("\"reason\":\"no_route\"").count();
-    assert!(served <= 1_000 && refused <= 1_001, "{opened} opened: {served}, {refused}");
+    // What had been read when the connection was ended is refused as well.
+    assert!(served <= 1_000, "{opened} opened: {served} served, {refused} refused");
     assert_eq!(gateway.get("/a").status, 200);
 }
 
@@ -50,6 +55,42 @@ fn a_head_over_http_2_has_the_bounds_of_one_over_http_1() {
             let (answer, _) = client.start(request, true).await;
             assert_eq!(read(answer).await.unwrap().status, status, "{fields} fields of {length}");
         }
+        // Cookies come as a field each.
+        let mut request = client.request("GET", "/x");
+        for n in 0..200 {
+            request.headers_mut().append("cookie", format!("c{n}=v").parse().unwrap());
+        }
+        let (answer, _) = client.start(request, true).await;
+        assert_eq!(read(answer).await.unwrap().status, 200);
+    });
+}
+
+#[test]
+fn a_request_that_is_refused_ends_no_connection_that_others_use() {
+    let gate = Gate::new();
+    let theirs = gate.clone();
+    let upstream = Upstream::start(move |exchange| {
+        if exchange.target() == "/hold" {
+            theirs.wait();
+        }
+        exchange.echo()
+    });
+    let gateway = Gateway::with(Backend::all(&upstream).with("idleTimeoutMs: 300"));
+    block_on(async {
+        let mut client = Http2::connect(gateway.addr).await;
+        let (held, _) = client.start(client.request("GET", "/hold"), true).await;
+        let (stalled, _body) = client.start(client.request("POST", "/x"), false).await;
+        let answer = read(stalled).await.unwrap();
+        assert_eq!((answer.status, answer.header("aegis-reason")), (408, Some("body_timeout")));
+        // For longer than a connection that closes lasts.
+        let begun = std::time::Instant::now();
+        while begun.elapsed() < Duration::from_millis(1500) {
+            assert_eq!(client.get("/x").await.status, 200);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        gate.open();
+        assert_eq!(read(held).await.unwrap().status, 200);
+        assert_eq!(client.get("/x").await.status, 200);
     });
 }
 

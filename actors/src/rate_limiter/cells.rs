@@ -81,7 +81,7 @@ impl LimitCells {
     }
 
     /// The plan by which its buckets are counted: where there is a shared store, its share's.
-    pub(super) fn counted_by(&self, mode: Mode) -> Plan {
+    pub fn counted_by(&self, mode: Mode) -> Plan {
         match self.divided.load(Ordering::Relaxed) {
             divided if divided > 0 && mode != Mode::Local => {
                 self.plan.share(divided >> 32, divided & u64::from(u32::MAX)).0

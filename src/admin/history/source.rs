@@ -64,7 +64,7 @@ impl Source {
     fn lacks(&self, admin: &Admin, question: &Question) -> bool {
         let (is_memory, remembered) = (matches!(self, Self::Memory), Duration::from_secs(KEPT as u64));
         let older = admin.kept.store.is_some() || admin.started.elapsed() > remembered;
-        is_memory && older && question.elapsed() > KEPT as f64
+        is_memory && older && question.now - question.range.from > KEPT
     }
 
     /// What is to be said where there is a store that could not be asked.
@@ -76,7 +76,11 @@ impl Source {
 
     /// Of how many seconds of the range it tells.
     pub fn covered(&self, admin: &Admin, question: &Question) -> f64 {
-        if self.lacks(admin, question) { KEPT as f64 } else { question.elapsed() }
+        if !self.lacks(admin, question) {
+            return question.elapsed();
+        }
+        let from = question.range.from.max(question.now - KEPT);
+        (question.range.to.min(question.now) - from).max(1) as f64
     }
 
     /// What was counted, by buckets.

@@ -133,6 +133,9 @@ pub struct ConnState {
     peer_value: OnceCell<HeaderValue>,
     pub(super) phase: Cell<Phase>,
     requests: Cell<u32>,
+    begun: Cell<u32>,
+    /// Requests that were refused for being too many, since there were few.
+    refusals: Cell<u32>,
     gone: Cell<bool>,
     /// Tells who wants to know that an HTTP/2 connection is gone.
     going: Option<Arc<Notify>>,
@@ -180,6 +183,8 @@ impl ConnState {
             peer_value: OnceCell::new(),
             phase: Cell::new(Phase::Idle(Instant::now())),
             requests: Cell::new(0),
+            refusals: Cell::new(0),
+            begun: Cell::new(0),
             gone: Cell::new(false),
             going: http2.then(Arc::default),
             pipelined: Cell::new(false),
@@ -224,10 +229,7 @@ impl ConnState {
     /// A request begins, with or without a body to come. Behind a `raw` one no other follows.
     pub fn begin(&self, has_body: bool, raw: bool) {
         self.requests.set(self.requests.get() + 1);
-        if self.http2 && self.requests.get() > 2 * STREAMS {
-            // Whoever goes on after so many refusals takes no answers.
-            self.close_now();
-        }
+        self.begun.set(self.begun.get().wrapping_add(1));
         self.phase.set(Phase::Busy);
         if has_body {
             self.body_opened();
@@ -247,6 +249,11 @@ impl ConnState {
             return Ok(());
         }
         if self.requests.get() > STREAMS {
+            self.refusals.set(self.refusals.get() + 1);
+            if self.refusals.get() > STREAMS {
+                // Whoever goes on after so many takes no answers.
+                self.close_now();
+            }
             return Err(Cause::Overloaded);
         }
         if self.closing.get().is_some_and(|since| since.elapsed() > LINGER) {
@@ -264,6 +271,9 @@ impl ConnState {
     pub fn end(&self, now: Instant) {
         let left = self.requests.get().saturating_sub(1);
         self.requests.set(left);
+        if left < STREAMS / 2 {
+            self.refusals.set(0);
+        }
         if self.encoded.get() == Encoded::Part {
             self.encoded.set(Encoded::End);
         }
@@ -380,6 +390,11 @@ impl ConnState {
     pub fn close_soon(&self) {
         self.closing.set(self.closing.get().or_else(|| Some(Instant::now())));
         self.linger.set(true);
+    }
+
+    /// Requests that have ever begun.
+    pub(super) fn begun(&self) -> u32 {
+        self.begun.get()
     }
 
     /// Since when that holds.

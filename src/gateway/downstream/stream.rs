@@ -98,8 +98,8 @@ pub struct ClientStream {
     pub(super) ahead: BytesMut,
     /// An answer of our own that replaces actix's, and how much of it is out.
     replacement: Option<(Vec<u8>, usize)>,
-    /// The last answer on HTTP/2 is out.
-    flushed: bool,
+    /// On HTTP/2: after so many requests all answers were out.
+    flushed: Option<u32>,
     /// Lines that are not out yet.
     insert: Option<Insert>,
     /// A head that goes out together with what the pump writes.
@@ -124,7 +124,7 @@ impl ClientStream {
             inbound: Inbound::default(),
             ahead: BytesMut::new(),
             replacement: None,
-            flushed: false,
+            flushed: None,
             insert: None,
             held: Vec::new(),
         }
@@ -183,7 +183,7 @@ impl ClientStream {
 
     /// Looks at the clock when the alarm rings. An error ends the connection.
     pub(super) fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
-        if self.has_drained() && self.flushed {
+        if self.has_drained() && self.flushed == Some(self.state.begun()) {
             return Poll::Ready(io::ErrorKind::TimedOut.into());
         }
         // What follows the last answer has less time than the alarm may have been set to.
@@ -364,7 +364,6 @@ impl AsyncWrite for ClientStream {
         if !lines.is_empty() {
             this.insert = Some(Insert::behind_first_line(buf, lines));
         }
-        this.flushed = false;
         let written = if !this.state.http2 && this.replace(buf) {
             let _ = this.poll_replacement(cx)?;
             Poll::Ready(buf.len())
@@ -388,9 +387,9 @@ impl AsyncWrite for ClientStream {
         }
         let pumped = this.poll_pump(cx)?;
         ready!(this.socket().poll_flush(cx))?;
-        if this.has_drained() && !this.flushed {
-            // The next read is the end.
-            this.flushed = true;
+        if this.has_drained() && this.flushed != Some(this.state.begun()) {
+            // The next read is the end, unless another request has come.
+            this.flushed = Some(this.state.begun());
             cx.waker().wake_by_ref();
         }
         pumped.map(Ok)

@@ -202,7 +202,8 @@ pub(super) async fn check(request: &Request, limits: &Limits, canonical: &Canoni
                 shadow(request, &shadows, &facts, now, &mut consulted).await;
             }
             let quota = tightest.filter(|_| limits.headers);
-            let quota = quota.map(|(limited, standing)| Quota::new(limited, standing, limiter.wall(now)));
+            let wall = limiter.wall(now);
+            let quota = quota.map(|(limited, standing)| Quota::new(limited, standing, limiter.mode(), wall));
             Verdict { quota, refusal: None, consulted }
         }
         Decision::Refused(limited, refusal) => Verdict {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use actix_http::header::{HeaderMap, HeaderName, HeaderValue};
 use aegis_actors::rate_limiter::settings::Algorithm;
-use aegis_actors::rate_limiter::{LimitCells, Plan, Refusal, Standing};
+use aegis_actors::rate_limiter::{LimitCells, Mode, Plan, Refusal, Standing};
 
 use super::rules::Limited;
 use crate::gateway::headers::add_bytes;
@@ -102,9 +102,14 @@ pub fn seconds_up(nanos: u64) -> u64 {
 }
 
 impl Quota {
-    /// What is left of a limit after a request that has passed; `now` by the wall clock.
-    pub fn new(limited: &Limited, standing: Standing, now: u64) -> Self {
-        Self::of(limited, standing, effective_window(&limited.cells.plan, standing), now)
+    /// What is left of a limit, or of this instance's share of it, after a request that has passed. `mode`: who has let it
+    /// pass; `now` by the wall clock.
+    pub fn new(limited: &Limited, standing: Standing, mode: Mode, now: u64) -> Self {
+        let plan = match mode {
+            Mode::Degraded => limited.cells.counted_by(mode),
+            Mode::Local | Mode::Shared => limited.cells.plan,
+        };
+        Self::of(limited, standing, effective_window(&plan, standing), now)
     }
 
     /// What is left of a limit that has refused a request.
@@ -216,7 +221,7 @@ mod tests {
 
     fn fields(told: &[Told], limited: &Limited, remaining: u64, reset: u64, now: u64) -> [String; 5] {
         let (mut headers, mut lines) = (HeaderMap::new(), b"x: 1\r\n".to_vec());
-        let quota = Quota::new(limited, Standing { remaining, reset }, now);
+        let quota = Quota::new(limited, Standing { remaining, reset }, Mode::Local, now);
         quota.write(told, &mut headers);
         quota.write_lines(told, &mut lines);
         let names = [LIMIT, REMAINING, RESET, POLICY, STATE];

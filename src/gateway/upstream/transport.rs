@@ -63,6 +63,8 @@ pub(super) struct Inner {
     full_reads: bool,
     /// Not to be used for another request.
     pub(super) unfit: bool,
+    /// All of the request has been taken, and TLS has not got rid of it.
+    flushing: bool,
     /// The upstream takes no more of the request; what it said before decides.
     deaf: bool,
 }
@@ -91,6 +93,7 @@ impl Inner {
         self.head_ready = false;
         self.head_left = None;
         self.failed = None;
+        self.flushing = false;
         let end = head.len() - 2; // the blank line
         // awc adds its own only where there is none, and the client's goes as one of the gateway's lines.
         self.out.extend_from_slice(&head[..added_date(head).unwrap_or(end)]);
@@ -117,8 +120,9 @@ impl Inner {
             if ready.is_empty() {
                 let flushed = socket.poll_flush(cx);
                 // Under TLS what was taken may wait for a peer that has stopped reading.
+                self.flushing = flushed.is_pending();
                 if let Some((exchange, _)) = &self.active {
-                    exchange.blocked.set(flushed.is_pending());
+                    exchange.blocked.set(self.flushing);
                 }
                 return flushed;
             }
@@ -187,7 +191,7 @@ impl Inner {
 
     /// Whether part of the request has not gone out.
     fn is_uploading(&self) -> bool {
-        self.upload.is_some() || self.out_from < self.out.len() || !self.chunk.is_empty()
+        self.upload.is_some() || self.out_from < self.out.len() || !self.chunk.is_empty() || self.flushing
     }
 
     /// A broken pipe does not end the exchange if part of the request went out: the upstream may have answered
@@ -396,6 +400,7 @@ impl UpstreamStream {
                 seen: (u64::MAX, 0),
                 full_reads: false,
                 unfit: false,
+                flushing: false,
                 deaf: false,
             }),
         }))
