@@ -224,7 +224,6 @@ fn a_file_that_says_nothing_any_more_is_not_applied() {
         gateway.rewrite(&watched(0));
         assert!(eventually(SOON, || errors().contains("\"ok\":true")), "{}", errors());
     }
-    // Nor is one that is not there; but what says nothing from the start may be asked to say it again.
     gateway.rewrite_text("backends: []\n");
     assert!(eventually(SOON, || gateway.get("/x").reason() == Some("no_route")), "said in so many words");
 }
