@@ -15,7 +15,9 @@ mod read;
 mod state;
 mod stream;
 pub mod turns;
+mod while_open;
 
 pub use pump::Pump;
-pub use state::{ConnState, EndOfConnection, Limits, TakenOver};
+pub use state::{ConnState, Limits, TakenOver};
 pub use stream::{ClientSocket, ClientStream};
+pub use while_open::EndOfConnection;

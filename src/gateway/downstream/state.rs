@@ -2,9 +2,7 @@
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
-use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,13 +11,10 @@ use std::time::{Duration, Instant};
 
 use actix_http::header::HeaderValue;
 use bytes::Bytes;
-use pin_project_lite::pin_project;
 use tokio::sync::Notify;
-use tokio::sync::futures::OwnedNotified;
 
 use super::pump::Pump;
 use super::stream::LINGER;
-use super::turns;
 use crate::gateway::answer::Cause;
 
 /// Room for the lines of most answers, in bytes: an id, `Via` and the fields of a limit.
@@ -136,9 +131,9 @@ pub struct ConnState {
     begun: Cell<u32>,
     /// Requests that were refused for being too many, since there were few.
     refusals: Cell<u32>,
-    gone: Cell<bool>,
+    pub(super) gone: Cell<bool>,
     /// Tells who wants to know that an HTTP/2 connection is gone.
-    going: Option<Arc<Notify>>,
+    pub(super) going: Option<Arc<Notify>>,
     /// Something of the next request has arrived behind the one that is being served.
     pub(super) pipelined: Cell<bool>,
     /// Whatever arrives is for actix: what follows the head is not to be told apart.
@@ -306,24 +301,9 @@ impl ConnState {
         self.open_bodies.get() > 0
     }
 
-    /// Runs `future`, which answers a request, as long as the connection is there. actix drops what it serves on HTTP/1
-    /// together with the connection, but not on HTTP/2.
-    ///
-    /// On HTTP/1 actix asks for the answer twice in the poll of its task in which the request has arrived. Where no body
-    /// could have come in between, nothing has: the second time `future` is not asked.
-    pub fn while_open<F: Future>(&self, future: F, has_body: bool) -> WhileOpen<'_, F> {
-        let (once_a_poll, end) = (!self.http2 && !has_body, self.end_of_connection());
-        WhileOpen { connection: self, once_a_poll, asked_in: None, end, future }
-    }
-
     /// HTTP/1, and nothing of a next request has been read.
     pub(super) fn is_idle(&self) -> bool {
         matches!(self.phase.get(), Phase::Idle(_)) && !self.http2
-    }
-
-    /// For one request or answer, to wait for the end of its connection.
-    pub fn end_of_connection(&self) -> EndOfConnection {
-        EndOfConnection(self.going.as_ref().map(|going| Box::pin(going.clone().notified_owned())))
     }
 
     /// The connection's stream has been dropped.
@@ -418,84 +398,5 @@ impl ConnState {
     /// The response broke off: the client must see a reset, never a clean end.
     pub fn abort(&self) {
         self.abort.set(true);
-    }
-}
-
-/// The end of an HTTP/2 connection; on HTTP/1 actix sees to it.
-pub struct EndOfConnection(Option<Pin<Box<OwnedNotified>>>);
-
-impl EndOfConnection {
-    /// `Ready` once `connection`, whose end it is, is gone.
-    pub fn poll(&mut self, connection: &ConnState, cx: &mut Context<'_>) -> Poll<()> {
-        match &mut self.0 {
-            Some(_) if connection.gone.get() => Poll::Ready(()),
-            Some(end) => end.as_mut().poll(cx),
-            None => Poll::Pending,
-        }
-    }
-}
-
-pin_project! {
-    /// See [`ConnState::while_open`]. Not an async function: that would keep room for the future twice.
-    pub struct WhileOpen<'a, F> {
-        connection: &'a ConnState,
-        once_a_poll: bool,
-        // The poll of the connection's task in which `future` was asked last.
-        asked_in: Option<u64>,
-        end: EndOfConnection,
-        #[pin]
-        future: F,
-    }
-}
-
-impl<F: Future> Future for WhileOpen<'_, F> {
-    type Output = Option<F::Output>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        if *this.once_a_poll && this.asked_in.replace(turns::this_poll()) == Some(turns::this_poll()) {
-            return Poll::Pending;
-        }
-        if let Poll::Ready(output) = this.future.poll(cx) {
-            return Poll::Ready(Some(output));
-        }
-        this.end.poll(this.connection, cx).map(|()| None)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[derive(Default)]
-    struct Counted(AtomicUsize);
-
-    impl std::task::Wake for Counted {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    #[test]
-    fn who_has_gone_waits_no_longer_for_the_end_of_the_connection() {
-        let limits = Limits { head: Duration::MAX, keep_alive: Duration::MAX };
-        let connection = ConnState::new(SocketAddr::from(([127, 0, 0, 1], 1)), false, true, limits);
-        let wakers: Vec<Arc<Counted>> = (0..100).map(|_| Arc::default()).collect();
-        let mut stays = std::pin::pin!(connection.while_open(std::future::pending::<()>(), false));
-        let poll = |future: Pin<&mut WhileOpen<'_, std::future::Pending<()>>>, waker: &Arc<Counted>| {
-            future.poll(&mut Context::from_waker(&Waker::from(waker.clone())))
-        };
-        assert!(poll(stays.as_mut(), &wakers[0]).is_pending());
-        for waker in &wakers[1..] {
-            let mut goes = std::pin::pin!(connection.while_open(std::future::pending::<()>(), false));
-            assert!(poll(goes.as_mut(), waker).is_pending());
-        }
-        let kept = wakers.iter().filter(|waker| Arc::strong_count(waker) > 1).count();
-        assert_eq!(kept, 1, "only of whoever still waits");
-        connection.set_gone();
-        assert_eq!(wakers[0].0.load(Ordering::Relaxed), 1);
-        assert_eq!(poll(stays.as_mut(), &wakers[0]), Poll::Ready(None));
-        let mut late = std::pin::pin!(connection.while_open(std::future::pending::<()>(), false));
-        assert_eq!(poll(late.as_mut(), &wakers[1]), Poll::Ready(None));
     }
 }
