@@ -31,7 +31,7 @@ pub use self::judge::{RouteNumbers, compile, judge};
 pub use self::messages::*;
 use self::patience::HEARTBEAT;
 use self::watch::{FileState, Watch};
-use crate::config::{Settings, Source, diff, render_redacted, running};
+use crate::config::{Settings, Source};
 use crate::gateway::shared::Shared;
 use crate::tls::ServerTls;
 
@@ -62,6 +62,9 @@ pub struct Supervisor {
     /// What this process was started with.
     started: Settings,
     loaded: crate::config::Loaded,
+    /// What runs, redacted, and what of `loaded` only a restart applies.
+    effective: serde_json::Value,
+    pending_restart: Vec<String>,
     shared: Arc<Shared>,
     tls: Option<Arc<ServerTls>>,
     admin: SocketAddr,
@@ -89,6 +92,8 @@ impl Supervisor {
             Self {
                 source,
                 started: loaded.settings.clone(),
+                effective: loaded.effective.clone(),
+                pending_restart: Vec::new(),
                 loaded,
                 shared,
                 tls,
@@ -106,11 +111,6 @@ impl Supervisor {
                 transitions: Transitions::default(),
             }
         })
-    }
-
-    /// The settings that run: those loaded last, but for what only a restart applies.
-    fn running(&self) -> Settings {
-        running(&self.started, &self.loaded.settings)
     }
 
     /// Tells every child which targets there are.
@@ -199,8 +199,8 @@ impl Handler<Inspect> for Supervisor {
             actors: self.children.as_ref().map(Children::report).unwrap_or_default(),
             hash: self.loaded.hash.clone(),
             file: self.loaded.file.clone(),
-            effective: render_redacted(&self.running()),
-            pending_restart: diff(&self.running(), &self.loaded.settings).needs_restart,
+            effective: self.effective.clone(),
+            pending_restart: self.pending_restart.clone(),
             warnings: self.loaded.warnings.clone(),
             last_reload: self.last_reload.clone(),
             reloads: self.reloads,

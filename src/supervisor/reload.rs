@@ -11,7 +11,7 @@ use super::events::Event;
 use super::messages::{FilesTouched, Reload, ReloadBy, ReloadRecord, ReloadReport};
 use super::watch::{self, FileState};
 use super::{Supervisor, build, judge};
-use crate::config::{Loaded, Place, Problem, Severity, diff, load_with};
+use crate::config::{Loaded, Place, Problem, Severity, diff, load_with, render_redacted, running};
 use crate::logging;
 
 /// Editors write a file in several steps, and a copy may take a while: the last touch counts.
@@ -94,7 +94,7 @@ impl Supervisor {
             tls.reload(files).map_err(|error| refuse(error.to_string()))?;
         }
         // From here on nothing fails.
-        let changes = diff(&self.running(), &loaded.settings);
+        let changes = diff(&running(&self.started, &self.loaded.settings), &loaded.settings);
         self.shared.snapshot.store(Arc::new(snapshot));
         self.shared.admin.store(Arc::new(loaded.settings.admin.clone()));
         self.shared.server.store(Arc::new(loaded.settings.server.clone()));
@@ -105,6 +105,8 @@ impl Supervisor {
             log::warn!("{key} changed: it applies after a restart");
         }
         let warnings = loaded.warnings.iter().map(ToString::to_string).collect();
+        self.effective = render_redacted(&running(&self.started, &loaded.settings));
+        self.pending_restart.clone_from(&changes.needs_restart);
         self.loaded = loaded;
         self.file_state.extend(&watch::files(&self.loaded));
         Ok(ReloadReport { generation, hash: self.loaded.hash.clone(), changes, warnings })

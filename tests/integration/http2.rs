@@ -20,19 +20,6 @@ fn secured(authority: &Authority, backend: Backend) -> (Gateway, Folder) {
     (Gateway::builder().server(&files).backend(backend).start(), folder)
 }
 
-/// An upstream that holds every request below `/hold` until the gate opens, and echoes.
-fn holding() -> (Upstream, Gate) {
-    let gate = Gate::new();
-    let theirs = gate.clone();
-    let upstream = Upstream::start(move |exchange| {
-        if exchange.target().starts_with("/hold") {
-            theirs.wait();
-        }
-        exchange.echo()
-    });
-    (upstream, gate)
-}
-
 /// Nothing of HTTP/1.1's connection management may appear (RFC 9113 §8.2.2).
 fn assert_clean(answer: &Answer) {
     for name in ["connection", "transfer-encoding", "keep-alive", "proxy-connection", "upgrade"] {
@@ -188,7 +175,7 @@ fn cookies_that_came_in_crumbs_reach_the_upstream_as_one_field() {
 
 #[test]
 fn two_streams_are_served_at_once() {
-    let (upstream, gate) = holding();
+    let (upstream, gate) = Upstream::holding();
     let gateway = Gateway::with(Backend::all(&upstream));
     block_on(async {
         let mut client = Http2::connect(gateway.addr).await;
@@ -204,7 +191,7 @@ fn two_streams_are_served_at_once() {
 
 #[test]
 fn a_hundred_streams_are_served_at_once() {
-    let (upstream, gate) = holding();
+    let (upstream, gate) = Upstream::holding();
     let gateway = Gateway::with(Backend::all(&upstream));
     block_on(async {
         let mut client = Http2::connect(gateway.addr).await;
@@ -456,7 +443,7 @@ fn a_request_body_that_stalls_is_408_and_one_that_is_too_large_413() {
 
 #[test]
 fn an_idle_connection_is_closed_after_keep_alive_and_a_busy_one_is_not() {
-    let (upstream, gate) = holding();
+    let (upstream, gate) = Upstream::holding();
     let gateway = Gateway::builder()
         .server("keepAliveMs: 600")
         .server("headerTimeoutMs: 300")

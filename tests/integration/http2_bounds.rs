@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use crate::harness::http2::{Http2, block_on, comes_true, read};
-use crate::harness::{Backend, Gate, Gateway, SOON, Upstream, eventually};
+use crate::harness::{Backend, Gateway, SOON, Upstream, eventually};
 
 #[test]
 fn a_client_that_opens_streams_without_end_and_takes_no_answers_is_cut() {
@@ -67,14 +67,7 @@ fn a_head_over_http_2_has_the_bounds_of_one_over_http_1() {
 
 #[test]
 fn a_request_that_is_refused_ends_no_connection_that_others_use() {
-    let gate = Gate::new();
-    let theirs = gate.clone();
-    let upstream = Upstream::start(move |exchange| {
-        if exchange.target() == "/hold" {
-            theirs.wait();
-        }
-        exchange.echo()
-    });
+    let (upstream, gate) = Upstream::holding();
     let gateway = Gateway::with(Backend::all(&upstream).with("idleTimeoutMs: 300"));
     block_on(async {
         let mut client = Http2::connect(gateway.addr).await;
@@ -96,14 +89,7 @@ fn a_request_that_is_refused_ends_no_connection_that_others_use() {
 
 #[test]
 fn a_stop_ends_http_2_connections_however_busy_they_are_and_loses_no_answer() {
-    let gate = Gate::new();
-    let theirs = gate.clone();
-    let upstream = Upstream::start(move |exchange| {
-        if exchange.target() == "/hold" {
-            theirs.wait();
-        }
-        exchange.echo()
-    });
+    let (upstream, gate) = Upstream::holding();
     let builder = Gateway::builder().server("shutdownTimeoutMs: 60000").backend(Backend::all(&upstream));
     let mut gateway = builder.start();
     block_on(async {

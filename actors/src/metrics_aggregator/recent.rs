@@ -1,8 +1,8 @@
 //! The rollups that are in memory: the last quarter of an hour, and whatever the store has not got yet.
 //!
 //! While the store is away, what waits for it is merged into coarser rollups as it gets older, and after a week the oldest
-//! goes, so that the memory is bounded by the number of series and not by the time. A rollup whose write is under way, or may have gone through
-//! unheard, is left as it is: the next write replaces it, and merged it would be counted twice.
+//! goes, so that the memory is bounded by the number of series and not by the time. A rollup whose write is under way, or
+//! may have gone through unheard, is left as it is: the next write replaces it, and merged it would be counted twice.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::exchange::{Exchange, Then};
 use super::head::{Framing, Head};
 use super::port::Port;
-use super::wait::eventually;
+use super::wait::{Gate, eventually};
 use super::wire::Wire;
 
 /// A request as it arrived.
@@ -80,6 +80,19 @@ impl Upstream {
     /// Calls `handler` once for each connection (with its number), before anything is read.
     pub fn raw(handler: impl Fn(&mut Wire, usize) -> io::Result<Then> + Send + Sync + 'static) -> Self {
         Self::launch(Handler::Raw(Arc::new(handler)), None)
+    }
+
+    /// [`Upstream::echo`] that holds every request below `/hold` until the gate opens.
+    pub fn holding() -> (Self, Gate) {
+        let gate = Gate::new();
+        let theirs = gate.clone();
+        let upstream = Self::start(move |exchange| {
+            if exchange.target().starts_with("/hold") {
+                theirs.wait();
+            }
+            exchange.echo()
+        });
+        (upstream, gate)
     }
 
     /// Answers each request with what arrived, see [`Exchange::echo`].
