@@ -77,6 +77,6 @@ fn config(settings: &Settings) -> Result<Arc<ServerConfig>, CertificateError> {
         .with_no_client_auth()
         .with_single_cert(chain, key)
         .map_err(pair)?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = [&b"h2"[..], b"http/1.1", b"http/1.0"].map(<[u8]>::to_vec).to_vec();
     Ok(Arc::new(config))
 }

@@ -65,6 +65,34 @@ fn the_request_path_does_not_know_the_supervisor_the_admin_interface_or_the_comm
 }
 
 #[test]
+fn the_two_sides_of_a_request_do_not_know_each_other() {
+    let mut broken = Vec::new();
+    for (folder, other) in [("server", "upstream"), ("upstream", "server")] {
+        let other = format!("crate::gateway::{other}");
+        for file in sources(&format!("src/gateway/{folder}")) {
+            for path in file.paths.iter().filter(|path| path.text().starts_with(&other)) {
+                broken.push(format!("{}: uses `{}`", file.at(path.line), path.text()));
+            }
+        }
+    }
+    report(&broken, "a client is served and an upstream asked without one knowing of the other");
+}
+
+#[test]
+fn only_the_owner_of_http_2_connections_knows_its_library() {
+    // `mod.rs` names the module of the same name.
+    const KNOW: [&str; 4] = ["h2.rs", "convert.rs", "frames.rs", "mod.rs"];
+    let mut broken = Vec::new();
+    let knows = |name: &str| KNOW.iter().any(|file| name == format!("src/gateway/server/{file}"));
+    for file in sources("src").iter().filter(|file| !knows(&file.name)) {
+        for path in file.paths.iter().filter(|path| ["h2", "http"].contains(&path.first())) {
+            broken.push(format!("{}: uses `{}`", file.at(path.line), path.text()));
+        }
+    }
+    report(&broken, "types are converted at one border");
+}
+
+#[test]
 fn the_router_knows_nothing_of_what_is_built_on_it() {
     report(
         &imports("src/router", &["gateway", "supervisor", "admin", "cli"]),

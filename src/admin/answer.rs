@@ -5,8 +5,8 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::gateway::identity;
 use crate::gateway::shared::InternalAnswer;
-use crate::gateway::worker;
 use crate::supervisor::NotDone;
 
 /// 200 with a document.
@@ -24,7 +24,7 @@ pub fn document(status: StatusCode, content_type: &'static str, value: &impl Ser
 
 /// A problem document (RFC 9457) with further members.
 pub fn problem(status: StatusCode, reason: &str, detail: impl Into<String>, more: Value) -> InternalAnswer {
-    let id = worker::request_id();
+    let id = identity::request_id();
     let mut value = json!({
         "requestId": id,
         "type": "about:blank",

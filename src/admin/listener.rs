@@ -79,7 +79,7 @@ fn refuse(request: &HttpRequest, admin: &Admin) -> Option<InternalAnswer> {
         return Some(answer::problem(StatusCode::FORBIDDEN, "denied", detail, Value::Null));
     }
     let probe = matches!(request.path(), "/health" | "/healthz" | "/ready");
-    let (reason, detail) = match admin.token_of(request.headers()) {
+    let (reason, detail) = match admin.token_of(text(header::AUTHORIZATION)) {
         _ if probe => return None,
         Token::NotConfigured | Token::Right => return None,
         Token::Missing => ("auth_missing", "send the admin token: Authorization: Bearer TOKEN"),

@@ -22,7 +22,6 @@ use std::time::{Instant, SystemTime};
 
 use actix::Addr;
 use actix_http::Method;
-use actix_http::header::{self, HeaderMap};
 use aegis_actors::alerts::Alerts;
 use bytes::Bytes;
 use futures_core::future::LocalBoxFuture;
@@ -70,14 +69,13 @@ impl Admin {
         Self { shared, supervisor, started, started_at, workers, kept, host: host.into() }
     }
 
-    /// What the request says of the token.
-    fn token_of(&self, headers: &HeaderMap) -> Token {
+    /// What a request's `Authorization` says of the token.
+    fn token_of(&self, authorization: Option<&str>) -> Token {
         let admin = self.shared.admin.load();
         if admin.token.is_empty() {
             return Token::NotConfigured;
         }
-        let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let bearer = given.and_then(|value| value.split_once(' '));
+        let bearer = authorization.and_then(|value| value.split_once(' '));
         match bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")) {
             None => Token::Missing,
             // The comparison takes the same time wherever the two differ.
@@ -88,8 +86,8 @@ impl Admin {
 }
 
 impl Internal for Admin {
-    fn token(&self, headers: &HeaderMap) -> Token {
-        self.token_of(headers)
+    fn token(&self, authorization: Option<&str>) -> Token {
+        self.token_of(authorization)
     }
 
     fn answer(
@@ -97,7 +95,6 @@ impl Internal for Admin {
         method: &Method,
         path: &str,
         query: &str,
-        _: &HeaderMap,
         body: Bytes,
     ) -> LocalBoxFuture<'static, InternalAnswer> {
         endpoints::dispatch(self.clone(), method.clone(), path.to_owned(), query.to_owned(), body)

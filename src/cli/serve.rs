@@ -18,7 +18,7 @@ use crate::admin::{self, Admin, Kept};
 use crate::config::{Loaded, Settings, Severity, Source, load_with};
 use crate::gateway::answer::{self, Cause};
 use crate::gateway::shared::{Internal, Shared};
-use crate::gateway::{listener, worker};
+use crate::gateway::{identity, listener, server, worker};
 use crate::logging;
 use crate::panics;
 use crate::store::{Options, Store};
@@ -123,7 +123,7 @@ async fn gateway(source: Source, loaded: Loaded, started: impl FnOnce(&Started))
     shared.internal.store(Some(Arc::new(internal)));
     resolved(&shared).await;
 
-    let (server, handle) = gateway.serve(shared.clone(), &settings.server, workers, tls)?;
+    let (server, handle) = server::serve(gateway, shared.clone(), &settings.server, workers, tls)?;
     let (admin_server, admin_handle) = admin::serve(admin_listener.into_listener(), admin)?;
     let mut serving = actix_rt::spawn(server);
     actix_rt::spawn(admin_server);
@@ -257,7 +257,7 @@ async fn answer_late(listener: std::net::TcpListener, secure: bool) {
             continue;
         }
         actix_rt::spawn(async move {
-            let answer = answer::raw(Cause::Draining, &worker::request_id());
+            let answer = answer::raw(Cause::Draining, &identity::request_id());
             let exchange = async {
                 // Read first: closing with unread bytes would reset the answer away.
                 let mut head = [0; 4096];

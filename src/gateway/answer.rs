@@ -2,10 +2,14 @@
 //!
 //! `application/problem+json` (RFC 9457). Nothing of an upstream's address, of a stack or of a secret appears.
 
+use std::cell::RefCell;
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use actix_http::StatusCode;
-use actix_http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use bytes::Bytes;
 
+use super::bounds::{HEAD_BYTES, HEAD_FIELDS, TARGET_BYTES};
+use super::fields::Fields;
 use super::rate_limit::Violation;
 
 /// Why the gateway answers by itself.
@@ -25,12 +29,13 @@ pub enum Cause {
     BodyTooLarge,
     /// Request head too large or too many fields.
     HeadTooLarge,
+    TargetTooLong,
     HeaderTimeout,
     BodyTimeout,
     CircuitOpen,
     NoHealthyTarget,
     PoolFull,
-    /// An HTTP/2 connection has too many requests open.
+    /// The heads of the requests that an HTTP/2 connection has open are too large together.
     Overloaded,
     Draining,
     ConnectFailed,
@@ -68,6 +73,7 @@ impl Cause {
             Self::HeadTooLarge => {
                 (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "bad_request", "Request head too large")
             }
+            Self::TargetTooLong => (StatusCode::URI_TOO_LONG, "bad_request", "Request target too long"),
             Self::HeaderTimeout => (StatusCode::REQUEST_TIMEOUT, "header_timeout", "Request head timed out"),
             Self::BodyTimeout => (StatusCode::REQUEST_TIMEOUT, "body_timeout", "Request body timed out"),
             Self::CircuitOpen => (StatusCode::SERVICE_UNAVAILABLE, "circuit_open", "Circuit open"),
@@ -102,7 +108,14 @@ impl Cause {
                 "Requests of this client cannot be counted at the moment; retry later."
             }
             Self::BodyTooLarge => "The request body exceeds the limit of this route.",
-            Self::HeadTooLarge => "The request line and header fields exceed 128 KiB or 96 fields.",
+            Self::HeadTooLarge => {
+                const { assert!(HEAD_BYTES == 131_072 && HEAD_FIELDS == 256) };
+                "The request line and header fields exceed 131072 bytes or 256 fields."
+            }
+            Self::TargetTooLong => {
+                const { assert!(TARGET_BYTES == 65_536) };
+                "The request target exceeds 65536 bytes."
+            }
             Self::HeaderTimeout => "The request head did not arrive in time.",
             Self::BodyTimeout => "The request body stopped arriving.",
             Self::CircuitOpen => "The service failed repeatedly and is given time to recover; retry later.",
@@ -111,7 +124,7 @@ impl Cause {
             }
             Self::PoolFull => "Every instance of the service has as many requests in flight as it may.",
             Self::Overloaded => {
-                "The connection has a thousand requests open; wait for answers, or open another."
+                "The requests that the connection has open are too large; wait for answers, or open another."
             }
             Self::Draining => "The gateway is shutting down; retry on a new connection.",
             Self::ConnectFailed => "No connection to the service could be made.",
@@ -139,10 +152,10 @@ impl Cause {
 /// What the log shows where the client left before there was an answer (nginx's 499); never sent.
 pub const CLIENT_CLOSED_REQUEST: u16 = 499;
 
-/// `aegis-reason`.
-pub const REASON: HeaderName = HeaderName::from_static("aegis-reason");
-/// `x-request-id`.
-pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The field that tells an answer's cause.
+const REASON: &str = "aegis-reason";
+/// The field that tells a request's id.
+pub const REQUEST_ID: &str = "x-request-id";
 
 /// The problem document of `cause`.
 pub fn problem(cause: Cause, request_id: &str) -> Bytes {
@@ -167,37 +180,46 @@ pub fn quota_exceeded(violation: &Violation, request_id: &str) -> Bytes {
     ))
 }
 
-/// The header fields of a gateway-made answer, `Retry-After` in whole seconds where there is one to give.
-pub fn headers(cause: Cause, request_id: &HeaderValue, retry_after: Option<u64>) -> HeaderMap {
-    let mut map = HeaderMap::with_capacity(6);
-    map.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-    map.insert(REASON, HeaderValue::from_static(cause.code()));
-    map.insert(REQUEST_ID, request_id.clone());
+/// The fields of a gateway-made answer, `Retry-After` in whole seconds where there is one to give.
+pub fn fields(cause: Cause, request_id: &str, retry_after: Option<u64>) -> Fields {
+    let mut fields = Fields::with_capacity(384, 12);
+    fields.push("content-type", b"application/problem+json");
+    fields.push(REASON, cause.code().as_bytes());
+    fields.push(REQUEST_ID, request_id.as_bytes());
     if let Some(seconds) = retry_after {
-        map.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        fields.push("retry-after", itoa::Buffer::new().format(seconds).as_bytes());
     }
     if matches!(cause, Cause::AdminTokenMissing | Cause::AdminTokenInvalid) {
-        map.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        fields.push("www-authenticate", b"Bearer");
     }
-    map
+    push_date(&mut fields);
+    fields
 }
 
-/// A whole answer as bytes, for the places that have no HTTP machinery left to send it with: the connection is
-/// closed behind it.
-pub fn raw(cause: Cause, request_id: &str) -> Vec<u8> {
-    let (status, code, _) = cause.facts();
-    let body = problem(cause, request_id);
-    let mut out = format!(
-        "HTTP/1.1 {} {}\r\ncontent-length: {}\r\nconnection: close\r\ncontent-type: application/problem+json\r\naegis-reason: {code}\r\nx-request-id: {request_id}\r\ndate: {}\r\n",
-        status.as_u16(),
-        status.canonical_reason().unwrap_or("Error"),
-        body.len(),
-        httpdate::fmt_http_date(std::time::SystemTime::now()),
-    )
-    .into_bytes();
-    if cause == Cause::Draining {
-        out.extend_from_slice(b"retry-after: 1\r\n");
+/// `Date`, which the maker of an answer tells (RFC 9110 §6.6.1); written out once a second.
+pub fn push_date(fields: &mut Fields) {
+    thread_local! {
+        static DATE: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
     }
+    let now = SystemTime::now();
+    let second = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    DATE.with_borrow_mut(|(written, text)| {
+        if *written != second {
+            (*written, *text) = (second, httpdate::fmt_http_date(now));
+        }
+        fields.push("date", text.as_bytes());
+    });
+}
+
+/// A whole answer as bytes, for requests that never became one: the connection is closed behind it.
+pub fn raw(cause: Cause, request_id: &str) -> Vec<u8> {
+    let status = cause.status();
+    let body = problem(cause, request_id);
+    let (status, reason) = (status.as_u16(), status.canonical_reason().unwrap_or("Error"));
+    let length = body.len();
+    let mut out = format!("HTTP/1.1 {status} {reason}\r\ncontent-length: {length}\r\nconnection: close\r\n")
+        .into_bytes();
+    fields(cause, request_id, (cause == Cause::Draining).then_some(1)).write(&mut out);
     out.extend_from_slice(b"\r\n");
     out.extend_from_slice(&body);
     out

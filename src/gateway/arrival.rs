@@ -1,94 +1,156 @@
-//! A request as it arrived, and the checks that every request passes before anything is decided about it.
+//! A request head as it arrived, and the checks that every request passes before anything is decided about it.
+//!
+//! Both protocols make the same [`Head`]: `server` has decoded it and has seen that it is well-formed; what is judged here
+//! does not depend on the protocol.
 
-use actix_http::header::{self, HeaderMap, HeaderValue};
-use actix_http::{ConnectionType, Method, Payload, Uri, Version};
+use actix_http::{Method, Version};
 
 use super::answer::Cause;
+use super::fields::Fields;
 use super::request_body::RequestFraming;
 
-/// What a head may hold, as [`Cause::HeadTooLarge`] tells.
-const HEAD_FIELDS: usize = 96;
-const HEAD_BYTES: usize = 128 * 1024;
-
-/// The parts of a request.
-pub struct Arrival {
+/// See the module.
+pub struct Head {
     pub method: Method,
-    pub uri: Uri,
+    pub target: Target,
     pub version: Version,
-    pub headers: HeaderMap,
-    pub payload: Payload,
-    /// `Connection: upgrade` with an `Upgrade` field.
-    pub upgrade: Option<Upgrade>,
-    /// How the body is framed, as actix has parsed it.
+    pub fields: Fields,
+    /// How the body is framed.
     pub framing: RequestFraming,
-    /// actix passes everything behind this head on as its body, whatever `Connection` says.
-    pub is_raw: bool,
-    /// The host that the request is for: the target's if it names one (RFC 9112 §3.2.2), else `Host`.
-    pub host: Option<HeaderValue>,
+    /// What the client offers to go on with.
+    pub upgrade: Option<Upgrade>,
+    /// The client waits for `100 Continue` before it sends the body.
+    pub expects: bool,
 }
 
 /// An upgrade that a client offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Upgrade {
-    /// actix hands over everything behind the head as it comes.
     WebSocket,
-    /// actix keeps parsing requests; the stream below it has to step in.
     Other,
 }
 
-impl Arrival {
-    /// Takes the request apart.
-    pub fn new(
-        method: Method,
-        uri: Uri,
-        version: Version,
-        headers: HeaderMap,
-        payload: Payload,
-        connection: ConnectionType,
-    ) -> Self {
-        // Looked up once; the stages ask several times.
-        let framing = framing(&headers);
-        let is_raw = is_raw(version, &headers, framing);
-        let host = host(&uri, &headers);
-        let mut arrival =
-            Self { method, uri, version, headers, payload, upgrade: None, framing, is_raw, host };
-        if connection == ConnectionType::Upgrade && version == Version::HTTP_11 {
-            arrival.upgrade = arrival.offered_upgrade();
-        }
-        arrival
-    }
+/// What is asked for: a path with its query, and the host where the client has named it there (RFC 9112 §3.2.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    text: String,
+    /// Where the authority ends; 0 without one.
+    authority: usize,
+    /// Where the path begins and ends.
+    path: (usize, usize),
+    form: Form,
+}
 
-    fn offered_upgrade(&self) -> Option<Upgrade> {
-        let mut values = self.headers.get_all(header::UPGRADE);
-        let (Some(value), None) = (values.next(), values.next()) else { return None };
-        let value = value.as_bytes();
-        if value.eq_ignore_ascii_case(b"websocket") {
-            return Some(Upgrade::WebSocket);
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Path,
+    /// A URL without a path, which for OPTIONS means the server itself (RFC 9112 §3.2.4).
+    Pathless,
+    /// `*`, the server itself.
+    Asterisk,
+}
+
+impl Target {
+    /// A target that holds nothing but visible ASCII.
+    ///
+    /// # Errors
+    /// What is wrong with it, for the client.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        // A fragment is the client's own (RFC 9110 §7.1).
+        let text = text.split('#').next().unwrap_or("");
+        if text == "*" {
+            return Ok(Self { text: text.to_owned(), authority: 0, path: (0, 1), form: Form::Asterisk });
         }
-        // h2c would open a second way in, past every check (RFC 9113 §3.1 has retired it); lists may hide it.
-        let h2c = |token: &[u8]| {
-            let token = token.trim_ascii().to_ascii_lowercase();
-            token == b"h2c" || token.starts_with(b"http")
+        if text.starts_with('/') {
+            let end = memchr::memchr(b'?', text.as_bytes()).unwrap_or(text.len());
+            return Ok(Self { text: text.to_owned(), authority: 0, path: (0, end), form: Form::Path });
+        }
+        let Some((scheme, rest)) = text.split_once("://") else {
+            return Err("The request target must be a path or an http URL.");
         };
-        if value.is_empty() || value.split(|b| *b == b',').any(h2c) || self.framing != RequestFraming::None {
-            return None;
+        if !["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
+            return Err("The request target's scheme must be http or https.");
         }
-        Some(Upgrade::Other)
+        let authority = rest.find(['/', '?']).unwrap_or(rest.len());
+        if !is_host(&rest.as_bytes()[..authority]) {
+            return Err("The request target's host is not valid.");
+        }
+        let form = if rest.len() == authority { Form::Pathless } else { Form::Path };
+        let slash = if rest[authority..].starts_with('/') { "" } else { "/" };
+        let text = [&rest[..authority], slash, &rest[authority..]].concat();
+        let end = text.find('?').unwrap_or(text.len());
+        Ok(Self { text, authority, path: (authority, end), form })
     }
 
-    /// Whether an answer's bytes may be written to the connection as they come, behind a head with their number.
-    pub fn takes_direct(&self) -> bool {
-        self.version == Version::HTTP_11 && self.upgrade.is_none() && !self.is_raw
+    /// As `parts` of an HTTP/2 request (RFC 9113 §8.3.1).
+    ///
+    /// # Errors
+    /// As [`Target::parse`].
+    pub fn of(authority: Option<&str>, path: &str) -> Result<Self, &'static str> {
+        let mut target = Self::parse(path)?;
+        let Some(authority) = authority else { return Ok(target) };
+        if !is_host(authority.as_bytes()) {
+            return Err("The :authority is not a valid host.");
+        }
+        target.text.insert_str(0, authority);
+        target.authority = authority.len();
+        target.path = (target.path.0 + authority.len(), target.path.1 + authority.len());
+        Ok(target)
+    }
+
+    /// The host that it names.
+    pub fn authority(&self) -> Option<&str> {
+        (self.authority > 0).then(|| &self.text[..self.authority])
     }
 
     /// The path as received.
-    pub fn raw_path(&self) -> &str {
-        self.uri.path()
+    pub fn path(&self) -> &str {
+        &self.text[self.path.0..self.path.1]
+    }
+
+    /// What is behind the question mark.
+    pub fn query(&self) -> Option<&str> {
+        self.text.get(self.path.1 + 1..)
+    }
+
+    /// Path and query.
+    pub fn path_and_query(&self) -> &str {
+        &self.text[self.path.0..]
+    }
+}
+
+impl Head {
+    /// The host that the request is for: the target's if it names one (RFC 9112 §3.2.2), else `Host`.
+    pub fn host(&self) -> Option<&str> {
+        self.target.authority().or_else(|| self.fields.text("host").filter(|host| !host.is_empty()))
     }
 
     /// The host that the client named, without its port; empty where it named none.
     pub fn host_name(&self) -> &str {
-        self.host.as_ref().and_then(|host| host.to_str().ok()).map_or("", host_name)
+        self.host().map_or("", host_name)
+    }
+
+    /// Whether the server itself is asked, not for one of its resources.
+    pub fn asks_server(&self) -> bool {
+        match self.target.form {
+            Form::Path => false,
+            Form::Pathless => self.method == Method::OPTIONS,
+            Form::Asterisk => true,
+        }
+    }
+
+    /// How often it may still be forwarded behind this (RFC 9110 §7.6.2); `None` where nothing bounds that.
+    pub fn forwards_left(&self) -> Option<u64> {
+        if self.method != Method::OPTIONS && self.method != Method::TRACE {
+            return None;
+        }
+        self.fields.text("max-forwards")?.parse::<u64>().ok()?.checked_sub(1)
+    }
+
+    /// Whether the gateway is to answer, as the last that may.
+    pub fn is_at_last_hop(&self) -> bool {
+        let bounded = self.method == Method::OPTIONS || self.method == Method::TRACE;
+        bounded && self.fields.text("max-forwards").and_then(|left| left.parse().ok()) == Some(0_u64)
     }
 
     /// Refuses what a second reader of the same request could understand differently.
@@ -99,68 +161,41 @@ impl Arrival {
         if self.method == Method::CONNECT {
             return Err(Cause::MethodNotAllowed);
         }
-        // On HTTP/1 actix has these bounds.
-        if self.version == Version::HTTP_2 && is_too_large(&self.uri, &self.headers) {
-            return Err(Cause::HeadTooLarge);
-        }
-        if !self.uri.path().starts_with('/') {
+        if self.asks_server() && self.method != Method::OPTIONS {
             return Err(Cause::BadRequest("The request target must be a path or an http URL."));
         }
-        match self.uri.scheme_str() {
-            None if self.uri.authority().is_some() => {
-                return Err(Cause::BadRequest("The request target must not be a bare authority."));
-            }
-            None | Some("http" | "https") => {}
-            Some(_) => return Err(Cause::BadRequest("The request target's scheme must be http or https.")),
-        }
-        if let Some(authority) = self.uri.authority()
-            && !is_host(authority.as_str().as_bytes())
-        {
-            return Err(Cause::BadRequest("The request target's host is not valid."));
-        }
         // With an authority in the target, `Host` is not used, but must be valid all the same.
-        let host = match self.uri.authority() {
-            Some(_) => self.headers.get(header::HOST).filter(|host| !host.is_empty()),
-            None => self.host.as_ref(),
-        };
-        if host.is_some_and(|host| !is_host(host.as_bytes())) {
+        if self.fields.get("host").is_some_and(|host| !host.is_empty() && !is_host(host)) {
             return Err(Cause::BadRequest("The Host header is not a valid host."));
         }
-        if self.is_raw && (self.framing != RequestFraming::None || self.method != Method::GET) {
-            // RFC 6455 §4.1: a websocket handshake is a GET; behind it nothing can be told apart any more.
+        if self.upgrade == Some(Upgrade::WebSocket)
+            && (self.framing.has_bytes() || self.method != Method::GET)
+        {
+            // RFC 6455 §4.1.
             return Err(Cause::BadRequest("A websocket handshake must be a GET without a body."));
         }
         Ok(())
     }
 }
 
-fn is_too_large(uri: &Uri, headers: &HeaderMap) -> bool {
-    let path = uri.path_and_query().map_or(0, |path| path.as_str().len());
-    let fields: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
-    // Clients send each cookie as a field of its own (RFC 9113 §8.2.3).
-    let crumbs = headers.get_all(header::COOKIE).count().saturating_sub(1);
-    headers.len() - crumbs > HEAD_FIELDS || path + fields > HEAD_BYTES
-}
-
-fn framing(headers: &HeaderMap) -> RequestFraming {
-    if headers.contains_key(header::TRANSFER_ENCODING) {
-        return RequestFraming::Chunked;
+/// What the `Upgrade` field of an HTTP/1.1 request offers whose `Connection` names it.
+pub fn offered_upgrade(fields: &Fields) -> Option<Upgrade> {
+    let tokens = fields.get_all("upgrade").flat_map(|value| value.split(|byte| *byte == b','));
+    let (mut offered, mut websocket) = (0, false);
+    for token in tokens.map(<[u8]>::trim_ascii).filter(|token| !token.is_empty()) {
+        // h2c is ignored, as any server may, and what is offered beside it: it would open a second way in, past every check
+        // (RFC 9113 §3.1 has retired it).
+        let token = token.to_ascii_lowercase();
+        if token == b"h2c" || token.starts_with(b"http") {
+            return None;
+        }
+        offered += 1;
+        websocket = token == b"websocket";
     }
-    let length = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.trim().parse().ok());
-    length.map_or(RequestFraming::None, RequestFraming::Length)
-}
-
-fn is_raw(version: Version, headers: &HeaderMap, framing: RequestFraming) -> bool {
-    let websocket = |v: &HeaderValue| v.as_bytes().trim_ascii().eq_ignore_ascii_case(b"websocket");
-    version < Version::HTTP_2
-        && framing != RequestFraming::Chunked
-        && headers.get_all(header::UPGRADE).any(websocket)
-}
-
-fn host(uri: &Uri, headers: &HeaderMap) -> Option<HeaderValue> {
-    match uri.authority() {
-        Some(authority) => HeaderValue::from_str(authority.as_str()).ok(),
-        None => headers.get(header::HOST).filter(|host| !host.is_empty()).cloned(),
+    match offered {
+        0 => None,
+        1 if websocket => Some(Upgrade::WebSocket),
+        _ => Some(Upgrade::Other),
     }
 }
 
@@ -174,7 +209,7 @@ fn host_name(host: &str) -> &str {
 
 /// RFC 9110 §7.2 with RFC 3986 §3.2.2, narrowed to what is in use: a registered name of letters, digits and
 /// `-._~%!$&'()*+;=` or an address, and an optional numeric port; no user information.
-fn is_host(host: &[u8]) -> bool {
+pub fn is_host(host: &[u8]) -> bool {
     let (name, rest) = if host.first() == Some(&b'[') {
         let Some(end) = memchr::memchr(b']', host) else { return false };
         let inside = &host[1..end];
@@ -217,6 +252,56 @@ mod tests {
             "a:123456", "a[b]", "a]", ":80",
         ] {
             assert!(!is_host(bad.as_bytes()), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_target_is_a_path_with_or_without_a_host() {
+        let parts = |text| {
+            let target = Target::parse(text).unwrap();
+            (
+                target.authority().map(str::to_owned),
+                target.path().to_owned(),
+                target.query().map(str::to_owned),
+            )
+        };
+        let own = |text: &str| Some(text.to_owned());
+        assert_eq!(parts("/a/b?c=/?d"), (None, "/a/b".into(), own("c=/?d")));
+        assert_eq!(parts("/?"), (None, "/".into(), own("")));
+        assert_eq!(parts("/a#b?c"), (None, "/a".into(), None));
+        assert_eq!(parts("http://a.test:80/b?c"), (own("a.test:80"), "/b".into(), own("c")));
+        assert_eq!(parts("HTTPS://a.test?c"), (own("a.test"), "/".into(), own("c")));
+        assert_eq!(parts("http://a.test"), (own("a.test"), "/".into(), None));
+        assert_eq!(Target::parse("http://a.test?c").unwrap().path_and_query(), "/?c");
+        assert_eq!(Target::parse("*").unwrap().form, Form::Asterisk);
+        assert_eq!(Target::parse("http://a.test").unwrap().form, Form::Pathless);
+        for bad in ["", "a", "a.test:80", "ftp://a/b", "http://", "http:///a", "http://u@a/b", "**", "?a"] {
+            assert!(Target::parse(bad).is_err(), "{bad}");
+        }
+        let target = Target::of(Some("a.test"), "/b?c").unwrap();
+        assert_eq!((target.authority(), target.path(), target.query()), (Some("a.test"), "/b", Some("c")));
+        assert!(Target::of(Some("u@a"), "/b").is_err());
+    }
+
+    #[test]
+    fn an_offer_is_carried_or_ignored_but_never_taken_for_another() {
+        for (values, upgrade) in [
+            (&["websocket"][..], Some(Upgrade::WebSocket)),
+            (&["WebSocket"], Some(Upgrade::WebSocket)),
+            (&["tcp"], Some(Upgrade::Other)),
+            (&["SPDY/3.1"], Some(Upgrade::Other)),
+            (&["foo, websocket"], Some(Upgrade::Other)),
+            (&["foo", "bar"], Some(Upgrade::Other)),
+            (&[], None),
+            (&[""], None),
+            (&["h2c"], None),
+            (&["HTTP/2.0"], None),
+            (&["websocket", "h2c"], None),
+            (&["foo, h2c"], None),
+        ] {
+            let mut fields = Fields::default();
+            values.iter().for_each(|value| fields.push("Upgrade", value.as_bytes()));
+            assert_eq!(offered_upgrade(&fields), upgrade, "{values:?}");
         }
     }
 

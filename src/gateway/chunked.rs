@@ -1,8 +1,7 @@
-//! Where a chunked body ends: a scanner over RFC 9112 §7.1 that copies nothing.
+//! The one decoder of chunked bodies (RFC 9112 §7.1), of clients and of upstreams; it copies nothing.
 //!
-//! It decides nothing about the content; it only finds the end, so that a body that stops early is an error and
-//! bytes behind the end never reach the next request. Stricter than the decoder behind it: what it accepts, the
-//! decoder accepts, with the same borders. What it does not accept must not reach the decoder, which might.
+//! It says what of the bytes is coding and what is data, and where the body ends: a body that stops early is an error, and
+//! bytes behind the end never reach the next message.
 
 use thiserror::Error;
 
@@ -15,9 +14,13 @@ const PADDING_LIMIT: u32 = 256;
 /// Bytes that are no chunked body.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("malformed chunked body")]
-pub struct Malformed {
-    /// How many of them would be.
-    pub fine: usize,
+pub struct Malformed;
+
+/// What stands next in a body: some bytes of coding, then some of data.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Piece {
+    pub coding: usize,
+    pub data: usize,
 }
 
 /// Position inside a chunked body.
@@ -38,7 +41,7 @@ enum At {
     End,
 }
 
-/// Scanner for one chunked body.
+/// Decoder of one chunked body.
 #[derive(Clone, Debug)]
 pub struct Chunked {
     at: At,
@@ -59,27 +62,26 @@ impl Chunked {
         self.at == At::End
     }
 
-    /// Takes in `bytes` and returns how many of them belong to this body.
+    /// Takes in `bytes` up to the end of the first data in them; without any, all of them that belong to this body.
     ///
     /// # Errors
-    /// [`Malformed`] at the first byte that the grammar does not allow.
-    pub fn scan(&mut self, bytes: &[u8]) -> Result<usize, Malformed> {
-        let mut i = 0;
-        while i < bytes.len() && self.at != At::End {
+    /// [`Malformed`] at the first byte that the grammar does not allow, unless there is data in front of it.
+    pub fn decode(&mut self, bytes: &[u8]) -> Result<Piece, Malformed> {
+        let mut coding = 0;
+        while coding < bytes.len() && self.at != At::End {
             if self.at == At::Data {
-                let n = self.left.min((bytes.len() - i) as u64);
-                self.left -= n;
-                // `n` is at most `bytes.len()`, so it fits.
-                i += n as usize;
+                // At most `bytes.len()`, so it fits.
+                let data = self.left.min((bytes.len() - coding) as u64) as usize;
+                self.left -= data as u64;
                 if self.left == 0 {
                     self.at = At::DataCr;
                 }
-                continue;
+                return Ok(Piece { coding, data });
             }
-            self.at = self.step(bytes[i]).ok_or(Malformed { fine: i })?;
-            i += 1;
+            self.at = self.step(bytes[coding]).ok_or(Malformed)?;
+            coding += 1;
         }
-        Ok(i)
+        Ok(Piece { coding, data: 0 })
     }
 
     fn step(&mut self, byte: u8) -> Option<At> {
@@ -134,30 +136,42 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn scan(bytes: &[u8]) -> Result<(usize, bool), Malformed> {
+    /// How many bytes belong to the body, what they say, and whether that is all of it.
+    fn decode(bytes: &[u8], step: usize) -> Result<(usize, Vec<u8>, bool), Malformed> {
         let mut chunked = Chunked::default();
-        let n = chunked.scan(bytes)?;
-        Ok((n, chunked.is_done()))
+        let (mut used, mut data) = (0, Vec::new());
+        for mut piece in bytes.chunks(step) {
+            while !piece.is_empty() && !chunked.is_done() {
+                let next = chunked.decode(piece)?;
+                data.extend_from_slice(&piece[next.coding..next.coding + next.data]);
+                used += next.coding + next.data;
+                piece = &piece[next.coding + next.data..];
+            }
+        }
+        Ok((used, data, chunked.is_done()))
     }
 
     #[test]
     fn a_body_ends_behind_its_last_chunk_and_trailers() {
-        for body in [
-            "0\r\n\r\n",
-            "5\r\nhello\r\n0\r\n\r\n",
-            "5;a=b\r\nhello\r\n000\r\nX-T: 1\r\n\r\n",
-            "A \r\n0123456789\r\n0\r\n\r\n",
+        for (body, data) in [
+            ("0\r\n\r\n", ""),
+            ("5\r\nhello\r\n0\r\n\r\n", "hello"),
+            ("5;a=b\r\nhello\r\n1\r\n!\r\n000\r\nX-T: 1\r\n\r\n", "hello!"),
+            ("A \r\n0123456789\r\n0\r\n\r\n", "0123456789"),
         ] {
-            assert_eq!(scan(body.as_bytes()), Ok((body.len(), true)), "{body:?}");
             let more = format!("{body}HTTP/1.1 200 OK");
-            assert_eq!(scan(more.as_bytes()), Ok((body.len(), true)), "{body:?}");
+            for step in 1..=more.len() {
+                let whole = Ok((body.len(), data.into(), true));
+                assert_eq!(decode(body.as_bytes(), step), whole, "{body:?}");
+                assert_eq!(decode(more.as_bytes(), step), whole, "{body:?}");
+            }
         }
     }
 
     #[test]
     fn a_body_without_its_last_chunk_is_not_done() {
         for body in ["5\r\nhello\r\n", "5\r\nhel", "0\r\n", "5\r\nhello\r\n0\r\nX: 1\r\n"] {
-            assert!(!scan(body.as_bytes()).unwrap().1, "{body:?}");
+            assert!(!decode(body.as_bytes(), 100).unwrap().2, "{body:?}");
         }
     }
 
@@ -165,8 +179,8 @@ mod tests {
     fn sizes_may_be_padded_however_long_the_body_is() {
         let chunk = format!("5{}\r\nhello\r\n", " ".repeat(7));
         let body = format!("{}0{}\r\n\r\n", chunk.repeat(10_000), " ".repeat(7));
-        assert_eq!(scan(body.as_bytes()), Ok((body.len(), true)));
-        assert!(scan(format!("5{}\r\n", " ".repeat(300)).as_bytes()).is_err());
+        assert_eq!(decode(body.as_bytes(), 1000), Ok((body.len(), b"hello".repeat(10_000), true)));
+        assert!(decode(format!("5{}\r\n", " ".repeat(300)).as_bytes(), 1000).is_err());
     }
 
     #[test]
@@ -185,30 +199,14 @@ mod tests {
             "5 5\r\n",
             "0\r\n\n",
         ] {
-            assert!(scan(body.as_bytes()).is_err(), "{body:?}");
+            assert!(decode(body.as_bytes(), 100).is_err(), "{body:?}");
         }
     }
 
     proptest! {
         #[test]
-        fn the_end_does_not_depend_on_how_the_bytes_arrive(cuts in proptest::collection::vec(0usize..40, 0..8)) {
-            let body = b"5;x=y\r\nhello\r\n1\r\n!\r\n0\r\nT: v\r\n\r\nEXTRA";
-            let mut chunked = Chunked::default();
-            let (mut used, mut from) = (0, 0);
-            let mut cuts: Vec<usize> = cuts.into_iter().map(|c| c.min(body.len())).collect();
-            cuts.push(body.len());
-            cuts.sort_unstable();
-            for cut in cuts {
-                used += chunked.scan(&body[from..cut]).unwrap();
-                from = cut;
-            }
-            prop_assert!(chunked.is_done());
-            prop_assert_eq!(used, body.len() - 5);
-        }
-
-        #[test]
-        fn no_input_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = Chunked::default().scan(&bytes);
+        fn no_input_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200), step in 1usize..200) {
+            let _ = decode(&bytes, step);
         }
     }
 }

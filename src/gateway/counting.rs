@@ -7,9 +7,6 @@ use aegis_actors::metrics_aggregator::{Labels, Metrics, Record, Records, Sample}
 
 use super::mailbox::Mailbox;
 use super::shared::Shared;
-use super::snapshot::SnapshotRef;
-use super::story::Worth;
-use super::worker::Worker;
 
 /// Records of one message: so many are sent at once rather than at the next beat. A message costs a worker about as much as
 /// two requests, for what the aggregator pushes out of the processor's cache.
@@ -20,6 +17,15 @@ const MOST: usize = 32 * BATCH;
 
 /// Requests that are kept in whole between two calls of [`Counting::allow`], at most.
 const SAMPLES: usize = 200;
+
+/// Why a request's story is worth keeping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Worth {
+    /// The gateway answered itself, or the request was slow, or its answer broke off.
+    Remarkable,
+    /// Drawn among those that went well.
+    Sample,
+}
 
 /// See the module.
 #[derive(Default)]
@@ -38,9 +44,9 @@ pub struct Counting {
 
 impl Counting {
     /// Notes a finished request.
-    pub fn note(&self, worker: &Worker, snapshot: &SnapshotRef, record: Record) {
-        if self.add(&worker.shared.metrics, &snapshot.labels, record) {
-            self.report(&worker.shared);
+    pub fn note(&self, shared: &Shared, labels: &Arc<Labels>, record: Record) {
+        if self.add(&shared.metrics, labels, record) {
+            self.report(shared);
         }
     }
 

@@ -253,6 +253,11 @@ impl<F: Future> Future for Within<F> {
     }
 }
 
+/// `Instant` arithmetic without panic on absurd configuration values.
+pub fn after(from: Instant, duration: Duration) -> Instant {
+    from.checked_add(duration).unwrap_or_else(|| from + Duration::from_secs(365 * 24 * 3600))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

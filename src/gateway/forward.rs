@@ -6,63 +6,26 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use actix_http::error::ParseError;
-use actix_http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use actix_http::{ConnectionType, Method, Payload, RequestHead, RequestHeadType, ResponseHead, Version};
-use actix_web::HttpResponse;
+use actix_http::{Method, Version};
 use aegis_actors::TargetId;
 use awc::error::SendRequestError;
 
 use super::answer::Cause;
-use super::arrival::Upgrade;
-use super::balance::{self, InFlight, NoTarget, Pick};
-use super::deadline::within;
+use super::answered::{Answered, pass_on};
+use super::balance::{self, NoTarget, Pick};
+use super::deadline::{after, within};
 use super::headers::{self, Forwarding};
+use super::record::{Try, TryOutcome};
+use super::request::{Refused, Request};
 use super::request_body::{BodyFailure, RequestBody, RequestFraming};
+use super::response::Response;
 use super::snapshot::Backend;
-use super::story::{Try, TryOutcome};
 use super::upload::{Upload, UploadLimits};
-use super::upstream::{Asked, Exchange, Upgraded, Violation};
-use super::worker::after;
-use super::{Refused, Request, response, tunnel};
+use super::upstream::{Asked, Body, Exchange, Head, Pool, RequestLines, Violation};
 use crate::config::settings::{HashOn, LoadBalance};
-use crate::router::RequestHeaders;
 
-/// A request's header fields, as the router asks for them.
-pub struct RoutedHeaders<'a>(pub &'a HeaderMap);
-
-impl RequestHeaders for RoutedHeaders<'_> {
-    fn visit(&self, name: &str, visit: &mut dyn FnMut(&[u8])) {
-        if let Ok(name) = HeaderName::from_bytes(name.as_bytes()) {
-            self.0.get_all(name).for_each(|value| visit(value.as_bytes()));
-        }
-    }
-}
-
-/// From so many bytes on, a body of known length goes past awc and actix where it can.
-const DIRECT: u64 = 16 * 1024;
-
-/// What a try that reached a response head hands on.
-pub struct Answered {
-    pub head: ResponseHead,
-    pub body: AnsweredBody,
-    pub exchange: Rc<Exchange>,
-    /// Given back before another try.
-    pub in_flight: Option<InFlight>,
-    pub target: TargetId,
-    /// For a failure after the head.
-    pub epoch: u64,
-    /// When the whole response must be there, if it is no stream.
-    pub deadline: Instant,
-    /// Still arriving, when the upstream answered early.
-    pub request_body: Rc<RequestBody>,
-}
-
-/// What follows the head.
-pub enum AnsweredBody {
-    Payload(Payload),
-    Upgraded(Upgraded),
-}
+/// Room for the field lines that the gateway adds to a request, in bytes.
+const OWN_LINES: usize = 448;
 
 /// Why a try came to nothing.
 struct Failure {
@@ -94,7 +57,7 @@ enum Again {
 }
 
 /// Sends the request to its backend and passes the answer on.
-pub async fn forward(mut request: Box<Request>) -> Result<HttpResponse, Refused> {
+pub async fn forward(mut request: Box<Request>) -> Result<Response, Refused> {
     let Some(index) = request.record.route else { return Err(Refused::new(request, Cause::NoRoute)) };
     let snapshot = request.snapshot.clone();
     let route = &snapshot.routes[index];
@@ -102,15 +65,14 @@ pub async fn forward(mut request: Box<Request>) -> Result<HttpResponse, Refused>
     let share = &snapshot.local(backend).share;
     share.earn();
     backend.counters.requests.add(request.worker.index, 1);
-    request.connection.set_write_limit(backend.settings.idle_timeout);
     let body = match take_body(&mut request, route.body_limit, backend.settings.idle_timeout).await {
         Ok(body) => body,
         Err(cause) => return Err(Refused::new(request, cause)),
     };
     let hash = hash_key(&request, backend);
-    let (mut head, lines) = upstream_head(&mut request);
+    let lines = upstream_lines(&request);
     let deadline = after(request.record.started, route.timeout);
-    let idempotent = is_idempotent(&request.arrival.method);
+    let idempotent = is_idempotent(&request.head.method);
     let (mut tried, mut stale): (Vec<TargetId>, u32) = (Vec::new(), 0);
     let mut last: Option<Failure> = None;
     loop {
@@ -125,20 +87,9 @@ pub async fn forward(mut request: Box<Request>) -> Result<HttpResponse, Refused>
         request.record.target = Some(pick.position);
         request.record.tries += 1;
         target.counters.requests.add(request.worker.index, 1);
-        let failure = match attempt(
-            &mut request,
-            backend,
-            pick,
-            (&mut head, &lines),
-            &body,
-            (now, deadline, route.timeout),
-        )
-        .await
-        {
-            Ok(answered) => {
-                request.worker.give_head(head);
-                return pass_on(request, backend, answered);
-            }
+        let times = (now, deadline, route.timeout);
+        let failure = match attempt(&mut request, backend, pick, &lines, &body, times).await {
+            Ok(answered) => return pass_on(request, backend, answered),
             Err(failure) => failure,
         };
         let now = Instant::now();
@@ -184,7 +135,7 @@ fn give_up(
     backend: &Backend,
     failure: Failure,
     body: &RequestBody,
-) -> Result<HttpResponse, Refused> {
+) -> Result<Response, Refused> {
     request.record.bytes_in = body.received();
     match failure.answered {
         Some(answered) => pass_on(request, backend, *answered),
@@ -197,25 +148,24 @@ async fn attempt(
     request: &mut Request,
     backend: &Backend,
     pick: Pick<'_>,
-    (head, lines): (&mut Rc<RequestHead>, &Rc<Vec<u8>>),
+    lines: &Rc<RequestLines>,
     body: &Rc<RequestBody>,
     (started, deadline, timeout): (Instant, Instant, Duration),
 ) -> Result<Answered, Failure> {
     let Pick { target, position, admission, in_flight } = pick;
     let worker = request.worker.clone();
-    let asked = Asked {
-        head: request.arrival.method == Method::HEAD,
-        upgrade: request.arrival.upgrade.is_some(),
-        detach: request.arrival.takes_direct().then_some(DIRECT),
+    let asked = Asked { head: request.head.method == Method::HEAD, upgrade: request.head.upgrade.is_some() };
+    let own = &request.snapshot.local(backend).hosts[position];
+    let host = match request.head.host().filter(|_| backend.settings.preserve_host) {
+        Some(host) => Rc::from(host),
+        None => own.clone(),
     };
-    let exchange = Exchange::new(asked, body.reader(), lines.clone());
-    let asked_for = request.arrival.host.as_ref().filter(|_| backend.settings.preserve_host);
-    address(head, asked_for.unwrap_or(&request.snapshot.local(backend).hosts[position]));
+    let exchange = Exchange::new(asked, lines.clone(), host, body.reader());
     let pool = worker.pool(&request.snapshot, backend, target, position);
     let mut probe = admission.probe;
     let is_probe = probe.is_some();
     let sent = {
-        let sending = send(request, &pool, head.clone(), body, &exchange, backend, (started, deadline));
+        let sending = send(request, &pool, body, &exchange, backend, (started, deadline));
         let mut sending = std::pin::pin!(sending);
         let mut sent = None;
         if is_probe && !body.is_complete() {
@@ -308,33 +258,25 @@ async fn attempt(
 /// Puts the request on the wire and waits for the response head, within every time limit that applies.
 async fn send(
     request: &Request,
-    pool: &super::upstream::Pool,
-    head: Rc<RequestHead>,
+    pool: &Pool,
     body: &Rc<RequestBody>,
     exchange: &Rc<Exchange>,
     backend: &Backend,
     (started, deadline): (Instant, Instant),
-) -> Result<(ResponseHead, AnsweredBody), Failure> {
+) -> Result<(Head, Body), Failure> {
     let first_byte = backend.settings.first_byte_timeout;
     let limit = after(started, first_byte).min(deadline);
-    let head = RequestHeadType::Rc(head, None);
-    let outcome = if request.arrival.upgrade.is_some() {
-        let upgrading = pool.upgrade(head, exchange.clone());
-        within(limit, upgrading).await.map(|sent| sent.map(|(head, up)| (head, AnsweredBody::Upgraded(up))))
+    let sending = pool.send(exchange.clone());
+    let outcome = if body.framing().has_bytes() {
+        let limits = UploadLimits { overall: deadline, first_byte, idle: backend.settings.idle_timeout };
+        Upload::new(sending, exchange, body, limits).await
     } else {
-        let sending = pool.send(head, exchange.clone());
-        let sent = if body.framing().has_bytes() {
-            let limits = UploadLimits { overall: deadline, first_byte, idle: backend.settings.idle_timeout };
-            Upload::new(sending, exchange, body, limits).await
-        } else {
-            within(limit, sending).await
-        };
-        sent.map(|sent| sent.map(|(head, payload)| (head, AnsweredBody::Payload(payload))))
+        within(limit, sending).await
     };
     match outcome {
         Some(Ok(answered)) => Ok(answered),
         Some(Err(error)) => {
-            let idempotent = is_idempotent(&request.arrival.method);
+            let idempotent = is_idempotent(&request.head.method);
             Err(classify(&error, exchange, body, idempotent))
         }
         // Time is up, and it was the client that had more to send.
@@ -364,12 +306,7 @@ fn classify(error: &SendRequestError, exchange: &Exchange, body: &RequestBody, i
     if !exchange.connected.get() {
         return failed(Cause::ConnectFailed, Again::Unprocessed);
     }
-    let lost = match exchange.violation.get() {
-        Some(Violation::Truncated) => true,
-        Some(_) => false,
-        None => !matches!(error, SendRequestError::Response(parse) if !matches!(parse, ParseError::Io(_))),
-    };
-    if !lost {
+    if exchange.violation.get().is_some_and(|violation| violation != Violation::Truncated) {
         return failed(Cause::UpstreamBadResponse, Again::Never);
     }
     if exchange.reused.get() && !exchange.answered.get() {
@@ -390,42 +327,32 @@ fn is_idempotent(method: &Method) -> bool {
     [Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE, Method::PUT, Method::DELETE].contains(method)
 }
 
-fn pass_on(request: Box<Request>, backend: &Backend, answered: Answered) -> Result<HttpResponse, Refused> {
-    match answered.body {
-        AnsweredBody::Upgraded(Upgraded::Tunnel(..)) => Ok(tunnel::open(request, backend, answered)),
-        _ => Ok(response::relay(request, backend, answered)),
-    }
-}
-
 /// Readies the client's body for the tries.
 async fn take_body(request: &mut Request, limit: u64, idle: Duration) -> Result<Rc<RequestBody>, Cause> {
-    let framing = request.arrival.framing;
-    let upgrading = request.arrival.upgrade.is_some() || request.arrival.is_raw;
-    if upgrading || (framing == RequestFraming::None && request.arrival.version < Version::HTTP_2) {
+    let (source, framing) = (request.body.take(), request.head.framing);
+    if framing == RequestFraming::None {
         return Ok(RequestBody::none());
     }
-    let payload = std::mem::replace(&mut request.arrival.payload, Payload::None);
-    let connection = request.connection.clone();
-    let body = RequestBody::new(payload, framing, limit, idle, Some(connection));
-    if framing == RequestFraming::None {
-        // HTTP/2 says nowhere but in its frames whether a body follows.
-        return Ok(Rc::new(body.resolve_framing().await));
-    }
-    if framing.has_bytes() {
-        body.look().await.map_err(BodyFailure::cause)?;
+    let body = RequestBody::new(source, framing, limit, idle);
+    // An HTTP/2 body that is not as long as it says makes the request malformed (RFC 9113 §8.1.1), and its upstream must not
+    // hear of it, as far as that can be known before.
+    let whole = request.head.version == Version::HTTP_2 && body.is_small();
+    // Who waits to be invited is not asked before there is an upstream to send it to.
+    if framing.has_bytes() && (whole || !request.head.expects) {
+        body.look(whole).await.map_err(BodyFailure::cause)?;
     }
     Ok(Rc::new(body))
 }
 
 fn hash_key(request: &Request, backend: &Backend) -> u64 {
     let LoadBalance::Hash(on) = &backend.settings.load_balance else { return 0 };
-    let headers = &request.arrival.headers;
+    let fields = &request.head.fields;
     let ip = || balance::fnv(request.record.client.to_string().as_bytes());
     match on {
         HashOn::Ip => ip(),
-        HashOn::Header(name) => headers.get(name).map_or_else(ip, |value| balance::fnv(value.as_bytes())),
+        HashOn::Header(name) => fields.get(name).map_or_else(ip, balance::fnv),
         HashOn::Cookie(name) => {
-            let cookies = headers.get_all(header::COOKIE).filter_map(|value| value.to_str().ok());
+            let cookies = fields.get_all("cookie").filter_map(|value| std::str::from_utf8(value).ok());
             let mut pairs =
                 cookies.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
             pairs.find(|(key, _)| key == name).map_or_else(ip, |(_, value)| balance::fnv(value.as_bytes()))
@@ -433,48 +360,18 @@ fn hash_key(request: &Request, backend: &Backend) -> u64 {
     }
 }
 
-/// The head that every try sends, but for the target's own `Host`, and the lines that the gateway adds to it.
-fn upstream_head(request: &mut Request) -> (Rc<RequestHead>, Rc<Vec<u8>>) {
-    let mut fields = std::mem::take(&mut request.arrival.headers);
+/// The head that every try sends, but for the target's own `Host`.
+fn upstream_lines(request: &Request) -> Rc<RequestLines> {
+    let head = &request.head;
+    let target = request.rewritten.as_deref().unwrap_or_else(|| head.target.path_and_query());
+    let mut lines = RequestLines::new(head.method.as_str(), target, head.fields.bytes() + OWN_LINES);
     let facts = Forwarding {
-        peer: request.connection.peer_value(),
+        peer: request.peer.ip_text(),
         trusted: request.trusted,
-        secure: request.connection.secure,
-        http2: request.connection.http2,
-        host: request.arrival.host.as_ref(),
+        secure: request.peer.secure,
         request_id: request.record.request_id.as_bytes(),
         trace: &request.record.trace,
-        upgrade: request.arrival.upgrade.is_some(),
     };
-    let lines = headers::to_upstream(&mut fields, &facts);
-    if request.arrival.upgrade == Some(Upgrade::WebSocket) {
-        fields.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    }
-    let mut shared = request.head.take().unwrap_or_default();
-    if Rc::get_mut(&mut shared).is_none() {
-        shared = Rc::default();
-    }
-    let Some(head) = Rc::get_mut(&mut shared) else { return (shared, Rc::new(lines)) };
-    head.method = request.arrival.method.clone();
-    head.headers = fields;
-    head.uri = match &request.rewritten {
-        Some(rewritten) => rewritten.clone(),
-        None => request.arrival.uri.clone(),
-    };
-    if request.arrival.upgrade.is_some() {
-        head.set_connection_type(ConnectionType::Upgrade);
-    }
-    (shared, Rc::new(lines))
-}
-
-/// Sets the `Host` of the next try.
-fn address(head: &mut Rc<RequestHead>, host: &HeaderValue) {
-    // Unique again: the try before has let go of it.
-    if let Some(head) = Rc::get_mut(head) {
-        head.headers.insert(header::HOST, host.clone());
-    } else {
-        let mut own = RequestHead::clone(head);
-        own.headers.insert(header::HOST, host.clone());
-        *head = Rc::new(own);
-    }
+    headers::to_upstream(head, &facts, lines.fields());
+    Rc::new(lines)
 }

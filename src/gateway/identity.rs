@@ -1,19 +1,13 @@
 //! Who asks, under which id, as part of which trace.
 
 use std::net::IpAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use actix_http::header::{HeaderMap, HeaderName, HeaderValue};
-use bytes::Bytes;
 use ipnet::IpNet;
 
 use super::answer::REQUEST_ID;
-use super::downstream::ConnState;
-use super::worker;
-
-/// `x-forwarded-for`.
-pub const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-/// `traceparent` (W3C Trace Context).
-pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+use super::fields::Fields;
+use super::peer::Peer;
 
 /// Whether `address` is one of the configured proxies.
 pub fn is_trusted(trusted: &[IpNet], address: IpAddr) -> bool {
@@ -22,14 +16,14 @@ pub fn is_trusted(trusted: &[IpNet], address: IpAddr) -> bool {
 
 /// The client behind trusted proxies: the first hop, from the right, that is not one of them. An entry that is no
 /// address ends the walk: what is left of it could be anybody's invention.
-pub fn client_ip(headers: &HeaderMap, connection: &ConnState, trusted: &[IpNet]) -> IpAddr {
-    let mut client = connection.peer_ip();
+pub fn client_ip(fields: &Fields, peer: &Peer, trusted: &[IpNet]) -> IpAddr {
+    let mut client = peer.ip();
     if !is_trusted(trusted, client) {
         return client;
     }
-    let values: Vec<&HeaderValue> = headers.get_all(FORWARDED_FOR).collect();
     // Hop by hop: what a client has put in front may be no text at all, and must not hide what a proxy wrote behind it.
-    for hop in values.iter().rev().flat_map(|value| value.as_bytes().rsplit(|byte| *byte == b',')) {
+    let values = fields.get_all("x-forwarded-for").rev();
+    for hop in values.flat_map(|value| value.rsplit(|byte| *byte == b',')) {
         let hop = std::str::from_utf8(hop).ok();
         let Some(address) = hop.and_then(|hop| parse_hop(hop.trim())) else { return client };
         client = address;
@@ -55,14 +49,17 @@ fn parse_hop(hop: &str) -> Option<IpAddr> {
 #[derive(Clone, Debug)]
 pub enum RequestId {
     Own([u8; 36]),
-    Given(HeaderValue),
+    Given(Box<str>),
 }
 
 impl RequestId {
     /// A trusted proxy's if it is well formed, else a new one.
-    pub fn of(headers: &HeaderMap, trusted: bool, now_ms: u64) -> Self {
-        let given = headers.get(REQUEST_ID).filter(|id| trusted && is_request_id(id.as_bytes()));
-        given.map_or_else(|| Self::Own(worker::new_request_id(now_ms)), |id| Self::Given(id.clone()))
+    pub fn of(fields: &Fields, trusted: bool, now_ms: u64) -> Self {
+        let given = if trusted { fields.text(REQUEST_ID) } else { None };
+        match given.filter(|id| is_request_id(id.as_bytes())) {
+            Some(given) => Self::Given(given.into()),
+            None => Self::Own(new_request_id(now_ms)),
+        }
     }
 
     /// The id as it goes over the wire.
@@ -78,15 +75,27 @@ impl RequestId {
         // Both kinds are ASCII by construction.
         std::str::from_utf8(self.as_bytes()).unwrap_or("")
     }
+}
 
-    /// The id as a header value.
-    pub fn to_value(&self) -> HeaderValue {
-        match self {
-            Self::Own(bytes) => HeaderValue::from_maybe_shared(Bytes::copy_from_slice(bytes))
-                .unwrap_or_else(|_| HeaderValue::from_static("invalid")),
-            Self::Given(value) => value.clone(),
-        }
-    }
+/// A new request id: UUIDv7 (RFC 9562 §5.7). Sortable by time; its random part comes from a fast generator, since an
+/// id names a request and guards nothing.
+fn new_request_id(now_ms: u64) -> [u8; 36] {
+    let mut random = [0; 10];
+    fastrand::fill(&mut random);
+    let id = uuid::Builder::from_unix_timestamp_millis(now_ms, &random).into_uuid();
+    let mut text = [0; 36];
+    id.hyphenated().encode_lower(&mut text);
+    text
+}
+
+/// [`new_request_id`] as text.
+pub fn request_id() -> String {
+    String::from_utf8_lossy(&new_request_id(unix_millis())).into_owned()
+}
+
+/// Milliseconds since the Unix epoch.
+fn unix_millis() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
 }
 
 /// 1–128 of `A-Za-z0-9._-`.
@@ -104,9 +113,9 @@ pub struct Trace {
 
 impl Trace {
     /// Continues the client's trace under a new span, or starts one; `random` makes the ids.
-    pub fn of(headers: &HeaderMap, random: (u128, u64)) -> Self {
+    pub fn of(fields: &Fields, random: (u128, u64)) -> Self {
         let mut text = *b"00-00000000000000000000000000000000-0000000000000000-01";
-        let theirs = headers.get(TRACEPARENT).and_then(|v| v.to_str().ok()).filter(|v| is_traceparent(v));
+        let theirs = fields.text("traceparent").filter(|v| is_traceparent(v));
         match theirs {
             Some(theirs) => {
                 text[3..35].copy_from_slice(&theirs.as_bytes()[3..35]);
@@ -157,48 +166,38 @@ fn is_traceparent(v: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gateway::downstream::Limits;
-    use std::time::Duration;
 
-    fn connection(peer: &str) -> ConnState {
-        let limits = Limits { head: Duration::from_secs(5), keep_alive: Duration::from_secs(5) };
-        ConnState::new(peer.parse().unwrap(), false, false, limits)
+    fn fields(name: &str, values: &[&[u8]]) -> Fields {
+        let mut fields = Fields::default();
+        values.iter().for_each(|value| fields.push(name, value));
+        fields
     }
 
-    fn forwarded(values: &[&str]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for value in values {
-            headers.append(FORWARDED_FOR, HeaderValue::from_str(value).unwrap());
-        }
-        headers
+    fn client(values: &[&[u8]], peer: &str, trusted: &[IpNet]) -> String {
+        let peer = Peer::new(peer.parse().unwrap(), false);
+        client_ip(&fields("X-Forwarded-For", values), &peer, trusted).to_string()
     }
 
     #[test]
     fn an_untrusted_peer_is_the_client_whatever_it_says() {
-        let headers = forwarded(&["6.6.6.6"]);
-        assert_eq!(client_ip(&headers, &connection("9.9.9.9:1"), &[]).to_string(), "9.9.9.9");
+        assert_eq!(client(&[b"6.6.6.6"], "9.9.9.9:1", &[]), "9.9.9.9");
     }
 
     #[test]
     fn behind_trusted_proxies_the_first_other_hop_from_the_right_counts() {
         let trusted = ["10.0.0.0/8".parse().unwrap()];
-        let ip =
-            |values: &[&str]| client_ip(&forwarded(values), &connection("10.0.0.1:1"), &trusted).to_string();
-        assert_eq!(ip(&["6.6.6.6, 7.7.7.7, 10.1.1.1"]), "7.7.7.7");
-        assert_eq!(ip(&["6.6.6.6", "7.7.7.7:1234, 10.1.1.1"]), "7.7.7.7");
-        assert_eq!(ip(&["6.6.6.6, nonsense, 10.1.1.1"]), "10.1.1.1");
-        assert_eq!(ip(&["[2001:db8::1]:80"]), "2001:db8::1");
+        let ip = |values: &[&[u8]]| client(values, "10.0.0.1:1", &trusted);
+        assert_eq!(ip(&[b"6.6.6.6, 7.7.7.7, 10.1.1.1"]), "7.7.7.7");
+        assert_eq!(ip(&[b"6.6.6.6", b"7.7.7.7:1234, 10.1.1.1"]), "7.7.7.7");
+        assert_eq!(ip(&[b"6.6.6.6, nonsense, 10.1.1.1"]), "10.1.1.1");
+        assert_eq!(ip(&[b"[2001:db8::1]:80"]), "2001:db8::1");
         assert_eq!(ip(&[]), "10.0.0.1");
     }
 
     #[test]
     fn a_hop_that_is_no_text_hides_none_behind_it() {
         let trusted = ["10.0.0.0/8".parse().unwrap()];
-        let ip = |value: &[u8]| {
-            let mut headers = HeaderMap::new();
-            headers.append(FORWARDED_FOR, HeaderValue::from_bytes(value).unwrap());
-            client_ip(&headers, &connection("10.0.0.1:1"), &trusted).to_string()
-        };
+        let ip = |value: &[u8]| client(&[value], "10.0.0.1:1", &trusted);
         assert_eq!(ip(b"\xe9, 203.0.113.9"), "203.0.113.9");
         assert_eq!(ip(b"6.6.6.6, \xff\xfe, 203.0.113.9, 10.1.1.1"), "203.0.113.9");
         assert_eq!(ip(b"6.6.6.6, \xe9, 10.1.1.1"), "10.1.1.1");
@@ -206,20 +205,17 @@ mod tests {
 
     #[test]
     fn a_request_id_is_kept_only_well_formed_and_from_a_trusted_proxy() {
-        let mut headers = HeaderMap::new();
-        headers.insert(REQUEST_ID, HeaderValue::from_static("abc-1.2_3"));
-        assert_eq!(RequestId::of(&headers, true, 1).as_str(), "abc-1.2_3");
-        assert_ne!(RequestId::of(&headers, false, 1).as_str(), "abc-1.2_3");
-        headers.insert(REQUEST_ID, HeaderValue::from_static("<script>"));
-        assert_eq!(RequestId::of(&headers, true, 1).as_str().len(), 36);
+        let given = fields("X-Request-ID", &[b"abc-1.2_3"]);
+        assert_eq!(RequestId::of(&given, true, 1).as_str(), "abc-1.2_3");
+        assert_ne!(RequestId::of(&given, false, 1).as_str(), "abc-1.2_3");
+        let given = fields("X-Request-ID", &[b"<script>"]);
+        assert_eq!(RequestId::of(&given, true, 1).as_str().len(), 36);
     }
 
     #[test]
     fn a_valid_trace_is_continued_under_a_new_span() {
-        let mut headers = HeaderMap::new();
-        let theirs = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
-        headers.insert(TRACEPARENT, HeaderValue::from_static(theirs));
-        let ours = Trace::of(&headers, (1, 2));
+        let theirs = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
+        let ours = Trace::of(&fields("Traceparent", &[theirs]), (1, 2));
         assert!(ours.continued);
         assert_eq!(ours.as_bytes(), "00-0af7651916cd43dd8448eb211c80319c-0000000000000002-00".as_bytes());
         for bad in [
@@ -228,8 +224,7 @@ mod tests {
             "00-00000000000000000000000000000000-b7ad6b7169203331-01",
             "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00",
         ] {
-            headers.insert(TRACEPARENT, HeaderValue::from_static(bad));
-            let ours = Trace::of(&headers, (1, 2));
+            let ours = Trace::of(&fields("traceparent", &[bad.as_bytes()]), (1, 2));
             assert!(!ours.continued);
             assert_eq!(ours.as_bytes(), "00-00000000000000000000000000000001-0000000000000002-01".as_bytes());
         }

@@ -1,15 +1,22 @@
 //! Paths that the gateway listener answers itself: liveness, readiness and the reserved prefix.
 
-use actix_web::HttpResponse;
+use std::time::{Duration, Instant};
+
+use actix_http::{Method, StatusCode};
 use bytes::{Bytes, BytesMut};
-use futures_util::StreamExt as _;
 
 use super::answer::Cause;
+use super::deadline::within;
+use super::record::RequestRecord;
+use super::request::{Refused, Request};
+use super::request_body::BodyFailure;
+use super::response::{self, METHODS, Response};
 use super::shared::Token;
-use super::{Refused, Request, response};
 
 /// Largest body that an administration request may have.
 const BODY_LIMIT: usize = 64 * 1024;
+/// The longest pause in one.
+const BODY_PAUSE: Duration = Duration::from_secs(10);
 
 /// Whether the path is one that anybody may ask, before routing.
 pub fn is_open(canonical: &str) -> bool {
@@ -22,50 +29,58 @@ pub fn is_reserved(canonical: &str) -> bool {
 }
 
 /// `/health`, `/healthz`: alive. `/ready`: able to serve and not on the way out.
-pub fn answer_open(request: Box<Request>, readiness: bool) -> HttpResponse {
-    let shared = &request.worker.shared;
+pub fn answer_open(record: Box<RequestRecord>, readiness: bool) -> Response {
+    let shared = &record.worker.shared;
     let (ready, text) = match readiness {
         true if shared.is_draining() => (false, r#"{"status":"draining"}"#),
         true if !shared.can_serve() => (false, r#"{"status":"no backend can serve"}"#),
         true => (true, r#"{"status":"ready"}"#),
         false => (true, r#"{"status":"ok"}"#),
     };
-    let status = if ready { actix_http::StatusCode::OK } else { actix_http::StatusCode::SERVICE_UNAVAILABLE };
-    response::small(request, status, "application/json", Vec::new(), Bytes::from_static(text.as_bytes()))
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    response::small(record, status, "application/json", Vec::new(), Bytes::from_static(text.as_bytes()))
 }
 
 /// The administration interface, for those who have the token.
-pub async fn answer_reserved(mut request: Box<Request>) -> Result<HttpResponse, Refused> {
+pub async fn answer_reserved(mut request: Box<Request>) -> Result<Response, Refused> {
     let Some(internal) = request.worker.shared.internal.load_full() else {
         return Err(Refused::new(request, Cause::NoRoute));
     };
-    match internal.token(&request.arrival.headers) {
+    match internal.token(request.head.fields.text("authorization")) {
         Token::NotConfigured => return Err(Refused::new(request, Cause::NoRoute)),
         Token::Missing => return Err(Refused::new(request, Cause::AdminTokenMissing)),
         Token::Wrong => return Err(Refused::new(request, Cause::AdminTokenInvalid)),
         Token::Right => {}
     }
     let mut body = BytesMut::new();
-    while let Some(chunk) = request.arrival.payload.next().await {
-        match chunk {
-            Ok(chunk) if body.len() + chunk.len() <= BODY_LIMIT => body.extend_from_slice(&chunk),
-            Ok(_) => return Err(Refused::new(request, Cause::BodyTooLarge)),
-            Err(_) => {
-                return Err(Refused::new(
-                    request,
-                    Cause::BadRequest("The request body did not arrive whole."),
-                ));
-            }
+    while let Some(source) = &mut request.body {
+        let next = std::future::poll_fn(|cx| source.poll_next(cx));
+        match within(Instant::now() + BODY_PAUSE, next).await.unwrap_or(Some(Err(BodyFailure::Stalled))) {
+            None => break,
+            Some(Ok(chunk)) if body.len() + chunk.len() <= BODY_LIMIT => body.extend_from_slice(&chunk),
+            Some(Ok(_)) => return Err(Refused::new(request, Cause::BodyTooLarge)),
+            Some(Err(failure)) => return Err(Refused::new(request, BodyFailure::cause(failure))),
         }
     }
-    let arrival = &request.arrival;
-    let answering = internal.answer(
-        &arrival.method,
-        arrival.uri.path(),
-        arrival.uri.query().unwrap_or(""),
-        &arrival.headers,
-        body.freeze(),
-    );
+    let head = &request.head;
+    let (path, query) = (head.target.path(), head.target.query().unwrap_or(""));
+    let answering = internal.answer(&head.method, path, query, body.freeze());
     let answer = answering.await;
-    Ok(response::small(request, answer.status, answer.content_type, answer.headers, answer.body))
+    Ok(response::small(request.record, answer.status, answer.content_type, answer.headers, answer.body))
+}
+
+/// The answer to a request that is for the gateway itself: `OPTIONS *`, or one that may be forwarded no further (RFC 9110
+/// §7.6.2). To TRACE it says what arrived (§9.3.8), less what is secret.
+pub fn answer_as_server(record: Box<RequestRecord>) -> Response {
+    if record.head.method != Method::TRACE {
+        let allow = vec![("allow", METHODS.to_owned())];
+        return response::small(record, StatusCode::NO_CONTENT, "", allow, Bytes::new());
+    }
+    const SECRET: [&str; 3] = ["authorization", "cookie", "proxy-authorization"];
+    let mut fields = record.head.fields.clone();
+    fields.retain(|name, _| !SECRET.iter().any(|secret| name.eq_ignore_ascii_case(secret)));
+    let mut body = format!("TRACE {} HTTP/1.1\r\n", record.head.target.path_and_query()).into_bytes();
+    fields.write(&mut body);
+    body.extend_from_slice(b"\r\n");
+    response::small(record, StatusCode::OK, "message/http", Vec::new(), body.into())
 }

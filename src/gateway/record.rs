@@ -2,37 +2,53 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use actix_http::header::HeaderValue;
-use actix_http::{Method, Uri, Version};
 use aegis_actors::metrics_aggregator::{LimitCounts, Record, method_index};
+use smallvec::SmallVec;
 
 use super::answer::{CLIENT_CLOSED_REQUEST, Cause};
-use super::downstream::ConnState;
+use super::arrival::Head;
 use super::identity::{RequestId, Trace};
+use super::rate_limit::Consulted;
 use super::snapshot::{SnapshotRef, Target};
-use super::story::{self, Story};
 use super::worker::Worker;
-use crate::config::settings::LogFormat;
-use crate::logging::printable;
 
-/// The rules of limits that refused a request, and those in shadow that would have, as the access log calls them.
-const LIMITED_BY: [(&str, bool); 2] = [("limitedBy", false), ("wouldLimit", true)];
+/// The steps of one request. Nothing here allocates for a request with one try and up to two limits.
+#[derive(Default)]
+pub struct Story {
+    pub limits: SmallVec<[Consulted; 2]>,
+    pub tries: SmallVec<[Try; 1]>,
+}
 
-/// The story of one request. Dropping it ends the story: counted and logged exactly once, on every way out.
+/// One try.
+#[derive(Clone, Copy, Debug)]
+pub struct Try {
+    /// Position among the backend's targets.
+    pub target: usize,
+    /// Until the response head, or until it was given up.
+    pub took: Duration,
+    pub outcome: TryOutcome,
+    /// On a connection that had been used before.
+    pub reused: bool,
+}
+
+/// What came of a try.
+#[derive(Clone, Copy, Debug)]
+pub enum TryOutcome {
+    Status(u16),
+    /// The code that the client would be told.
+    Failed(&'static str),
+}
+
+/// One request. Dropping it ends it: counted and logged exactly once, on every way out (see `ending`).
 pub struct RequestRecord {
     pub worker: Rc<Worker>,
     pub snapshot: SnapshotRef,
-    pub connection: Rc<ConnState>,
+    pub head: Rc<Head>,
     pub started: Instant,
     /// The same moment by the wall clock, in milliseconds since the Unix epoch.
     pub arrived_ms: u64,
-    pub method: Method,
-    pub uri: Uri,
-    pub version: Version,
-    pub host: Option<HeaderValue>,
-    pub user_agent: Option<HeaderValue>,
     pub client: std::net::IpAddr,
     pub request_id: RequestId,
     pub trace: Trace,
@@ -70,35 +86,7 @@ impl RequestRecord {
         self.status =
             if cause == Cause::ClientGone { CLIENT_CLOSED_REQUEST } else { cause.status().as_u16() };
     }
-}
 
-impl Drop for RequestRecord {
-    fn drop(&mut self) {
-        let now = Instant::now();
-        self.connection.end(now);
-        let worker = self.worker.clone();
-        worker.in_flight_end();
-        if std::thread::panicking() {
-            self.refuse(Cause::Internal);
-        } else if !self.complete && !self.broken && self.cause.is_none() {
-            // The dispatcher dropped the handler or the body: nobody is there any more.
-            self.cause = Some(Cause::ClientGone);
-        }
-        let status = if self.status == 0 { CLIENT_CLOSED_REQUEST } else { self.status };
-        let took = now.saturating_duration_since(self.started);
-        worker.count(self, status, took);
-        if self.snapshot.metrics
-            && let Some(worth) = story::worth(self, took)
-        {
-            worker.tell(worth, || story::sample(self, status, took));
-        }
-        if self.snapshot.access_log {
-            worker.log(|out| self.write(out, status, took));
-        }
-    }
-}
-
-impl RequestRecord {
     /// What the metrics count of it; `took` since its arrival.
     pub fn counted(&self, status: u16, took: Duration) -> Record {
         // A tunnel lives for as long as its ends please: its latency is that of its opening.
@@ -106,7 +94,7 @@ impl RequestRecord {
         Record {
             ended_ms: self.arrived_ms + took.as_millis() as u64,
             route: self.route.map(|route| route as u32),
-            method: method_index(self.method.as_str()),
+            method: method_index(self.head.method.as_str()),
             status,
             reason: self.reason().filter(|_| !self.is_abandoned()),
             duration_us: micros(opened.unwrap_or(took)),
@@ -118,23 +106,9 @@ impl RequestRecord {
         }
     }
 
-    fn write(&self, out: &mut String, status: u16, took: Duration) {
-        match self.snapshot.log_format {
-            LogFormat::Json => self.write_json(out, status, took),
-            LogFormat::Text => self.write_text(out, status, took),
-        }
-    }
-
     pub fn target(&self) -> Option<&Target> {
         let backend = &self.snapshot.routes[self.route?].backend;
         Some(&backend.targets[self.target?])
-    }
-
-    /// The rules that refused the request or, in `shadow`, would have.
-    fn limited_by(&self, shadow: bool) -> impl Iterator<Item = &str> {
-        let refused = self.story.limits.iter().filter(move |one| one.refused && one.shadow == shadow);
-        let limits = self.snapshot.limits.as_ref();
-        refused.filter_map(move |one| limits?.find(one.limit)).map(|limited| &*limited.cells.name)
     }
 
     /// The client has left before its answer was complete: neither the gateway's answer nor a failure of anybody's.
@@ -150,118 +124,8 @@ impl RequestRecord {
             None => None,
         }
     }
-
-    fn write_json(&self, out: &mut String, status: u16, took: Duration) {
-        use std::fmt::Write as _;
-        let time = humantime::format_rfc3339_millis(SystemTime::now());
-        let _ =
-            write!(out, r#"{{"time":"{time}","type":"access","requestId":"{}""#, self.request_id.as_str());
-        let _ = write!(out, r#","clientIp":"{}","method":"#, self.client);
-        string(out, self.method.as_str());
-        if let Some(host) = &self.host {
-            out.push_str(r#","host":"#);
-            string(out, text(host));
-        }
-        out.push_str(r#","path":"#);
-        string(out, self.uri.path());
-        let _ = write!(out, r#","protocol":"{:?}","status":{status}"#, self.version);
-        if let Some(reason) = self.reason() {
-            let _ = write!(out, r#","reason":"{reason}""#);
-        }
-        for (field, shadow) in LIMITED_BY {
-            let mut rules = self.limited_by(shadow).peekable();
-            if rules.peek().is_none() {
-                continue;
-            }
-            let _ = write!(out, r#","{field}":["#);
-            for (at, rule) in rules.enumerate() {
-                if at > 0 {
-                    out.push(',');
-                }
-                string(out, rule);
-            }
-            out.push(']');
-        }
-        if let Some(route) = self.route {
-            let route = &self.snapshot.routes[route];
-            out.push_str(r#","route":"#);
-            string(out, &route.pattern);
-            out.push_str(r#","backend":"#);
-            string(out, &route.backend.name);
-        }
-        if let Some(target) = self.target() {
-            out.push_str(r#","upstream":"#);
-            string(out, &target.cells.url);
-        }
-        let _ = write!(out, r#","tries":{},"durationMs":{:.3}"#, self.tries, millis(took));
-        if let Some(upstream) = self.upstream {
-            let _ = write!(out, r#","upstreamMs":{:.3}"#, millis(upstream));
-        }
-        let _ = write!(out, r#","bytesIn":{},"bytesOut":{}"#, self.bytes_in, self.bytes_out);
-        if let Some(agent) = &self.user_agent {
-            out.push_str(r#","userAgent":"#);
-            string(out, text(agent));
-        }
-        let _ = writeln!(out, r#","traceId":"{}"}}"#, self.trace.id());
-    }
-
-    fn write_text(&self, out: &mut String, status: u16, took: Duration) {
-        use std::fmt::Write as _;
-        let time = humantime::format_rfc3339_millis(SystemTime::now());
-        let _ = write!(
-            out,
-            "{time} {} {} {} {status} {:.1}ms",
-            self.client,
-            printable(self.method.as_str()),
-            printable(self.uri.path()),
-            millis(took),
-        );
-        if let Some(route) = self.route {
-            let _ = write!(out, " backend={}", self.snapshot.routes[route].backend.name);
-        }
-        if let Some(target) = self.target() {
-            let _ = write!(out, " upstream={}", target.cells.url);
-        }
-        if let Some(reason) = self.reason() {
-            let _ = write!(out, " reason={reason}");
-        }
-        for (field, shadow) in LIMITED_BY {
-            for rule in self.limited_by(shadow) {
-                let _ = write!(out, " {field}={rule}");
-            }
-        }
-        if self.tries > 1 {
-            let _ = write!(out, " tries={}", self.tries);
-        }
-        let _ = writeln!(out, " id={}", self.request_id.as_str());
-    }
 }
 
 fn micros(duration: Duration) -> u64 {
     duration.as_micros() as u64
-}
-
-fn millis(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1e3
-}
-
-fn text(value: &HeaderValue) -> &str {
-    value.to_str().unwrap_or("?")
-}
-
-/// `value` as a JSON string, control characters escaped.
-fn string(out: &mut String, value: &str) {
-    out.push('"');
-    for c in value.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            c if c.is_control() => {
-                use std::fmt::Write as _;
-                let _ = write!(out, "\\u{:04x}", c as u32);
-            }
-            c => out.push(c),
-        }
-    }
-    out.push('"');
 }

@@ -1,23 +1,19 @@
 //! The request body on its way to the upstream: bounded, watched, and kept for a retry while it is small.
 //!
-//! The client's payload is read once, here, whatever number of tries reads from it. Up to [`REPLAY_LIMIT`] the bytes
-//! are kept, so that a later try can start over; beyond that the body streams on and is simply not retried.
+//! The client's bytes are read once, here, whatever number of tries reads from them. Up to [`REPLAY_LIMIT`] they are kept,
+//! so that a later try can start over; beyond that the body streams on and is simply not retried. Where the body ends is not
+//! decided here: its [`Source`] knows.
 
 use std::cell::{Cell, RefCell};
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use actix_http::Payload;
-use actix_http::error::PayloadError;
 use bytes::Bytes;
-use futures_core::Stream;
 use thiserror::Error;
 
 use super::answer::Cause;
 use super::deadline::Deadline;
-use super::downstream::ConnState;
 
 /// Bytes of a body that are kept for a retry.
 pub const REPLAY_LIMIT: usize = 64 * 1024;
@@ -37,6 +33,18 @@ pub enum BodyFailure {
     /// The client's chunked coding was broken.
     #[error("the request body is malformed")]
     Malformed,
+    /// The client has said another length.
+    #[error("the request body is not as long as its content-length")]
+    WrongLength,
+}
+
+/// Where a request's body comes from.
+pub trait Source {
+    /// The next bytes, never none of them; `None` at the end, and from then on.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyFailure>>>;
+
+    /// Whether all of it has been given.
+    fn is_at_end(&self) -> bool;
 }
 
 /// How the client frames its body.
@@ -58,6 +66,7 @@ impl BodyFailure {
             Self::Stalled => Cause::BodyTimeout,
             Self::TooLarge => Cause::BodyTooLarge,
             Self::Malformed => Cause::BadRequest("The request body is not valid chunked coding."),
+            Self::WrongLength => Cause::BadRequest("The request body is not as long as its content-length."),
         }
     }
 }
@@ -71,7 +80,7 @@ impl RequestFraming {
 
 /// One client body, shared by the tries that send it.
 pub struct RequestBody {
-    payload: RefCell<Payload>,
+    source: RefCell<Option<Box<dyn Source>>>,
     framing: RequestFraming,
     limit: u64,
     idle: Duration,
@@ -81,33 +90,22 @@ pub struct RequestBody {
     complete: Cell<bool>,
     failure: Cell<Option<BodyFailure>>,
     stall: RefCell<Option<Deadline>>,
-    /// Told when nothing more of the body is awaited on it; knows why it broke off.
-    connection: Option<Rc<ConnState>>,
 }
 
 impl RequestBody {
     /// A body not yet read. `limit` 0 = unlimited; `idle` is the longest pause.
-    pub fn new(
-        payload: Payload,
-        framing: RequestFraming,
-        limit: u64,
-        idle: Duration,
-        connection: Option<Rc<ConnState>>,
-    ) -> Self {
-        let connection = connection.filter(|_| framing.has_bytes());
-        let complete = framing == RequestFraming::Length(0) || matches!(payload, Payload::None);
+    pub fn new(source: Option<Box<dyn Source>>, framing: RequestFraming, limit: u64, idle: Duration) -> Self {
         Self {
-            payload: RefCell::new(payload),
+            complete: Cell::new(source.as_ref().is_none_or(|source| source.is_at_end())),
+            source: RefCell::new(source),
             framing,
             limit,
             idle,
             received: Cell::new(0),
             kept: RefCell::default(),
             replayable: Cell::new(true),
-            complete: Cell::new(complete),
             failure: Cell::new(None),
             stall: RefCell::new(None),
-            connection,
         }
     }
 
@@ -115,30 +113,26 @@ impl RequestBody {
     pub fn none() -> Rc<Self> {
         thread_local! {
             static NONE: Rc<RequestBody> =
-                Rc::new(RequestBody::new(Payload::None, RequestFraming::None, 0, Duration::ZERO, None));
+                Rc::new(RequestBody::new(None, RequestFraming::None, 0, Duration::ZERO));
         }
         NONE.with(Rc::clone)
     }
 
-    /// Finds out whether an HTTP/2 request has a body at all: its end is known at once when it has none.
-    pub async fn resolve_framing(mut self) -> Self {
-        let first = std::future::poll_fn(|cx| Poll::Ready(self.poll_client(cx))).await;
-        self.framing = match first {
-            Poll::Ready(None) => RequestFraming::None,
-            _ => RequestFraming::Chunked,
-        };
-        self
+    /// One that is there already.
+    pub fn whole(bytes: Bytes) -> Self {
+        let framing = RequestFraming::Length(bytes.len() as u64);
+        let source = Box::new(Whole(Some(bytes).filter(|bytes| !bytes.is_empty())));
+        Self::new(Some(source), framing, 0, Duration::ZERO)
     }
 
-    /// Looks at what has arrived of the body before anything is sent: actix hands a request over before it decodes the
-    /// bytes behind its head, and a body that is broken from the start is refused rather than begun.
+    /// Looks at what has arrived of the body before anything is sent, so that one that is broken from the start is refused
+    /// rather than begun; at all of it, where that is `whole` to be kept.
     ///
     /// # Errors
     /// What is wrong with it.
-    pub async fn look(&self) -> Result<(), BodyFailure> {
-        tokio::task::yield_now().await;
+    pub async fn look(&self, whole: bool) -> Result<(), BodyFailure> {
         std::future::poll_fn(|cx| {
-            while self.received.get() < REPLAY_LIMIT as u64 {
+            while whole || self.received.get() < REPLAY_LIMIT as u64 {
                 match self.poll_client(cx) {
                     Poll::Ready(Some(Err(failure))) => return Poll::Ready(Err(failure)),
                     // The chunk that was too much to be kept for a retry still has to be sent once.
@@ -146,12 +140,18 @@ impl RequestBody {
                         self.kept.borrow_mut().push(bytes)
                     }
                     Poll::Ready(Some(Ok(_))) => {}
+                    Poll::Pending if whole => return Poll::Pending,
                     Poll::Ready(None) | Poll::Pending => break,
                 }
             }
             Poll::Ready(Ok(()))
         })
         .await
+    }
+
+    /// Whether nothing more is kept of it than a declared length allows.
+    pub fn is_small(&self) -> bool {
+        matches!(self.framing, RequestFraming::Length(length) if length <= REPLAY_LIMIT as u64)
     }
 
     /// Larger than what is kept: a stream, which has as long as it makes progress.
@@ -198,11 +198,10 @@ impl RequestBody {
         if let Some(failure) = self.failure.get() {
             return Poll::Ready(Some(Err(failure)));
         }
-        let mut polled = Pin::new(&mut *self.payload.borrow_mut()).poll_next(cx);
-        // An empty DATA frame of HTTP/2; as a chunk it would end the body.
-        while matches!(&polled, Poll::Ready(Some(Ok(bytes))) if bytes.is_empty()) {
-            polled = Pin::new(&mut *self.payload.borrow_mut()).poll_next(cx);
-        }
+        let polled = match &mut *self.source.borrow_mut() {
+            Some(source) => source.poll_next(cx),
+            None => Poll::Ready(None),
+        };
         match polled {
             Poll::Ready(Some(Ok(bytes))) => {
                 *self.stall.borrow_mut() = None;
@@ -219,25 +218,16 @@ impl RequestBody {
                         self.replayable.set(false);
                     }
                 }
-                if self.framing == RequestFraming::Length(received) {
-                    // The decoder says so too, but only when asked again.
-                    self.mark_complete();
-                }
+                let at_end = self.source.borrow().as_ref().is_none_or(|source| source.is_at_end());
+                self.complete.set(at_end);
                 Poll::Ready(Some(Ok(bytes)))
             }
             Poll::Ready(None) => {
                 *self.stall.borrow_mut() = None;
-                self.mark_complete();
+                self.complete.set(true);
                 Poll::Ready(None)
             }
-            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(self.fail(match error {
-                PayloadError::EncodingCorrupted => BodyFailure::Malformed,
-                _ if self.connection.as_ref().is_some_and(|connection| connection.has_malformed_body()) => {
-                    BodyFailure::Malformed
-                }
-                PayloadError::Overflow => BodyFailure::TooLarge,
-                _ => BodyFailure::ClientGone,
-            })))),
+            Poll::Ready(Some(Err(failure))) => Poll::Ready(Some(Err(self.fail(failure)))),
             Poll::Pending => {
                 let mut stall = self.stall.borrow_mut();
                 let deadline = stall.get_or_insert_with(|| Deadline::at(Instant::now() + self.idle));
@@ -248,13 +238,18 @@ impl RequestBody {
             }
         }
     }
+}
 
-    fn mark_complete(&self) {
-        if !self.complete.replace(true)
-            && let Some(connection) = &self.connection
-        {
-            connection.body_closed();
-        }
+/// A body that is there already.
+struct Whole(Option<Bytes>);
+
+impl Source for Whole {
+    fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyFailure>>> {
+        Poll::Ready(self.0.take().map(Ok))
+    }
+
+    fn is_at_end(&self) -> bool {
+        self.0.is_none()
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
-use actix_http::Uri;
-
 use super::answer::Cause;
+use super::arrival::Target;
+use super::bounds::TARGET_BYTES;
 use super::snapshot::Route;
 use crate::router::Canonical;
 
@@ -13,25 +13,24 @@ use crate::router::Canonical;
 ///
 /// # Errors
 /// [`Cause::BadRequest`] where the rewritten target is too long to be one.
-pub fn target(route: &Route, canonical: &Canonical<'_>, uri: &Uri) -> Result<Option<Uri>, Cause> {
-    // `http://a.test?x` has a query behind no path at all, which may not be asked for in that form.
-    let whole = uri.path_and_query().is_none_or(|target| target.as_str().starts_with('/'));
-    if !canonical.rewritten && route.strip_prefix.is_none() && route.add_prefix.is_none() && whole {
+pub fn target(route: &Route, canonical: &Canonical<'_>, target: &Target) -> Result<Option<String>, Cause> {
+    if !canonical.rewritten && route.strip_prefix.is_none() && route.add_prefix.is_none() {
         return Ok(None);
     }
-    let base: &str = if canonical.rewritten { &canonical.path } else { uri.path() };
+    let base: &str = if canonical.rewritten { &canonical.path } else { target.path() };
     let stripped = match &route.strip_prefix {
         Some(prefix) => strip(base, &canonical.path, canonical.trailing_slash, prefix),
         None => Cow::Borrowed(base),
     };
-    let mut target = join(route.add_prefix.as_deref().unwrap_or(""), &stripped);
-    if let Some(query) = uri.query() {
-        target.push('?');
-        target.push_str(query);
+    let mut rewritten = join(route.add_prefix.as_deref().unwrap_or(""), &stripped);
+    if let Some(query) = target.query() {
+        rewritten.push('?');
+        rewritten.push_str(query);
     }
-    let parsed =
-        target.parse().map_err(|_| Cause::BadRequest("The request target is too long to be rewritten."))?;
-    Ok(Some(parsed))
+    if rewritten.len() > TARGET_BYTES {
+        return Err(Cause::BadRequest("The request target is too long to be rewritten."));
+    }
+    Ok(Some(rewritten))
 }
 
 /// `path` without `prefix`, at a segment border. Where the prefix is spelled differently in `path` (an escaped letter),

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use actix_http::header::HeaderMap;
 use actix_http::{Method, StatusCode};
 use aegis_actors::circuit_breaker::Outcomes;
 use aegis_actors::metrics_aggregator::{Metrics, Records};
@@ -41,8 +40,8 @@ pub enum Token {
 /// Answers the reserved prefix on the gateway listener. Implemented by the admin module; the gateway does not know
 /// what is behind it.
 pub trait Internal: Send + Sync {
-    /// What the request says of the admin token.
-    fn token(&self, headers: &HeaderMap) -> Token;
+    /// What a request's `Authorization` says of the admin token.
+    fn token(&self, authorization: Option<&str>) -> Token;
 
     /// Answers one request that has been authorised. `path` and `query` as received.
     fn answer(
@@ -50,7 +49,6 @@ pub trait Internal: Send + Sync {
         method: &Method,
         path: &str,
         query: &str,
-        headers: &HeaderMap,
         body: Bytes,
     ) -> LocalBoxFuture<'static, InternalAnswer>;
 }

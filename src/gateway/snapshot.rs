@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use actix_http::header::HeaderValue;
 use aegis_actors::TargetCells;
 use aegis_actors::metrics_aggregator::Labels;
 use aegis_actors::rate_limiter::settings::RedisSettings;
@@ -83,7 +82,7 @@ pub struct BackendLocal {
     /// Its connections, by position of the target.
     pub pools: Vec<OnceCell<Rc<Pool>>>,
     /// The `Host` of each target: copies, so that the workers do not count references on the same line of memory.
-    pub hosts: Vec<HeaderValue>,
+    pub hosts: Vec<Rc<str>>,
 }
 
 impl SnapshotRef {
@@ -106,7 +105,7 @@ impl SnapshotRef {
         let local = |backend: &Arc<Backend>| BackendLocal {
             share: share(backend).unwrap_or_default(),
             pools: backend.targets.iter().map(pool).collect(),
-            hosts: backend.targets.iter().map(|target| copied(&target.host)).collect(),
+            hosts: backend.targets.iter().map(|target| Rc::from(&*target.host)).collect(),
         };
         let locals = snapshot.backends.iter().map(local).collect();
         let limit_paths =
@@ -135,11 +134,6 @@ impl SnapshotRef {
     pub fn local(&self, backend: &Backend) -> &BackendLocal {
         &self.0.locals[backend.index]
     }
-}
-
-/// The same value in memory of its own.
-fn copied(value: &HeaderValue) -> HeaderValue {
-    HeaderValue::from_bytes(value.as_bytes()).unwrap_or_else(|_| value.clone())
 }
 
 impl Deref for SnapshotRef {
@@ -260,7 +254,7 @@ pub struct Target {
     /// Pools with connections of another way are not carried over.
     pub way: Way,
     /// The `Host` of requests to it.
-    pub host: HeaderValue,
+    pub host: Box<str>,
     pub tls: Option<TargetTls>,
     pub connect_timeout: Duration,
     pub counters: Arc<TargetCounters>,

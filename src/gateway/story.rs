@@ -5,53 +5,16 @@ use std::time::Duration;
 
 use aegis_actors::metrics_aggregator::{NONE, Sample};
 use serde_json::{Value, json};
-use smallvec::SmallVec;
 
 use super::answer::Cause;
-use super::rate_limit::Consulted;
-use super::record::RequestRecord;
+use super::counting::Worth;
+use super::record::{RequestRecord, TryOutcome};
 
 /// Targets that a story tells of beside those that were tried: a hundred thousand stories are kept.
 const OTHERS: usize = 16;
 
 /// One in so many requests that are neither refused nor slow is kept.
 const SAMPLED: u32 = 100;
-
-/// The steps of one request. Nothing here allocates for a request with one try and up to two limits.
-#[derive(Default)]
-pub struct Story {
-    pub limits: SmallVec<[Consulted; 2]>,
-    pub tries: SmallVec<[Try; 1]>,
-}
-
-/// One try.
-#[derive(Clone, Copy, Debug)]
-pub struct Try {
-    /// Position among the backend's targets.
-    pub target: usize,
-    /// Until the response head, or until it was given up.
-    pub took: Duration,
-    pub outcome: TryOutcome,
-    /// On a connection that had been used before.
-    pub reused: bool,
-}
-
-/// What came of a try.
-#[derive(Clone, Copy, Debug)]
-pub enum TryOutcome {
-    Status(u16),
-    /// The code that the client would be told.
-    Failed(&'static str),
-}
-
-/// Why a request's story is worth keeping.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Worth {
-    /// The gateway answered itself, or the request was slow, or its answer broke off.
-    Remarkable,
-    /// Drawn among those that went well.
-    Sample,
-}
 
 /// Whether the request's story is worth keeping.
 pub fn worth(record: &RequestRecord, took: Duration) -> Option<Worth> {
@@ -76,8 +39,8 @@ pub fn sample(record: &RequestRecord, status: u16, took: Duration) -> Sample {
         at_ms: record.arrived_ms as i64,
         request_id: record.request_id.as_str().to_owned(),
         instance: "".into(),
-        method: bounded(record.method.as_str(), 32),
-        path: bounded(record.uri.path(), 1024),
+        method: bounded(record.head.method.as_str(), 32),
+        path: bounded(record.head.target.path(), 1024),
         route: name(route.map(|route| route.pattern.as_str())),
         backend: name(route.map(|route| route.backend.name.as_str())),
         status,
@@ -181,7 +144,7 @@ fn details(record: &RequestRecord) -> Value {
     });
     let mut details = json!({
         "generation": snapshot.generation,
-        "host": record.host.as_ref().and_then(|host| host.to_str().ok()).map(|host| bounded(host, 255)),
+        "host": record.head.host().map(|host| bounded(host, 255)),
         "tries": tries.collect::<Vec<_>>(),
         "limits": limits.collect::<Vec<_>>(),
         "bytesIn": record.bytes_in,

@@ -6,10 +6,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use super::deadline::Deadline;
+use super::deadline::{Deadline, after};
 use super::request_body::RequestBody;
 use super::upstream::Exchange;
-use super::worker::after;
 
 /// Time limits of a try with a body.
 pub struct UploadLimits {

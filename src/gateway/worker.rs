@@ -7,29 +7,21 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use actix_http::{ConnectionType, RequestHead};
 use aegis_actors::TargetId;
 use aegis_actors::circuit_breaker::Outcomes;
-use aegis_actors::metrics_aggregator::{LimitCounts, Record, Sample, method_index};
+use aegis_actors::metrics_aggregator::{Record, Sample};
 
-use super::answer::Cause;
-use super::counting::Counting;
+use super::counting::{Counting, Worth};
 use super::deadline;
-use super::downstream::{ConnState, turns};
 use super::mailbox::Mailbox;
 use super::rate_limit::Asking;
-use super::record::RequestRecord;
 use super::shared::Shared;
-use super::snapshot::{Backend, SnapshotRef, Target};
-use super::story::Worth;
+use super::snapshot::{Backend, Snapshot, SnapshotRef, Target};
 use super::upstream::{Dialer, Pool};
-use crate::config::settings::LogFormat;
 use crate::logging;
 
-/// Request heads kept for the next requests, 7 KiB each; one for every request that is in flight at once.
-const SPARE_HEADS: usize = 1024;
 /// Log bytes that leave the thread at once rather than at the next beat.
 const LOG_BATCH: usize = 32 * 1024;
 /// How often log lines leave the thread.
@@ -50,7 +42,6 @@ pub struct Worker {
     /// What all workers share.
     pub shared: Arc<Shared>,
     snapshot: RefCell<SnapshotRef>,
-    heads: RefCell<Vec<Rc<RequestHead>>>,
     outcomes: RefCell<Outcomes>,
     breaker: Mailbox<Outcomes>,
     /// Towards the rate limiter actor.
@@ -69,7 +60,6 @@ impl Worker {
             slot.get_or_insert_with(|| {
                 let worker = Rc::new(Self::new(shared.clone()));
                 deadline::start();
-                turns::start();
                 actix_rt::spawn(beat(Rc::downgrade(&worker)));
                 worker
             })
@@ -83,7 +73,6 @@ impl Worker {
             index,
             snapshot: RefCell::new(SnapshotRef::new(shared.snapshot.load_full(), None)),
             shared,
-            heads: RefCell::default(),
             outcomes: RefCell::new(Outcomes { worker: index, runs: Vec::new() }),
             breaker: Mailbox::default(),
             asking: Asking::default(),
@@ -118,24 +107,6 @@ impl Worker {
             Rc::new(Pool::new(dialer, target.connect_timeout))
         });
         pool.clone()
-    }
-
-    /// A request head to fill in, from those given back.
-    pub fn take_head(&self) -> Rc<RequestHead> {
-        self.heads.borrow_mut().pop().unwrap_or_default()
-    }
-
-    /// Gives a request head back. Its tables are the largest allocations of a request, so they are used again.
-    pub fn give_head(&self, mut head: Rc<RequestHead>) {
-        let mut heads = self.heads.borrow_mut();
-        // A head's flags cannot be taken back, so one that offered an upgrade is not used again.
-        if heads.len() < SPARE_HEADS
-            && head.connection_type() == ConnectionType::KeepAlive
-            && let Some(own) = Rc::get_mut(&mut head)
-        {
-            own.headers.clear();
-            heads.push(head);
-        }
     }
 
     /// Random numbers, not for secrets.
@@ -196,16 +167,21 @@ impl Worker {
         self.counting.tell(worth, story);
     }
 
-    /// Counts a finished request.
-    pub fn count(&self, record: &RequestRecord, status: u16, took: Duration) {
-        if record.snapshot.metrics {
-            self.counting.note(self, &record.snapshot, record.counted(status, took));
-        }
-        let class = usize::from(status / 100).clamp(1, 5) - 1;
+    /// Counts a finished request; `refused`: the gateway has answered it itself.
+    pub fn count(&self, snapshot: &Snapshot, record: Record, refused: bool) {
+        let class = usize::from(record.status / 100).clamp(1, 5) - 1;
         self.shared.statuses[class].add(self.index, 1);
-        if record.cause.is_some() && !record.is_abandoned() {
+        if refused {
             self.shared.refused.add(self.index, 1);
         }
+        if snapshot.metrics {
+            self.counting.note(&self.shared, &snapshot.labels, record);
+        }
+    }
+
+    /// The worker of this thread, where there is one.
+    pub fn current() -> Option<Rc<Self>> {
+        WORKER.with_borrow(Clone::clone)
     }
 }
 
@@ -248,73 +224,4 @@ pub fn flush_here() {
         worker.report();
         worker.counting.report(&worker.shared);
     }
-}
-
-/// A new request id: UUIDv7 (RFC 9562 §5.7). Sortable by time; its random part comes from a fast generator, since an
-/// id names a request and guards nothing.
-pub fn new_request_id(now_ms: u64) -> [u8; 36] {
-    let mut random = [0; 10];
-    fastrand::fill(&mut random);
-    let id = uuid::Builder::from_unix_timestamp_millis(now_ms, &random).into_uuid();
-    let mut text = [0; 36];
-    id.hyphenated().encode_lower(&mut text);
-    text
-}
-
-/// [`new_request_id`] as text.
-pub fn request_id() -> String {
-    String::from_utf8_lossy(&new_request_id(unix_millis())).into_owned()
-}
-
-/// Logs a request that never reached a handler.
-pub fn log_refused(connection: &ConnState, cause: Cause, request_id: &str) {
-    let Some(worker) = WORKER.with_borrow(Clone::clone) else { return };
-    worker.shared.refused.add(worker.index, 1);
-    worker.in_flight_begin();
-    worker.in_flight_end();
-    let class = usize::from(cause.status().as_u16() / 100).clamp(1, 5) - 1;
-    worker.shared.statuses[class].add(worker.index, 1);
-    let snapshot = worker.snapshot();
-    if snapshot.metrics {
-        let record = Record {
-            ended_ms: worker.shared.metrics.now_ms() as u64,
-            route: None,
-            method: method_index(""),
-            status: cause.status().as_u16(),
-            reason: Some(cause.code()),
-            duration_us: 0,
-            upstream_us: None,
-            overhead_us: None,
-            bytes_in: 0,
-            bytes_out: 0,
-            limits: LimitCounts::default(),
-        };
-        worker.counting.note(&worker, &snapshot, record);
-    }
-    if !snapshot.access_log {
-        return;
-    }
-    let time = humantime::format_rfc3339_millis(SystemTime::now());
-    let (status, code) = (cause.status().as_u16(), cause.code());
-    let client = connection.peer_ip();
-    worker.log(|out| {
-        use std::fmt::Write as _;
-        let _ = match snapshot.log_format {
-            LogFormat::Json => writeln!(
-                out,
-                r#"{{"time":"{time}","type":"access","requestId":"{request_id}","clientIp":"{client}","status":{status},"reason":"{code}"}}"#
-            ),
-            LogFormat::Text => writeln!(out, "{time} {client} - - {status} reason={code} id={request_id}"),
-        };
-    });
-}
-
-/// Milliseconds since the Unix epoch.
-pub fn unix_millis() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
-}
-
-/// `Instant` arithmetic without panic on absurd configuration values.
-pub fn after(from: Instant, duration: Duration) -> Instant {
-    from.checked_add(duration).unwrap_or_else(|| from + Duration::from_secs(365 * 24 * 3600))
 }

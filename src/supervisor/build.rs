@@ -5,7 +5,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
-use actix_http::header::HeaderValue;
 use aegis_actors::TargetCells;
 use aegis_actors::metrics_aggregator::Labels;
 use aegis_actors::rate_limiter::{self, Decisions, KeyedBy, LimitCells};
@@ -13,6 +12,7 @@ use rustls_pki_types::ServerName;
 use thiserror::Error;
 
 use crate::config::settings::{self, Settings};
+use crate::gateway::arrival::is_host;
 use crate::gateway::rate_limit::rules::Limits;
 use crate::gateway::retry_budget::Budget;
 use crate::gateway::snapshot::{
@@ -235,8 +235,9 @@ fn target_of(
     workers: usize,
 ) -> Result<Target, BuildError> {
     let authority = target.authority();
-    let host = HeaderValue::from_str(&authority)
-        .map_err(|_| BuildError::Authority(backend.name.clone(), authority.clone()))?;
+    if !is_host(authority.as_bytes()) {
+        return Err(BuildError::Authority(backend.name.clone(), authority));
+    }
     let tls = match tls_config.filter(|_| target.https) {
         None => None,
         Some(config) => {
@@ -255,7 +256,7 @@ fn target_of(
         cells: TargetCells::new(&backend.name, &target.url(), addresses),
         weight: target.weight,
         way: Way::new(),
-        host,
+        host: authority.into(),
         tls,
         connect_timeout: backend.connect_timeout,
         counters: TargetCounters::new(workers),

@@ -1,16 +1,15 @@
 //! How a health check asks: one GET on a connection of its own, with the backend's TLS.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_http::header::{self, HeaderValue};
-use actix_http::{RequestHead, RequestHeadType};
 use aegis_actors::TargetCells;
 use aegis_actors::health_check::{ProbeFuture, Prober, ProberFactory};
 use awc::error::SendRequestError;
 
 use crate::gateway::shared::Shared;
-use crate::gateway::upstream::{Asked, Dialer, Exchange, Pool};
+use crate::gateway::upstream::{Asked, Dialer, Exchange, Pool, RequestLines};
 
 /// Probes the gateway's targets.
 pub struct GatewayProber(Arc<Shared>);
@@ -29,15 +28,13 @@ impl Prober for GatewayProber {
         let target = targets.find(|target| target.cells.id == cells.id).cloned();
         Box::pin(async move {
             let target = target.ok_or("the target is not configured any more")?;
-            let mut head = RequestHead::default();
-            head.uri = path.parse().map_err(|_| format!("{path:?} is not a path"))?;
-            head.headers.insert(header::HOST, target.host.clone());
-            head.headers.insert(header::USER_AGENT, HeaderValue::from_static("aegis-health-check"));
-            head.set_connection_type(actix_http::ConnectionType::Close);
+            let mut lines = RequestLines::new("GET", &path, 64);
+            lines.fields().extend_from_slice(b"User-Agent: aegis-health-check\r\nConnection: close\r\n");
             let dialer = Dialer::new(target.cells.clone(), target.tls.clone(), timeout);
             let pool = Pool::new(dialer, timeout);
-            let exchange = Exchange::new(Asked::default(), None, Default::default());
-            let sent = pool.send(RequestHeadType::Owned(head), exchange.clone()).await;
+            let host = Rc::from(&*target.host);
+            let exchange = Exchange::new(Asked::default(), Rc::new(lines), host, None);
+            let sent = pool.send(exchange.clone()).await;
             let (head, _body) = sent.map_err(|error| phrase(&error, &exchange))?;
             match head.status.as_u16() {
                 200..=399 => Ok(()),

@@ -6,8 +6,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use actix_http::header::{self, HeaderMap, HeaderValue};
-use actix_http::{BoxedPayloadStream, Method, Payload, RequestHead, RequestHeadType};
 use aegis_actors::TargetCells;
 use aegis_actors::alerts::{Failure, Format, Parcel, PostFuture, Poster, PosterFactory, Then};
 use bytes::Bytes;
@@ -17,8 +15,8 @@ use url::Url;
 
 use super::document;
 use crate::config::settings::UpstreamTls;
-use crate::gateway::request_body::{RequestBody, RequestFraming};
-use crate::gateway::upstream::{Asked, Dialer, Exchange, Pool, TargetTls, client_config};
+use crate::gateway::request_body::RequestBody;
+use crate::gateway::upstream::{Asked, Dialer, Exchange, Pool, RequestLines, TargetTls, client_config};
 
 /// Sends to webhooks.
 pub struct WebhookPoster {
@@ -70,19 +68,17 @@ async fn send(
     let tls = if secure { Some(tls(&host, config)?) } else { None };
     let cells = TargetCells::new("alerts", &format!("{}://{host}:{port}", url.scheme()), addresses);
     let pool = Pool::new(Dialer::new(cells, tls, timeout), timeout);
-    let length = RequestFraming::Length(body.len() as u64);
-    let bytes: BoxedPayloadStream = Box::pin(futures_util::stream::iter([Ok(body)]));
-    let payload = Payload::Stream { payload: bytes };
-    let body = Rc::new(RequestBody::new(payload, length, 0, timeout, None));
-    let exchange = Exchange::new(Asked::default(), body.reader(), Default::default());
-    let sent = pool.send(RequestHeadType::Owned(head(&url)?), exchange.clone()).await;
+    let (lines, host) = head(&url);
+    let body = Rc::new(RequestBody::whole(body));
+    let exchange = Exchange::new(Asked::default(), Rc::new(lines), host, body.reader());
+    let sent = pool.send(exchange.clone()).await;
     let (answer, _) = sent.map_err(|error| {
         again(match exchange.violation.get() {
             Some(violation) => violation.to_string(),
             None => error.to_string(),
         })
     })?;
-    judge(answer.status.as_u16(), &answer.headers, SystemTime::now())
+    judge(answer.status.as_u16(), answer.fields.text("retry-after"), SystemTime::now())
 }
 
 /// Of all tries the same, unless it cannot be made.
@@ -99,31 +95,29 @@ fn tls(host: &str, made: &OnceCell<Arc<ClientConfig>>) -> Result<TargetTls, Fail
     Ok(TargetTls { config, name })
 }
 
-fn head(url: &Url) -> Result<RequestHead, Failure> {
-    let unusable = |_| again("its URL cannot be used");
-    let mut head = RequestHead::default();
-    head.method = Method::POST;
+/// The request for such a URL, and its host.
+fn head(url: &Url) -> (RequestLines, Rc<str>) {
     let target = url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()));
-    head.uri = target.parse().map_err(|_| again("its URL cannot be used"))?;
     let host = match (url.host_str().unwrap_or_default(), url.port()) {
         (host, None) => host.to_owned(),
         (host, Some(port)) => format!("{host}:{port}"),
     };
-    head.headers.insert(header::HOST, HeaderValue::try_from(host).map_err(unusable)?);
-    head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    head.headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
-    let agent = concat!("aegis/", env!("CARGO_PKG_VERSION"));
-    head.headers.insert(header::USER_AGENT, HeaderValue::from_static(agent));
-    head.set_connection_type(actix_http::ConnectionType::Close);
-    Ok(head)
+    let mut lines = RequestLines::new("POST", &target, 128);
+    let agent = concat!("User-Agent: aegis/", env!("CARGO_PKG_VERSION"), "\r\n");
+    for line in ["Content-Type: application/json\r\n", "Accept: */*\r\n", agent, "Connection: close\r\n"] {
+        lines.fields().extend_from_slice(line.as_bytes());
+    }
+    (lines, host.into())
 }
 
 /// What an answer means. What is wrong with the message itself will be wrong the next time too; everything else may mend,
 /// a redirect included, which is not followed: it could lead anywhere.
-fn judge(status: u16, headers: &HeaderMap, now: SystemTime) -> Result<(), Failure> {
+fn judge(status: u16, retry_after: Option<&str>, now: SystemTime) -> Result<(), Failure> {
     let then = match status {
         200..=299 => return Ok(()),
-        408 | 429 | 503 => asked_wait(headers, now).map_or(Then::Again, Then::After),
+        408 | 429 | 503 => {
+            retry_after.and_then(|wait| asked_wait(wait, now)).map_or(Then::Again, Then::After)
+        }
         400..=499 => Then::GiveUp,
         _ => Then::Again,
     };
@@ -132,8 +126,8 @@ fn judge(status: u16, headers: &HeaderMap, now: SystemTime) -> Result<(), Failur
 }
 
 /// `Retry-After`: seconds, or a date.
-fn asked_wait(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+fn asked_wait(retry_after: &str, now: SystemTime) -> Option<Duration> {
+    let text = retry_after.trim();
     match text.parse::<u64>() {
         Ok(seconds) => Some(Duration::from_secs(seconds)),
         Err(_) => Some(httpdate::parse_http_date(text).ok()?.duration_since(now).unwrap_or_default()),
@@ -145,12 +139,10 @@ mod tests {
     use super::*;
 
     fn then(status: u16, retry_after: &str) -> Option<Then> {
-        let mut headers = HeaderMap::new();
-        if !retry_after.is_empty() {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_str(retry_after).unwrap());
-        }
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_770);
-        judge(status, &headers, now).err().map(|failure| failure.then)
+        judge(status, Some(retry_after).filter(|wait| !wait.is_empty()), now)
+            .err()
+            .map(|failure| failure.then)
     }
 
     #[test]

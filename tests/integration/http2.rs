@@ -359,7 +359,6 @@ fn a_stream_that_is_not_read_holds_up_no_other_and_its_upstream_only_for_the_idl
 }
 
 #[test]
-#[ignore = "actix does not tell a handler of RST_STREAM; only a connection that ends cancels what it asked for"]
 fn a_stream_that_the_client_resets_is_cancelled_upstream_and_the_others_go_on() {
     let upstream = Upstream::start(|exchange| match exchange.target() {
         "/silent" => {

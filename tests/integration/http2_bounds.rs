@@ -31,12 +31,9 @@ fn a_client_that_opens_streams_without_end_and_takes_no_answers_is_cut() {
     let is_end = |error: &std::io::Error| error.kind() != std::io::ErrorKind::WouldBlock;
     assert!(end.as_ref().err().is_none_or(is_end), "{opened} opened, and the connection is still there");
     assert!(eventually(SOON, || gateway.in_flight() == 0));
-    let refused = || gateway.log().matches("\"reason\":\"overloaded\"").count();
-    assert!(eventually(SOON, || refused() > 0), "{opened} opened");
-    let refused = refused();
+    // What is beyond the announced number of streams is reset, and no request that a log could tell of.
     let served = gateway.log().matches("\"reason\":\"no_route\"").count();
-    // What had been read when the connection was ended is refused as well.
-    assert!(served <= 1_000, "{opened} opened: {served} served, {refused} refused");
+    assert!(served <= 256, "{opened} opened: {served} served");
     assert_eq!(gateway.get("/a").status, 200);
 }
 
@@ -46,7 +43,8 @@ fn a_head_over_http_2_has_the_bounds_of_one_over_http_1() {
     let gateway = Gateway::with(Backend::all(&upstream));
     block_on(async {
         let mut client = Http2::connect(gateway.addr).await;
-        for (fields, length, status) in [(90, 10, 200), (97, 10, 431), (1, 120_000, 200), (2, 70_000, 431)] {
+        for (fields, length, status) in [(250, 10, 200), (257, 10, 431), (1, 120_000, 200), (2, 70_000, 431)]
+        {
             let mut request = client.request("GET", "/x");
             for n in 0..fields {
                 let name = http::HeaderName::try_from(format!("x-{n}")).unwrap();
@@ -57,7 +55,7 @@ fn a_head_over_http_2_has_the_bounds_of_one_over_http_1() {
         }
         // Cookies come as a field each.
         let mut request = client.request("GET", "/x");
-        for n in 0..200 {
+        for n in 0..300 {
             request.headers_mut().append("cookie", format!("c{n}=v").parse().unwrap());
         }
         let (answer, _) = client.start(request, true).await;
@@ -99,28 +97,23 @@ fn a_stop_ends_http_2_connections_however_busy_they_are_and_loses_no_answer() {
         let (held, _) = busy.start(busy.request("GET", "/hold"), true).await;
         assert!(comes_true(SOON, || upstream.count_of("/hold") == 1).await);
         gateway.signal("TERM");
-        let (mut refused, mut broken) = (0, false);
-        let mut gate = Some(gate);
-        while !broken {
+        // As long as it is not told that the connection ends, each of its requests is answered.
+        let mut answered = 0;
+        loop {
             let request = busy.request("GET", "/x");
-            match busy.try_start(request).await {
-                Ok((answer, _)) => match read(answer).await {
-                    Ok(answer) => {
-                        assert!([200, 503].contains(&answer.status), "{answer:?}");
-                        refused += usize::from(answer.header("aegis-reason") == Some("draining"));
-                    }
-                    Err(_) => broken = true,
-                },
-                Err(_) => broken = true,
+            let Ok((answer, _)) = busy.try_start(request).await else { break };
+            match read(answer).await {
+                Ok(answer) => assert_eq!(answer.status, 200, "{answer:?}"),
+                Err(error) => {
+                    assert!(error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR), "{error}");
+                    break;
+                }
             }
-            // What had begun is answered whole, however long that takes.
-            if refused == 20
-                && let Some(gate) = gate.take()
-            {
-                gate.open();
-            }
+            answered += 1;
         }
-        assert!(refused >= 20);
+        assert!(answered > 0);
+        // What had begun is answered whole, however long that takes.
+        gate.open();
         assert_eq!(read(held).await.unwrap().status, 200);
         let _ = idle.ended().await;
     });

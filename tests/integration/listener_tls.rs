@@ -1,9 +1,10 @@
 //! TLS on the gateway's own listener (section 2).
 
 use std::fs;
+use std::time::Duration;
 
 use crate::harness::{
-    Authority, Backend, Builder, Call, Client, Folder, Gateway, SOON, Upstream, eventually,
+    Authority, Backend, Builder, Call, Client, Folder, Gateway, SOON, Upstream, eventually, holds_for,
 };
 
 /// A configuration with a certificate in files of a folder.
@@ -31,6 +32,26 @@ fn http1_over_tls_is_served_and_the_upstream_is_told_of_https() {
             assert_eq!(upstream.last().head.get("x-forwarded-proto"), Some("https"));
         }
         client.send(&Call::get("/..%2f")).assert_problem(400, "bad_path");
+    }
+}
+
+#[test]
+fn a_connection_that_waits_takes_no_processor_time() {
+    let (authority, upstream) = (Authority::new(), Upstream::ok("ok"));
+    let (_folder, _, builder) = secured(&authority, &upstream);
+    let (secure, plain) = (builder.start(), Gateway::with(Backend::all(&upstream)));
+    let config = authority.client(&["http/1.1"]);
+    let mut waiting: Vec<Client> = (0..10).map(|_| Client::secure(secure.addr, &config).unwrap().0).collect();
+    waiting.extend((0..10).map(|_| plain.client()));
+    waiting.iter_mut().for_each(|client| assert_eq!(client.get("/x").status, 200));
+    // The first byte of a request, and of HTTP/2's preface.
+    let mut begun: Vec<Client> = (0..10).map(|_| plain.client()).collect();
+    begun.iter_mut().for_each(|client| client.write("P"));
+    let before = [secure.processor_time(), plain.processor_time()];
+    assert!(holds_for(Duration::from_secs(1), || true));
+    for (before, gateway) in before.iter().zip([&secure, &plain]) {
+        let used = gateway.processor_time() - *before;
+        assert!(used < Duration::from_millis(500), "{used:?} in a second");
     }
 }
 

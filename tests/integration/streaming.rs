@@ -85,6 +85,28 @@ fn an_early_answer_to_a_large_upload_reaches_the_client() {
 }
 
 #[test]
+fn an_upload_goes_on_behind_an_answer_that_has_begun() {
+    let upstream = Upstream::start(|exchange| {
+        exchange.wire.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")?;
+        let body = exchange.body()?;
+        exchange.wire.write(format!("{:x}\r\n", body.len()))?;
+        exchange.wire.write(&body)?;
+        exchange.wire.write("\r\n0\r\n\r\n")?;
+        Ok(Then::Keep)
+    });
+    let gateway = Gateway::with(Backend::all(&upstream));
+    let mut client = gateway.client();
+    client.write("POST /x HTTP/1.1\r\nHost: a.test\r\nContent-Length: 300000\r\n\r\nbegun");
+    let response = client.read_head("POST").unwrap();
+    assert!(response.status == 200 && !response.keeps_alive(), "{response:?}");
+    let rest: String = (0..299_995).map(|i| char::from(b'a' + (i % 26) as u8)).collect();
+    client.write(&rest);
+    let mut body = Vec::new();
+    client.wire().body(response.framing, &mut |piece| body.extend_from_slice(piece)).unwrap();
+    assert!(body == format!("begun{rest}").as_bytes(), "{} bytes", body.len());
+}
+
+#[test]
 fn large_bodies_stream_both_ways_in_bounded_memory() {
     let size = big();
     let upstream = Upstream::start(move |exchange| {

@@ -149,6 +149,11 @@ fn a_body_that_breaks_off_cuts_the_client_and_never_ends_cleanly() {
             "reset in the body",
             Upstream::answering(format!("{OK}Content-Length: 20\r\n\r\nhalf"), Then::Reset),
         ),
+        // Only without a fault is the end of the connection one of the body.
+        (
+            "reset where the end would be right",
+            Upstream::answering(format!("{OK}Connection: close\r\n\r\nhalf"), Then::Reset),
+        ),
         ("cut inside a chunk", bad(&format!("{OK}{CHUNKED}\r\n5\r\nha"))),
         ("no last chunk", bad(&format!("{OK}{CHUNKED}\r\n4\r\nhalf\r\n"))),
         ("cut in the last chunk", bad(&format!("{OK}{CHUNKED}\r\n4\r\nhalf\r\n0\r\n"))),
@@ -173,6 +178,38 @@ fn a_body_that_breaks_off_cuts_the_client_and_never_ends_cleanly() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(eventually(SOON, || gateway.in_flight() == 0));
+}
+
+#[test]
+fn an_upstream_that_resets_in_mid_upload_is_502_and_costs_nobody_else() {
+    let upstream = Upstream::start(|exchange| {
+        if exchange.target() == "/well" {
+            return exchange.ok("well");
+        }
+        exchange.wire.exact(70_000)?;
+        Ok(Then::Reset)
+    });
+    let backend = Backend::all(&upstream).without_breaker();
+    let gateway = Gateway::builder().server("workers: 1").backend(backend).start();
+    for framing in ["Content-Length: 9000000", "Transfer-Encoding: chunked"] {
+        let mut client = gateway.client();
+        client.write(format!("POST /x HTTP/1.1\r\nHost: a.test\r\n{framing}\r\n\r\n"));
+        let mut rest = client.wire().tcp().try_clone().unwrap();
+        let writer = thread::spawn(move || {
+            let piece = format!("{:x}\r\n{}\r\n", 90_000, "x".repeat(90_000));
+            // What is answered early, or cut, need not be sent to its end.
+            (0..100).all(|_| std::io::Write::write_all(&mut rest, piece.as_bytes()).is_ok())
+        });
+        match client.read("POST") {
+            Ok(response) => response.assert_problem(502, "upstream_reset"),
+            Err(Broken::Closed) => {}
+            other => panic!("{framing}: {other:?}"),
+        }
+        assert_eq!(gateway.get("/well").text(), "well", "{framing}");
+        drop(client);
+        writer.join().unwrap();
+    }
     assert!(eventually(SOON, || gateway.in_flight() == 0));
 }
 

@@ -21,8 +21,8 @@ pub use self::asks::Asking;
 pub use self::quota::{Quota, Told, Violation, is_quota};
 use self::rules::{Facts, Limited, Limits, Verified};
 use super::answer::Cause;
+use super::request::{Refused, Request};
 use super::worker::Worker;
-use super::{Refused, Request};
 use crate::router::Canonical;
 
 /// A limit that applies to a request, and the fingerprint of whom it counts for.
@@ -41,7 +41,7 @@ pub struct Foreseen {
 
 /// Asks for the bucket that a request will most likely be charged to, before its path is looked at: among a hundred
 /// thousand it lies where nobody has looked lately, and until it is needed it has come.
-pub(super) fn foresee(limiter: &Limiter, limits: &Limits, client: IpAddr) -> Option<Foreseen> {
+pub fn foresee(limiter: &Limiter, limits: &Limits, client: IpAddr) -> Option<Foreseen> {
     let (limited, key) = limits.likely(client)?;
     let print = limiter.prints.of(&key);
     if limiter.mode() == Mode::Local {
@@ -138,7 +138,7 @@ pub enum Denial {
 
 impl Denial {
     /// The refusal of a request.
-    pub(super) fn of(self, request: Box<Request>) -> Refused {
+    pub fn of(self, request: Box<Request>) -> Refused {
         match self {
             Self::Exceeded(violation) => Refused {
                 retry_after: Some(violation.retry_after_seconds),
@@ -153,12 +153,12 @@ impl Denial {
 }
 
 /// Charges every limit that applies to the request, or none where one of them refuses.
-pub(super) async fn check(request: &Request, limits: &Limits, canonical: &Canonical<'_>) -> Verdict {
+pub async fn check(request: &Request, limits: &Limits, canonical: &Canonical<'_>) -> Verdict {
     let (worker, snapshot) = (&request.worker, &request.snapshot);
     let limiter = &*worker.shared.limiter;
     let facts = Facts {
-        method: request.arrival.method.as_str(),
-        host: request.arrival.host_name(),
+        method: request.head.method.as_str(),
+        host: request.head.host_name(),
         path: &canonical.path,
         trailing_slash: canonical.trailing_slash,
         route: request.record.route.map_or("", |index| &snapshot.routes[index].limited_as),

@@ -7,20 +7,18 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use actix_http::header::{HeaderMap, HeaderName, HeaderValue};
 use aegis_actors::rate_limiter::settings::Algorithm;
 use aegis_actors::rate_limiter::{LimitCells, Mode, Plan, Refusal, Standing};
 
 use super::rules::Limited;
+use crate::gateway::fields::Fields;
 use crate::gateway::headers::add_bytes;
 
-const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
-const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
-const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
-const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
-const STATE: HeaderName = HeaderName::from_static("ratelimit");
-
-const UNKNOWN: HeaderValue = HeaderValue::from_static("\"?\"");
+const LIMIT: &str = "x-ratelimit-limit";
+const REMAINING: &str = "x-ratelimit-remaining";
+const RESET: &str = "x-ratelimit-reset";
+const POLICY: &str = "ratelimit-policy";
+const STATE: &str = "ratelimit";
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -76,12 +74,12 @@ impl Told {
 
     fn put_lines(&self, state: State, lines: &mut Vec<u8>) {
         let mut number = itoa::Buffer::new();
-        let mut add = |name: HeaderName, value: &str| add_bytes(lines, name.as_str(), value.as_bytes());
+        let mut add = |name: &str, value: &str| add_bytes(lines, name, value.as_bytes());
         add(LIMIT, number.format(self.capacity));
         add(REMAINING, number.format(state.remaining));
         add(RESET, number.format(state.reset_at));
         add(POLICY, &self.policy);
-        lines.extend_from_slice(STATE.as_str().as_bytes());
+        lines.extend_from_slice(STATE.as_bytes());
         lines.extend_from_slice(b": ");
         self.put_state(state, lines);
         lines.extend_from_slice(b"\r\n");
@@ -128,21 +126,7 @@ impl Quota {
 
     /// Puts the fields into an answer, in which nothing of [their names](is_quota) may be left. `told` is the worker's, of
     /// all limits of the configuration by their places.
-    pub fn write(self, told: &[Told], headers: &mut HeaderMap) {
-        let (told, state) = (&told[self.place], self.state);
-        let mut text = Vec::new();
-        told.put_state(state, &mut text);
-        // An id is plain text, as `check` has seen.
-        let value = |text: &[u8]| HeaderValue::from_bytes(text).unwrap_or(UNKNOWN);
-        headers.append(LIMIT, told.capacity.into());
-        headers.append(REMAINING, state.remaining.into());
-        headers.append(RESET, state.reset_at.into());
-        headers.append(POLICY, value(told.policy.as_bytes()));
-        headers.append(STATE, value(&text));
-    }
-
-    /// The same as lines for the wire, behind those that are there.
-    pub fn write_lines(self, told: &[Told], lines: &mut Vec<u8>) {
+    pub fn write(self, told: &[Told], fields: &mut Fields) {
         let (told, state) = (&told[self.place], self.state);
         let mut last = told.last.borrow_mut();
         if last.state != Some(state) {
@@ -150,7 +134,7 @@ impl Quota {
             last.lines.clear();
             told.put_lines(state, &mut last.lines);
         }
-        lines.extend_from_slice(&last.lines);
+        fields.push_lines(&last.lines);
     }
 }
 
@@ -171,14 +155,7 @@ fn effective_window(plan: &Plan, Standing { remaining, reset }: Standing) -> u64
 
 /// Whether that is one of the fields that tell of a limit.
 pub fn is_quota(name: &str) -> bool {
-    matches!(
-        name,
-        "x-ratelimit-limit"
-            | "x-ratelimit-remaining"
-            | "x-ratelimit-reset"
-            | "ratelimit-policy"
-            | "ratelimit"
-    )
+    [LIMIT, REMAINING, RESET, POLICY, STATE].iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
 /// What a refusal tells beyond every problem document's members.
@@ -220,16 +197,10 @@ mod tests {
     }
 
     fn fields(told: &[Told], limited: &Limited, remaining: u64, reset: u64, now: u64) -> [String; 5] {
-        let (mut headers, mut lines) = (HeaderMap::new(), b"x: 1\r\n".to_vec());
-        let quota = Quota::new(limited, Standing { remaining, reset }, Mode::Local, now);
-        quota.write(told, &mut headers);
-        quota.write_lines(told, &mut lines);
-        let names = [LIMIT, REMAINING, RESET, POLICY, STATE];
-        let fields = names.clone().map(|name| headers.get(name).unwrap().to_str().unwrap().to_owned());
-        let expected: String =
-            names.iter().zip(&fields).map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-        assert_eq!(String::from_utf8(lines).unwrap(), format!("x: 1\r\n{expected}"));
-        fields
+        let mut fields = Fields::default();
+        Quota::new(limited, Standing { remaining, reset }, Mode::Local, now).write(told, &mut fields);
+        assert_eq!(fields.len(), 5);
+        [LIMIT, REMAINING, RESET, POLICY, STATE].map(|name| fields.text(name).unwrap().to_owned())
     }
 
     #[test]
@@ -299,10 +270,10 @@ mod tests {
         let limited = limited(0);
         let standing = Standing { remaining: 0, reset: 60 * SECOND };
         let refusal = Refusal { standing, retry_after: 5 * SECOND + 1 };
-        let mut headers = HeaderMap::new();
-        Quota::refused(&limited, &refusal, 7 * SECOND).write(&[Told::new(&limited.cells)], &mut headers);
-        assert_eq!(headers.get(STATE).unwrap(), "\"some\";r=0;t=6");
-        assert_eq!(headers.get(RESET).unwrap(), "67");
+        let mut fields = Fields::default();
+        Quota::refused(&limited, &refusal, 7 * SECOND).write(&[Told::new(&limited.cells)], &mut fields);
+        assert_eq!(fields.text(STATE).unwrap(), "\"some\";r=0;t=6");
+        assert_eq!(fields.text(RESET).unwrap(), "67");
         assert_eq!(violation(&limited, &refusal).retry_after_seconds, 6);
     }
 }

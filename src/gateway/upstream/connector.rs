@@ -18,8 +18,8 @@ use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 
 use super::slots::Opened;
-use super::socket::Socket;
 use super::transport::UpstreamStream;
+use crate::gateway::socket::Socket;
 
 /// TLS towards one target.
 #[derive(Clone)]
@@ -101,7 +101,7 @@ impl Dial {
             None => Socket::Tcp(tcp),
             Some(tls) => {
                 let connector = tokio_rustls::TlsConnector::from(tls.config.clone());
-                Socket::Tls(Box::new(connector.connect(tls.name.clone(), tcp).await?))
+                Socket::Tls(Box::new(connector.connect(tls.name.clone(), tcp).await?.into()))
             }
         };
         let stream = UpstreamStream::new(socket, address, self.cells.clone());

@@ -13,8 +13,8 @@ use std::time::Instant;
 use pin_project_lite::pin_project;
 use tokio::task::{LocalEnterGuard, LocalSet};
 
-use super::detached::Detached;
-use super::framing::{Asked, Violation};
+use super::body::Body;
+use super::framing::{Asked, Head, Violation};
 use super::slots::Slot;
 use crate::gateway::request_body::BodyReader;
 
@@ -26,10 +26,10 @@ thread_local! {
 /// Requests after which the tasks that awc has spawned for them are let go.
 const PARKED_MOST: u32 = 256;
 
-/// For every request awc makes a codec, and every codec spawns a task that keeps a date current which the transport
-/// throws away. Run, that task costs each request a timer and often a wake-up call to the runtime. So awc is polled
-/// with another task set in place, one that nobody runs and that is dropped, tasks and all, from time to time.
-/// Nothing else may be spawned inside an exchange.
+/// For every request awc makes a codec, and every codec spawns a task that keeps a date current which nobody sees. Run,
+/// that task costs each request a timer and often a wake-up call to the runtime. So awc is polled with another task set in
+/// place, one that nobody runs and that is dropped, tasks and all, from time to time. Nothing else may be spawned inside an
+/// exchange.
 fn park_spawned() -> LocalEnterGuard {
     PARKED.with_borrow_mut(|(set, count)| {
         *count += 1;
@@ -40,13 +40,42 @@ fn park_spawned() -> LocalEnterGuard {
     })
 }
 
-/// One try: what was asked, and what the transport saw of it.
+/// A request head for the wire, but for `Host`, of which each target has its own, and for the framing of its body.
+#[derive(Debug, Default)]
+pub struct RequestLines {
+    lines: Vec<u8>,
+    /// Where the fields begin.
+    fields: usize,
+}
+
+impl RequestLines {
+    /// The request line.
+    pub fn new(method: &str, target: &str, room: usize) -> Self {
+        let mut lines = Vec::with_capacity(method.len() + target.len() + 12 + room);
+        for part in [method, " ", target, " HTTP/1.1\r\n"] {
+            lines.extend_from_slice(part.as_bytes());
+        }
+        Self { fields: lines.len(), lines }
+    }
+
+    /// Where the fields go, each as a line with its end.
+    pub fn fields(&mut self) -> &mut Vec<u8> {
+        &mut self.lines
+    }
+
+    /// The request line, and the field lines.
+    pub(super) fn parts(&self) -> (&[u8], &[u8]) {
+        self.lines.split_at(self.fields)
+    }
+}
+
+/// One try: what is asked, and what the transport saw of it.
 #[derive(Default)]
 pub struct Exchange {
-    /// What the request asked for.
     pub asked: Asked,
-    /// Field lines to add to the head, each with its line end.
-    pub lines: Rc<Vec<u8>>,
+    pub lines: Rc<RequestLines>,
+    /// `Host` of this try.
+    pub host: Rc<str>,
     /// A connection was there, new or pooled.
     pub connected: Cell<bool>,
     /// The connection had carried a request before.
@@ -62,27 +91,20 @@ pub struct Exchange {
     pub blocked: Cell<bool>,
     /// At least one byte of the response arrived.
     pub answered: Cell<bool>,
-    /// `content-length` of the answer, also where no body follows it.
-    pub content_length: Cell<Option<u64>>,
     /// What was wrong with the answer.
     pub violation: Cell<Option<Violation>>,
     /// The request's body, until the transport takes it.
     pub(super) body: RefCell<Option<BodyReader>>,
-    /// The answer's body, where awc was told of none.
-    pub(super) detached: RefCell<Option<Detached>>,
+    /// The answer, until the forwarder takes it.
+    pub(super) answer: RefCell<Option<(Head, Body)>>,
     /// The name of the connection, until nothing of the exchange is left.
     pub(super) slot: RefCell<Option<Slot>>,
 }
 
 impl Exchange {
     /// A try that has not begun.
-    pub fn new(asked: Asked, body: Option<BodyReader>, lines: Rc<Vec<u8>>) -> Rc<Self> {
-        Rc::new(Self { asked, lines, body: RefCell::new(body), ..Self::default() })
-    }
-
-    /// The answer's body, where it is to be taken from the transport itself.
-    pub fn take_detached(&self) -> Option<Detached> {
-        self.detached.take()
+    pub fn new(asked: Asked, lines: Rc<RequestLines>, host: Rc<str>, body: Option<BodyReader>) -> Rc<Self> {
+        Rc::new(Self { asked, lines, host, body: RefCell::new(body), ..Self::default() })
     }
 
     /// Runs `future` with this exchange in reach of the transport it writes to.

@@ -3,27 +3,28 @@
 use super::*;
 use proptest::prelude::*;
 
-/// Runs a byte stream through a fresh machine in pieces of `step`; what awc would get, and how it ended.
+/// Runs a byte stream through a fresh machine in pieces of `step`: head, body, how much is left over, whether it is done.
 fn run(raw: &[u8], asked: Asked, step: usize) -> Result<(Head, Vec<u8>, usize, bool), Violation> {
     let mut framing = Framing::new(asked);
     let (mut buffer, mut found, mut out, mut leftover) = (Vec::new(), None, Vec::new(), 0);
     for piece in raw.chunks(step.max(1)) {
-        if let Some(head) = found {
-            let _: Head = head;
-            let n = framing.body(piece)?;
-            out.extend_from_slice(&piece[..n]);
-            leftover += piece.len() - n;
-            continue;
-        }
         buffer.extend_from_slice(piece);
-        if let Some(head) = framing.head(&mut buffer)? {
-            let rest = buffer.split_off(head.skip + head.len);
-            out.extend_from_slice(&buffer[head.skip..]);
-            let n = framing.body(&rest)?;
-            out.extend_from_slice(&rest[..n]);
-            leftover += rest.len() - n;
-            found = Some(head);
+        if found.is_none() {
+            let (used, head) = framing.head(&buffer)?;
+            buffer.drain(..used);
+            found = head;
+            if found.is_none() {
+                continue;
+            }
         }
+        let mut rest = &buffer[..];
+        while !rest.is_empty() && !framing.is_done() {
+            let next = framing.next(rest)?;
+            out.extend_from_slice(&rest[next.coding..next.coding + next.data]);
+            rest = &rest[next.coding + next.data..];
+        }
+        leftover += rest.len();
+        buffer.clear();
     }
     let done = framing.is_done();
     framing.end()?;
@@ -37,53 +38,41 @@ fn whole(raw: &str) -> Result<(Head, Vec<u8>, usize, bool), Violation> {
 #[test]
 fn a_length_ends_the_body_and_the_rest_is_left_over() {
     let (head, out, left, done) = whole("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokEXTRA").unwrap();
-    assert!(out.ends_with(b"\r\n\r\nok") && done && head.reusable);
+    assert!(out == b"ok" && done && head.reusable);
     assert_eq!((left, head.content_length), (5, Some(2)));
 }
 
 #[test]
-fn a_body_until_close_is_shown_to_awc_as_http_1_0_and_ends_with_the_connection() {
+fn a_body_without_a_length_ends_with_the_connection() {
     let (head, out, _, done) = whole("HTTP/1.1 200 OK\r\n\r\nok").unwrap();
-    assert!(out.starts_with(b"HTTP/1.0 200") && out.ends_with(b"ok") && !done && !head.reusable);
+    assert!(out == b"ok" && !done && !head.reusable);
+}
+
+#[test]
+fn an_unusual_reason_phrase_is_kept() {
+    for (line, reason) in
+        [("200 OK", None), ("200 Fine", Some("Fine")), ("200 ", Some("")), ("299 X", Some("X"))]
+    {
+        let (head, ..) = whole(&format!("HTTP/1.1 {line}\r\nContent-Length: 0\r\n\r\n")).unwrap();
+        assert_eq!(head.reason.as_deref(), reason, "{line}");
+    }
 }
 
 #[test]
 fn interim_heads_are_taken_out() {
     let raw = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
     let (head, out, ..) = whole(raw).unwrap();
-    assert_eq!(head.status, 200);
-    assert!(out.starts_with(b"HTTP/1.1 200"));
+    assert_eq!((head.status, &out[..]), (StatusCode::OK, &b"ok"[..]));
     let flood = "HTTP/1.1 100 Continue\r\n\r\n".repeat(65) + "HTTP/1.1 200 OK\r\n\r\n";
     assert_eq!(whole(&flood).unwrap_err(), Violation::TooManyInterim);
 }
 
 #[test]
-fn a_body_that_goes_past_awc_is_hidden_from_it_and_followed_all_the_same() {
-    let raw = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nlargeEXTRA";
-    for (least, connection, detached) in [(5, "", true), (6, "", false), (5, "Connection: close\r\n", false)]
-    {
-        let raw = raw.replace("Content", &format!("{connection}Content"));
-        let asked = Asked { detach: Some(least), ..Asked::default() };
-        let (head, out, left, done) = run(raw.as_bytes(), asked, 1000).unwrap();
-        assert_eq!((head.detached, left, done), (detached, 5, true), "{least} {connection}");
-        assert_eq!(String::from_utf8(out).unwrap().contains("x-no-body-leng: 5"), detached);
-        assert_eq!(head.content_length, Some(5));
-    }
-    let asked = Asked { detach: Some(0), ..Asked::default() };
-    let (head, ..) = run(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", asked, 1000).unwrap();
-    assert!(!head.detached, "no body, nothing to take");
-    let mut framing = Framing::new(asked);
-    framing.keep_attached();
-    assert!(!framing.head(&mut raw.as_bytes().to_vec()).unwrap().unwrap().detached);
-}
-
-#[test]
-fn answers_without_a_body_hide_their_length_from_awc_and_keep_it_for_the_client() {
+fn answers_without_a_body_keep_the_length_that_they_state() {
     for status in ["204 No Content", "304 Not Modified"] {
         let (head, out, left, done) =
             whole(&format!("HTTP/1.1 {status}\r\nContent-Length: 999\r\n\r\nbody")).unwrap();
-        assert!(done && left == 4 && head.content_length == Some(999));
-        assert!(String::from_utf8(out).unwrap().contains("x-no-body-leng: 999"));
+        assert!(done && out.is_empty() && left == 4 && head.content_length == Some(999));
     }
     let head_asked = Asked { head: true, ..Asked::default() };
     let (head, ..) = run(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", head_asked, 1000).unwrap();
@@ -95,7 +84,7 @@ fn an_upgrade_that_was_not_asked_for_is_refused() {
     let raw = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\nraw";
     assert_eq!(run(raw, Asked::default(), 1000).unwrap_err(), Violation::UnsolicitedUpgrade);
     let (head, out, ..) = run(raw, Asked { upgrade: true, ..Asked::default() }, 1000).unwrap();
-    assert!(head.status == 101 && out.ends_with(b"raw"));
+    assert_eq!((head.status.as_u16(), &out[..]), (101, &b"raw"[..]));
 }
 
 #[test]
@@ -120,9 +109,9 @@ fn what_is_cut_or_contradictory_is_an_error() {
     ] {
         assert_eq!(whole(raw).unwrap_err(), expected, "{raw:?}");
     }
-    let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "X: a\r\n".repeat(200));
+    let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "X: a\r\n".repeat(600));
     assert_eq!(whole(&many).unwrap_err(), Violation::HeadTooLarge);
-    let wide = format!("HTTP/1.1 200 OK\r\nX: {}", "a".repeat(200_000));
+    let wide = format!("HTTP/1.1 200 OK\r\nX: {}", "a".repeat(300_000));
     assert_eq!(whole(&wide).unwrap_err(), Violation::HeadTooLarge);
 }
 
@@ -165,7 +154,7 @@ proptest! {
 
     #[test]
     fn no_bytes_panic(raw in proptest::collection::vec(any::<u8>(), 0..400), step in 1usize..50, head: bool, upgrade: bool) {
-        let _ = run(&raw, Asked { head, upgrade, detach: None }, step);
+        let _ = run(&raw, Asked { head, upgrade }, step);
     }
 
     #[test]

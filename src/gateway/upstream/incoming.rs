@@ -1,4 +1,4 @@
-//! Where an upstream's bytes wait between the socket and awc.
+//! Where an upstream's bytes wait between the socket and whoever takes them.
 //!
 //! A connection has a buffer while it has bytes in it, and none otherwise. The buffer given back last is the next one
 //! taken, so most reads of all connections go through the same few, which are still in the processor's cache, and an
@@ -7,11 +7,12 @@
 use std::cell::RefCell;
 use std::io;
 use std::ops::Range;
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::ReadBuf;
+use tokio::io::{AsyncRead as _, ReadBuf};
 
-use super::socket::Socket;
+use crate::gateway::socket::Socket;
 
 /// Bytes of a buffer: as much as is read at once.
 const SIZE: usize = 64 * 1024;
@@ -45,7 +46,7 @@ impl Incoming {
             self.buffer.resize(self.to + GROWTH, 0);
         }
         let mut space = ReadBuf::new(&mut self.buffer[self.to..]);
-        let read = socket.poll_read(cx, &mut space);
+        let read = Pin::new(socket).poll_read(cx, &mut space);
         let got = space.filled().len();
         self.keep(self.from..self.to + got);
         ready!(read)?;
@@ -53,8 +54,8 @@ impl Incoming {
     }
 
     /// What is there.
-    pub fn bytes(&mut self) -> &mut [u8] {
-        &mut self.buffer[self.from..self.to]
+    pub fn bytes(&self) -> &[u8] {
+        &self.buffer[self.from..self.to]
     }
 
     /// Whether nothing is.
@@ -74,16 +75,6 @@ impl Incoming {
                 }
             });
         }
-    }
-
-    /// Moves as much as fits to `buf`, `most` at most; how much that was.
-    pub fn deliver(&mut self, buf: &mut ReadBuf<'_>, most: usize) -> usize {
-        let n = buf.remaining().min(self.to - self.from).min(most);
-        if n > 0 {
-            buf.put_slice(&self.buffer[self.from..self.from + n]);
-            self.consume(n);
-        }
-        n
     }
 
     /// Drops the first `n` bytes.

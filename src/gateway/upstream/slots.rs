@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use actix_http::Uri;
 
-use super::socket::Socket;
 use super::transport::Transport;
+use crate::gateway::socket::Socket;
 
 /// How long an idle connection stays in the pool. Below the usual upstream's own limit, where there is one; a connection
 /// that the upstream closed first is noticed and replaced.
@@ -89,7 +89,7 @@ impl Transport {
     /// Closes the connection if it has carried nothing for `rounds` calls of this, or if the upstream has closed it.
     pub fn close_if_idle(&self, rounds: u32) -> bool {
         let mut inner = self.inner.borrow_mut();
-        if inner.active.is_some() || inner.detached.is_some() {
+        if !inner.is_idle() {
             return false;
         }
         inner.seen = match inner.seen {

@@ -1,0 +1,147 @@
+//! The lines of the access log.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::time::{Duration, SystemTime};
+
+use super::answer::Cause;
+use super::record::RequestRecord;
+use crate::config::settings::LogFormat;
+use crate::logging::printable;
+
+/// The rules of limits that refused a request, and those in shadow that would have, as the lines call them.
+const LIMITED_BY: [(&str, bool); 2] = [("limitedBy", false), ("wouldLimit", true)];
+
+/// The line of a finished request.
+pub fn write(out: &mut String, record: &RequestRecord, status: u16, took: Duration) {
+    match record.snapshot.log_format {
+        LogFormat::Json => write_json(out, record, status, took),
+        LogFormat::Text => write_text(out, record, status, took),
+    }
+}
+
+/// The line of a request that never became one.
+pub fn write_refused(out: &mut String, format: LogFormat, client: IpAddr, cause: Cause, request_id: &str) {
+    let time = humantime::format_rfc3339_millis(SystemTime::now());
+    let (status, code) = (cause.status().as_u16(), cause.code());
+    let _ = match format {
+        LogFormat::Json => writeln!(
+            out,
+            r#"{{"time":"{time}","type":"access","requestId":"{request_id}","clientIp":"{client}","status":{status},"reason":"{code}"}}"#
+        ),
+        LogFormat::Text => writeln!(out, "{time} {client} - - {status} reason={code} id={request_id}"),
+    };
+}
+
+/// The rules that refused the request or, in `shadow`, would have.
+fn limited_by(record: &RequestRecord, shadow: bool) -> impl Iterator<Item = &str> {
+    let refused = record.story.limits.iter().filter(move |one| one.refused && one.shadow == shadow);
+    let limits = record.snapshot.limits.as_ref();
+    refused.filter_map(move |one| limits?.find(one.limit)).map(|limited| &*limited.cells.name)
+}
+
+fn write_json(out: &mut String, record: &RequestRecord, status: u16, took: Duration) {
+    let time = humantime::format_rfc3339_millis(SystemTime::now());
+    let _ = write!(out, r#"{{"time":"{time}","type":"access","requestId":"{}""#, record.request_id.as_str());
+    let _ = write!(out, r#","clientIp":"{}","method":"#, record.client);
+    string(out, record.head.method.as_str());
+    if let Some(host) = record.head.host() {
+        out.push_str(r#","host":"#);
+        string(out, host);
+    }
+    out.push_str(r#","path":"#);
+    string(out, record.head.target.path());
+    let _ = write!(out, r#","protocol":"{:?}","status":{status}"#, record.head.version);
+    if let Some(reason) = record.reason() {
+        let _ = write!(out, r#","reason":"{reason}""#);
+    }
+    for (field, shadow) in LIMITED_BY {
+        let mut rules = limited_by(record, shadow).peekable();
+        if rules.peek().is_none() {
+            continue;
+        }
+        let _ = write!(out, r#","{field}":["#);
+        for (at, rule) in rules.enumerate() {
+            if at > 0 {
+                out.push(',');
+            }
+            string(out, rule);
+        }
+        out.push(']');
+    }
+    if let Some(route) = record.route {
+        let route = &record.snapshot.routes[route];
+        out.push_str(r#","route":"#);
+        string(out, &route.pattern);
+        out.push_str(r#","backend":"#);
+        string(out, &route.backend.name);
+    }
+    if let Some(target) = record.target() {
+        out.push_str(r#","upstream":"#);
+        string(out, &target.cells.url);
+    }
+    let _ = write!(out, r#","tries":{},"durationMs":{:.3}"#, record.tries, millis(took));
+    if let Some(upstream) = record.upstream {
+        let _ = write!(out, r#","upstreamMs":{:.3}"#, millis(upstream));
+    }
+    let _ = write!(out, r#","bytesIn":{},"bytesOut":{}"#, record.bytes_in, record.bytes_out);
+    if let Some(agent) = record.head.fields.get("user-agent") {
+        out.push_str(r#","userAgent":"#);
+        string(out, text(agent));
+    }
+    let _ = writeln!(out, r#","traceId":"{}"}}"#, record.trace.id());
+}
+
+fn write_text(out: &mut String, record: &RequestRecord, status: u16, took: Duration) {
+    let time = humantime::format_rfc3339_millis(SystemTime::now());
+    let _ = write!(
+        out,
+        "{time} {} {} {} {status} {:.1}ms",
+        record.client,
+        printable(record.head.method.as_str()),
+        printable(record.head.target.path()),
+        millis(took),
+    );
+    if let Some(route) = record.route {
+        let _ = write!(out, " backend={}", record.snapshot.routes[route].backend.name);
+    }
+    if let Some(target) = record.target() {
+        let _ = write!(out, " upstream={}", target.cells.url);
+    }
+    if let Some(reason) = record.reason() {
+        let _ = write!(out, " reason={reason}");
+    }
+    for (field, shadow) in LIMITED_BY {
+        for rule in limited_by(record, shadow) {
+            let _ = write!(out, " {field}={rule}");
+        }
+    }
+    if record.tries > 1 {
+        let _ = write!(out, " tries={}", record.tries);
+    }
+    let _ = writeln!(out, " id={}", record.request_id.as_str());
+}
+
+fn millis(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
+
+fn text(value: &[u8]) -> &str {
+    std::str::from_utf8(value).unwrap_or("?")
+}
+
+/// `value` as a JSON string, control characters escaped.
+fn string(out: &mut String, value: &str) {
+    out.push('"');
+    for c in value.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            c if c.is_control() => {
+                let _ = write!(out, "\\u{:04x}", c as u32);
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+}

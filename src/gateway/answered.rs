@@ -1,0 +1,126 @@
+//! What an upstream has answered, made into what its client gets.
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use actix_http::{Method, StatusCode};
+use aegis_actors::TargetId;
+
+use super::answer::{self, Cause, REQUEST_ID};
+use super::arrival::Upgrade;
+use super::balance::InFlight;
+use super::fields::Fields;
+use super::headers;
+use super::rate_limit::is_quota;
+use super::relayed::{Blame, Relayed};
+use super::request::{Refused, Request};
+use super::request_body::RequestBody;
+use super::response::{Content, Length, Response};
+use super::snapshot::Backend;
+use super::tunnel::Tunnel;
+use super::upstream::{Body, Exchange, Head};
+
+/// A body with a known length up to this must be complete within the request's `timeout`; a longer one, or one of
+/// unknown length, is a stream and has as long as it makes progress.
+const WHOLE_LIMIT: u64 = 1024 * 1024;
+/// What a try that reached a response head hands on.
+pub struct Answered {
+    pub head: Head,
+    pub body: Body,
+    pub exchange: Rc<Exchange>,
+    /// Given back before another try.
+    pub in_flight: Option<InFlight>,
+    pub target: TargetId,
+    /// For a failure after the head.
+    pub epoch: u64,
+    /// When the whole response must be there, if it is no stream.
+    pub deadline: Instant,
+    /// Still arriving, when the upstream answered early.
+    pub request_body: Rc<RequestBody>,
+}
+
+/// Makes of it what the client gets.
+///
+/// # Errors
+/// Where the upstream has switched to something that nobody can carry.
+pub fn pass_on(request: Box<Request>, backend: &Backend, answered: Answered) -> Result<Response, Refused> {
+    match answered.head.status {
+        StatusCode::SWITCHING_PROTOCOLS => open(request, backend, answered),
+        _ => Ok(relay(request, backend, answered)),
+    }
+}
+
+/// Passes an upstream's answer on.
+fn relay(mut request: Box<Request>, backend: &Backend, answered: Answered) -> Response {
+    let Answered { head, body, exchange, in_flight, target, epoch, deadline, request_body } = answered;
+    let (status, mut fields) = (head.status, head.fields);
+    if status == StatusCode::TOO_MANY_REQUESTS && fields.iter().any(|(name, _)| is_quota(name)) {
+        // What is used up is a limit of the upstream's, and it says which.
+        request.quota = None;
+    }
+    headers::to_client(&mut fields, status == StatusCode::UPGRADE_REQUIRED, request.quota.is_some());
+    add_own(&request, &mut fields);
+    request.record.status = status.as_u16();
+    let length = match head.content_length {
+        _ if status == StatusCode::NO_CONTENT => Length::None,
+        Some(length) if status == StatusCode::NOT_MODIFIED => Length::Stated(length),
+        Some(length) if request.head.method == Method::HEAD => Length::Stated(length),
+        Some(length) => Length::Sized(length),
+        None if request.head.method == Method::HEAD || status == StatusCode::NOT_MODIFIED => Length::None,
+        None => Length::Unknown,
+    };
+    let is_stream = !matches!(length, Length::Sized(n) if n <= WHOLE_LIMIT);
+    let idle = backend.settings.idle_timeout;
+    let relayed = Relayed {
+        body,
+        idle,
+        whole: (!is_stream).then_some(deadline),
+        in_flight,
+        blame: Blame { target, epoch },
+        request_body,
+        record: request.record,
+        exchange,
+        waiting: None,
+    };
+    let content = Content::Relayed(Box::new(relayed));
+    Response { status, reason: head.reason, fields, length, content, last: false, write_limit: idle }
+}
+
+/// Adds what the gateway itself says of an upstream's answer; nothing of these names is left among its `fields`.
+fn add_own(request: &Request, fields: &mut Fields) {
+    fields.push(REQUEST_ID, request.record.request_id.as_bytes());
+    if let Some(quota) = request.quota {
+        quota.write(request.snapshot.told(), fields);
+    }
+    if fields.get("date").is_none() {
+        // RFC 9110 §6.6.1: whoever forwards an answer that tells no time does.
+        answer::push_date(fields);
+    }
+}
+
+/// Answers 101; what follows is a tunnel.
+///
+/// # Errors
+/// The upstream has switched before it had the request, so that nobody can tell where the client's first byte belongs.
+fn open(mut request: Box<Request>, backend: &Backend, answered: Answered) -> Result<Response, Refused> {
+    let Answered { head, body, in_flight, request_body, .. } = answered;
+    let Some(taken) = body.into_tunnel().filter(|_| request_body.is_complete()) else {
+        return Err(Refused::new(request, Cause::UpstreamBadResponse));
+    };
+    let mut fields = head.fields;
+    headers::to_client(&mut fields, true, request.quota.is_some());
+    add_own(&request, &mut fields);
+    request.record.status = head.status.as_u16();
+    request.record.bytes_in = request_body.received();
+    let (websocket, idle) = (request.head.upgrade == Some(Upgrade::WebSocket), backend.settings.idle_timeout);
+    let tunnel = Tunnel::new(taken, websocket, idle, in_flight, request.record);
+    Ok(Response {
+        status: head.status,
+        reason: head.reason,
+        fields,
+        length: Length::None,
+        content: Content::Tunnel(Box::new(tunnel)),
+        last: false,
+        write_limit: idle,
+    })
+}

@@ -1,0 +1,105 @@
+//! A request on its way through the stages, and its refusal.
+
+use std::rc::Rc;
+
+use super::answer::Cause;
+use super::arrival::Head;
+use super::identity::{self, RequestId, Trace};
+use super::peer::Peer;
+use super::rate_limit::{self, Foreseen, Quota, Violation};
+use super::record::RequestRecord;
+use super::request_body::Source;
+use super::snapshot::SnapshotRef;
+use super::worker::Worker;
+
+/// See the module.
+pub struct Request {
+    pub worker: Rc<Worker>,
+    pub snapshot: SnapshotRef,
+    pub peer: Rc<Peer>,
+    pub head: Rc<Head>,
+    /// Where its body comes from, until a stage takes it.
+    pub body: Option<Box<dyn Source>>,
+    /// The socket peer is a trusted proxy.
+    pub trusted: bool,
+    /// What the upstream is asked for where it is not what the client asked for.
+    pub rewritten: Option<String>,
+    /// Whom it will most likely be charged to.
+    pub foreseen: Option<Foreseen>,
+    /// What the client is told of its limit.
+    pub quota: Option<Quota>,
+    pub record: Box<RequestRecord>,
+}
+
+impl Request {
+    /// Begins a request and its record.
+    pub fn new(worker: Rc<Worker>, peer: Rc<Peer>, head: Head, body: Option<Box<dyn Source>>) -> Box<Self> {
+        worker.in_flight_begin();
+        let head = Rc::new(head);
+        let snapshot = worker.snapshot();
+        let trusted = identity::is_trusted(&snapshot.trusted_proxies, peer.ip());
+        let client = identity::client_ip(&head.fields, &peer, &snapshot.trusted_proxies);
+        let limits = snapshot.limits.as_ref();
+        let foreseen = limits.and_then(|limits| rate_limit::foresee(&worker.shared.limiter, limits, client));
+        let (arrived_ms, started) = worker.shared.metrics.stamp();
+        let arrived_ms = arrived_ms as u64;
+        let request_id = RequestId::of(&head.fields, trusted, arrived_ms);
+        let draw = worker.random(|random| (random.u128(..), random.u64(..)));
+        let trace = Trace::of(&head.fields, draw);
+        let record = Box::new(RequestRecord {
+            started,
+            arrived_ms,
+            head: head.clone(),
+            client,
+            request_id,
+            trace,
+            route: None,
+            target: None,
+            tries: 0,
+            upstream: None,
+            waited: std::time::Duration::ZERO,
+            story: Default::default(),
+            answered: None,
+            bytes_in: 0,
+            bytes_out: 0,
+            status: 0,
+            cause: None,
+            limits: Default::default(),
+            broken: false,
+            complete: false,
+            worker: worker.clone(),
+            snapshot: snapshot.clone(),
+        });
+        Box::new(Self {
+            worker,
+            snapshot,
+            peer,
+            head,
+            body,
+            trusted,
+            rewritten: None,
+            foreseen,
+            quota: None,
+            record,
+        })
+    }
+}
+
+/// A request that a stage has refused.
+pub struct Refused {
+    pub request: Box<Request>,
+    pub cause: Cause,
+    /// Seconds for `Retry-After`.
+    pub retry_after: Option<u64>,
+    /// For 405.
+    pub allow: Option<String>,
+    /// For 429.
+    pub more: Option<Violation>,
+}
+
+impl Refused {
+    /// A refusal with nothing more to say.
+    pub fn new(request: Box<Request>, cause: Cause) -> Self {
+        Self { request, cause, retry_after: None, allow: None, more: None }
+    }
+}

@@ -1,0 +1,374 @@
+//! A client's HTTP/1 connection: the socket, what has been read from it ahead, and where the request that is being served
+//! ends.
+//!
+//! The connection's function and the body of its request share it; both run in the one task of the connection. Whether a
+//! request is at its end is known here and nowhere else.
+
+use std::cell::RefCell;
+use std::future::Future as _;
+use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
+
+use crate::gateway::chunked::Chunked;
+use crate::gateway::deadline::Deadline;
+use crate::gateway::peer::Peer;
+use crate::gateway::request_body::{BodyFailure, RequestFraming, Source};
+use crate::gateway::socket::Socket;
+
+/// Bytes that are read at once, into a buffer that the worker lends.
+const READ: usize = 32 * 1024;
+/// Buffers that a worker keeps to lend.
+const SPARE: usize = 4;
+/// Bytes of later requests that are read while one is being served; the client's end is seen behind no more than these.
+const AHEAD: usize = 64 * 1024;
+/// Pieces of a body up to this are copied out of the lent buffer, larger ones take it with them.
+const COPIED: usize = 4 * 1024;
+/// How long a client that has closed its sending side may wait for an answer. A plain close looks the same until
+/// something is written, so a client that went away holds its upstream request no longer than this.
+const HALF_CLOSED: Duration = Duration::from_secs(1);
+
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+thread_local! {
+    static BUFFERS: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
+}
+
+/// See the module.
+pub struct Client {
+    pub peer: Rc<Peer>,
+    inner: RefCell<Inner>,
+}
+
+struct Inner {
+    /// `None` once somebody else has it.
+    socket: Option<Socket>,
+    /// Read and not used yet; without bytes it has no buffer.
+    ahead: BytesMut,
+    rest: Rest,
+    /// What of `100 Continue` is still to be written once the body is asked for.
+    invitation: &'static [u8],
+    /// Since the client's end has been seen: when that will mean that it is gone.
+    end: Option<Deadline>,
+    /// Something has been written since.
+    written: bool,
+}
+
+/// What is still to come of the request that is being served.
+enum Rest {
+    Nothing,
+    Length(u64),
+    Chunks(Chunked),
+    /// Nobody can tell any more.
+    Broken(BodyFailure),
+}
+
+/// What a read has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filled {
+    Some,
+    /// The client sends nothing more.
+    End,
+}
+
+impl Client {
+    /// A connection that has just been accepted.
+    pub fn new(socket: Socket, peer: Rc<Peer>) -> Rc<Self> {
+        let inner = Inner {
+            socket: Some(socket),
+            ahead: BytesMut::new(),
+            rest: Rest::Nothing,
+            invitation: b"",
+            end: None,
+            written: false,
+        };
+        Rc::new(Self { peer, inner: RefCell::new(inner) })
+    }
+
+    /// Lets `look` see what has been read ahead.
+    pub fn ahead<T>(&self, look: impl FnOnce(&[u8]) -> T) -> T {
+        look(&self.inner.borrow().ahead)
+    }
+
+    /// Drops the first `n` bytes of it.
+    pub fn consume(&self, n: usize) {
+        let mut inner = self.inner.borrow_mut();
+        inner.ahead.advance(n);
+        inner.settle();
+    }
+
+    /// Waits until a read may find something. Under TLS that cannot be told without reading.
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut inner = self.inner.borrow_mut();
+        match &inner.socket {
+            Some(Socket::Tcp(tcp)) => tcp.poll_read_ready(cx).map(drop),
+            Some(Socket::Tls(_)) => inner.poll_fill(cx).map(drop),
+            None => Poll::Ready(()),
+        }
+    }
+
+    /// Reads once, behind what is there.
+    ///
+    /// # Errors
+    /// The socket's.
+    pub fn poll_fill(&self, cx: &mut Context<'_>) -> Poll<io::Result<Filled>> {
+        self.inner.borrow_mut().poll_fill(cx)
+    }
+
+    /// Keeps no more room for what has been read than it takes.
+    pub fn shrink(&self) {
+        let mut inner = self.inner.borrow_mut();
+        if inner.ahead.capacity() > 2 * inner.ahead.len() {
+            let small = BytesMut::from(&inner.ahead[..]);
+            give_back(std::mem::replace(&mut inner.ahead, small));
+        }
+    }
+
+    /// A request begins whose head has been consumed; its body, where one is to come.
+    pub fn begin(self: &Rc<Self>, framing: RequestFraming, expects: bool) -> Option<Box<dyn Source>> {
+        let mut inner = self.inner.borrow_mut();
+        inner.rest = match framing {
+            RequestFraming::None | RequestFraming::Length(0) => Rest::Nothing,
+            RequestFraming::Length(length) => Rest::Length(length),
+            RequestFraming::Chunked => Rest::Chunks(Chunked::default()),
+        };
+        if inner.end.is_some() {
+            (inner.written, inner.end) = (false, Some(Deadline::at(Instant::now() + HALF_CLOSED)));
+        }
+        let has_body = framing.has_bytes();
+        inner.invitation = if has_body && expects { CONTINUE } else { b"" };
+        has_body.then(|| Box::new(Arriving(self.clone())) as Box<dyn Source>)
+    }
+
+    /// An answer is about to be given: nobody is invited any more to send a body, and what of an invitation is already out
+    /// must be completed by what is returned.
+    pub fn withdraw_invitation(&self) -> &'static [u8] {
+        let invitation = std::mem::take(&mut self.inner.borrow_mut().invitation);
+        if invitation.len() < CONTINUE.len() { invitation } else { b"" }
+    }
+
+    /// Reads what has arrived of a body that nobody wants: a small one is there already, and its connection can go on.
+    pub async fn skim(&self) {
+        std::future::poll_fn(|cx| {
+            let mut inner = self.inner.borrow_mut();
+            let mut left = AHEAD;
+            while left > 0
+                && let Poll::Ready(Some(Ok(bytes))) = inner.poll_body(cx)
+            {
+                left = left.saturating_sub(bytes.len());
+            }
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    /// Whether all of the request that is being served has arrived and has been read.
+    pub fn is_at_end(&self) -> bool {
+        self.inner.borrow().is_at_end()
+    }
+
+    /// `Ready` when the client has gone. It may have closed its sending side only; it then has a second for each answer, or
+    /// as long as it takes what is written.
+    pub fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut inner = self.inner.borrow_mut();
+        // Behind the rest of a body nobody looks before it has been asked for.
+        while inner.end.is_none() && inner.is_at_end() && inner.ahead.len() < AHEAD {
+            match inner.poll_fill(cx) {
+                Poll::Ready(Ok(Filled::Some)) => {}
+                Poll::Ready(Ok(Filled::End)) => {
+                    inner.written = false;
+                    inner.end = Some(Deadline::at(Instant::now() + HALF_CLOSED));
+                }
+                Poll::Ready(Err(_)) => return Poll::Ready(()),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        let Some(end) = &mut inner.end else { return Poll::Pending };
+        ready!(end.poll_passed(cx));
+        // A socket that nobody holds any more would have answered a write with a reset.
+        let reads = inner.written
+            && inner.socket.as_ref().is_some_and(|socket| matches!(socket.tcp().take_error(), Ok(None)));
+        if reads { Poll::Pending } else { Poll::Ready(()) }
+    }
+
+    /// Whether nothing more will come of the client.
+    pub fn is_over(&self) -> bool {
+        let inner = self.inner.borrow();
+        inner.end.is_some() && inner.ahead.is_empty()
+    }
+
+    /// Writes some of `parts`.
+    ///
+    /// # Errors
+    /// The socket's.
+    pub fn poll_write(&self, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let mut inner = self.inner.borrow_mut();
+        let Some(socket) = &mut inner.socket else { return Poll::Ready(Err(gone())) };
+        let written = match parts {
+            [one] => Pin::new(socket).poll_write(cx, one),
+            _ => Pin::new(socket).poll_write_vectored(cx, parts),
+        };
+        inner.written |= written.is_ready();
+        written
+    }
+
+    /// Under TLS, sees that what was written is on its way.
+    ///
+    /// # Errors
+    /// The socket's.
+    pub fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.inner.borrow_mut().socket {
+            Some(Socket::Tcp(_)) | None => Poll::Ready(Ok(())),
+            Some(socket) => Pin::new(socket).poll_flush(cx),
+        }
+    }
+
+    /// Hands the connection over: the socket, and what has been read from it.
+    pub fn take(&self) -> Option<(Socket, BytesMut)> {
+        let mut inner = self.inner.borrow_mut();
+        let ahead = std::mem::take(&mut inner.ahead);
+        inner.socket.take().map(|socket| (socket, ahead))
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        give_back(std::mem::take(&mut self.ahead));
+    }
+}
+
+impl Inner {
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Filled>> {
+        let Some(socket) = &mut self.socket else { return Poll::Ready(Err(gone())) };
+        let mut lent = BUFFERS.with_borrow_mut(Vec::pop).unwrap_or_else(|| BytesMut::with_capacity(READ));
+        let read = pin!(socket.read_buf(&mut lent)).poll(cx);
+        if self.ahead.is_empty() && !lent.is_empty() {
+            std::mem::swap(&mut self.ahead, &mut lent);
+        } else {
+            // Part of a head, or what is read while another request is served.
+            self.ahead.extend_from_slice(&lent);
+        }
+        give_back(lent);
+        Poll::Ready(Ok(if ready!(read)? == 0 { Filled::End } else { Filled::Some }))
+    }
+
+    /// Without bytes there is no buffer.
+    fn settle(&mut self) {
+        if self.ahead.is_empty() {
+            give_back(std::mem::take(&mut self.ahead));
+        }
+    }
+
+    fn is_at_end(&self) -> bool {
+        matches!(self.rest, Rest::Nothing)
+    }
+
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyFailure>>> {
+        loop {
+            match &mut self.rest {
+                Rest::Nothing => return Poll::Ready(None),
+                Rest::Broken(failure) => return Poll::Ready(Some(Err(*failure))),
+                Rest::Length(left) => {
+                    let n = (*left).min(self.ahead.len() as u64) as usize;
+                    *left -= n as u64;
+                    if *left == 0 {
+                        self.rest = Rest::Nothing;
+                    }
+                    if n > 0 {
+                        return Poll::Ready(Some(Ok(self.take(n))));
+                    }
+                }
+                Rest::Chunks(chunks) => {
+                    let Ok(piece) = chunks.decode(&self.ahead) else {
+                        self.rest = Rest::Broken(BodyFailure::Malformed);
+                        continue;
+                    };
+                    if chunks.is_done() {
+                        self.rest = Rest::Nothing;
+                    }
+                    self.ahead.advance(piece.coding);
+                    if piece.data > 0 {
+                        return Poll::Ready(Some(Ok(self.take(piece.data))));
+                    }
+                    if piece.coding > 0 {
+                        self.settle();
+                        continue;
+                    }
+                }
+            }
+            if self.poll_invite(cx).is_err() {
+                self.rest = Rest::Broken(BodyFailure::ClientGone);
+                continue;
+            }
+            match ready!(self.poll_fill(cx)) {
+                Ok(Filled::Some) => {}
+                Ok(Filled::End) | Err(_) => self.rest = Rest::Broken(BodyFailure::ClientGone),
+            }
+        }
+    }
+
+    fn take(&mut self, n: usize) -> Bytes {
+        let bytes = if n <= COPIED {
+            let bytes = Bytes::copy_from_slice(&self.ahead[..n]);
+            self.ahead.advance(n);
+            bytes
+        } else {
+            self.ahead.split_to(n).freeze()
+        };
+        self.settle();
+        bytes
+    }
+
+    /// Writes `100 Continue`, where it is waited for; what does not fit is written with the next try.
+    fn poll_invite(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        // Who has begun to send needs no invitation.
+        if !self.ahead.is_empty() && self.invitation.len() == CONTINUE.len() {
+            self.invitation = b"";
+        }
+        while !self.invitation.is_empty() {
+            let Some(socket) = &mut self.socket else { return Err(gone()) };
+            match Pin::new(socket).poll_write(cx, self.invitation)? {
+                Poll::Ready(n) => self.invitation = &self.invitation[n..],
+                Poll::Pending => return Ok(()),
+            }
+        }
+        if let Some(Socket::Tls(tls)) = &mut self.socket {
+            let _ = Pin::new(tls).poll_flush(cx)?;
+        }
+        Ok(())
+    }
+}
+
+/// Puts a buffer back among those to be lent, if nobody holds a part of it.
+fn give_back(mut buffer: BytesMut) {
+    buffer.clear();
+    if buffer.capacity() > 0 && buffer.try_reclaim(READ) {
+        BUFFERS.with_borrow_mut(|spare| {
+            if spare.len() < SPARE {
+                spare.push(buffer);
+            }
+        });
+    }
+}
+
+fn gone() -> io::Error {
+    io::ErrorKind::NotConnected.into()
+}
+
+/// The body of the request that is being served.
+struct Arriving(Rc<Client>);
+
+impl Source for Arriving {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyFailure>>> {
+        self.0.inner.borrow_mut().poll_body(cx)
+    }
+
+    fn is_at_end(&self) -> bool {
+        self.0.inner.borrow().is_at_end()
+    }
+}

@@ -1,0 +1,117 @@
+//! Between the types of HTTP/2's library and the gateway's own: the one place that knows both.
+//!
+//! An HTTP/2 request is judged as one of HTTP/1.1 is: what could be read in two ways is refused (RFC 9113 §8.1.1, §8.2,
+//! §8.3.1). What the library itself refuses (connection-specific fields, pseudo-fields out of place) does not come here.
+
+use actix_http::{Method, Version};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::request::Parts;
+
+use super::decode::escape;
+use crate::gateway::answer::Cause;
+use crate::gateway::arrival::{Head, Target};
+use crate::gateway::bounds::{HEAD_BYTES, HEAD_FIELDS, TARGET_BYTES};
+use crate::gateway::fields::{Fields, decimal};
+use crate::gateway::request_body::RequestFraming;
+use crate::gateway::response::{Length, Response};
+
+/// Bytes of a head, what its lines would take in HTTP/1.1.
+pub fn size(parts: &Parts) -> usize {
+    let fields: usize = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    let target = parts.uri.path_and_query().map_or(0, |path| path.as_str().len());
+    let authority = parts.uri.authority().map_or(0, |authority| authority.as_str().len());
+    parts.method.as_str().len() + target + authority + fields
+}
+
+/// A request's head; `ended`: no body follows.
+///
+/// # Errors
+/// Why it is refused.
+pub fn head(parts: &Parts, ended: bool) -> Result<Head, Cause> {
+    let refuse = |why| Err(Cause::BadRequest(why));
+    // Clients send each cookie as a field of its own (RFC 9113 §8.2.3).
+    let crumbs = parts.headers.get_all("cookie").iter().count().saturating_sub(1);
+    if parts.headers.len() - crumbs > HEAD_FIELDS || size(parts) > HEAD_BYTES {
+        return Err(Cause::HeadTooLarge);
+    }
+    let mut fields = Fields::with_capacity(size(parts), parts.headers.len());
+    for (name, value) in &parts.headers {
+        // RFC 9113 §8.2.1: the library takes blanks around a value.
+        if value.as_bytes().trim_ascii().len() != value.len() {
+            return refuse("The value of a header field begins or ends with a blank.");
+        }
+        fields.push(name.as_str(), value.as_bytes());
+    }
+    let method = Method::from_bytes(parts.method.as_str().as_bytes())
+        .map_err(|_| Cause::BadRequest("The method is not valid."))?;
+    let authority = parts.uri.authority().map(|authority| authority.as_str());
+    let mut hosts = fields.get_all("host");
+    let host = hosts.next();
+    if hosts.next().is_some() {
+        return refuse("The request has more than one host.");
+    }
+    drop(hosts);
+    match (authority, host) {
+        (None, None | Some(b"")) => return refuse("The request has neither :authority nor host."),
+        (Some(authority), Some(host)) if !host.eq_ignore_ascii_case(authority.as_bytes()) => {
+            return refuse("The request's :authority and host differ.");
+        }
+        _ => {}
+    }
+    if authority.is_some() && parts.uri.scheme_str().is_none_or(str::is_empty) && method != Method::CONNECT {
+        return refuse("The request has no :scheme.");
+    }
+    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    let mut escaped = Vec::with_capacity(path.len());
+    escape(path.as_bytes(), &mut escaped);
+    if escaped.len() > TARGET_BYTES {
+        return Err(Cause::TargetTooLong);
+    }
+    let path = String::from_utf8(escaped).map_err(|_| Cause::BadRequest("The path is not valid."))?;
+    let path = if method == Method::CONNECT { "/" } else { path.as_str() };
+    let target = Target::of(authority, path).map_err(Cause::BadRequest)?;
+    let mut lengths = fields.get_all("content-length");
+    let length = match lengths.next() {
+        None => None,
+        // Even equal duplicates: a second reader may pick either.
+        Some(value) => match decimal(value).filter(|_| lengths.next().is_none()) {
+            None => return refuse("The content-length is not one number."),
+            some => some,
+        },
+    };
+    drop(lengths);
+    let sends = [Method::POST, Method::PUT, Method::PATCH].contains(&method);
+    let framing = match length {
+        Some(1..) if ended => return refuse("The request body is not as long as its content-length."),
+        Some(length) => RequestFraming::Length(length),
+        None if !ended => RequestFraming::Chunked,
+        // RFC 9110 §8.6: an upstream may wait for what says nothing of its length.
+        None if sends => RequestFraming::Length(0),
+        None => RequestFraming::None,
+    };
+    let expects = !ended && fields.get_all("expect").any(|value| value.eq_ignore_ascii_case(b"100-continue"));
+    Ok(Head { method, target, version: Version::HTTP_2, fields, framing, upgrade: None, expects })
+}
+
+/// An answer's head.
+pub fn response(response: &Response) -> http::Response<()> {
+    let mut out = http::Response::new(());
+    // Both have taken it for a status.
+    *out.status_mut() = http::StatusCode::from_u16(response.status.as_u16()).unwrap_or_default();
+    let map: &mut HeaderMap = out.headers_mut();
+    map.reserve(response.fields.len() + 1);
+    for (name, value) in response.fields.iter() {
+        let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_bytes(value))
+        else {
+            continue;
+        };
+        // RFC 9113 §8.2.2; what 426 asks for cannot be done here anyway.
+        if name != http::header::UPGRADE {
+            map.append(name, value);
+        }
+    }
+    if let Length::Stated(length) | Length::Sized(length) = response.length {
+        map.insert(http::header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    out
+}

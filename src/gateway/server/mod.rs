@@ -1,0 +1,133 @@
+//! The gateway listener: actix-server accepts, a connection is given to the protocol that it speaks, and each of its requests
+//! goes through [`super::serve`].
+//!
+//! One function owns a connection, from its first byte to its last: [`h1::connection`] or [`h2::connection`]. `decode` and
+//! `encode` are the pure parts of HTTP/1, `client` is its socket with what has been read ahead; `frames` watches what HTTP/2's
+//! library does not bound, `convert` is the one place that knows its types. Nothing here knows an upstream.
+
+mod admission;
+mod client;
+mod convert;
+mod decode;
+mod encode;
+mod frames;
+mod h1;
+mod h2;
+
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use actix_server::{GracefulShutdownSignal, Server, ServerHandle};
+use actix_service::{fn_factory, fn_service};
+use tokio::net::TcpStream;
+
+use self::client::Client;
+use super::listener::Bound;
+use super::peer::Peer;
+use super::shared::Shared;
+use super::socket::Socket;
+use super::worker::Worker;
+use crate::config::settings;
+use crate::tls::ServerTls;
+
+/// Time limits of a listener's connections.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    /// Whole request head, from its first byte (from the accept for the first one).
+    head: Duration,
+    /// Between two requests.
+    keep_alive: Duration,
+}
+
+/// Serves a bound listener: the server, to be awaited, and its handle.
+///
+/// # Errors
+/// When the listener cannot be registered.
+pub fn serve(
+    bound: Bound,
+    shared: Arc<Shared>,
+    server: &settings::Server,
+    workers: usize,
+    tls: Option<Arc<ServerTls>>,
+) -> io::Result<(Server, ServerHandle)> {
+    let builder = Server::build()
+        .workers(workers)
+        .max_concurrent_connections(server.max_connections)
+        // Whoever stops it bounds the time.
+        .shutdown_timeout(u64::from(u32::MAX))
+        .disable_signals();
+    let stop = builder.graceful_shutdown_signal();
+    let server = builder
+        .listen("gateway", bound.into_listener(), move || {
+            let (shared, stop, tls) = (shared.clone(), stop.clone(), tls.clone());
+            fn_factory(move || {
+                // Also for the connections whose first request never comes to be one.
+                let (worker, stop, tls) = (Worker::here(&shared), stop.clone(), tls.clone());
+                admission::start();
+                let service = fn_service(move |tcp: TcpStream| {
+                    let (worker, stop, tls) = (worker.clone(), stop.clone(), tls.clone());
+                    async move {
+                        let _open = Open::new(&worker.shared.connections);
+                        connection(worker, tcp, stop, tls).await.map_err(drop)
+                    }
+                });
+                async { Ok::<_, ()>(service) }
+            })
+        })?
+        .run();
+    let handle = server.handle();
+    Ok((server, handle))
+}
+
+/// One connection, from the accept to its end.
+async fn connection(
+    worker: Rc<Worker>,
+    tcp: TcpStream,
+    stop: GracefulShutdownSignal,
+    tls: Option<Arc<ServerTls>>,
+) -> io::Result<()> {
+    let server = worker.shared.server.load();
+    let limits = Limits { head: server.header_timeout, keep_alive: server.keep_alive };
+    drop(server);
+    let address = tcp.peer_addr()?;
+    tcp.set_nodelay(true)?;
+    let peer = Rc::new(Peer::new(address, tls.is_some()));
+    let socket = match tls {
+        None => Socket::Tcp(tcp),
+        Some(tls) => {
+            let handshake = Box::pin(tokio::time::timeout(limits.head, tls.acceptor().accept(tcp)));
+            tokio::select! {
+                secured = handshake => Socket::Tls(Box::new(secured??.into())),
+                // Whoever has said nothing has nothing to lose, and must not hold up the stop.
+                () = h1::stopped(stop.clone()) => return Ok(()),
+            }
+        }
+    };
+    let speaks_h2 = matches!(&socket, Socket::Tls(tls) if tls.get_ref().1.alpn_protocol() == Some(b"h2"));
+    let client = Client::new(socket, peer.clone());
+    if speaks_h2 || h1::connection(worker.clone(), &client, limits, stop.clone()).await {
+        let Some((socket, ahead)) = client.take() else { return Ok(()) };
+        drop(client);
+        Box::pin(h2::connection(worker, socket, ahead, peer, limits, stop)).await;
+    }
+    Ok(())
+}
+
+/// Counts a connection among the open ones.
+struct Open(Arc<AtomicUsize>);
+
+impl Open {
+    fn new(open: &Arc<AtomicUsize>) -> Self {
+        open.fetch_add(1, Ordering::Relaxed);
+        Self(open.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
