@@ -2,6 +2,7 @@
 //! [`Client`] (a strict HTTP/1.1 reader), with [`eventually`] as the only way to wait.
 
 mod backend;
+pub mod cases;
 mod client;
 mod exchange;
 pub mod flood;
@@ -10,8 +11,14 @@ mod folder;
 mod frames;
 mod free_port;
 mod gateway;
+pub mod h2_client;
+pub mod h2_flood;
+pub mod h2_frames;
+pub mod h2_requests;
+pub mod h2_rules;
 mod head;
 pub mod history;
+pub mod hpack;
 pub mod http2;
 pub mod limits;
 mod load;
@@ -34,7 +41,7 @@ pub use exchange::{Exchange, Then};
 pub use folder::Folder;
 pub use frames::{Frame, Opcode};
 pub use gateway::{Builder, Gateway, run, run_with};
-pub use head::Framing;
+pub use head::{Framing, Head};
 pub use load::Load;
 pub use port::Port;
 pub use postgres::Postgres;
@@ -45,3 +52,4 @@ pub use tls::Authority;
 pub use upstream::Upstream;
 pub use wait::{Gate, SOON, eventually, holds_for};
 pub use websocket::{WebSocket, echo_websocket, upgrade_request};
+pub use wire::Wire;
