@@ -53,88 +53,36 @@ pub enum Cause {
 }
 
 impl Cause {
-    /// Status, stable code and title.
-    pub fn facts(self) -> (StatusCode, &'static str, &'static str) {
+    /// Status, stable code, title, and one sentence for the person who reads the answer.
+    #[rustfmt::skip]
+    fn facts(self) -> (u16, &'static str, &'static str, &'static str) {
+        const { assert!(HEAD_BYTES == 131_072 && HEAD_FIELDS == 256 && TARGET_BYTES == 65_536) };
         match self {
-            Self::NoRoute => (StatusCode::NOT_FOUND, "no_route", "No route"),
-            Self::MethodNotAllowed => {
-                (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed")
-            }
-            Self::BadPath(_) => (StatusCode::BAD_REQUEST, "bad_path", "Ambiguous path"),
-            Self::BadRequest(_) => (StatusCode::BAD_REQUEST, "bad_request", "Bad request"),
-            Self::Denied => (StatusCode::FORBIDDEN, "denied", "Denied"),
-            Self::RateLimited => {
-                (StatusCode::TOO_MANY_REQUESTS, "rate_limited", "Request rate limit exceeded")
-            }
-            Self::LimiterUnavailable => {
-                (StatusCode::SERVICE_UNAVAILABLE, "limiter_unavailable", "Rate limiter unavailable")
-            }
-            Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "Request body too large"),
-            Self::HeadTooLarge => {
-                (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "bad_request", "Request head too large")
-            }
-            Self::TargetTooLong => (StatusCode::URI_TOO_LONG, "bad_request", "Request target too long"),
-            Self::HeaderTimeout => (StatusCode::REQUEST_TIMEOUT, "header_timeout", "Request head timed out"),
-            Self::BodyTimeout => (StatusCode::REQUEST_TIMEOUT, "body_timeout", "Request body timed out"),
-            Self::CircuitOpen => (StatusCode::SERVICE_UNAVAILABLE, "circuit_open", "Circuit open"),
-            Self::NoHealthyTarget => {
-                (StatusCode::SERVICE_UNAVAILABLE, "no_healthy_target", "No healthy target")
-            }
-            Self::PoolFull => (StatusCode::SERVICE_UNAVAILABLE, "pool_full", "Too many requests in flight"),
-            Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded", "Too many requests at once"),
-            Self::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining", "Shutting down"),
-            Self::ConnectFailed => (StatusCode::BAD_GATEWAY, "connect_failed", "Upstream unreachable"),
-            Self::UpstreamReset => (StatusCode::BAD_GATEWAY, "upstream_reset", "Upstream connection lost"),
-            Self::UpstreamBadResponse => {
-                (StatusCode::BAD_GATEWAY, "upstream_bad_response", "Invalid upstream response")
-            }
-            Self::UpstreamTimeout => (StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", "Upstream timed out"),
-            Self::AdminTokenMissing => (StatusCode::UNAUTHORIZED, "auth_missing", "Admin token required"),
-            Self::AdminTokenInvalid => (StatusCode::UNAUTHORIZED, "auth_invalid", "Admin token invalid"),
-            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "Internal error"),
-            Self::ClientGone => (StatusCode::BAD_REQUEST, "client_gone", "Client closed the request"),
-        }
-    }
-
-    /// One sentence for the person who reads the answer.
-    fn detail(self) -> &'static str {
-        match self {
-            Self::NoRoute => "No route matches this host and path.",
-            Self::MethodNotAllowed => "The path exists for other methods; see the Allow header.",
-            Self::BadPath(why) | Self::BadRequest(why) => why,
-            Self::Denied => "The route refuses every request.",
-            Self::RateLimited => "The limit for this client is used up; see Retry-After.",
-            Self::LimiterUnavailable => {
-                "Requests of this client cannot be counted at the moment; retry later."
-            }
-            Self::BodyTooLarge => "The request body exceeds the limit of this route.",
-            Self::HeadTooLarge => {
-                const { assert!(HEAD_BYTES == 131_072 && HEAD_FIELDS == 256) };
-                "The request line and header fields exceed 131072 bytes or 256 fields."
-            }
-            Self::TargetTooLong => {
-                const { assert!(TARGET_BYTES == 65_536) };
-                "The request target exceeds 65536 bytes."
-            }
-            Self::HeaderTimeout => "The request head did not arrive in time.",
-            Self::BodyTimeout => "The request body stopped arriving.",
-            Self::CircuitOpen => "The service failed repeatedly and is given time to recover; retry later.",
-            Self::NoHealthyTarget => {
-                "No instance of the service may take requests: unhealthy, or kept away by an operator."
-            }
-            Self::PoolFull => "Every instance of the service has as many requests in flight as it may.",
-            Self::Overloaded => {
-                "The requests that the connection has open are too large; wait for answers, or open another."
-            }
-            Self::Draining => "The gateway is shutting down; retry on a new connection.",
-            Self::ConnectFailed => "No connection to the service could be made.",
-            Self::UpstreamReset => "The service closed the connection before it had answered.",
-            Self::UpstreamBadResponse => "The service answered with something that is not valid HTTP.",
-            Self::UpstreamTimeout => "The service did not answer in time.",
-            Self::AdminTokenMissing => "This prefix answers only with the admin token.",
-            Self::AdminTokenInvalid => "The token is not the admin token.",
-            Self::Internal => "The gateway failed to handle this request; the log has the details.",
-            Self::ClientGone => "",
+            Self::NoRoute => (404, "no_route", "No route", "No route matches this host and path."),
+            Self::MethodNotAllowed => (405, "method_not_allowed", "Method not allowed", "The path exists for other methods; see the Allow header."),
+            Self::BadPath(why) => (400, "bad_path", "Ambiguous path", why),
+            Self::BadRequest(why) => (400, "bad_request", "Bad request", why),
+            Self::Denied => (403, "denied", "Denied", "The route refuses every request."),
+            Self::RateLimited => (429, "rate_limited", "Request rate limit exceeded", "The limit for this client is used up; see Retry-After."),
+            Self::LimiterUnavailable => (503, "limiter_unavailable", "Rate limiter unavailable", "Requests of this client cannot be counted at the moment; retry later."),
+            Self::BodyTooLarge => (413, "body_too_large", "Request body too large", "The request body exceeds the limit of this route."),
+            Self::HeadTooLarge => (431, "bad_request", "Request head too large", "The request line and header fields exceed 131072 bytes or 256 fields."),
+            Self::TargetTooLong => (414, "bad_request", "Request target too long", "The request target exceeds 65536 bytes."),
+            Self::HeaderTimeout => (408, "header_timeout", "Request head timed out", "The request head did not arrive in time."),
+            Self::BodyTimeout => (408, "body_timeout", "Request body timed out", "The request body stopped arriving."),
+            Self::CircuitOpen => (503, "circuit_open", "Circuit open", "The service failed repeatedly and is given time to recover; retry later."),
+            Self::NoHealthyTarget => (503, "no_healthy_target", "No healthy target", "No instance of the service may take requests: unhealthy, or kept away by an operator."),
+            Self::PoolFull => (503, "pool_full", "Too many requests in flight", "Every instance of the service has as many requests in flight as it may."),
+            Self::Overloaded => (503, "overloaded", "Too many requests at once", "The requests that the connection has open are too large; wait for answers, or open another."),
+            Self::Draining => (503, "draining", "Shutting down", "The gateway is shutting down; retry on a new connection."),
+            Self::ConnectFailed => (502, "connect_failed", "Upstream unreachable", "No connection to the service could be made."),
+            Self::UpstreamReset => (502, "upstream_reset", "Upstream connection lost", "The service closed the connection before it had answered."),
+            Self::UpstreamBadResponse => (502, "upstream_bad_response", "Invalid upstream response", "The service answered with something that is not valid HTTP."),
+            Self::UpstreamTimeout => (504, "upstream_timeout", "Upstream timed out", "The service did not answer in time."),
+            Self::AdminTokenMissing => (401, "auth_missing", "Admin token required", "This prefix answers only with the admin token."),
+            Self::AdminTokenInvalid => (401, "auth_invalid", "Admin token invalid", "The token is not the admin token."),
+            Self::Internal => (500, "internal_error", "Internal error", "The gateway failed to handle this request; the log has the details."),
+            Self::ClientGone => (400, "client_gone", "Client closed the request", ""),
         }
     }
 
@@ -145,7 +93,8 @@ impl Cause {
 
     /// The status of the answer.
     pub fn status(self) -> StatusCode {
-        self.facts().0
+        // All of them are statuses.
+        StatusCode::from_u16(self.facts().0).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 }
 
@@ -159,24 +108,21 @@ pub const REQUEST_ID: &str = "x-request-id";
 
 /// The problem document of `cause`.
 pub fn problem(cause: Cause, request_id: &str) -> Bytes {
-    let (status, code, title) = cause.facts();
+    let (status, code, title, detail) = cause.facts();
     // The parts are constants without quotes or escapes and a validated request id.
     Bytes::from(format!(
-        r#"{{"type":"about:blank","title":"{title}","status":{},"detail":"{}","reason":"{code}","requestId":"{request_id}"}}"#,
-        status.as_u16(),
-        cause.detail(),
+        r#"{{"type":"about:blank","title":"{title}","status":{status},"detail":"{detail}","reason":"{code}","requestId":"{request_id}"}}"#,
     ))
 }
 
 /// The problem document of a refusal by a rate limit: which rule, how much it allows, and when to come again.
 /// `type` and `violated-policies` as of draft-ietf-httpapi-ratelimit-headers-11 §6.
 pub fn quota_exceeded(violation: &Violation, request_id: &str) -> Bytes {
-    let (status, code, title) = Cause::RateLimited.facts();
+    let (status, code, title, _) = Cause::RateLimited.facts();
     let Violation { rule, limit, window_seconds, retry_after_seconds } = violation;
     // Ids of rules are plain text, as `check` has seen.
     Bytes::from(format!(
-        r#"{{"type":"https://iana.org/assignments/http-problem-types#quota-exceeded","title":"{title}","status":{},"detail":"The limit {rule} of {limit} requests per {window_seconds} s is used up; retry in {retry_after_seconds} s.","reason":"{code}","requestId":"{request_id}","rule":"{rule}","violated-policies":["{rule}"],"limit":{limit},"windowSeconds":{window_seconds},"retryAfterSeconds":{retry_after_seconds}}}"#,
-        status.as_u16(),
+        r#"{{"type":"https://iana.org/assignments/http-problem-types#quota-exceeded","title":"{title}","status":{status},"detail":"The limit {rule} of {limit} requests per {window_seconds} s is used up; retry in {retry_after_seconds} s.","reason":"{code}","requestId":"{request_id}","rule":"{rule}","violated-policies":["{rule}"],"limit":{limit},"windowSeconds":{window_seconds},"retryAfterSeconds":{retry_after_seconds}}}"#,
     ))
 }
 

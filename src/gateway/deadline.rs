@@ -5,11 +5,9 @@
 
 use std::cell::RefCell;
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
-
-use pin_project_lite::pin_project;
 
 /// Resolution: a deadline fires up to two ticks late, beside the scheduler's own lag.
 pub const TICK: Duration = Duration::from_millis(5);
@@ -227,30 +225,14 @@ async fn tick() {
     }
 }
 
-pin_project! {
-    /// A future with a deadline: `None` when the deadline passed first.
-    pub struct Within<F> {
-        #[pin]
-        future: F,
-        deadline: Deadline,
-    }
-}
-
-/// Gives `future` until `at`.
-pub fn within<F: Future>(at: Instant, future: F) -> Within<F> {
-    Within { future, deadline: Deadline::at(at) }
-}
-
-impl<F: Future> Future for Within<F> {
-    type Output = Option<F::Output>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        if let Poll::Ready(output) = this.future.poll(cx) {
-            return Poll::Ready(Some(output));
-        }
-        this.deadline.poll_passed(cx).map(|()| None)
-    }
+/// Gives `future` until `at`: `None` when that passed first.
+pub async fn within<F: Future>(at: Instant, future: F) -> Option<F::Output> {
+    let (mut future, mut deadline) = (pin!(future), Deadline::at(at));
+    std::future::poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending => deadline.poll_passed(cx).map(|()| None),
+    })
+    .await
 }
 
 /// `Instant` arithmetic without panic on absurd configuration values.

@@ -20,7 +20,7 @@ use super::request::{Refused, Request};
 use super::request_body::{BodyFailure, RequestBody, RequestFraming};
 use super::response::Response;
 use super::snapshot::Backend;
-use super::upload::{Upload, UploadLimits};
+use super::upload::{UploadLimits, upload};
 use super::upstream::{Asked, Body, Exchange, Head, Pool, RequestLines, Violation};
 use crate::config::settings::{HashOn, LoadBalance};
 
@@ -269,7 +269,7 @@ async fn send(
     let sending = pool.send(exchange.clone());
     let outcome = if body.framing().has_bytes() {
         let limits = UploadLimits { overall: deadline, first_byte, idle: backend.settings.idle_timeout };
-        Upload::new(sending, exchange, body, limits).await
+        upload(sending, exchange, body, limits).await
     } else {
         within(limit, sending).await
     };

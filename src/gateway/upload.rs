@@ -1,9 +1,7 @@
 //! A try with a request body: which time limit applies in which phase of it.
 
-use std::future::Future;
-use std::pin::Pin;
-use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::pin::pin;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use super::deadline::{Deadline, after};
@@ -32,70 +30,48 @@ enum UploadPhase {
     Sent,
 }
 
-pin_project_lite::pin_project! {
-    /// Sends a request with a body. `None`: the limit of the phase it was in has passed.
-    pub struct Upload<'a, F> {
-        #[pin]
-        sending: F,
-        exchange: &'a Rc<Exchange>,
-        body: &'a Rc<RequestBody>,
-        limits: UploadLimits,
-        phase: Option<(UploadPhase, Deadline)>,
-    }
-}
-
-impl<'a, F> Upload<'a, F> {
-    /// Watches `sending`, which sends `body` and waits for the answer.
-    pub fn new(
-        sending: F,
-        exchange: &'a Rc<Exchange>,
-        body: &'a Rc<RequestBody>,
-        limits: UploadLimits,
-    ) -> Self {
-        Self { sending, exchange, body, limits, phase: None }
-    }
-}
-
-impl<F: Future> Future for Upload<'_, F> {
-    type Output = Option<F::Output>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        if let Poll::Ready(sent) = this.sending.poll(cx) {
+/// Watches `sending`, which sends `body` and waits for the answer. `None`: the limit of the phase it was in has passed.
+pub async fn upload<F: Future>(
+    sending: F,
+    exchange: &Exchange,
+    body: &RequestBody,
+    limits: UploadLimits,
+) -> Option<F::Output> {
+    let mut sending = pin!(sending);
+    let mut current: Option<(UploadPhase, Deadline)> = None;
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(sent) = sending.as_mut().poll(cx) {
             return Poll::Ready(Some(sent));
         }
-        let stream = this.body.is_stream();
-        let phase = match (this.exchange.complete.get(), stream) {
+        let phase = match (exchange.complete.get(), body.is_stream()) {
             (true, _) => UploadPhase::Sent,
-            (false, true) => UploadPhase::Stream { written: this.exchange.written.get() },
+            (false, true) => UploadPhase::Stream { written: exchange.written.get() },
             (false, false) => UploadPhase::Small,
         };
-        if !matches!(this.phase, Some((current, _)) if *current == phase) {
-            if phase == UploadPhase::Sent {
-                this.exchange.uploaded.set(Some(Instant::now()));
-            }
-            let answer_by = after(Instant::now(), this.limits.first_byte);
-            let at = match phase {
-                UploadPhase::Small => this.limits.overall,
-                UploadPhase::Sent if stream => answer_by,
-                UploadPhase::Sent => answer_by.min(this.limits.overall),
-                UploadPhase::Stream { .. } => after(Instant::now(), this.limits.idle),
-            };
-            *this.phase = Some((phase, Deadline::at(at)));
+        let (_, deadline) = match &mut current {
+            Some(current) if current.0 == phase => current,
+            changed => changed.insert((phase, Deadline::at(due(phase, exchange, body, &limits)))),
+        };
+        if matches!(phase, UploadPhase::Stream { .. }) && !exchange.blocked.get() {
+            // Every byte taken moves the deadline; while the client is the slow one, the body's own limit rules.
+            current = None;
+            return Poll::Pending;
         }
-        match this.phase {
-            Some((UploadPhase::Small | UploadPhase::Sent, deadline)) => {
-                deadline.poll_passed(cx).map(|()| None)
-            }
-            Some((UploadPhase::Stream { .. }, deadline)) => {
-                // Every byte taken moves the deadline; while the client is the slow one, the body's own limit rules.
-                if !this.exchange.blocked.get() {
-                    *this.phase = None;
-                    return Poll::Pending;
-                }
-                deadline.poll_passed(cx).map(|()| None)
-            }
-            None => Poll::Pending,
+        deadline.poll_passed(cx).map(|()| None)
+    })
+    .await
+}
+
+/// When a phase that begins now has to be over.
+fn due(phase: UploadPhase, exchange: &Exchange, body: &RequestBody, limits: &UploadLimits) -> Instant {
+    let now = Instant::now();
+    match phase {
+        UploadPhase::Small => limits.overall,
+        UploadPhase::Stream { .. } => after(now, limits.idle),
+        UploadPhase::Sent => {
+            exchange.uploaded.set(Some(now));
+            let answer_by = after(now, limits.first_byte);
+            if body.is_stream() { answer_by } else { answer_by.min(limits.overall) }
         }
     }
 }

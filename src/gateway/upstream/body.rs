@@ -14,7 +14,6 @@ use super::transport::Transport;
 use crate::gateway::socket::Socket;
 
 /// The rest of a response. Dropped before its end, it ends the connection.
-#[derive(Debug)]
 pub struct Body(Rc<Transport>);
 
 /// Takes bytes and says how many it took.

@@ -5,12 +5,10 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
 use std::time::Instant;
 
-use pin_project_lite::pin_project;
 use tokio::task::{LocalEnterGuard, LocalSet};
 
 use super::body::Body;
@@ -108,29 +106,7 @@ impl Exchange {
     }
 
     /// Runs `future` with this exchange in reach of the transport it writes to.
-    pub fn scope<F: Future>(self: &Rc<Self>, future: F) -> Scope<F> {
-        Scope { exchange: self.clone(), future }
-    }
-
-    /// The exchange on whose behalf the current poll runs.
-    pub(super) fn current() -> Option<Rc<Self>> {
-        CURRENT.with_borrow(Clone::clone)
-    }
-}
-
-pin_project! {
-    /// See [`Exchange::scope`].
-    pub struct Scope<F> {
-        exchange: Rc<Exchange>,
-        #[pin]
-        future: F,
-    }
-}
-
-impl<F: Future> Future for Scope<F> {
-    type Output = F::Output;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+    pub async fn scope<F: Future>(self: &Rc<Self>, future: F) -> F::Output {
         /// Takes the exchange out of reach again, also when the poll panics.
         struct Reset;
         impl Drop for Reset {
@@ -138,10 +114,18 @@ impl<F: Future> Future for Scope<F> {
                 CURRENT.set(None);
             }
         }
-        let this = self.project();
-        CURRENT.set(Some(this.exchange.clone()));
-        let _reset = Reset;
-        let _parked = park_spawned();
-        this.future.poll(cx)
+        let mut future = pin!(future);
+        std::future::poll_fn(|cx| {
+            CURRENT.set(Some(self.clone()));
+            let _reset = Reset;
+            let _parked = park_spawned();
+            future.as_mut().poll(cx)
+        })
+        .await
+    }
+
+    /// The exchange on whose behalf the current poll runs.
+    pub(super) fn current() -> Option<Rc<Self>> {
+        CURRENT.with_borrow(Clone::clone)
     }
 }

@@ -304,9 +304,3 @@ impl fmt::Debug for UpstreamStream {
         f.debug_struct("UpstreamStream").finish_non_exhaustive()
     }
 }
-
-impl fmt::Debug for Transport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Transport").finish_non_exhaustive()
-    }
-}
