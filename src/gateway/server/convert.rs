@@ -115,3 +115,61 @@ pub fn response(response: &Response) -> http::Response<()> {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    fn parts(method: &str, uri: &str, fields: &[(&str, &str)]) -> Parts {
+        let builder = Request::builder().method(method).uri(uri);
+        let builder = fields.iter().fold(builder, |builder, (name, value)| builder.header(*name, *value));
+        builder.body(()).unwrap().into_parts().0
+    }
+
+    fn framing(method: &str, fields: &[(&str, &str)], ended: bool) -> Option<RequestFraming> {
+        head(&parts(method, "http://a.test/x", fields), ended).ok().map(|head| head.framing)
+    }
+
+    #[test]
+    fn all_of_a_head_counts_for_its_bound() {
+        let long = "a".repeat(60_000);
+        let cases = [
+            parts(&"A".repeat(140_000), "http://a.test/x", &[]),
+            parts("GET", &format!("http://{long}/x"), &[("x-a", &long), ("x-b", &long)]),
+            parts("GET", &format!("http://a.test/{long}"), &[("x-a", &long), ("x-b", &long)]),
+        ];
+        for parts in cases {
+            assert!(size(&parts) > HEAD_BYTES);
+            assert_eq!(head(&parts, true).err(), Some(Cause::HeadTooLarge));
+        }
+    }
+
+    #[test]
+    fn a_request_names_one_host_wherever_it_does() {
+        for (uri, fields, host) in [
+            ("http://a.test/x", &[][..], Some("a.test")),
+            ("http://a.test/x", &[("host", "A.test")], Some("a.test")),
+            ("/x", &[("host", "b.test")], Some("b.test")),
+            ("/x", &[], None),
+            ("/x", &[("host", "")], None),
+            ("http://a.test/x", &[("host", "b.test")], None),
+            ("http://a.test/x", &[("host", "a.test"), ("host", "a.test")], None),
+        ] {
+            let head = head(&parts("GET", uri, fields), true).ok();
+            assert_eq!(head.as_ref().and_then(Head::host), host, "{uri} {fields:?}");
+        }
+    }
+
+    #[test]
+    fn the_length_of_a_body_is_one_number_and_an_empty_post_says_so() {
+        assert_eq!(framing("GET", &[], true), Some(RequestFraming::None));
+        assert_eq!(framing("POST", &[], true), Some(RequestFraming::Length(0)));
+        assert_eq!(framing("POST", &[], false), Some(RequestFraming::Chunked));
+        assert_eq!(framing("POST", &[("content-length", "5")], false), Some(RequestFraming::Length(5)));
+        assert_eq!(framing("POST", &[("content-length", "5")], true), None);
+        assert_eq!(framing("POST", &[("content-length", ""), ("x", "y")], false), None);
+        assert_eq!(framing("POST", &[("content-length", "5"), ("content-length", "5")], false), None);
+    }
+}
