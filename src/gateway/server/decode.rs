@@ -14,7 +14,7 @@ use crate::gateway::bounds::{HEAD_BYTES, HEAD_FIELDS, TARGET_BYTES};
 use crate::gateway::fields::{Fields, decimal};
 use crate::gateway::request_body::RequestFraming;
 
-/// How the connection goes on behind a request.
+/// A head, and what it says of its connection.
 pub struct Decoded {
     pub head: Head,
     /// The client wants the connection kept.

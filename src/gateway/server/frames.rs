@@ -43,6 +43,8 @@ struct Frames {
     of_block: bool,
     /// No frame has been seen.
     is_first: bool,
+    /// Frames that have begun, those that go on with a block not counted.
+    begun: u64,
 }
 
 /// The first frame is another one than RFC 9113 §3.4 asks for.
@@ -50,7 +52,15 @@ struct NoSettings;
 
 impl Frames {
     fn new() -> Self {
-        Self { skip: PREFACE, head: [0; 9], have: 0, in_block: false, of_block: false, is_first: true }
+        Self {
+            skip: PREFACE,
+            head: [0; 9],
+            have: 0,
+            in_block: false,
+            of_block: false,
+            is_first: true,
+            begun: 0,
+        }
     }
 
     /// Whether a header block has begun and has not ended, or the head of a frame.
@@ -79,6 +89,7 @@ impl Frames {
                 return Err(NoSettings);
             }
             self.skip = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
+            self.begun += u64::from(kind != CONTINUATION);
             self.of_block = kind == HEADERS || kind == CONTINUATION;
             if self.of_block {
                 self.in_block = flags & END_HEADERS == 0;
@@ -102,9 +113,10 @@ pub struct Watched {
     /// Read before it was known what the client speaks.
     ahead: BytesMut,
     frames: Frames,
-    /// How long a header block may take, and what is left of that of the one which has begun.
+    /// How long a header block may take, and what is left of that of the one which has begun: by its number, since on a busy
+    /// connection every read may end in the middle of another one.
     limit: Duration,
-    block: Option<Deadline>,
+    block: Option<(u64, Deadline)>,
     stall: Stall,
     /// Bytes that have been read without a pause.
     turn: usize,
@@ -143,7 +155,7 @@ impl AsyncRead for Watched {
             let read = Pin::new(&mut this.socket).poll_read(cx, buf);
             if read.is_pending() {
                 this.turn = 0;
-                let Some(block) = &mut this.block else { return Poll::Pending };
+                let Some((_, block)) = &mut this.block else { return Poll::Pending };
                 ready!(block.poll_passed(cx));
                 return this.offend(Reason::ENHANCE_YOUR_CALM);
             }
@@ -162,8 +174,11 @@ impl AsyncRead for Watched {
             this.block = None;
             return Poll::Ready(Ok(()));
         }
-        let limit = this.limit;
-        let block = this.block.get_or_insert_with(|| Deadline::at(after(Instant::now(), limit)));
+        let (begun, limit) = (this.frames.begun, this.limit);
+        let (_, block) = match &mut this.block {
+            Some(block) if block.0 == begun => block,
+            other => other.insert((begun, Deadline::at(after(Instant::now(), limit)))),
+        };
         match block.poll_passed(cx) {
             Poll::Ready(()) => this.offend(Reason::ENHANCE_YOUR_CALM),
             Poll::Pending => Poll::Ready(Ok(())),
