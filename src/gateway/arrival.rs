@@ -17,6 +17,8 @@ pub struct Head {
     pub fields: Fields,
     /// How the body is framed.
     pub framing: RequestFraming,
+    /// The client wants the connection kept.
+    pub persists: bool,
     /// What the client offers to go on with.
     pub upgrade: Option<Upgrade>,
     /// The client waits for `100 Continue` before it sends the body.

@@ -260,6 +260,7 @@ mod tests {
             version: Version::HTTP_11,
             fields,
             framing: RequestFraming::None,
+            persists: true,
             upgrade: None,
             expects: false,
         };

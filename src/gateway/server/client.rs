@@ -5,39 +5,30 @@
 //! request is at its end is known here and nowhere else.
 
 use std::cell::RefCell;
-use std::future::Future as _;
 use std::io::{self, IoSlice};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use bytes::{Buf as _, Bytes, BytesMut};
-use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
+use bytes::{Bytes, BytesMut};
+use tokio::io::AsyncWrite as _;
 
 use crate::gateway::chunked::Chunked;
 use crate::gateway::deadline::Deadline;
+use crate::gateway::incoming::Incoming;
+use crate::gateway::message::Rest;
 use crate::gateway::peer::Peer;
 use crate::gateway::request_body::{BodyFailure, RequestFraming, Source};
 use crate::gateway::socket::Socket;
 
-/// Bytes that are read at once, into a buffer that the worker lends.
-const READ: usize = 32 * 1024;
-/// Buffers that a worker keeps to lend.
-const SPARE: usize = 4;
 /// Bytes of later requests that are read while one is being served; the client's end is seen behind no more than these.
 const AHEAD: usize = 64 * 1024;
-/// Pieces of a body up to this are copied out of the lent buffer, larger ones take it with them.
-const COPIED: usize = 4 * 1024;
 /// How long a client that has closed its sending side may wait for an answer. A plain close looks the same until
 /// something is written, so a client that went away holds its upstream request no longer than this.
 const HALF_CLOSED: Duration = Duration::from_secs(1);
 
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
-
-thread_local! {
-    static BUFFERS: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
-}
 
 /// See the module.
 pub struct Client {
@@ -48,9 +39,9 @@ pub struct Client {
 struct Inner {
     /// `None` once somebody else has it.
     socket: Option<Socket>,
-    /// Read and not used yet; without bytes it has no buffer.
-    ahead: BytesMut,
-    rest: Rest,
+    ahead: Incoming,
+    /// What is still to come of the request that is being served, or why nobody can tell.
+    rest: Result<Rest, BodyFailure>,
     /// What of `100 Continue` is still to be written once the body is asked for.
     invitation: &'static [u8],
     /// Since the client's end has been seen: when that will mean that it is gone.
@@ -59,30 +50,13 @@ struct Inner {
     written: bool,
 }
 
-/// What is still to come of the request that is being served.
-enum Rest {
-    Nothing,
-    Length(u64),
-    Chunks(Chunked),
-    /// Nobody can tell any more.
-    Broken(BodyFailure),
-}
-
-/// What a read has come to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Filled {
-    Some,
-    /// The client sends nothing more.
-    End,
-}
-
 impl Client {
     /// A connection that has just been accepted.
     pub fn new(socket: Socket, peer: Rc<Peer>) -> Rc<Self> {
         let inner = Inner {
             socket: Some(socket),
-            ahead: BytesMut::new(),
-            rest: Rest::Nothing,
+            ahead: Incoming::default(),
+            rest: Ok(Rest::Nothing),
             invitation: b"",
             end: None,
             written: false,
@@ -92,14 +66,12 @@ impl Client {
 
     /// Lets `look` see what has been read ahead.
     pub fn ahead<T>(&self, look: impl FnOnce(&[u8]) -> T) -> T {
-        look(&self.inner.borrow().ahead)
+        look(self.inner.borrow().ahead.bytes())
     }
 
     /// Drops the first `n` bytes of it.
     pub fn consume(&self, n: usize) {
-        let mut inner = self.inner.borrow_mut();
-        inner.ahead.advance(n);
-        inner.settle();
+        self.inner.borrow_mut().ahead.consume(n);
     }
 
     /// Waits until a read may find something. Under TLS that cannot be told without reading.
@@ -112,31 +84,27 @@ impl Client {
         }
     }
 
-    /// Reads once, behind what is there.
+    /// Reads once, behind what is there; `false` where the client sends nothing more.
     ///
     /// # Errors
     /// The socket's.
-    pub fn poll_fill(&self, cx: &mut Context<'_>) -> Poll<io::Result<Filled>> {
+    pub fn poll_fill(&self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         self.inner.borrow_mut().poll_fill(cx)
     }
 
     /// Keeps no more room for what has been read than it takes.
     pub fn shrink(&self) {
-        let mut inner = self.inner.borrow_mut();
-        if inner.ahead.capacity() > 2 * inner.ahead.len() {
-            let small = BytesMut::from(&inner.ahead[..]);
-            give_back(std::mem::replace(&mut inner.ahead, small));
-        }
+        self.inner.borrow_mut().ahead.shrink();
     }
 
     /// A request begins whose head has been consumed; its body, where one is to come.
     pub fn begin(self: &Rc<Self>, framing: RequestFraming, expects: bool) -> Option<Box<dyn Source>> {
         let mut inner = self.inner.borrow_mut();
-        inner.rest = match framing {
-            RequestFraming::None | RequestFraming::Length(0) => Rest::Nothing,
+        inner.rest = Ok(match framing {
+            RequestFraming::None => Rest::Nothing,
             RequestFraming::Length(length) => Rest::Length(length),
             RequestFraming::Chunked => Rest::Chunks(Chunked::default()),
-        };
+        });
         if inner.end.is_some() {
             (inner.written, inner.end) = (false, Some(Deadline::at(Instant::now() + HALF_CLOSED)));
         }
@@ -177,10 +145,10 @@ impl Client {
     pub fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut inner = self.inner.borrow_mut();
         // Behind the rest of a body nobody looks before it has been asked for.
-        while inner.end.is_none() && inner.is_at_end() && inner.ahead.len() < AHEAD {
+        while inner.end.is_none() && inner.is_at_end() && inner.ahead.bytes().len() < AHEAD {
             match inner.poll_fill(cx) {
-                Poll::Ready(Ok(Filled::Some)) => {}
-                Poll::Ready(Ok(Filled::End)) => {
+                Poll::Ready(Ok(true)) => {}
+                Poll::Ready(Ok(false)) => {
                     inner.written = false;
                     inner.end = Some(Deadline::at(Instant::now() + HALF_CLOSED));
                 }
@@ -199,7 +167,7 @@ impl Client {
     /// Whether nothing more will come of the client.
     pub fn is_over(&self) -> bool {
         let inner = self.inner.borrow();
-        inner.end.is_some() && inner.ahead.is_empty()
+        inner.end.is_some() && inner.ahead.bytes().is_empty()
     }
 
     /// Writes some of `parts`.
@@ -231,103 +199,57 @@ impl Client {
     /// Hands the connection over: the socket, and what has been read from it.
     pub fn take(&self) -> Option<(Socket, BytesMut)> {
         let mut inner = self.inner.borrow_mut();
-        let ahead = std::mem::take(&mut inner.ahead);
+        let ahead = inner.ahead.take_all();
         inner.socket.take().map(|socket| (socket, ahead))
     }
 }
 
-impl Drop for Inner {
-    fn drop(&mut self) {
-        give_back(std::mem::take(&mut self.ahead));
-    }
-}
-
 impl Inner {
-    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Filled>> {
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         let Some(socket) = &mut self.socket else { return Poll::Ready(Err(gone())) };
-        let mut lent = BUFFERS.with_borrow_mut(Vec::pop).unwrap_or_else(|| BytesMut::with_capacity(READ));
-        let read = pin!(socket.read_buf(&mut lent)).poll(cx);
-        if self.ahead.is_empty() && !lent.is_empty() {
-            std::mem::swap(&mut self.ahead, &mut lent);
-        } else {
-            // Part of a head, or what is read while another request is served.
-            self.ahead.extend_from_slice(&lent);
-        }
-        give_back(lent);
-        Poll::Ready(Ok(if ready!(read)? == 0 { Filled::End } else { Filled::Some }))
-    }
-
-    /// Without bytes there is no buffer.
-    fn settle(&mut self) {
-        if self.ahead.is_empty() {
-            give_back(std::mem::take(&mut self.ahead));
-        }
+        self.ahead.poll_fill(socket, cx).map_ok(|n| n > 0)
     }
 
     fn is_at_end(&self) -> bool {
-        matches!(self.rest, Rest::Nothing)
+        self.rest.as_ref().is_ok_and(Rest::is_nothing)
     }
 
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyFailure>>> {
         loop {
             match &mut self.rest {
-                Rest::Nothing => return Poll::Ready(None),
-                Rest::Broken(failure) => return Poll::Ready(Some(Err(*failure))),
-                Rest::Length(left) => {
-                    let n = (*left).min(self.ahead.len() as u64) as usize;
-                    *left -= n as u64;
-                    if *left == 0 {
-                        self.rest = Rest::Nothing;
+                Err(failure) => return Poll::Ready(Some(Err(*failure))),
+                Ok(rest) if rest.is_nothing() => return Poll::Ready(None),
+                Ok(rest) => match rest.next(self.ahead.bytes()) {
+                    Err(_) => self.rest = Err(BodyFailure::Malformed),
+                    Ok(piece) => {
+                        self.ahead.consume(piece.coding);
+                        if piece.data > 0 {
+                            return Poll::Ready(Some(Ok(self.ahead.take(piece.data))));
+                        }
+                        if piece.coding == 0 {
+                            ready!(self.poll_more(cx));
+                        }
                     }
-                    if n > 0 {
-                        return Poll::Ready(Some(Ok(self.take(n))));
-                    }
-                }
-                Rest::Chunks(chunks) => {
-                    let Ok(piece) = chunks.decode(&self.ahead) else {
-                        self.rest = Rest::Broken(BodyFailure::Malformed);
-                        continue;
-                    };
-                    if chunks.is_done() {
-                        self.rest = Rest::Nothing;
-                    }
-                    self.ahead.advance(piece.coding);
-                    if piece.data > 0 {
-                        return Poll::Ready(Some(Ok(self.take(piece.data))));
-                    }
-                    if piece.coding > 0 {
-                        self.settle();
-                        continue;
-                    }
-                }
-            }
-            if self.poll_invite(cx).is_err() {
-                self.rest = Rest::Broken(BodyFailure::ClientGone);
-                continue;
-            }
-            match ready!(self.poll_fill(cx)) {
-                Ok(Filled::Some) => {}
-                Ok(Filled::End) | Err(_) => self.rest = Rest::Broken(BodyFailure::ClientGone),
+                },
             }
         }
     }
 
-    fn take(&mut self, n: usize) -> Bytes {
-        let bytes = if n <= COPIED {
-            let bytes = Bytes::copy_from_slice(&self.ahead[..n]);
-            self.ahead.advance(n);
-            bytes
-        } else {
-            self.ahead.split_to(n).freeze()
-        };
-        self.settle();
-        bytes
+    /// Reads more of the body, whose client may wait to be asked for it.
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let invited = self.poll_invite(cx);
+        match invited.is_ok().then(|| self.poll_fill(cx)) {
+            Some(Poll::Pending) => return Poll::Pending,
+            Some(Poll::Ready(Ok(true))) => {}
+            _ => self.rest = Err(BodyFailure::ClientGone),
+        }
+        Poll::Ready(())
     }
 
     /// Writes `100 Continue`, where it is waited for; what does not fit is written with the next try.
     fn poll_invite(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         // Who has begun to send needs no invitation.
-        if !self.ahead.is_empty() && self.invitation.len() == CONTINUE.len() {
+        if !self.ahead.bytes().is_empty() && self.invitation.len() == CONTINUE.len() {
             self.invitation = b"";
         }
         while !self.invitation.is_empty() {
@@ -341,18 +263,6 @@ impl Inner {
             let _ = Pin::new(tls).poll_flush(cx)?;
         }
         Ok(())
-    }
-}
-
-/// Puts a buffer back among those to be lent, if nobody holds a part of it.
-fn give_back(mut buffer: BytesMut) {
-    buffer.clear();
-    if buffer.capacity() > 0 && buffer.try_reclaim(READ) {
-        BUFFERS.with_borrow_mut(|spare| {
-            if spare.len() < SPARE {
-                spare.push(buffer);
-            }
-        });
     }
 }
 

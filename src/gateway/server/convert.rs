@@ -7,11 +7,12 @@ use actix_http::{Method, Version};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 
-use super::decode::escape;
+use super::decode::{ambiguous, escape};
 use crate::gateway::answer::Cause;
 use crate::gateway::arrival::{Head, Target};
 use crate::gateway::bounds::{HEAD_BYTES, HEAD_FIELDS, TARGET_BYTES};
-use crate::gateway::fields::{Fields, decimal};
+use crate::gateway::fields::Fields;
+use crate::gateway::message::Said;
 use crate::gateway::request_body::RequestFraming;
 use crate::gateway::response::{Length, Response};
 
@@ -45,12 +46,11 @@ pub fn head(parts: &Parts, ended: bool) -> Result<Head, Cause> {
     let method = Method::from_bytes(parts.method.as_str().as_bytes())
         .map_err(|_| Cause::BadRequest("The method is not valid."))?;
     let authority = parts.uri.authority().map(|authority| authority.as_str());
-    let mut hosts = fields.get_all("host");
-    let host = hosts.next();
-    if hosts.next().is_some() {
+    let said = Said::of(fields.iter()).map_err(ambiguous)?;
+    if said.hosts > 1 {
         return refuse("The request has more than one host.");
     }
-    drop(hosts);
+    let host = fields.get_all("host").next();
     match (authority, host) {
         (None, None | Some(b"")) => return refuse("The request has neither :authority nor host."),
         (Some(authority), Some(host)) if !host.eq_ignore_ascii_case(authority.as_bytes()) => {
@@ -70,18 +70,8 @@ pub fn head(parts: &Parts, ended: bool) -> Result<Head, Cause> {
     let path = String::from_utf8(escaped).map_err(|_| Cause::BadRequest("The path is not valid."))?;
     let path = if method == Method::CONNECT { "/" } else { path.as_str() };
     let target = Target::of(authority, path).map_err(Cause::BadRequest)?;
-    let mut lengths = fields.get_all("content-length");
-    let length = match lengths.next() {
-        None => None,
-        // Even equal duplicates: a second reader may pick either.
-        Some(value) => match decimal(value).filter(|_| lengths.next().is_none()) {
-            None => return refuse("The content-length is not one number."),
-            some => some,
-        },
-    };
-    drop(lengths);
     let sends = [Method::POST, Method::PUT, Method::PATCH].contains(&method);
-    let framing = match length {
+    let framing = match said.length {
         Some(1..) if ended => return refuse("The request body is not as long as its content-length."),
         Some(length) => RequestFraming::Length(length),
         None if !ended => RequestFraming::Chunked,
@@ -89,8 +79,8 @@ pub fn head(parts: &Parts, ended: bool) -> Result<Head, Cause> {
         None if sends => RequestFraming::Length(0),
         None => RequestFraming::None,
     };
-    let expects = !ended && fields.get_all("expect").any(|value| value.eq_ignore_ascii_case(b"100-continue"));
-    Ok(Head { method, target, version: Version::HTTP_2, fields, framing, upgrade: None, expects })
+    let (version, expects) = (Version::HTTP_2, !ended && said.expects);
+    Ok(Head { method, target, version, fields, framing, persists: true, upgrade: None, expects })
 }
 
 /// An answer's head.

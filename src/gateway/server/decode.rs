@@ -11,15 +11,9 @@ use actix_http::{Method, Version};
 use crate::gateway::answer::Cause;
 use crate::gateway::arrival::{Head, Target, offered_upgrade};
 use crate::gateway::bounds::{HEAD_BYTES, HEAD_FIELDS, TARGET_BYTES};
-use crate::gateway::fields::{Fields, decimal};
+use crate::gateway::fields::Fields;
+use crate::gateway::message::{Ambiguous, Said};
 use crate::gateway::request_body::RequestFraming;
-
-/// A head, and what it says of its connection.
-pub struct Decoded {
-    pub head: Head,
-    /// The client wants the connection kept.
-    pub persists: bool,
-}
 
 /// Line ends in front of a request, which begin none (RFC 9112 §2.2): how many bytes of them there are.
 pub fn blank(bytes: &[u8]) -> usize {
@@ -76,7 +70,7 @@ fn too_large(bytes: &[u8]) -> Cause {
 ///
 /// # Errors
 /// Why it is refused.
-pub fn decode(bytes: &[u8]) -> Result<Decoded, Cause> {
+pub fn decode(bytes: &[u8]) -> Result<Head, Cause> {
     let bytes = &*escaped(bytes)?;
     let mut found = [const { MaybeUninit::uninit() }; HEAD_FIELDS];
     let mut request = httparse::Request::new(&mut []);
@@ -94,16 +88,38 @@ pub fn decode(bytes: &[u8]) -> Result<Decoded, Cause> {
     let target = if method == Method::CONNECT { "/" } else { target };
     let target = Target::parse(target).map_err(Cause::BadRequest)?;
     let version = if minor == 1 { Version::HTTP_11 } else { Version::HTTP_10 };
-    let said = Said::of(request.headers, version)?;
-    if version == Version::HTTP_10 && method == Method::POST && said.framing == RequestFraming::None {
-        // RFC 1945 §7.2.2.
-        return Err(Cause::BadRequest("A POST of HTTP/1.0 must say how long it is."));
+    let said = Said::of(request.headers.iter().map(|field| (field.name, field.value))).map_err(ambiguous)?;
+    let modern = minor == 1;
+    let refuse = |why| Err(Cause::BadRequest(why));
+    match said.hosts {
+        0 if modern => return refuse("The request has no Host."),
+        2.. => return refuse("The request has more than one Host."),
+        _ => {}
     }
+    if said.chunked && (!modern || said.length.is_some()) {
+        return refuse("A Transfer-Encoding must stand alone, and in HTTP/1.1 only.");
+    }
+    let framing = match said.length {
+        _ if said.chunked => RequestFraming::Chunked,
+        Some(length) => RequestFraming::Length(length),
+        // RFC 1945 §7.2.2.
+        None if !modern && method == Method::POST => {
+            return refuse("A POST of HTTP/1.0 must say how long it is.");
+        }
+        None => RequestFraming::None,
+    };
     let fields = Fields::parsed(bytes, request.headers);
-    let upgrade = if said.upgrades { offered_upgrade(&fields) } else { None };
-    let head =
-        Head { method, target, version, fields, framing: said.framing, upgrade, expects: said.expects };
-    Ok(Decoded { head, persists: said.persists })
+    let upgrade = if said.upgrade && modern { offered_upgrade(&fields) } else { None };
+    let (persists, expects) = (said.persists(modern), said.expects && modern);
+    Ok(Head { method, target, version, fields, framing, persists, upgrade, expects })
+}
+
+/// What is wrong with a message whose length two readers could read differently.
+pub fn ambiguous(what: Ambiguous) -> Cause {
+    Cause::BadRequest(match what {
+        Ambiguous::Length => "The Content-Length is not one number.",
+        Ambiguous::Coding => "The Transfer-Encoding is not chunked alone.",
+    })
 }
 
 fn refusal(error: httparse::Error) -> Cause {
@@ -115,76 +131,6 @@ fn refusal(error: httparse::Error) -> Cause {
         httparse::Error::Token => "The method or the request target is not valid.",
         httparse::Error::NewLine | httparse::Error::Status => "The request head is not valid HTTP/1.1.",
     })
-}
-
-/// What the fields say of the message and its connection.
-struct Said {
-    framing: RequestFraming,
-    persists: bool,
-    /// `Connection: upgrade` of an HTTP/1.1 request.
-    upgrades: bool,
-    expects: bool,
-}
-
-impl Said {
-    fn of(fields: &[httparse::Header<'_>], version: Version) -> Result<Self, Cause> {
-        let (mut hosts, mut length, mut codings) = (0, None, 0);
-        let (mut close, mut keep_alive, mut upgrades, mut expects) = (false, false, false, false);
-        let refuse = |why| Err(Cause::BadRequest(why));
-        for field in fields {
-            let is = |name: &str| field.name.eq_ignore_ascii_case(name);
-            match field.name.len() {
-                4 if is("host") => hosts += 1,
-                6 if is("expect") => {
-                    let mut items = field.value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
-                    expects |= items.any(|item| item.eq_ignore_ascii_case(b"100-continue"));
-                }
-                10 if is("connection") => {
-                    for option in field.value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
-                        close |= option.eq_ignore_ascii_case(b"close");
-                        keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
-                        upgrades |= option.eq_ignore_ascii_case(b"upgrade");
-                    }
-                }
-                14 if is("content-length") => {
-                    // Even equal duplicates: a second reader may pick either (RFC 9112 §6.3 item 5).
-                    let n = decimal(field.value).filter(|_| length.is_none());
-                    length = match n {
-                        None => return refuse("The Content-Length is not one number."),
-                        some => some,
-                    };
-                }
-                17 if is("transfer-encoding") => {
-                    codings += 1;
-                    if codings > 1 || !field.value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
-                        return refuse("The Transfer-Encoding is not chunked alone.");
-                    }
-                }
-                _ => {}
-            }
-        }
-        if hosts > 1 {
-            return refuse("The request has more than one Host.");
-        }
-        if hosts == 0 && version == Version::HTTP_11 {
-            return refuse("The request has no Host.");
-        }
-        if codings > 0 && (version == Version::HTTP_10 || length.is_some()) {
-            return refuse("A Transfer-Encoding must stand alone, and in HTTP/1.1 only.");
-        }
-        let framing = match length {
-            _ if codings > 0 => RequestFraming::Chunked,
-            Some(length) => RequestFraming::Length(length),
-            None => RequestFraming::None,
-        };
-        let modern = version == Version::HTTP_11;
-        Ok(Self {
-            framing,
-            persists: !close && (modern || keep_alive),
-            upgrades: upgrades && modern,
-            expects: expects && modern,
-        })
-    }
 }
 
 /// The head with those characters of its target escaped that clients send as they are, though RFC 3986 has no place for them.
@@ -270,7 +216,7 @@ mod tests {
         assert_eq!(end(large.as_bytes(), 1000), Err(Cause::HeadTooLarge));
     }
 
-    fn decoded(head: &str) -> Result<Decoded, Cause> {
+    fn decoded(head: &str) -> Result<Head, Cause> {
         decode(head.as_bytes())
     }
 
@@ -284,7 +230,7 @@ mod tests {
             ("X-Content-Length: 5\r\nContent-Lengths: 5\r\nTrailer: x\r\n", RequestFraming::None),
         ] {
             let head = format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
-            assert_eq!(decoded(&head).ok().map(|it| it.head.framing), Some(framing), "{head:?}");
+            assert_eq!(decoded(&head).ok().map(|it| it.framing), Some(framing), "{head:?}");
         }
     }
 
@@ -329,9 +275,9 @@ mod tests {
     fn raw_characters_of_a_target_are_escaped_and_nothing_else_is() {
         let head = "GET /a\"<b>`\u{e9}{|}^[]?q=\"\u{fc} HTTP/1.1\r\nHost: a\r\nX: \"<\u{e9}>\"\r\n\r\n";
         let decoded = decoded(head).ok().unwrap();
-        let target = decoded.head.target.path_and_query().to_owned();
+        let target = decoded.target.path_and_query().to_owned();
         assert_eq!(target, "/a%22%3Cb%3E%60%C3%A9{|}^[]?q=%22%C3%BC");
-        assert_eq!(decoded.head.fields.text("x"), Some("\"<\u{e9}>\""));
+        assert_eq!(decoded.fields.text("x"), Some("\"<\u{e9}>\""));
     }
 
     #[test]

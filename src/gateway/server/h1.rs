@@ -15,11 +15,12 @@ use actix_server::GracefulShutdownSignal;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::Sleep;
 
-use super::client::{Client, Filled};
-use super::decode::{Decoded, HeadEnd, blank, decode};
+use super::client::Client;
+use super::decode::{HeadEnd, blank, decode};
 use super::encode::{Outgoing, Persistence};
 use super::{Limits, admission};
 use crate::gateway::answer::Cause;
+use crate::gateway::arrival::Head;
 use crate::gateway::deadline::{after, within};
 use crate::gateway::ending::log_refused;
 use crate::gateway::identity::request_id;
@@ -138,9 +139,9 @@ impl Wait {
                 Poll::Ready(filled) => Poll::Ready(Some(filled)),
             });
             match filled.await {
-                Some(Ok(Filled::Some)) if has_begun(client) => return true,
-                Some(Ok(Filled::Some)) | None => {}
-                Some(Ok(Filled::End) | Err(_)) => return false,
+                Some(Ok(true)) if has_begun(client) => return true,
+                Some(Ok(true)) | None => {}
+                Some(Ok(false) | Err(_)) => return false,
             }
         }
     }
@@ -183,14 +184,13 @@ async fn exchange(
     // The first head has its time from the accept on, another one from its first byte.
     let by = after(if first { since } else { Instant::now() }, limits.head);
     let head = match within(by, read_head(client, first)).await {
-        Some(Ok(Some(decoded))) => decoded,
+        Some(Ok(Some(head))) => head,
         Some(Ok(None)) => return Next::Http2,
         Some(Err(Some(cause))) => return refuse(client, cause).await,
         Some(Err(None)) => return Next::Close,
         None => return refuse(client, Cause::HeaderTimeout).await,
     };
-    let Decoded { head, persists } = head;
-    let modern = head.version == Version::HTTP_11;
+    let how = Persistence { persists: head.persists, modern: head.version == Version::HTTP_11 };
     let body = client.begin(head.framing, head.expects);
     let request = Request::new(worker.clone(), client.peer.clone(), head, body);
     let mut answering = pin!(serve(request));
@@ -201,33 +201,33 @@ async fn exchange(
         client.poll_gone(cx).map(|()| None)
     });
     let Some(response) = response.await else { return Next::Reset };
-    answer(client, response, Persistence { persists, modern }).await
+    answer(client, response, how).await
 }
 
 /// Reads a head; `None` where what comes is HTTP/2. An error without a cause: the client is gone.
-async fn read_head(client: &Client, first: bool) -> Result<Option<Decoded>, Option<Cause>> {
+async fn read_head(client: &Client, first: bool) -> Result<Option<Head>, Option<Cause>> {
     let mut end = HeadEnd::default();
     loop {
         let found = client.ahead(|bytes| match end.find(bytes) {
             Ok(Some(end)) if first && bytes.starts_with(PREFACE) => Ok(Some((end, None))),
-            Ok(Some(end)) => decode(&bytes[..end]).map(|decoded| Some((end, Some(decoded)))),
+            Ok(Some(end)) => decode(&bytes[..end]).map(|head| Some((end, Some(head)))),
             Ok(None) => Ok(None),
             Err(cause) => Err(cause),
         });
         match found {
             Err(cause) => return Err(Some(cause)),
             Ok(Some((_, None))) => return Ok(None),
-            Ok(Some((end, decoded))) => {
+            Ok(Some((end, head))) => {
                 client.consume(end);
-                return Ok(decoded);
+                return Ok(head);
             }
             Ok(None) => {}
         }
         // Many may wait like this.
         client.shrink();
         match std::future::poll_fn(|cx| client.poll_fill(cx)).await {
-            Ok(Filled::Some) => {}
-            Ok(Filled::End) | Err(_) => return Err(None),
+            Ok(true) => {}
+            Ok(false) | Err(_) => return Err(None),
         }
     }
 }

@@ -9,7 +9,8 @@ use actix_http::StatusCode;
 use thiserror::Error;
 
 use crate::gateway::chunked::{Chunked, Piece};
-use crate::gateway::fields::{Fields, decimal};
+use crate::gateway::fields::Fields;
+use crate::gateway::message::{Ambiguous, Rest, Said};
 
 /// Bytes a response head, interim heads excluded, may have.
 const HEAD_LIMIT: usize = 256 * 1024;
@@ -56,23 +57,6 @@ pub struct Asked {
     pub upgrade: bool,
 }
 
-/// Where a body ends.
-#[derive(Clone, Debug)]
-enum Body {
-    Length(u64),
-    Chunked(Chunked),
-    /// Or until the tunnel ends that the connection has become.
-    UntilClose,
-}
-
-/// Position in the response.
-#[derive(Clone, Debug)]
-enum At {
-    Head,
-    Body(Body),
-    Done,
-}
-
 /// A complete final head.
 #[derive(Debug)]
 pub struct Head {
@@ -88,23 +72,24 @@ pub struct Head {
 }
 
 /// The state machine for one response.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Framing {
-    at: At,
     asked: Asked,
     /// Interim heads so far.
     interim: u32,
+    /// Of the body, behind the head.
+    rest: Rest,
 }
 
 impl Framing {
     /// Waits for the response to a request like `asked`.
     pub fn new(asked: Asked) -> Self {
-        Self { at: At::Head, asked, interim: 0 }
+        Self { asked, ..Self::default() }
     }
 
-    /// Whether the response is complete.
+    /// Whether the response is complete, whose head is.
     pub fn is_done(&self) -> bool {
-        matches!(self.at, At::Done)
+        self.rest.is_nothing()
     }
 
     /// Looks for the final head in `bytes`, received for this response and not used yet: how many of them are used, by interim
@@ -115,51 +100,35 @@ impl Framing {
     pub fn head(&mut self, bytes: &[u8]) -> Result<(usize, Option<Head>), Violation> {
         let mut used = 0;
         loop {
-            let Some(parsed) = parse(&bytes[used..])? else {
+            let Some((len, mut head, said)) = parse(&bytes[used..])? else {
                 let rest = bytes.len() - used;
                 return if rest > HEAD_LIMIT { Err(Violation::HeadTooLarge) } else { Ok((used, None)) };
             };
-            used += parsed.len;
-            if parsed.head.status.is_informational() && parsed.head.status != StatusCode::SWITCHING_PROTOCOLS
-            {
+            used += len;
+            if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS {
                 self.interim += 1;
                 if self.interim > INTERIM_LIMIT {
                     return Err(Violation::TooManyInterim);
                 }
                 continue;
             }
-            let (body, reusable) = self.body_of(&parsed)?;
-            self.at = body.map_or(At::Done, At::Body);
-            let Parsed { head, chunked, .. } = parsed;
-            // Beside a coding a length says nothing (RFC 9112 §6.3 item 3).
-            let content_length = head.content_length.filter(|_| !chunked);
-            return Ok((used, Some(Head { reusable, content_length, ..head })));
+            self.rest = self.body_of(&head, &said)?;
+            // A length beside the coding is faulty; the coding wins and the connection is not trusted again.
+            head.reusable &=
+                !(said.chunked && said.length.is_some() || matches!(self.rest, Rest::UntilClose));
+            return Ok((used, Some(head)));
         }
     }
 
-    /// RFC 9112 §6.3: the body this head announces, and whether the connection outlives it.
-    fn body_of(&self, parsed: &Parsed) -> Result<(Option<Body>, bool), Violation> {
-        let head = &parsed.head;
-        if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            return if self.asked.upgrade {
-                Ok((Some(Body::UntilClose), false))
-            } else {
-                Err(Violation::UnsolicitedUpgrade)
-            };
-        }
-        let bodiless = [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&head.status);
-        if self.asked.head || bodiless {
-            return Ok((None, head.reusable));
-        }
-        if parsed.chunked {
-            // A length beside the coding is faulty; the coding wins and the connection is not trusted again.
-            let reusable = head.reusable && head.content_length.is_none();
-            return Ok((Some(Body::Chunked(Chunked::default())), reusable));
-        }
-        Ok(match head.content_length {
-            Some(0) => (None, head.reusable),
-            Some(n) => (Some(Body::Length(n)), head.reusable),
-            None => (Some(Body::UntilClose), false),
+    /// RFC 9112 §6.3: the body that this head announces.
+    fn body_of(&self, head: &Head, said: &Said) -> Result<Rest, Violation> {
+        Ok(match head.status {
+            StatusCode::SWITCHING_PROTOCOLS if self.asked.upgrade => Rest::UntilClose,
+            StatusCode::SWITCHING_PROTOCOLS => return Err(Violation::UnsolicitedUpgrade),
+            StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => Rest::Nothing,
+            _ if self.asked.head => Rest::Nothing,
+            _ if said.chunked => Rest::Chunks(Chunked::default()),
+            _ => said.length.map_or(Rest::UntilClose, Rest::Length),
         })
     }
 
@@ -168,52 +137,24 @@ impl Framing {
     /// # Errors
     /// [`Violation::ChunkedBody`].
     pub fn next(&mut self, bytes: &[u8]) -> Result<Piece, Violation> {
-        match &mut self.at {
-            At::Head | At::Done => Ok(Piece::default()),
-            At::Body(Body::UntilClose) => Ok(Piece { coding: 0, data: bytes.len() }),
-            At::Body(Body::Length(left)) => {
-                // At most `bytes.len()`.
-                let data = (*left).min(bytes.len() as u64) as usize;
-                *left -= data as u64;
-                if *left == 0 {
-                    self.at = At::Done;
-                }
-                Ok(Piece { coding: 0, data })
-            }
-            At::Body(Body::Chunked(chunked)) => {
-                let piece = chunked.decode(bytes).map_err(|_| Violation::ChunkedBody)?;
-                if chunked.is_done() {
-                    self.at = At::Done;
-                }
-                Ok(piece)
-            }
-        }
+        self.rest.next(bytes).map_err(|_| Violation::ChunkedBody)
     }
 
-    /// The connection ended. A clean end only where the framing says so.
+    /// The connection ended behind the head. A clean end only where the framing says so.
     ///
     /// # Errors
-    /// [`Violation::Truncated`] inside a head or a framed body.
+    /// [`Violation::Truncated`] inside a framed body.
     pub fn end(&mut self) -> Result<(), Violation> {
-        match self.at {
-            At::Done => Ok(()),
-            At::Body(Body::UntilClose) => {
-                self.at = At::Done;
-                Ok(())
-            }
-            At::Head | At::Body(_) => Err(Violation::Truncated),
+        match std::mem::take(&mut self.rest) {
+            rest if rest.is_nothing() => Ok(()),
+            Rest::UntilClose => Ok(()),
+            _ => Err(Violation::Truncated),
         }
     }
 }
 
-/// What one head says, interim or final.
-struct Parsed {
-    len: usize,
-    chunked: bool,
-    head: Head,
-}
-
-fn parse(bytes: &[u8]) -> Result<Option<Parsed>, Violation> {
+/// Reads one head, interim or final: how long it is, and what it says.
+fn parse(bytes: &[u8]) -> Result<Option<(usize, Head, Said)>, Violation> {
     let mut fields = [const { MaybeUninit::uninit() }; FIELD_LIMIT];
     let mut response = httparse::Response::new(&mut []);
     let len = match httparse::ParserConfig::default().parse_response_with_uninit_headers(
@@ -235,46 +176,23 @@ fn parse(bytes: &[u8]) -> Result<Option<Parsed>, Violation> {
         return Err(Violation::Head);
     }
     let reason = response.reason.filter(|reason| Some(*reason) != status.canonical_reason());
-    let mut parsed = Parsed {
-        len,
-        chunked: false,
-        head: Head {
-            status,
-            reason: reason.map(Box::from),
-            fields: Fields::parsed(&bytes[..len], response.headers),
-            content_length: None,
-            reusable: minor == 1,
-        },
-    };
-    for field in response.headers.iter() {
-        match field.name.len() {
-            14 if field.name.eq_ignore_ascii_case("content-length") => {
-                let n = decimal(field.value).ok_or(Violation::ContentLength)?;
-                // Even equal duplicates: a second reader may pick either (RFC 9112 §6.3 item 5).
-                if parsed.head.content_length.replace(n).is_some() {
-                    return Err(Violation::ContentLength);
-                }
-            }
-            17 if field.name.eq_ignore_ascii_case("transfer-encoding") => {
-                if parsed.chunked || minor == 0 || !field.value.trim_ascii().eq_ignore_ascii_case(b"chunked")
-                {
-                    return Err(Violation::TransferEncoding);
-                }
-                parsed.chunked = true;
-            }
-            10 if field.name.eq_ignore_ascii_case("connection") => {
-                for option in field.value.split(|b| *b == b',').map(<[u8]>::trim_ascii) {
-                    if option.eq_ignore_ascii_case(b"close") {
-                        parsed.head.reusable = false;
-                    } else if minor == 0 && option.eq_ignore_ascii_case(b"keep-alive") {
-                        parsed.head.reusable = true;
-                    }
-                }
-            }
-            _ => {}
-        }
+    let said = Said::of(response.headers.iter().map(|field| (field.name, field.value)));
+    let said = said.map_err(|what| match what {
+        Ambiguous::Length => Violation::ContentLength,
+        Ambiguous::Coding => Violation::TransferEncoding,
+    })?;
+    if said.chunked && minor == 0 {
+        return Err(Violation::TransferEncoding);
     }
-    Ok(Some(parsed))
+    let head = Head {
+        status,
+        reason: reason.map(Box::from),
+        fields: Fields::parsed(&bytes[..len], response.headers),
+        // Beside a coding a length says nothing (RFC 9112 §6.3 item 3).
+        content_length: said.length.filter(|_| !said.chunked),
+        reusable: said.persists(minor == 1),
+    };
+    Ok(Some((len, head, said)))
 }
 
 #[cfg(test)]

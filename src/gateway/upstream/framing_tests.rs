@@ -26,9 +26,10 @@ fn run(raw: &[u8], asked: Asked, step: usize) -> Result<(Head, Vec<u8>, usize, b
         leftover += rest.len();
         buffer.clear();
     }
+    let head = found.ok_or(Violation::Truncated)?;
     let done = framing.is_done();
     framing.end()?;
-    Ok((found.expect("a clean end has a head"), out, leftover, done))
+    Ok((head, out, leftover, done))
 }
 
 fn whole(raw: &str) -> Result<(Head, Vec<u8>, usize, bool), Violation> {

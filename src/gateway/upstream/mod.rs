@@ -1,14 +1,13 @@
 //! Towards the upstream: pooled connections on awc, with a transport of our own below it.
 //!
 //! `framing` is the pure core (bytes in, borders and violations out), `transport` the socket around it, `sending` what goes
-//! out on it, `incoming` what has been read and not yet handed on, `body` the way of an answer's body, `connector` opens
-//! connections, `pool` is what the forwarder calls, `exchange` carries facts between them. Refuses nothing by itself: it reports, `forward` decides.
+//! out on it, `body` the way of an answer's body, `connector` opens connections, `pool` is what the forwarder calls,
+//! `exchange` carries facts between them. Refuses nothing by itself: it reports, `forward` decides.
 
 mod body;
 pub mod connector;
 pub mod exchange;
 pub mod framing;
-mod incoming;
 pub mod pool;
 mod sending;
 mod slots;

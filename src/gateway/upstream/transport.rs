@@ -23,8 +23,8 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use super::body::Body;
 use super::exchange::Exchange;
 use super::framing::{Framing, Head, Violation};
-use super::incoming::Incoming;
 use super::sending::Sending;
+use crate::gateway::incoming::Incoming;
 use crate::gateway::socket::Socket;
 
 /// What awc is told of every answer.
@@ -81,7 +81,7 @@ impl Inner {
     fn begin(&mut self, exchange: Rc<Exchange>) {
         exchange.reused.set(self.requests > 0);
         self.requests += 1;
-        self.incoming.keep(0..0);
+        self.incoming.clear();
         self.data = 0;
         self.framing = Framing::new(exchange.asked);
         self.sending.begin(exchange.clone());
@@ -128,7 +128,7 @@ impl Inner {
                 self.end_body();
                 return Poll::Ready(Ok(false));
             }
-            if self.incoming.is_empty() {
+            if self.incoming.bytes().is_empty() {
                 match ready!(self.incoming.poll_fill(socket, cx)) {
                     Ok(0) => self.framing.end()?,
                     Ok(_) => {}
@@ -166,11 +166,11 @@ impl Inner {
         if !matches!(self.at, At::Body) {
             return;
         }
-        let clean = self.framing.is_done() && self.incoming.is_empty() && !self.sending.is_open();
+        let clean = self.framing.is_done() && self.incoming.bytes().is_empty() && !self.sending.is_open();
         if !clean || self.unfit {
             self.socket = None;
         }
-        self.incoming.keep(0..0);
+        self.incoming.clear();
         self.sending = Sending::default();
         self.at = At::Idle;
     }
@@ -180,8 +180,7 @@ impl Inner {
         if self.sending.is_open() {
             return None;
         }
-        let early = BytesMut::from(self.incoming.bytes());
-        Some((self.socket.take()?, early))
+        Some((self.socket.take()?, self.incoming.take_all()))
     }
 
     /// The pool's question, asked by a read while nothing is asked of the upstream: end of stream keeps it out of use.
@@ -215,7 +214,7 @@ impl UpstreamStream {
                 peer,
                 cells,
                 at: At::Idle,
-                framing: Framing::new(Default::default()),
+                framing: Framing::default(),
                 sending: Sending::default(),
                 incoming: Incoming::default(),
                 data: 0,
