@@ -45,8 +45,10 @@ pub struct TargetCells {
     pub addresses: ArcSwap<Vec<SocketAddr>>,
     /// Written by the supervisor: true while an operator keeps new requests away.
     pub drained: AtomicBool,
-    /// Requests and tunnels in flight over all workers; the request path counts it up and down.
+    /// Requests in flight over all workers; the request path counts it up and down.
     pub in_flight: AtomicUsize,
+    /// Websockets and other tunnels, likewise.
+    pub tunnels: AtomicUsize,
 }
 
 impl TargetCells {
@@ -62,6 +64,7 @@ impl TargetCells {
             addresses: ArcSwap::from_pointee(addresses),
             drained: AtomicBool::new(false),
             in_flight: AtomicUsize::new(0),
+            tunnels: AtomicUsize::new(0),
         })
     }
 

@@ -188,7 +188,7 @@ fn by_target(
 
 fn backends(page: &mut Page, snapshot: &Snapshot, overview: &Overview) {
     let name = "aegis_in_flight_requests";
-    page.metric(name, "gauge", "Requests and tunnels at the targets of a backend.");
+    page.metric(name, "gauge", "Requests at the targets of a backend, tunnels not included.");
     for backend in &snapshot.backends {
         let in_flight: usize =
             backend.targets.iter().map(|target| target.cells.in_flight.load(Ordering::Relaxed)).sum();

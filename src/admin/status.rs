@@ -145,6 +145,7 @@ fn target(target: &Target, breaker: Option<&circuit_breaker::Report>) -> Value {
         "circuitHeld": gate.forced(),
         "circuitOpened": gate.opened,
         "inFlight": cells.in_flight.load(Ordering::Relaxed),
+        "tunnels": cells.tunnels.load(Ordering::Relaxed),
         "requests": target.counters.requests.sum(),
         "failures": target.counters.failures.sum(),
         "connections": {

@@ -39,8 +39,10 @@ impl Default for Server {
             keep_alive: Duration::from_secs(75),
             shutdown_timeout: Duration::from_secs(30),
             max_connections: 25_000,
+            head: HeadBounds { bytes: 128 * 1024, fields: 256 },
             tls: None,
             escaped_slash: EscapedSlash::Reject,
+            via: Via::Both,
         }
     }
 }
@@ -82,14 +84,20 @@ impl Default for Backend {
             routes: Vec::new(),
             timeout: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(2),
-            first_byte_timeout: Duration::from_secs(15),
+            first_byte_timeout: None,
             idle_timeout: Duration::from_secs(60),
             retries: 2,
             max_in_flight: 1024,
+            max_tunnels: 10_000,
+            head: HeadBounds { bytes: 256 * 1024, fields: 512 },
+            pool_idle: Duration::from_secs(15),
             health_check: None,
             circuit_breaker: circuit_breaker::Settings::default(),
             when_all_unhealthy: WhenAllUnhealthy::default(),
             preserve_host: false,
+            rewrite_redirects: true,
+            rewrite_cookies: RewriteCookies::default(),
+            pass_alt_svc: false,
             tls: UpstreamTls::default(),
         }
     }

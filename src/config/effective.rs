@@ -26,6 +26,8 @@ pub(crate) fn render(settings: &Settings) -> Value {
         "keepAliveMs": ms(server.keep_alive),
         "shutdownTimeoutMs": ms(server.shutdown_timeout),
         "maxConnections": server.max_connections,
+        "maxHeadBytes": server.head.bytes,
+        "maxHeadFields": server.head.fields,
     });
     if let Some(tls) = &server.tls {
         server_json["tls"] =
@@ -36,6 +38,12 @@ pub(crate) fn render(settings: &Settings) -> Value {
         EscapedSlash::Keep => "keep",
     };
     server_json["paths"] = json!({"escapedSlash": escaped_slash});
+    server_json["via"] = match server.via {
+        Via::Both => "both",
+        Via::Response => "response",
+        Via::Off => "off",
+    }
+    .into();
     let format = match logging.format {
         LogFormat::Json => "json",
         LogFormat::Text => "text",
@@ -118,10 +126,14 @@ fn backend(backend: &Backend) -> Value {
     out["routes"] = backend.routes.iter().map(route).collect();
     out["timeout"] = ms(backend.timeout);
     out["connectTimeoutMs"] = ms(backend.connect_timeout);
-    out["firstByteTimeoutMs"] = ms(backend.first_byte_timeout);
+    put(&mut out, "firstByteTimeoutMs", backend.first_byte_timeout.map(ms));
     out["idleTimeoutMs"] = ms(backend.idle_timeout);
     out["retries"] = backend.retries.into();
     out["maxInFlight"] = backend.max_in_flight.into();
+    out["maxTunnels"] = backend.max_tunnels.into();
+    out["maxHeadBytes"] = backend.head.bytes.into();
+    out["maxHeadFields"] = backend.head.fields.into();
+    out["poolIdleMs"] = ms(backend.pool_idle);
     if let Some(check) = &backend.health_check {
         out["healthCheck"] = json!({
             "path": check.path,
@@ -149,6 +161,10 @@ fn backend(backend: &Backend) -> Value {
     };
     out["whenAllUnhealthy"] = when_all_unhealthy.into();
     out["preserveHost"] = backend.preserve_host.into();
+    out["rewriteRedirects"] = backend.rewrite_redirects.into();
+    let RewriteCookies { path, domain } = backend.rewrite_cookies;
+    out["rewriteCookies"] = json!({"path": path, "domain": domain});
+    out["passAltSvc"] = backend.pass_alt_svc.into();
     if backend.tls != UpstreamTls::default() {
         let mut tls = json!({"insecureSkipVerify": backend.tls.insecure_skip_verify});
         put(&mut tls, "caFile", backend.tls.ca_file.as_ref().map(|file| file.to_string_lossy()));
@@ -175,6 +191,7 @@ fn route(route: &Route) -> Value {
     put(&mut out, "stripPrefix", route.strip_prefix.clone());
     put(&mut out, "addPrefix", route.add_prefix.clone());
     put(&mut out, "timeout", route.timeout.map(ms));
+    put(&mut out, "firstByteTimeoutMs", route.first_byte_timeout.map(ms));
     put(&mut out, "bodyLimitBytes", route.body_limit_bytes);
     if route.deny {
         out["deny"] = true.into();

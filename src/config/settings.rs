@@ -50,10 +50,30 @@ pub struct Server {
     pub shutdown_timeout: Duration,
     /// Connections per worker. Default 25 000.
     pub max_connections: usize,
+    /// Of a request. Default 128 KiB and 256 fields.
+    pub head: HeadBounds,
     /// TLS; absent = plain HTTP/1.1 and h2c.
     pub tls: Option<ServerTls>,
     /// What `%2F` and `%5C` in a path mean. Default reject.
     pub escaped_slash: EscapedSlash,
+    /// Which messages say `Via: 1.1 aegis`. Default both.
+    pub via: Via,
+}
+
+/// `server.via`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Via {
+    #[default]
+    Both,
+    Response,
+    Off,
+}
+
+/// `maxHeadBytes` and `maxHeadFields`: what a message's head may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeadBounds {
+    pub bytes: usize,
+    pub fields: usize,
 }
 
 /// `server.tls`.
@@ -112,21 +132,39 @@ pub struct Backend {
     pub timeout: Duration,
     /// Per connection attempt. Default 2 s.
     pub connect_timeout: Duration,
-    /// Per try, from the request's end to the response head. Default 15 s.
-    pub first_byte_timeout: Duration,
+    /// Per try, from the request's end to the response head. Absent = what the request's `timeout` leaves.
+    pub first_byte_timeout: Option<Duration>,
     /// No byte either way. Default 60 s.
     pub idle_timeout: Duration,
     /// Extra tries. Default 2.
     pub retries: u32,
-    /// Per target. Default 1024.
+    /// Requests per target. Default 1024.
     pub max_in_flight: usize,
+    /// Websockets and other tunnels per target. Default 10 000.
+    pub max_tunnels: usize,
+    /// Of a response. Default 256 KiB and 512 fields.
+    pub head: HeadBounds,
+    /// How long an upstream connection may rest in the pool. Default 15 s.
+    pub pool_idle: Duration,
     /// Active checks; absent = none run.
     pub health_check: Option<health_check::Settings>,
     pub circuit_breaker: circuit_breaker::Settings,
     pub when_all_unhealthy: WhenAllUnhealthy,
     /// Send the client's `Host` instead of the target's. Default false.
     pub preserve_host: bool,
+    /// Make `Location` and `Content-Location` that name the target name the gateway. Default true.
+    pub rewrite_redirects: bool,
+    pub rewrite_cookies: RewriteCookies,
+    /// Pass `Alt-Svc` on. Default false: it names the target's ports, not the gateway's.
+    pub pass_alt_svc: bool,
     pub tls: UpstreamTls,
+}
+
+/// `backends[].rewriteCookies`: what of a cookie is made to fit what the client asked for. Default nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RewriteCookies {
+    pub path: bool,
+    pub domain: bool,
 }
 
 /// One target of a backend.
@@ -208,6 +246,8 @@ pub struct Route {
     pub add_prefix: Option<String>,
     /// Overrides the backend's.
     pub timeout: Option<Duration>,
+    /// Overrides the backend's.
+    pub first_byte_timeout: Option<Duration>,
     /// Overrides the server's; 0 = unlimited.
     pub body_limit_bytes: Option<u64>,
     /// Refuse with 403 `denied`, whoever asks.

@@ -2,15 +2,17 @@
 //!
 //! `application/problem+json` (RFC 9457). Nothing of an upstream's address, of a stack or of a secret appears.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use actix_http::StatusCode;
 use bytes::Bytes;
 
-use super::bounds::{HEAD_BYTES, HEAD_FIELDS, TARGET_BYTES};
+use super::bounds::TARGET_BYTES;
 use super::fields::Fields;
 use super::rate_limit::Violation;
+use crate::config::settings::HeadBounds;
 
 /// Why the gateway answers by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +30,7 @@ pub enum Cause {
     LimiterUnavailable,
     BodyTooLarge,
     /// Request head too large or too many fields.
-    HeadTooLarge,
+    HeadTooLarge(HeadBounds),
     TargetTooLong,
     HeaderTimeout,
     BodyTimeout,
@@ -56,7 +58,7 @@ impl Cause {
     /// Status, stable code, title, and one sentence for the person who reads the answer.
     #[rustfmt::skip]
     fn facts(self) -> (u16, &'static str, &'static str, &'static str) {
-        const { assert!(HEAD_BYTES == 131_072 && HEAD_FIELDS == 256 && TARGET_BYTES == 65_536) };
+        const { assert!(TARGET_BYTES == 65_536) };
         match self {
             Self::NoRoute => (404, "no_route", "No route", "No route matches this host and path."),
             Self::MethodNotAllowed => (405, "method_not_allowed", "Method not allowed", "The path exists for other methods; see the Allow header."),
@@ -66,7 +68,7 @@ impl Cause {
             Self::RateLimited => (429, "rate_limited", "Request rate limit exceeded", "The limit for this client is used up; see Retry-After."),
             Self::LimiterUnavailable => (503, "limiter_unavailable", "Rate limiter unavailable", "Requests of this client cannot be counted at the moment; retry later."),
             Self::BodyTooLarge => (413, "body_too_large", "Request body too large", "The request body exceeds the limit of this route."),
-            Self::HeadTooLarge => (431, "bad_request", "Request head too large", "The request line and header fields exceed 131072 bytes or 256 fields."),
+            Self::HeadTooLarge(_) => (431, "bad_request", "Request head too large", ""),
             Self::TargetTooLong => (414, "bad_request", "Request target too long", "The request target exceeds 65536 bytes."),
             Self::HeaderTimeout => (408, "header_timeout", "Request head timed out", "The request head did not arrive in time."),
             Self::BodyTimeout => (408, "body_timeout", "Request body timed out", "The request body stopped arriving."),
@@ -109,6 +111,12 @@ pub const REQUEST_ID: &str = "x-request-id";
 /// The problem document of `cause`.
 pub fn problem(cause: Cause, request_id: &str) -> Bytes {
     let (status, code, title, detail) = cause.facts();
+    let detail = match cause {
+        Cause::HeadTooLarge(HeadBounds { bytes, fields }) => {
+            Cow::Owned(format!("The request line and header fields exceed {bytes} bytes or {fields} fields."))
+        }
+        _ => Cow::Borrowed(detail),
+    };
     // The parts are constants without quotes or escapes and a validated request id.
     Bytes::from(format!(
         r#"{{"type":"about:blank","title":"{title}","status":{status},"detail":"{detail}","reason":"{code}","requestId":"{request_id}"}}"#,
@@ -180,7 +188,7 @@ mod tests {
         for cause in [
             Cause::NoRoute,
             Cause::BadPath("The path climbs above the root."),
-            Cause::HeadTooLarge,
+            Cause::HeadTooLarge(HeadBounds { bytes: 1, fields: 1 }),
             Cause::CircuitOpen,
             Cause::Internal,
         ] {

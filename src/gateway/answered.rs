@@ -10,8 +10,9 @@ use super::answer::{self, Cause, REQUEST_ID};
 use super::arrival::Upgrade;
 use super::balance::InFlight;
 use super::fields::Fields;
-use super::headers;
+use super::headers::{self, Passing};
 use super::rate_limit::is_quota;
+use super::redirects;
 use super::relayed::{Blame, Relayed};
 use super::request::{Refused, Request};
 use super::request_body::RequestBody;
@@ -19,6 +20,7 @@ use super::response::{Content, Length, Response};
 use super::snapshot::Backend;
 use super::tunnel::Tunnel;
 use super::upstream::{Body, Exchange, Head};
+use crate::config::settings::Via;
 
 /// A body with a known length up to this must be complete within the request's `timeout`; a longer one, or one of
 /// unknown length, is a stream and has as long as it makes progress.
@@ -58,7 +60,8 @@ fn relay(mut request: Box<Request>, backend: &Backend, answered: Answered) -> Re
         // What is used up is a limit of the upstream's, and it says which.
         request.quota = None;
     }
-    headers::to_client(&mut fields, status == StatusCode::UPGRADE_REQUIRED, request.quota.is_some());
+    headers::to_client(&mut fields, passing(&request, backend, status == StatusCode::UPGRADE_REQUIRED));
+    redirects::rewrite(&mut fields, &request, backend);
     add_own(&request, &mut fields);
     request.record.status = status.as_u16();
     let length = match head.content_length {
@@ -86,6 +89,11 @@ fn relay(mut request: Box<Request>, backend: &Backend, answered: Answered) -> Re
     Response { status, reason: head.reason, fields, length, content, last: false, write_limit: idle }
 }
 
+fn passing(request: &Request, backend: &Backend, upgrade: bool) -> Passing {
+    let (limited, via) = (request.quota.is_some(), request.snapshot.via != Via::Off);
+    Passing { upgrade, limited, alt_svc: backend.settings.pass_alt_svc, via }
+}
+
 /// Adds what the gateway itself says of an upstream's answer; nothing of these names is left among its `fields`.
 fn add_own(request: &Request, fields: &mut Fields) {
     fields.push(REQUEST_ID, request.record.request_id.as_bytes());
@@ -107,13 +115,17 @@ fn open(mut request: Box<Request>, backend: &Backend, answered: Answered) -> Res
     let Some(taken) = body.into_tunnel().filter(|_| request_body.is_complete()) else {
         return Err(Refused::new(request, Cause::UpstreamBadResponse));
     };
+    let most = backend.settings.max_tunnels;
+    let Some(counted) = in_flight.and_then(|one| one.into_tunnel(most)) else {
+        return Err(Refused::new(request, Cause::PoolFull));
+    };
     let mut fields = head.fields;
-    headers::to_client(&mut fields, true, request.quota.is_some());
+    headers::to_client(&mut fields, passing(&request, backend, true));
     add_own(&request, &mut fields);
     request.record.status = head.status.as_u16();
     request.record.bytes_in = request_body.received();
     let (websocket, idle) = (request.head.upgrade == Some(Upgrade::WebSocket), backend.settings.idle_timeout);
-    let tunnel = Tunnel::new(taken, websocket, idle, in_flight, request.record);
+    let tunnel = Tunnel::new(taken, websocket, idle, counted, request.record);
     Ok(Response {
         status: head.status,
         reason: head.reason,

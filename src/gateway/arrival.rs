@@ -202,7 +202,7 @@ pub fn offered_upgrade(fields: &Fields) -> Option<Upgrade> {
 }
 
 /// `host` without its port.
-fn host_name(host: &str) -> &str {
+pub fn host_name(host: &str) -> &str {
     match host.rfind(':') {
         Some(at) if !host[at..].contains(']') => &host[..at],
         _ => host,

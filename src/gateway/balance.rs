@@ -1,7 +1,7 @@
 //! Which target gets a try: policy, health, breaker, in-flight bound.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use aegis_actors::circuit_breaker::{Admission, Phase, State};
@@ -21,22 +21,30 @@ pub struct Pick<'a> {
     pub in_flight: InFlight,
 }
 
-/// One request counted at a target until dropped.
-pub struct InFlight(Arc<TargetCells>);
+/// One request, or one tunnel, counted at a target until dropped.
+pub struct InFlight {
+    cells: Arc<TargetCells>,
+    of: fn(&TargetCells) -> &AtomicUsize,
+}
 
 impl InFlight {
-    fn take(cells: &Arc<TargetCells>, most: usize) -> Option<Self> {
-        if cells.in_flight.fetch_add(1, Ordering::Relaxed) >= most {
-            cells.in_flight.fetch_sub(1, Ordering::Relaxed);
+    fn take(cells: &Arc<TargetCells>, of: fn(&TargetCells) -> &AtomicUsize, most: usize) -> Option<Self> {
+        if of(cells).fetch_add(1, Ordering::Relaxed) >= most {
+            of(cells).fetch_sub(1, Ordering::Relaxed);
             return None;
         }
-        Some(Self(cells.clone()))
+        Some(Self { cells: cells.clone(), of })
+    }
+
+    /// The same target's for a tunnel; `None` where there are as many as there may be.
+    pub fn into_tunnel(self, most: usize) -> Option<Self> {
+        Self::take(&self.cells, |cells| &cells.tunnels, most)
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        (self.of)(&self.cells).fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -48,6 +56,15 @@ pub struct NoTarget {
     pub retry_after: Duration,
 }
 
+/// What a request needs of its target.
+#[derive(Clone, Copy)]
+pub struct Needs {
+    /// It may become a tunnel.
+    pub tunnel: bool,
+    /// A connection to this one belongs to the client, by position.
+    pub bound: Option<usize>,
+}
+
 /// Chooses a target that is not in `tried`; if all are, one that is.
 ///
 /// # Errors
@@ -55,17 +72,23 @@ pub struct NoTarget {
 pub fn pick<'a>(
     backend: &'a Backend,
     worker: &Worker,
+    needs: Needs,
     tried: &[TargetId],
     hash: impl FnOnce() -> u64,
     now: Instant,
 ) -> Result<Pick<'a>, NoTarget> {
     // The usual case: one target, first try.
     if let ([only], []) = (backend.targets.as_slice(), tried) {
-        return take_only(backend, only, now);
+        return take_only(backend, only, needs, now);
     }
     let mut candidates = eligible(backend, tried);
     if candidates.is_empty() && !tried.is_empty() {
         candidates = eligible(backend, &[]);
+    }
+    if let Some(at) = needs.bound.and_then(|bound| candidates.iter().position(|it| *it == bound))
+        && let Ok(pick) = take(backend, candidates[at], needs, now)
+    {
+        return Ok(pick);
     }
     let mut refusal: Option<NoTarget> = None;
     let mut hash = Some(hash);
@@ -77,7 +100,7 @@ pub fn pick<'a>(
             key = hash();
         }
         let at = choose(backend, worker, &candidates, key, now);
-        match take(backend, candidates.swap_remove(at), now) {
+        match take(backend, candidates.swap_remove(at), needs, now) {
             Ok(pick) => return Ok(pick),
             Err(new) => refusal = Some(telling(refusal, new)),
         }
@@ -87,14 +110,19 @@ pub fn pick<'a>(
     Err(refusal.unwrap_or(NoTarget { cause: Cause::NoHealthyTarget, retry_after: Duration::from_secs(1) }))
 }
 
-fn take_only<'a>(backend: &'a Backend, target: &Target, now: Instant) -> Result<Pick<'a>, NoTarget> {
+fn take_only<'a>(
+    backend: &'a Backend,
+    target: &Target,
+    needs: Needs,
+    now: Instant,
+) -> Result<Pick<'a>, NoTarget> {
     let cells = &target.cells;
     let healthy =
         cells.health.is_healthy() || backend.settings.when_all_unhealthy == WhenAllUnhealthy::RouteAll;
     if !healthy || cells.drained.load(Ordering::Relaxed) {
         return Err(NoTarget { cause: Cause::NoHealthyTarget, retry_after: Duration::from_secs(1) });
     }
-    take(backend, 0, now)
+    take(backend, 0, needs, now)
 }
 
 /// Indices of targets that are neither drained, unhealthy nor tried. When nothing is healthy and the backend says so,
@@ -116,10 +144,14 @@ fn eligible(backend: &Backend, tried: &[TargetId]) -> Vec<usize> {
     healthy
 }
 
-fn take(backend: &Backend, position: usize, now: Instant) -> Result<Pick<'_>, NoTarget> {
+fn take(backend: &Backend, position: usize, needs: Needs, now: Instant) -> Result<Pick<'_>, NoTarget> {
     let target = &backend.targets[position];
-    let full = NoTarget { cause: Cause::PoolFull, retry_after: Duration::from_secs(1) };
-    let in_flight = InFlight::take(&target.cells, backend.settings.max_in_flight).ok_or(full)?;
+    let cells = &target.cells;
+    let in_flight = InFlight::take(cells, |cells| &cells.in_flight, backend.settings.max_in_flight);
+    let is_full = needs.tunnel && cells.tunnels.load(Ordering::Relaxed) >= backend.settings.max_tunnels;
+    let Some(in_flight) = in_flight.filter(|_| !is_full) else {
+        return Err(NoTarget { cause: Cause::PoolFull, retry_after: Duration::from_secs(1) });
+    };
     match target.cells.gate.admit(now) {
         Ok(admission) => Ok(Pick { target, position, admission, in_flight }),
         Err(refusal) => Err(NoTarget { cause: Cause::CircuitOpen, retry_after: refusal.retry_after }),
@@ -204,9 +236,10 @@ fn two(
     (first, if other >= first { other + 1 } else { other })
 }
 
-/// Requests in flight per unit of current weight.
+/// Requests and tunnels per unit of current weight.
 fn load(target: &Target, now: Instant) -> f32 {
-    let in_flight = target.cells.in_flight.load(Ordering::Relaxed);
+    let cells = &target.cells;
+    let in_flight = cells.in_flight.load(Ordering::Relaxed) + cells.tunnels.load(Ordering::Relaxed);
     in_flight as f32 / (target.weight as f32 * target.cells.warmth(now))
 }
 

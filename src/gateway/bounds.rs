@@ -1,8 +1,21 @@
-//! What a request may hold.
+//! What a head may hold.
+
+use std::mem::MaybeUninit;
+
+use httparse::Header;
 
 /// Bytes of a request target.
 pub const TARGET_BYTES: usize = 64 * 1024;
-/// Bytes of a request head.
-pub const HEAD_BYTES: usize = 128 * 1024;
-/// Its fields.
-pub const HEAD_FIELDS: usize = 256;
+
+/// Room for so many fields: that on the stack, where it is enough.
+pub fn room<'r, 'h>(
+    fields: usize,
+    few: &'r mut [MaybeUninit<Header<'h>>],
+    many: &'r mut Vec<MaybeUninit<Header<'h>>>,
+) -> &'r mut [MaybeUninit<Header<'h>>] {
+    if fields <= few.len() {
+        return &mut few[..fields];
+    }
+    many.resize(fields, MaybeUninit::uninit());
+    many
+}

@@ -126,6 +126,20 @@ impl Fields {
         Some(all)
     }
 
+    /// Gives the fields of a name the values that `change` makes of theirs, where it makes one.
+    pub fn change(&mut self, name: &str, mut change: impl FnMut(&[u8]) -> Option<Vec<u8>>) {
+        for at in 0..self.spans.len() {
+            let span = self.spans[at];
+            if self.text[span.name()].eq_ignore_ascii_case(name.as_bytes())
+                && let Some(value) = change(&self.text[span.value()])
+            {
+                let own = self.name(span).to_owned();
+                self.push(&own, &value);
+                self.spans.swap_remove(at);
+            }
+        }
+    }
+
     /// Leaves those that `keep` says of.
     pub fn retain(&mut self, mut keep: impl FnMut(&str, &[u8]) -> bool) {
         let text = &self.text;
@@ -136,8 +150,8 @@ impl Fields {
     /// Writes them as lines, as they came.
     pub fn write(&self, out: &mut Vec<u8>) {
         for span in &self.spans {
-            if span.value == span.name_end + 1 {
-                // Nothing, or no blank, behind the colon.
+            if span.value == span.name_end + 1 || self.text[span.name_end as usize] != b':' {
+                // Nothing, or no blank, behind the colon; or one before it, which goes (RFC 9112 §5.1).
                 out.extend_from_slice(&self.text[span.name()]);
                 out.extend_from_slice(b": ");
                 out.extend_from_slice(&self.text[span.value()]);

@@ -12,7 +12,7 @@ use awc::error::SendRequestError;
 
 use super::answer::Cause;
 use super::answered::{Answered, pass_on};
-use super::balance::{self, NoTarget, Pick};
+use super::balance::{self, Needs, NoTarget, Pick};
 use super::deadline::{after, within};
 use super::headers::{self, Forwarding};
 use super::record::{Try, TryOutcome};
@@ -22,7 +22,7 @@ use super::response::Response;
 use super::snapshot::Backend;
 use super::upload::{UploadLimits, upload};
 use super::upstream::{Asked, Body, Exchange, Head, Pool, RequestLines, Violation};
-use crate::config::settings::{HashOn, LoadBalance};
+use crate::config::settings::{HashOn, LoadBalance, Via};
 
 /// Room for the field lines that the gateway adds to a request, in bytes.
 const OWN_LINES: usize = 448;
@@ -56,6 +56,17 @@ enum Again {
     AtOnce,
 }
 
+/// The time limits of a try.
+#[derive(Clone, Copy)]
+struct Times {
+    started: Instant,
+    /// For all tries.
+    deadline: Instant,
+    /// The same for the answer to a stream.
+    whole: Duration,
+    first_byte: Duration,
+}
+
 /// Sends the request to its backend and passes the answer on.
 pub async fn forward(mut request: Box<Request>) -> Result<Response, Refused> {
     let Some(index) = request.record.route else { return Err(Refused::new(request, Cause::NoRoute)) };
@@ -73,11 +84,12 @@ pub async fn forward(mut request: Box<Request>) -> Result<Response, Refused> {
     let lines = upstream_lines(&request);
     let deadline = after(request.record.started, route.timeout);
     let idempotent = is_idempotent(&request.head.method);
+    let needs = Needs { tunnel: request.head.upgrade.is_some(), bound: bound_target(&request, backend) };
     let (mut tried, mut stale): (Vec<TargetId>, u32) = (Vec::new(), 0);
     let mut last: Option<Failure> = None;
     loop {
         let now = Instant::now();
-        let pick = match (balance::pick(backend, &request.worker, &tried, || hash, now), last) {
+        let pick = match (balance::pick(backend, &request.worker, needs, &tried, || hash, now), last) {
             (Ok(pick), _) => pick,
             (Err(refusal), None) => return Err(no_target(request, refusal)),
             // What the try before came to says more than that nobody is left for another.
@@ -87,7 +99,8 @@ pub async fn forward(mut request: Box<Request>) -> Result<Response, Refused> {
         request.record.target = Some(pick.position);
         request.record.tries += 1;
         target.counters.requests.add(request.worker.index, 1);
-        let times = (now, deadline, route.timeout);
+        let times =
+            Times { started: now, deadline, whole: route.timeout, first_byte: route.first_byte_timeout };
         let failure = match attempt(&mut request, backend, pick, &lines, &body, times).await {
             Ok(answered) => return pass_on(request, backend, answered),
             Err(failure) => failure,
@@ -129,6 +142,16 @@ pub async fn forward(mut request: Box<Request>) -> Result<Response, Refused> {
     }
 }
 
+/// The target with a connection that belongs to this client.
+fn bound_target(request: &Request, backend: &Backend) -> Option<usize> {
+    let private = &request.peer.private;
+    if private.is_empty() {
+        return None;
+    }
+    let pools = &request.snapshot.local(backend).pools;
+    pools.iter().position(|pool| pool.get().is_some_and(|pool| pool.is_owned(private)))
+}
+
 /// Passes on what the last try came to.
 fn give_up(
     mut request: Box<Request>,
@@ -150,8 +173,9 @@ async fn attempt(
     pick: Pick<'_>,
     lines: &Rc<RequestLines>,
     body: &Rc<RequestBody>,
-    (started, deadline, timeout): (Instant, Instant, Duration),
+    times: Times,
 ) -> Result<Answered, Failure> {
+    let Times { started, deadline, .. } = times;
     let Pick { target, position, admission, in_flight } = pick;
     let worker = request.worker.clone();
     let asked = Asked { head: request.head.method == Method::HEAD, upgrade: request.head.upgrade.is_some() };
@@ -162,15 +186,21 @@ async fn attempt(
     };
     let exchange = Exchange::new(asked, lines.clone(), host, body.reader());
     let pool = worker.pool(&request.snapshot, backend, target, position);
+    let private = &request.peer.private;
+    if !private.is_empty() && pool.is_owned(private)
+        || headers::binds_connection(&request.head.fields, "authorization")
+    {
+        exchange.slot.bind(private);
+    }
     let mut probe = admission.probe;
     let is_probe = probe.is_some();
     let sent = {
-        let sending = send(request, &pool, body, &exchange, backend, (started, deadline));
+        let sending = send(request, &pool, body, &exchange, backend, times);
         let mut sending = std::pin::pin!(sending);
         let mut sent = None;
         if is_probe && !body.is_complete() {
             // A client that is slow with its body must not keep everybody else from a target that has recovered.
-            let patience = after(started, backend.settings.first_byte_timeout);
+            let patience = after(started, times.first_byte).min(deadline);
             sent = within(patience, sending.as_mut()).await;
             if sent.is_none() {
                 probe = None;
@@ -222,7 +252,10 @@ async fn attempt(
                 target.counters.failures.add(worker.index, 1);
             }
             // A stream of a request has taken its time; its answer gets its own.
-            let deadline = if body.is_stream() { after(Instant::now(), timeout) } else { deadline };
+            let deadline = if body.is_stream() { after(Instant::now(), times.whole) } else { deadline };
+            if headers::binds_connection(&head.fields, "www-authenticate") {
+                answered_body.bind(&exchange, &request.peer.private);
+            }
             let request_body = body.clone();
             let answered = Answered {
                 head,
@@ -262,9 +295,9 @@ async fn send(
     body: &Rc<RequestBody>,
     exchange: &Rc<Exchange>,
     backend: &Backend,
-    (started, deadline): (Instant, Instant),
+    times: Times,
 ) -> Result<(Head, Body), Failure> {
-    let first_byte = backend.settings.first_byte_timeout;
+    let Times { started, deadline, first_byte, .. } = times;
     let limit = after(started, first_byte).min(deadline);
     let sending = pool.send(exchange.clone());
     let outcome = if body.framing().has_bytes() {
@@ -367,10 +400,14 @@ fn upstream_lines(request: &Request) -> Rc<RequestLines> {
     let mut lines = RequestLines::new(head.method.as_str(), target, head.fields.bytes() + OWN_LINES);
     let facts = Forwarding {
         peer: request.peer.ip_text(),
+        client: (request.hops > 0).then_some(request.record.client),
+        hops: request.hops,
         trusted: request.trusted,
         secure: request.peer.secure,
         request_id: request.record.request_id.as_bytes(),
         trace: &request.record.trace,
+        via: request.snapshot.via == Via::Both,
+        stripped: request.record.route.and_then(|at| request.snapshot.routes[at].strip_prefix.as_deref()),
     };
     headers::to_upstream(head, &facts, lines.fields());
     Rc::new(lines)

@@ -1,5 +1,7 @@
 //! Header hygiene in both directions (RFC 9110 §7.6, RFC 9112 §3.2).
 
+use std::net::IpAddr;
+
 use smallvec::SmallVec;
 
 use super::arrival::Head;
@@ -16,11 +18,18 @@ const LONGEST: usize = 24;
 pub struct Forwarding<'a> {
     /// The socket peer.
     pub peer: &'a str,
+    /// The client behind it, and how many entries of `X-Forwarded-For` lead there.
+    pub client: Option<IpAddr>,
+    pub hops: usize,
     /// The peer is a trusted proxy: what it says about hops before it is kept.
     pub trusted: bool,
     pub secure: bool,
     pub request_id: &'a [u8],
     pub trace: &'a Trace,
+    /// `Via` tells of the gateway.
+    pub via: bool,
+    /// What of the path's front the upstream does not see.
+    pub stripped: Option<&'a str>,
 }
 
 /// Writes the field lines of a request as its upstream gets them: the client's without what must not go further, then the
@@ -46,6 +55,10 @@ pub fn to_upstream(head: &Head, facts: &Forwarding<'_>, lines: &mut Vec<u8>) {
                 false
             }
             Known::MaxForwards => hops.is_none(),
+            Known::Rfc7239 => {
+                kept.rfc7239 = true;
+                false
+            }
             Known::Forwarded(which) => {
                 kept.forwarded[which].push(value);
                 false
@@ -64,17 +77,38 @@ pub fn to_upstream(head: &Head, facts: &Forwarding<'_>, lines: &mut Vec<u8>) {
     if !kept.cookie.is_empty() {
         add(lines, "Cookie", b"; ", &kept.cookie, None);
     }
-    let [chain, real, proto, host] = &kept.forwarded;
-    let peer = facts.peer.as_bytes();
-    add(lines, "X-Forwarded-For", b", ", chain, Some(peer));
-    let unless_said = |said: &Values<'_>, own| if said.is_empty() { own } else { None };
-    add(lines, "X-Real-IP", b", ", real, unless_said(real, Some(peer)));
-    let own = if facts.secure { &b"https"[..] } else { b"http" };
-    add(lines, "X-Forwarded-Proto", b", ", proto, unless_said(proto, Some(own)));
-    add(lines, "X-Forwarded-Host", b", ", host, unless_said(host, head.host().map(str::as_bytes)));
-    add(lines, "Via", b", ", &kept.via, Some(VIA_SELF));
+    write_client(lines, head, facts, &mut kept);
+    add(lines, "Via", b", ", &kept.via, facts.via.then_some(VIA_SELF));
     add_bytes(lines, "X-Request-ID", facts.request_id);
     add_bytes(lines, "traceparent", facts.trace.as_bytes());
+}
+
+/// Writes who the client is, whichever way an upstream asks for it: always the one that the gateway has found.
+fn write_client<'a>(lines: &mut Vec<u8>, head: &'a Head, facts: &Forwarding<'a>, kept: &mut Kept<'a>) {
+    let text = facts.client.map(|client| client.to_string());
+    let client = text.as_deref().unwrap_or(facts.peer);
+    let [chain, proto, host, prefix] = &mut kept.forwarded;
+    // What stands in front of the client in the chain is its own word.
+    let chain = chain.iter().flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+    let chain: Values<'_> = chain.collect();
+    let known = &chain[chain.len().saturating_sub(facts.hops)..];
+    add(lines, "X-Forwarded-For", b", ", known, Some(facts.peer.as_bytes()));
+    add_bytes(lines, "X-Real-IP", client.as_bytes());
+    if proto.is_empty() {
+        proto.push(if facts.secure { b"https" } else { b"http" });
+    }
+    add(lines, "X-Forwarded-Proto", b", ", proto, None);
+    if let (true, Some(own)) = (host.is_empty(), head.host()) {
+        host.push(own.as_bytes());
+    }
+    add(lines, "X-Forwarded-Host", b", ", host, None);
+    prefix.extend(facts.stripped.map(|stripped| stripped.trim_end_matches('/').as_bytes()));
+    add(lines, "X-Forwarded-Prefix", b"", prefix, None);
+    if kept.rfc7239 {
+        let quoted = if client.contains(':') { format!("\"[{client}]\"") } else { client.to_owned() };
+        let scheme = proto.first().filter(|scheme| scheme.iter().all(u8::is_ascii_alphanumeric));
+        add(lines, "Forwarded", b";proto=", &[format!("for={quoted}").as_bytes()], scheme.copied());
+    }
 }
 
 type Values<'a> = SmallVec<[&'a [u8]; 2]>;
@@ -84,8 +118,10 @@ type Values<'a> = SmallVec<[&'a [u8]; 2]>;
 struct Kept<'a> {
     cookie: Values<'a>,
     via: Values<'a>,
-    /// For, real address, protocol, host.
+    /// For, protocol, host, prefix.
     forwarded: [Values<'a>; 4],
+    /// There was a `Forwarded` (RFC 7239) of a trusted proxy.
+    rfc7239: bool,
 }
 
 /// What a request field is to a gateway.
@@ -99,6 +135,7 @@ enum Known {
     MaxForwards,
     /// What a trusted proxy says of the hops before it.
     Forwarded(usize),
+    Rfc7239,
 }
 
 impl Known {
@@ -132,20 +169,20 @@ impl Known {
             | "http2-settings" => Self::Stays,
             "x-request-id" | "traceparent" => Self::Stays,
             "tracestate" if !facts.trace.continued => Self::Stays,
-            "x-user-id" | "x-user-tier" | "x-user-roles" | "x-user-email" => Self::Stays,
-            "x-forwarded-for" | "x-real-ip" | "x-forwarded-proto" | "x-forwarded-host" => {
-                if !facts.trusted || !exact {
-                    return Self::Stays;
-                }
-                Self::Forwarded(match plain {
-                    "x-forwarded-for" => 0,
-                    "x-real-ip" => 1,
-                    "x-forwarded-proto" => 2,
-                    _ => 3,
-                })
+            "x-real-ip" | "x-user-id" | "x-user-tier" | "x-user-roles" | "x-user-email" | "x-auth-type" => {
+                Self::Stays
             }
-            // RFC 7239, and the like: nothing vouches for them.
-            "forwarded" | "x-original-url" | "x-rewrite-url" if !facts.trusted => Self::Stays,
+            "x-forwarded-for" if facts.trusted && exact => Self::Forwarded(0),
+            "x-forwarded-proto" if facts.trusted && exact => Self::Forwarded(1),
+            "x-forwarded-host" if facts.trusted && exact => Self::Forwarded(2),
+            "x-forwarded-prefix" if facts.trusted && exact => Self::Forwarded(3),
+            "x-forwarded-for" | "x-forwarded-proto" | "x-forwarded-host" | "x-forwarded-prefix" => {
+                Self::Stays
+            }
+            "forwarded" if facts.trusted && exact => Self::Rfc7239,
+            "forwarded" => Self::Stays,
+            // Nothing vouches for them.
+            "x-original-url" | "x-rewrite-url" if !facts.trusted => Self::Stays,
             _ if !facts.trusted
                 && (plain.starts_with("x-forwarded-") || plain.starts_with("client-cert")) =>
             {
@@ -195,19 +232,22 @@ pub fn add_bytes(lines: &mut Vec<u8>, name: &str, value: &[u8]) {
 ///
 /// An upstream's word on a limit goes where the gateway has one of its own to tell: `limited`. Not both: `RateLimit` may
 /// be of an older draft than ours, and the two no list together.
-pub fn to_client(fields: &mut Fields, keep_upgrade: bool, limited: bool) {
+pub fn to_client(fields: &mut Fields, passing: Passing) {
+    let Passing { upgrade, limited, alt_svc, via: tells } = passing;
     let nominated: SmallVec<[Box<[u8]>; 2]> = nominated(fields).iter().map(|name| Box::from(*name)).collect();
     let mut via = fields.joined("via").unwrap_or_default();
-    if !via.is_empty() {
+    if tells && !via.is_empty() {
         via.extend_from_slice(b", ");
     }
-    via.extend_from_slice(VIA_SELF);
+    if tells {
+        via.extend_from_slice(VIA_SELF);
+    }
     fields.retain(|name, _| {
         let is = |known: &str| name.eq_ignore_ascii_case(known);
         let passes = match name.len() {
             2 => !is("te"),
             3 => !is("via"),
-            7 => !is("trailer") && (!is("upgrade") || keep_upgrade),
+            7 => !is("trailer") && (!is("upgrade") || upgrade) && (!is("alt-svc") || alt_svc),
             10 => !is("connection") && !is("keep-alive"),
             12 => !is("aegis-reason") && !is("x-request-id"),
             14 => !is("content-length"),
@@ -219,7 +259,30 @@ pub fn to_client(fields: &mut Fields, keep_upgrade: bool, limited: bool) {
         };
         passes && !nominated.iter().any(|one| one.eq_ignore_ascii_case(name.as_bytes()))
     });
-    fields.push("Via", &via);
+    if !via.is_empty() {
+        fields.push("Via", &via);
+    }
+}
+
+/// What of an upstream's fields goes on.
+#[derive(Clone, Copy)]
+pub struct Passing {
+    /// `Upgrade`, of an answer that cannot be without it.
+    pub upgrade: bool,
+    /// The gateway has a limit of its own to tell.
+    pub limited: bool,
+    pub alt_svc: bool,
+    /// `Via` tells of the gateway.
+    pub via: bool,
+}
+
+/// Whether a field asks for, or is, what authenticates a connection instead of a request (RFC 4559 §4, [MS-NTHT]).
+pub fn binds_connection(fields: &Fields, name: &str) -> bool {
+    let schemes = fields.get_all(name).flat_map(|value| value.split(|byte| *byte == b','));
+    schemes.map(<[u8]>::trim_ascii_start).any(|challenge| {
+        let scheme = challenge.split(u8::is_ascii_whitespace).next().unwrap_or_default();
+        scheme.eq_ignore_ascii_case(b"ntlm") || scheme.eq_ignore_ascii_case(b"negotiate")
+    })
 }
 
 /// RFC 9110 §7.6.1: fields that `Connection` names go no further, except those that the message cannot be without.
@@ -252,8 +315,11 @@ mod tests {
         let mut fields = map(fields);
         fields.push("Host", b"a.test");
         let trace = Trace::of(&fields, (1, 2));
+        let (client, hops) = if trusted { (Some([2, 2, 2, 2].into()), 1) } else { (None, 0) };
+        let (peer, request_id, trace) = ("9.9.9.9", b"id-1", &trace);
+        let stripped = Some("/own/");
         let facts =
-            Forwarding { peer: "9.9.9.9", trusted, secure: false, request_id: b"id-1", trace: &trace };
+            Forwarding { peer, client, hops, trusted, secure: false, request_id, trace, via: true, stripped };
         let head = Head {
             method: Method::OPTIONS,
             target: Target::parse("/").unwrap(),
@@ -269,6 +335,10 @@ mod tests {
         let lines = String::from_utf8(lines).unwrap();
         let pairs = lines.lines().map(|line| line.split_once(": ").unwrap());
         pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    }
+
+    fn passing(limited: bool) -> Passing {
+        Passing { upgrade: false, limited, alt_svc: false, via: true }
     }
 
     fn get<'a>(sent: &'a [(String, String)], name: &str) -> Vec<&'a str> {
@@ -315,11 +385,15 @@ mod tests {
             ("x_forwarded_for", "3.3.3.3"),
             ("x-forwarded-proto", "https"),
             ("x-forwarded-prefix", "/a"),
+            ("X-Real-IP", "6.6.6.6"),
+            ("Forwarded", "for=6.6.6.6;host=evil.test"),
         ];
         let sent = sent(&fields, true);
-        assert_eq!(get(&sent, "x-forwarded-for"), ["1.1.1.1, 2.2.2.2, 9.9.9.9"]);
+        assert_eq!(get(&sent, "x-forwarded-for"), ["2.2.2.2, 9.9.9.9"]);
         assert_eq!(get(&sent, "x-forwarded-proto"), ["https"]);
-        assert_eq!(get(&sent, "x-forwarded-prefix"), ["/a"]);
+        assert_eq!(get(&sent, "x-forwarded-prefix"), ["/a/own"]);
+        assert_eq!(get(&sent, "x-real-ip"), ["2.2.2.2"]);
+        assert_eq!(get(&sent, "forwarded"), ["for=2.2.2.2;proto=https"]);
     }
 
     #[test]
@@ -352,7 +426,7 @@ mod tests {
     #[test]
     fn repeated_fields_stay_repeated() {
         let mut fields = map(&[("set-cookie", "a=1"), ("set-cookie", "b=2"), ("via", "1.0 other")]);
-        to_client(&mut fields, false, false);
+        to_client(&mut fields, passing(false));
         assert_eq!(fields.get_all("set-cookie").count(), 2);
         assert_eq!(fields.get_all("via").collect::<Vec<_>>(), [b"1.0 other, 1.1 aegis"]);
     }
@@ -370,7 +444,7 @@ mod tests {
         ];
         for (limited, left) in [(false, 6), (true, 1)] {
             let mut fields = map(&theirs);
-            to_client(&mut fields, false, limited);
+            to_client(&mut fields, passing(limited));
             assert!(fields.get("x-request-id").is_none());
             let quotas = fields.iter().filter(|(name, _)| name.to_ascii_lowercase().contains("ratelimit"));
             assert_eq!(quotas.count(), left);

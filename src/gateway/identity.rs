@@ -14,24 +14,25 @@ pub fn is_trusted(trusted: &[IpNet], address: IpAddr) -> bool {
     trusted.iter().any(|net| net.contains(&address))
 }
 
-/// The client behind trusted proxies: the first hop, from the right, that is not one of them. An entry that is no
-/// address ends the walk: what is left of it could be anybody's invention.
-pub fn client_ip(fields: &Fields, peer: &Peer, trusted: &[IpNet]) -> IpAddr {
-    let mut client = peer.ip();
+/// The client behind trusted proxies: the first hop, from the right, that is not one of them, and how many entries of
+/// `X-Forwarded-For`, from the right, lead to it. An entry that is no address ends the walk: what is left of it could be
+/// anybody's invention.
+pub fn client(fields: &Fields, peer: &Peer, trusted: &[IpNet]) -> (IpAddr, usize) {
+    let (mut client, mut hops) = (peer.ip(), 0);
     if !is_trusted(trusted, client) {
-        return client;
+        return (client, hops);
     }
     // Hop by hop: what a client has put in front may be no text at all, and must not hide what a proxy wrote behind it.
     let values = fields.get_all("x-forwarded-for").rev();
     for hop in values.flat_map(|value| value.rsplit(|byte| *byte == b',')) {
         let hop = std::str::from_utf8(hop).ok();
-        let Some(address) = hop.and_then(|hop| parse_hop(hop.trim())) else { return client };
-        client = address;
+        let Some(address) = hop.and_then(|hop| parse_hop(hop.trim())) else { break };
+        (client, hops) = (address, hops + 1);
         if !is_trusted(trusted, client) {
-            return client;
+            break;
         }
     }
-    client
+    (client, hops)
 }
 
 /// An address as proxies write it: bare, in brackets, or with a port.
@@ -175,7 +176,7 @@ mod tests {
 
     fn client(values: &[&[u8]], peer: &str, trusted: &[IpNet]) -> String {
         let peer = Peer::new(peer.parse().unwrap(), false);
-        client_ip(&fields("X-Forwarded-For", values), &peer, trusted).to_string()
+        super::client(&fields("X-Forwarded-For", values), &peer, trusted).0.to_string()
     }
 
     #[test]

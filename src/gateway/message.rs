@@ -15,6 +15,8 @@ pub struct Said {
     /// `Expect: 100-continue`.
     pub expects: bool,
     pub hosts: usize,
+    /// `Keep-Alive: timeout=`, in seconds.
+    pub keeps: Option<u64>,
 }
 
 /// What two readers could read differently.
@@ -44,6 +46,13 @@ impl Said {
                         said.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
                         said.upgrade |= option.eq_ignore_ascii_case(b"upgrade");
                     }
+                }
+                10 if is("keep-alive") => {
+                    let seconds = |item: &[u8]| {
+                        let (name, seconds) = item.split_at_checked(item.iter().position(|b| *b == b'=')?)?;
+                        name.trim_ascii().eq_ignore_ascii_case(b"timeout").then(|| decimal(&seconds[1..]))?
+                    };
+                    said.keeps = items(value).find_map(seconds).or(said.keeps);
                 }
                 14 if is("content-length") => {
                     // Even equal duplicates: a second reader may pick either (RFC 9112 §6.3 item 5).

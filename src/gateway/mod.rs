@@ -27,6 +27,7 @@ mod outbox;
 mod peer;
 pub mod rate_limit;
 mod record;
+mod redirects;
 mod relayed;
 mod request;
 pub mod request_body;

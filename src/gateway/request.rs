@@ -22,6 +22,8 @@ pub struct Request {
     pub body: Option<Box<dyn Source>>,
     /// The socket peer is a trusted proxy.
     pub trusted: bool,
+    /// How many entries of `X-Forwarded-For` lead to the client.
+    pub hops: usize,
     /// What the upstream is asked for where it is not what the client asked for.
     pub rewritten: Option<String>,
     /// Whom it will most likely be charged to.
@@ -38,7 +40,7 @@ impl Request {
         let head = Rc::new(head);
         let snapshot = worker.snapshot();
         let trusted = identity::is_trusted(&snapshot.trusted_proxies, peer.ip());
-        let client = identity::client_ip(&head.fields, &peer, &snapshot.trusted_proxies);
+        let (client, hops) = identity::client(&head.fields, &peer, &snapshot.trusted_proxies);
         let limits = snapshot.limits.as_ref();
         let foreseen = limits.and_then(|limits| rate_limit::foresee(&worker.shared.limiter, limits, client));
         let (arrived_ms, started) = worker.shared.metrics.stamp();
@@ -77,6 +79,7 @@ impl Request {
             head,
             body,
             trusted,
+            hops,
             rewritten: None,
             foreseen,
             quota: None,

@@ -20,9 +20,9 @@ use super::rate_limit::Told;
 use super::rate_limit::rules::Limits;
 use super::request_body::RequestFraming;
 use super::retry_budget::{Budget, Share};
-use super::upstream::{Pool, TargetTls};
+use super::upstream::{Pool, TargetTls, Terms};
 use crate::config::settings::{
-    Backend as BackendSettings, EscapedSlash, LogFormat, Route as RouteSettings, WhenAllUnhealthy,
+    Backend as BackendSettings, EscapedSlash, LogFormat, Route as RouteSettings, Via, WhenAllUnhealthy,
 };
 use crate::router::Router;
 
@@ -36,6 +36,8 @@ pub struct Snapshot {
     pub trusted_proxies: Vec<ipnet::IpNet>,
     /// `server.paths.escapedSlash`.
     pub escaped_slash: EscapedSlash,
+    /// `server.via`.
+    pub via: Via,
     /// `logging.accessLog`.
     pub access_log: bool,
     /// `logging.format`.
@@ -153,6 +155,8 @@ pub struct Route {
     pub backend: Arc<Backend>,
     /// Whole request until the response head.
     pub timeout: Duration,
+    /// One try, until its response head.
+    pub first_byte_timeout: Duration,
     /// 0 = unlimited.
     pub body_limit: u64,
     pub deny: bool,
@@ -256,7 +260,7 @@ pub struct Target {
     /// The `Host` of requests to it.
     pub host: Box<str>,
     pub tls: Option<TargetTls>,
-    pub connect_timeout: Duration,
+    pub terms: Terms,
     pub counters: Arc<TargetCounters>,
 }
 

@@ -66,6 +66,7 @@ fn decided_by(record: &RequestRecord) -> Option<String> {
     let of_route = |key: &str| {
         let written = route.is_some_and(|route| match key {
             "timeout" => route.settings.timeout.is_some(),
+            "firstByteTimeoutMs" => route.settings.first_byte_timeout.is_some(),
             "bodyLimitBytes" => route.settings.body_limit_bytes.is_some(),
             _ => true,
         });
@@ -97,6 +98,7 @@ fn decided_by(record: &RequestRecord) -> Option<String> {
         Cause::BodyTimeout => backend("idleTimeoutMs"),
         Cause::CircuitOpen => backend("circuitBreaker"),
         Cause::NoHealthyTarget => backend("healthCheck"),
+        Cause::PoolFull if record.head.upgrade.is_some() => backend("maxTunnels"),
         Cause::PoolFull => backend("maxInFlight"),
         Cause::ConnectFailed => backend("targets").map(|path| match route {
             Some(route) if route.backend.targets.len() == 1 => path.replace(".targets", ".url"),
@@ -105,8 +107,9 @@ fn decided_by(record: &RequestRecord) -> Option<String> {
         Cause::UpstreamTimeout => {
             let route = route?;
             let waited = record.story.tries.last().map_or(Duration::ZERO, |one| one.took);
-            if waited + Duration::from_millis(50) >= route.backend.settings.first_byte_timeout {
-                backend("firstByteTimeoutMs")
+            let first_byte = route.first_byte_timeout;
+            if first_byte < route.timeout && waited + Duration::from_millis(50) >= first_byte {
+                of_route("firstByteTimeoutMs").or_else(|| backend("firstByteTimeoutMs"))
             } else {
                 of_route("timeout").or_else(|| backend("timeout"))
             }
@@ -161,7 +164,7 @@ fn details(record: &RequestRecord) -> Value {
     if let Some(route) = route {
         let backend = &route.backend;
         details["timeoutMs"] = json!(route.timeout.as_millis() as u64);
-        details["firstByteTimeoutMs"] = json!(backend.settings.first_byte_timeout.as_millis() as u64);
+        details["firstByteTimeoutMs"] = json!(route.first_byte_timeout.as_millis() as u64);
         // As they are when the story is written, which is when the request has just ended.
         let state = |target: &std::sync::Arc<super::snapshot::Target>| {
             let cells = &target.cells;

@@ -36,7 +36,7 @@ pub struct Tunnel {
     websocket: bool,
     idle: Duration,
     shared: Arc<Shared>,
-    _in_flight: Option<InFlight>,
+    _counted: InFlight,
     pub record: Box<RequestRecord>,
 }
 
@@ -46,12 +46,12 @@ impl Tunnel {
         (upstream, early): (Socket, BytesMut),
         websocket: bool,
         idle: Duration,
-        in_flight: Option<InFlight>,
+        counted: InFlight,
         record: Box<RequestRecord>,
     ) -> Self {
         let shared = record.worker.shared.clone();
         shared.tunnels.fetch_add(1, Ordering::Relaxed);
-        Self { upstream, early, websocket, idle, shared, _in_flight: in_flight, record }
+        Self { upstream, early, websocket, idle, shared, _counted: counted, record }
     }
 }
 

@@ -103,8 +103,7 @@ impl Worker {
         position: usize,
     ) -> Rc<Pool> {
         let pool = snapshot.local(backend).pools[position].get_or_init(|| {
-            let dialer = Dialer::new(target.cells.clone(), target.tls.clone(), target.connect_timeout);
-            Rc::new(Pool::new(dialer, target.connect_timeout))
+            Rc::new(Pool::new(Dialer::new(target.cells.clone(), target.tls.clone(), target.terms)))
         });
         pool.clone()
     }

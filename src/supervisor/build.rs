@@ -18,7 +18,7 @@ use crate::gateway::retry_budget::Budget;
 use crate::gateway::snapshot::{
     Backend, BackendCounters, Route, RouteCounters, Snapshot, Target, TargetCounters, Way, smooth_turns,
 };
-use crate::gateway::upstream::{TargetTls, TlsError, client_config};
+use crate::gateway::upstream::{TargetTls, Terms, TlsError, client_config};
 use crate::router::{PatternError, RouteSpec, Router};
 
 /// Why valid settings cannot be put to work.
@@ -74,6 +74,11 @@ pub fn build(
                 limited_as: limited_as(&ambiguous, written, route),
                 backend: backend.clone(),
                 timeout: route.timeout.unwrap_or(written.timeout),
+                first_byte_timeout: route
+                    .first_byte_timeout
+                    .or(written.first_byte_timeout)
+                    .or(route.timeout)
+                    .unwrap_or(written.timeout),
                 body_limit: route.body_limit_bytes.unwrap_or(settings.server.body_limit_bytes),
                 deny: route.deny,
                 strip_prefix: route.strip_prefix.clone(),
@@ -101,6 +106,7 @@ pub fn build(
         body_limit: settings.server.body_limit_bytes,
         trusted_proxies: settings.server.trusted_proxies.clone(),
         escaped_slash: settings.server.escaped_slash,
+        via: settings.server.via,
         access_log: settings.logging.access_log,
         log_format: settings.logging.format,
         router,
@@ -193,7 +199,7 @@ fn backend_of(
     };
     // Connections are made with these. A target that differs in them stays what it is, drained, held or unhealthy, and gets
     // new connections.
-    let same_way = same_tls && old.is_some_and(|old| old.settings.connect_timeout == written.connect_timeout);
+    let same_way = same_tls && old.is_some_and(|old| terms(&old.settings) == terms(written));
     let mut targets = Vec::with_capacity(written.targets.len());
     for target in &written.targets {
         let taken = |t: &Arc<Target>| targets.iter().any(|other: &Arc<Target>| other.cells.id == t.cells.id);
@@ -228,6 +234,11 @@ fn backend_of(
     })
 }
 
+/// What the connections to its targets are held to.
+fn terms(backend: &settings::Backend) -> Terms {
+    Terms { connect_timeout: backend.connect_timeout, idle: backend.pool_idle, head: backend.head }
+}
+
 fn target_of(
     backend: &settings::Backend,
     target: &settings::Target,
@@ -258,7 +269,7 @@ fn target_of(
         way: Way::new(),
         host: authority.into(),
         tls,
-        connect_timeout: backend.connect_timeout,
+        terms: terms(backend),
         counters: TargetCounters::new(workers),
     })
 }

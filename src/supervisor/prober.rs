@@ -9,7 +9,7 @@ use aegis_actors::health_check::{ProbeFuture, Prober, ProberFactory};
 use awc::error::SendRequestError;
 
 use crate::gateway::shared::Shared;
-use crate::gateway::upstream::{Asked, Dialer, Exchange, Pool, RequestLines};
+use crate::gateway::upstream::{Asked, Dialer, Exchange, Pool, RequestLines, Terms};
 
 /// Probes the gateway's targets.
 pub struct GatewayProber(Arc<Shared>);
@@ -30,8 +30,8 @@ impl Prober for GatewayProber {
             let target = target.ok_or("the target is not configured any more")?;
             let mut lines = RequestLines::new("GET", &path, 64);
             lines.fields().extend_from_slice(b"User-Agent: aegis-health-check\r\nConnection: close\r\n");
-            let dialer = Dialer::new(target.cells.clone(), target.tls.clone(), timeout);
-            let pool = Pool::new(dialer, timeout);
+            let terms = Terms { connect_timeout: timeout, ..target.terms };
+            let pool = Pool::new(Dialer::new(target.cells.clone(), target.tls.clone(), terms));
             let host = Rc::from(&*target.host);
             let exchange = Exchange::new(Asked::default(), Rc::new(lines), host, None);
             let sent = pool.send(exchange.clone()).await;

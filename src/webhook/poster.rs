@@ -16,7 +16,9 @@ use url::Url;
 use super::document;
 use crate::config::settings::UpstreamTls;
 use crate::gateway::request_body::RequestBody;
-use crate::gateway::upstream::{Asked, Dialer, Exchange, Pool, RequestLines, TargetTls, client_config};
+use crate::gateway::upstream::{
+    Asked, Dialer, Exchange, Pool, RequestLines, TargetTls, Terms, client_config,
+};
 
 /// Sends to webhooks.
 pub struct WebhookPoster {
@@ -67,7 +69,7 @@ async fn send(
     let secure = url.scheme() == "https";
     let tls = if secure { Some(tls(&host, config)?) } else { None };
     let cells = TargetCells::new("alerts", &format!("{}://{host}:{port}", url.scheme()), addresses);
-    let pool = Pool::new(Dialer::new(cells, tls, timeout), timeout);
+    let pool = Pool::new(Dialer::new(cells, tls, Terms::of(timeout)));
     let (lines, host) = head(&url);
     let body = Rc::new(RequestBody::whole(body));
     let exchange = Exchange::new(Asked::default(), Rc::new(lines), host, body.reader());

@@ -1,11 +1,14 @@
 //! `backends`.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use super::section::{Section, shown_for};
 use super::{Places, resilience, route, syntax, target};
 use crate::config::problem::Place;
-use crate::config::settings::{Backend, HashOn, LoadBalance, Route, WhenAllUnhealthy};
+use crate::config::settings::{
+    Backend, HashOn, HeadBounds, LoadBalance, RewriteCookies, Route, WhenAllUnhealthy,
+};
 use crate::config::tree::{Kind, Node};
 
 /// Reads every backend, and where its routes are.
@@ -41,17 +44,22 @@ pub(super) fn all(root: &Section<'_>) -> (Vec<Backend>, Places) {
 fn read(section: &Section<'_>) -> (Backend, Vec<Place>) {
     let defaults = Backend::default();
     let targets = target::all(section);
-    let (routes, places) = routes(section);
+    let timeout = section.duration("timeout").unwrap_or(defaults.timeout);
+    let first_byte_timeout = section.duration("firstByteTimeoutMs");
+    let (routes, places) = routes(section, timeout, first_byte_timeout);
     let backend = Backend {
         name: name(section).unwrap_or_default(),
         load_balance: load_balance(section),
         routes,
-        timeout: section.duration("timeout").unwrap_or(defaults.timeout),
+        timeout,
         connect_timeout: section.duration("connectTimeoutMs").unwrap_or(defaults.connect_timeout),
-        first_byte_timeout: section.duration("firstByteTimeoutMs").unwrap_or(defaults.first_byte_timeout),
+        first_byte_timeout,
         idle_timeout: section.duration("idleTimeoutMs").unwrap_or(defaults.idle_timeout),
         retries: section.integer("retries", 0..=100).unwrap_or(defaults.retries),
         max_in_flight: section.integer("maxInFlight", 1..=1_000_000).unwrap_or(defaults.max_in_flight),
+        max_tunnels: section.integer("maxTunnels", 1..=1_000_000).unwrap_or(defaults.max_tunnels),
+        head: head_bounds(section, defaults.head),
+        pool_idle: section.duration("poolIdleMs").unwrap_or(defaults.pool_idle),
         health_check: resilience::health_check(section),
         circuit_breaker: resilience::circuit_breaker(section),
         when_all_unhealthy: section
@@ -61,11 +69,13 @@ fn read(section: &Section<'_>) -> (Backend, Vec<Place>) {
             )
             .unwrap_or_default(),
         preserve_host: section.flag("preserveHost").unwrap_or(defaults.preserve_host),
+        rewrite_redirects: section.flag("rewriteRedirects").unwrap_or(defaults.rewrite_redirects),
+        rewrite_cookies: section.child("rewriteCookies").map_or(defaults.rewrite_cookies, rewrite_cookies),
+        pass_alt_svc: section.flag("passAltSvc").unwrap_or(defaults.pass_alt_svc),
         tls: target::tls(section, &targets),
         targets,
     };
-    // Only when it was written: whoever shortens `timeout` alone has not asked for anything odd.
-    if backend.first_byte_timeout > backend.timeout
+    if first_byte_timeout.is_some_and(|first_byte| first_byte > timeout)
         && let Some(node) = section.node("firstByteTimeoutMs")
     {
         let what = format!(
@@ -75,6 +85,21 @@ fn read(section: &Section<'_>) -> (Backend, Vec<Place>) {
         section.warning(node, what);
     }
     (backend, places)
+}
+
+fn rewrite_cookies(section: Section<'_>) -> RewriteCookies {
+    let flag = |key| section.flag(key).unwrap_or(false);
+    let read = RewriteCookies { path: flag("path"), domain: flag("domain") };
+    section.finish();
+    read
+}
+
+/// What the head of a message may hold, a request's or a response's.
+pub(super) fn head_bounds(section: &Section<'_>, defaults: HeadBounds) -> HeadBounds {
+    HeadBounds {
+        bytes: section.integer("maxHeadBytes", 1024..=16 * 1024 * 1024).unwrap_or(defaults.bytes),
+        fields: section.integer("maxHeadFields", 8..=10_000).unwrap_or(defaults.fields),
+    }
 }
 
 fn name(section: &Section<'_>) -> Option<String> {
@@ -92,7 +117,11 @@ fn name(section: &Section<'_>) -> Option<String> {
     Some(text.to_owned())
 }
 
-fn routes(section: &Section<'_>) -> (Vec<Route>, Vec<Place>) {
+fn routes(
+    section: &Section<'_>,
+    timeout: Duration,
+    first_byte_timeout: Option<Duration>,
+) -> (Vec<Route>, Vec<Place>) {
     let mut routes = Vec::new();
     let mut places = Vec::new();
     section.require("routes", "write at least one path, for example `routes: [/api/**]`");
@@ -103,7 +132,7 @@ fn routes(section: &Section<'_>) -> (Vec<Route>, Vec<Place>) {
         section.error(node, what);
     }
     for (n, node) in items.iter().enumerate().filter(|(_, node)| !node.broken()) {
-        if let Some(route) = route::read(section, n, node) {
+        if let Some(route) = route::read(section, n, node, (timeout, first_byte_timeout)) {
             routes.push(route);
             places.push(section.place(path_node(node)));
         }

@@ -1,5 +1,7 @@
 //! One entry of `routes`: a path alone, or an object. The pattern's own grammar is the router's to judge.
 
+use std::time::Duration;
+
 use super::later;
 use super::section::{Section, quoted, shown_for};
 use super::syntax;
@@ -9,8 +11,13 @@ use crate::config::tree::{Kind, Node};
 /// Paths of the gateway listener that are answered before any route.
 const OWN: [&str; 3] = ["/health", "/healthz", "/ready"];
 
-/// Reads one entry; `None` when there is no path to route by.
-pub(super) fn read(backend: &Section<'_>, n: usize, node: &Node) -> Option<Route> {
+/// Reads one entry; `None` when there is no path to route by. `times` are the backend's `timeout` and `firstByteTimeoutMs`.
+pub(super) fn read(
+    backend: &Section<'_>,
+    n: usize,
+    node: &Node,
+    times: (Duration, Option<Duration>),
+) -> Option<Route> {
     let name = format!("routes[{n}]");
     if let Kind::Text(text) = &node.kind {
         let path = path(backend, &name, text, node)?;
@@ -31,12 +38,39 @@ pub(super) fn read(backend: &Section<'_>, n: usize, node: &Node) -> Option<Route
         strip_prefix: prefix(&section, "stripPrefix"),
         add_prefix: prefix(&section, "addPrefix"),
         timeout: section.duration("timeout"),
+        first_byte_timeout: section.duration("firstByteTimeoutMs"),
         body_limit_bytes: section.integer("bodyLimitBytes", 0..=i64::MAX.into()),
         deny: section.flag("deny").unwrap_or(false),
     };
     strippable(&section, &route);
+    undercut(&section, &route, times);
     section.finish();
     path.map(|_| route)
+}
+
+/// Of a time limit of the route and one of the backend the shorter one holds, which whoever wrote the other may not expect.
+fn undercut(section: &Section<'_>, route: &Route, (timeout, first_byte): (Duration, Option<Duration>)) {
+    let what = match (route.timeout, route.first_byte_timeout) {
+        (own, Some(first_byte)) if first_byte > own.unwrap_or(timeout) => {
+            let node = section.node("firstByteTimeoutMs");
+            node.map(|node| {
+                (node, "is longer than `timeout`, which ends the request first: shorten it".to_owned())
+            })
+        }
+        (Some(own), None) if first_byte.is_some_and(|first_byte| first_byte < own) => {
+            let ms = first_byte.unwrap_or_default().as_millis();
+            let why = format!(
+                "is longer than the backend's `firstByteTimeoutMs` of {ms}, which ends a try without an answer \
+                 first: write `firstByteTimeoutMs` for this route too"
+            );
+            section.node("timeout").map(|node| (node, why))
+        }
+        _ => return,
+    };
+    if let Some((node, why)) = what {
+        let key = if route.first_byte_timeout.is_some() { "firstByteTimeoutMs" } else { "timeout" };
+        section.warning(node, format!("`{}` {why}", section.name(key)));
+    }
 }
 
 fn path(section: &Section<'_>, key: &str, text: &str, node: &Node) -> Option<String> {

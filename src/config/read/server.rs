@@ -1,8 +1,8 @@
 //! `server`: the gateway listener.
 
 use super::section::{Section, shown_for};
-use super::syntax;
-use crate::config::settings::{EscapedSlash, Server, ServerTls};
+use super::{backend::head_bounds, syntax};
+use crate::config::settings::{EscapedSlash, Server, ServerTls, Via};
 
 /// Reads the section.
 pub(super) fn read(section: Section<'_>) -> Server {
@@ -25,8 +25,12 @@ pub(super) fn read(section: Section<'_>) -> Server {
         max_connections: section
             .integer("maxConnections", 1..=10_000_000)
             .unwrap_or(defaults.max_connections),
+        head: head_bounds(&section, defaults.head),
         tls: section.child("tls").and_then(tls),
         escaped_slash: section.child("paths").map_or(defaults.escaped_slash, paths),
+        via: section
+            .choice("via", &[("both", Via::Both), ("response", Via::Response), ("off", Via::Off)])
+            .unwrap_or_default(),
     };
     section.finish();
     server

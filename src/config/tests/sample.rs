@@ -12,7 +12,10 @@ const SAMPLE: &str = r#"server:
   headerTimeoutMs: 5000      # whole request head must arrive in this time, else 408 and close
   keepAliveMs: 75000
   shutdownTimeoutMs: 30000   # in-flight requests and tunnels get this long after SIGTERM
+  via: both                  # both | response | off
   maxConnections: 25000      # per worker
+  maxHeadBytes: 131072
+  maxHeadFields: 256
   tls: {certFile: CERT, keyFile: CERT}
   paths: {escapedSlash: reject}
 
@@ -43,6 +46,7 @@ backends:
         addPrefix: /v2
         timeout: 5s
         bodyLimitBytes: 0
+        firstByteTimeoutMs: 5000
         deny: false
     timeout: 30000
     connectTimeoutMs: 2000
@@ -50,6 +54,13 @@ backends:
     idleTimeoutMs: 60000
     retries: 2
     maxInFlight: 1024
+    maxTunnels: 10000
+    maxHeadBytes: 262144
+    maxHeadFields: 512
+    poolIdleMs: 15000
+    rewriteRedirects: true
+    rewriteCookies: {path: false, domain: false}
+    passAltSvc: false
     healthCheck: {path: /health, intervalMs: 30000, timeoutMs: 5000, unhealthyThreshold: 3, healthyThreshold: 2}
     circuitBreaker: {failureThreshold: 5, successThreshold: 1, resetTimeoutMs: 30000, failureRate: 0.5, minRequests: 20, windowMs: 10000, slowCallMs: 0, slowCallRate: 1.0, halfOpenRequests: 1}
     whenAllUnhealthy: failFast

@@ -8,9 +8,10 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 
 use super::decode::{ambiguous, escape};
+use crate::config::settings::HeadBounds;
 use crate::gateway::answer::Cause;
 use crate::gateway::arrival::{Head, Target};
-use crate::gateway::bounds::{HEAD_BYTES, HEAD_FIELDS, TARGET_BYTES};
+use crate::gateway::bounds::TARGET_BYTES;
 use crate::gateway::fields::Fields;
 use crate::gateway::message::Said;
 use crate::gateway::request_body::RequestFraming;
@@ -28,12 +29,12 @@ pub fn size(parts: &Parts) -> usize {
 ///
 /// # Errors
 /// Why it is refused.
-pub fn head(parts: &Parts, ended: bool) -> Result<Head, Cause> {
+pub fn head(parts: &Parts, ended: bool, bounds: HeadBounds) -> Result<Head, Cause> {
     let refuse = |why| Err(Cause::BadRequest(why));
     // Clients send each cookie as a field of its own (RFC 9113 §8.2.3).
     let crumbs = parts.headers.get_all("cookie").iter().count().saturating_sub(1);
-    if parts.headers.len() - crumbs > HEAD_FIELDS || size(parts) > HEAD_BYTES {
-        return Err(Cause::HeadTooLarge);
+    if parts.headers.len() - crumbs > bounds.fields || size(parts) > bounds.bytes {
+        return Err(Cause::HeadTooLarge(bounds));
     }
     let mut fields = Fields::with_capacity(size(parts), parts.headers.len());
     for (name, value) in &parts.headers {
@@ -112,6 +113,8 @@ mod tests {
 
     use super::*;
 
+    const BOUNDS: HeadBounds = HeadBounds { bytes: 128 * 1024, fields: 256 };
+
     fn parts(method: &str, uri: &str, fields: &[(&str, &str)]) -> Parts {
         let builder = Request::builder().method(method).uri(uri);
         let builder = fields.iter().fold(builder, |builder, (name, value)| builder.header(*name, *value));
@@ -119,7 +122,7 @@ mod tests {
     }
 
     fn framing(method: &str, fields: &[(&str, &str)], ended: bool) -> Option<RequestFraming> {
-        head(&parts(method, "http://a.test/x", fields), ended).ok().map(|head| head.framing)
+        head(&parts(method, "http://a.test/x", fields), ended, BOUNDS).ok().map(|head| head.framing)
     }
 
     #[test]
@@ -131,8 +134,8 @@ mod tests {
             parts("GET", &format!("http://a.test/{long}"), &[("x-a", &long), ("x-b", &long)]),
         ];
         for parts in cases {
-            assert!(size(&parts) > HEAD_BYTES);
-            assert_eq!(head(&parts, true).err(), Some(Cause::HeadTooLarge));
+            assert!(size(&parts) > BOUNDS.bytes);
+            assert_eq!(head(&parts, true, BOUNDS).err(), Some(Cause::HeadTooLarge(BOUNDS)));
         }
     }
 
@@ -147,7 +150,7 @@ mod tests {
             ("http://a.test/x", &[("host", "b.test")], None),
             ("http://a.test/x", &[("host", "a.test"), ("host", "a.test")], None),
         ] {
-            let head = head(&parts("GET", uri, fields), true).ok();
+            let head = head(&parts("GET", uri, fields), true, BOUNDS).ok();
             assert_eq!(head.as_ref().and_then(Head::host), host, "{uri} {fields:?}");
         }
     }

@@ -8,9 +8,10 @@ use std::mem::MaybeUninit;
 
 use actix_http::{Method, Version};
 
+use crate::config::settings::HeadBounds;
 use crate::gateway::answer::Cause;
 use crate::gateway::arrival::{Head, Target, offered_upgrade};
-use crate::gateway::bounds::{HEAD_BYTES, HEAD_FIELDS, TARGET_BYTES};
+use crate::gateway::bounds::{TARGET_BYTES, room};
 use crate::gateway::fields::Fields;
 use crate::gateway::message::{Ambiguous, Said};
 use crate::gateway::request_body::RequestFraming;
@@ -33,7 +34,7 @@ impl HeadEnd {
     ///
     /// # Errors
     /// A line does not end in CRLF, or it has become too large.
-    pub fn find(&mut self, bytes: &[u8]) -> Result<Option<usize>, Cause> {
+    pub fn find(&mut self, bytes: &[u8], bounds: HeadBounds) -> Result<Option<usize>, Cause> {
         while let Some(at) = memchr::memchr2(b'\r', b'\n', &bytes[self.seen..]) {
             let end = self.seen + at;
             self.seen = end;
@@ -46,38 +47,43 @@ impl HeadEnd {
             self.seen = end + 2;
             self.line = self.seen;
             if is_blank {
-                return if self.seen > HEAD_BYTES { Err(too_large(bytes)) } else { Ok(Some(self.seen)) };
+                return if self.seen > bounds.bytes {
+                    Err(too_large(bytes, bounds))
+                } else {
+                    Ok(Some(self.seen))
+                };
             }
         }
         if bytes.last() != Some(&b'\r') {
             self.seen = bytes.len();
         }
         let first = self.line == 0;
-        if bytes.len() > HEAD_BYTES || (first && bytes.len() > TARGET_BYTES + 64) {
-            return Err(too_large(bytes));
+        if bytes.len() > bounds.bytes || (first && bytes.len() > TARGET_BYTES + 64) {
+            return Err(too_large(bytes, bounds));
         }
         Ok(None)
     }
 }
 
 /// What of a head is too large.
-fn too_large(bytes: &[u8]) -> Cause {
+fn too_large(bytes: &[u8], bounds: HeadBounds) -> Cause {
     let line = memchr::memchr(b'\r', bytes).unwrap_or(bytes.len());
-    if line > TARGET_BYTES { Cause::TargetTooLong } else { Cause::HeadTooLarge }
+    if line > TARGET_BYTES { Cause::TargetTooLong } else { Cause::HeadTooLarge(bounds) }
 }
 
 /// Reads a whole head.
 ///
 /// # Errors
 /// Why it is refused.
-pub fn decode(bytes: &[u8]) -> Result<Head, Cause> {
+pub fn decode(bytes: &[u8], bounds: HeadBounds) -> Result<Head, Cause> {
     let bytes = &*escaped(bytes)?;
-    let mut found = [const { MaybeUninit::uninit() }; HEAD_FIELDS];
+    let (mut few, mut many) = ([const { MaybeUninit::uninit() }; 256], Vec::new());
+    let found = room(bounds.fields, &mut few, &mut many);
     let mut request = httparse::Request::new(&mut []);
-    match request.parse_with_uninit_headers(bytes, &mut found) {
+    match request.parse_with_uninit_headers(bytes, found) {
         Ok(httparse::Status::Complete(_)) => {}
         Ok(httparse::Status::Partial) => return Err(Cause::BadRequest("The request head is incomplete.")),
-        Err(error) => return Err(refusal(error)),
+        Err(error) => return Err(refusal(error, bounds)),
     }
     let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version) else {
         return Err(Cause::BadRequest("The request line is incomplete."));
@@ -122,9 +128,9 @@ pub fn ambiguous(what: Ambiguous) -> Cause {
     })
 }
 
-fn refusal(error: httparse::Error) -> Cause {
+fn refusal(error: httparse::Error, bounds: HeadBounds) -> Cause {
     Cause::BadRequest(match error {
-        httparse::Error::TooManyHeaders => return Cause::HeadTooLarge,
+        httparse::Error::TooManyHeaders => return Cause::HeadTooLarge(bounds),
         httparse::Error::Version => "The protocol is not HTTP/1.1 or HTTP/1.0.",
         httparse::Error::HeaderName => "The name of a header field is not valid.",
         httparse::Error::HeaderValue => "The value of a header field is not valid.",
@@ -176,10 +182,12 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const BOUNDS: HeadBounds = HeadBounds { bytes: 128 * 1024, fields: 256 };
+
     fn end(bytes: &[u8], step: usize) -> Result<Option<usize>, Cause> {
         let mut end = HeadEnd::default();
         for have in (step..bytes.len()).step_by(step).chain([bytes.len()]) {
-            if let Some(found) = end.find(&bytes[..have])? {
+            if let Some(found) = end.find(&bytes[..have], BOUNDS)? {
                 return Ok(Some(found));
             }
         }
@@ -213,11 +221,11 @@ mod tests {
         let long = format!("GET /{}", "a".repeat(66_000));
         assert_eq!(end(long.as_bytes(), 1000), Err(Cause::TargetTooLong));
         let large = format!("GET / HTTP/1.1\r\nX: {}", "a".repeat(132_000));
-        assert_eq!(end(large.as_bytes(), 1000), Err(Cause::HeadTooLarge));
+        assert_eq!(end(large.as_bytes(), 1000), Err(Cause::HeadTooLarge(BOUNDS)));
     }
 
     fn decoded(head: &str) -> Result<Head, Cause> {
-        decode(head.as_bytes())
+        decode(head.as_bytes(), BOUNDS)
     }
 
     #[test]
@@ -294,14 +302,14 @@ mod tests {
             let fields: String = (1..n).map(|i| format!("x-{i}: v\r\n")).collect();
             decoded(&format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n")).err()
         };
-        assert_eq!((of(HEAD_FIELDS), of(HEAD_FIELDS + 1)), (None, Some(Cause::HeadTooLarge)));
+        assert_eq!((of(BOUNDS.fields), of(BOUNDS.fields + 1)), (None, Some(Cause::HeadTooLarge(BOUNDS))));
     }
 
     proptest! {
         #[test]
         fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300), step in 1usize..50) {
             let _ = end(&bytes, step);
-            let _ = decode(&bytes);
+            let _ = decode(&bytes, BOUNDS);
         }
 
         #[test]
@@ -309,7 +317,7 @@ mod tests {
             let mut head = *b"POST /a?b HTTP/1.1\r\nHost: a.test\r\nContent-Length: 5\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
             let at = at % head.len();
             head[at] = byte;
-            let _ = decode(&head);
+            let _ = decode(&head, BOUNDS);
         }
     }
 }

@@ -19,6 +19,7 @@ use super::client::Client;
 use super::decode::{HeadEnd, blank, decode};
 use super::encode::{Outgoing, Persistence};
 use super::{Limits, admission};
+use crate::config::settings::HeadBounds;
 use crate::gateway::answer::Cause;
 use crate::gateway::arrival::Head;
 use crate::gateway::deadline::{after, within};
@@ -183,7 +184,7 @@ async fn exchange(
 ) -> Next {
     // The first head has its time from the accept on, another one from its first byte.
     let by = after(if first { since } else { Instant::now() }, limits.head);
-    let head = match within(by, read_head(client, first)).await {
+    let head = match within(by, read_head(client, first, limits.bounds)).await {
         Some(Ok(Some(head))) => head,
         Some(Ok(None)) => return Next::Http2,
         Some(Err(Some(cause))) => return refuse(client, cause).await,
@@ -205,12 +206,12 @@ async fn exchange(
 }
 
 /// Reads a head; `None` where what comes is HTTP/2. An error without a cause: the client is gone.
-async fn read_head(client: &Client, first: bool) -> Result<Option<Head>, Option<Cause>> {
+async fn read_head(client: &Client, first: bool, bounds: HeadBounds) -> Result<Option<Head>, Option<Cause>> {
     let mut end = HeadEnd::default();
     loop {
-        let found = client.ahead(|bytes| match end.find(bytes) {
+        let found = client.ahead(|bytes| match end.find(bytes, bounds) {
             Ok(Some(end)) if first && bytes.starts_with(PREFACE) => Ok(Some((end, None))),
-            Ok(Some(end)) => decode(&bytes[..end]).map(|head| Some((end, Some(head)))),
+            Ok(Some(end)) => decode(&bytes[..end], bounds).map(|head| Some((end, Some(head)))),
             Ok(None) => Ok(None),
             Err(cause) => Err(cause),
         });

@@ -16,6 +16,7 @@ use h2::{Reason, RecvStream, SendStream};
 use super::encode::Stall;
 use super::frames::{Seen, Watched};
 use super::{Limits, convert};
+use crate::config::settings::HeadBounds;
 use crate::gateway::answer::Cause;
 use crate::gateway::arrival::Head;
 use crate::gateway::deadline::{after, within};
@@ -54,6 +55,7 @@ const LINGER_BYTES: usize = 256 * 1024;
 struct Streams {
     worker: Rc<Worker>,
     peer: Rc<Peer>,
+    bounds: HeadBounds,
     open: Cell<usize>,
     /// Bytes of the heads of those that are open.
     heads: Cell<usize>,
@@ -96,7 +98,7 @@ pub async fn connection(
     let mut builder = Builder::new();
     builder
         .max_concurrent_streams(STREAMS)
-        .max_header_list_size(BLOCK_BYTES)
+        .max_header_list_size(BLOCK_BYTES.max(2 * limits.bounds.bytes as u32))
         .initial_window_size(WINDOW)
         .initial_connection_window_size(ALL_WINDOWS)
         .max_concurrent_reset_streams(STREAMS as usize)
@@ -107,7 +109,14 @@ pub async fn connection(
     let handshake = builder.handshake::<_, Bytes>(socket);
     let Ok(Ok(mut connection)) = tokio::time::timeout(limits.head, handshake).await else { return };
     let idle = Cell::new(Instant::now());
-    let streams = Rc::new(Streams { worker, peer, open: Cell::new(0), heads: Cell::new(0), idle });
+    let streams = Rc::new(Streams {
+        worker,
+        peer,
+        bounds: limits.bounds,
+        open: Cell::new(0),
+        heads: Cell::new(0),
+        idle,
+    });
     let mut alarm = pin!(tokio::time::sleep(limits.keep_alive));
     let mut stopped = pin!(stop.notified());
     let mut ends = false;
@@ -155,9 +164,9 @@ fn begin(streams: &Rc<Streams>, request: http::Request<RecvStream>, respond: Sen
     let is_head = parts.method == http::Method::HEAD;
     let size = convert::size(&parts);
     let ended = body.is_end_stream();
-    let head = convert::head(&parts, ended);
+    let head = convert::head(&parts, ended, streams.bounds);
     drop(parts);
-    let too_many = streams.heads.get() + size > HEADS_BYTES;
+    let too_many = streams.heads.get() + size > HEADS_BYTES.max(2 * streams.bounds.bytes);
     let opened = Opened::new(streams, if head.is_ok() && !too_many { size } else { 0 });
     let wire = Rc::new(Wire { respond: RefCell::new(respond), body: RefCell::new(body) });
     let head = if too_many { head.and(Err(Cause::Overloaded)) } else { head };

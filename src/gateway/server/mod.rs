@@ -30,16 +30,18 @@ use super::peer::Peer;
 use super::shared::Shared;
 use super::socket::Socket;
 use super::worker::Worker;
-use crate::config::settings;
+use crate::config::settings::{self, HeadBounds};
 use crate::tls::ServerTls;
 
-/// Time limits of a listener's connections.
+/// What a listener's connections are held to.
 #[derive(Clone, Copy, Debug)]
 struct Limits {
     /// Whole request head, from its first byte (from the accept for the first one).
     head: Duration,
     /// Between two requests.
     keep_alive: Duration,
+    /// Of a request's head.
+    bounds: HeadBounds,
 }
 
 /// Serves a bound listener: the server, to be awaited, and its handle.
@@ -90,7 +92,7 @@ async fn connection(
     tls: Option<Arc<ServerTls>>,
 ) -> io::Result<()> {
     let server = worker.shared.server.load();
-    let limits = Limits { head: server.header_timeout, keep_alive: server.keep_alive };
+    let limits = Limits { head: server.header_timeout, keep_alive: server.keep_alive, bounds: server.head };
     drop(server);
     let address = tcp.peer_addr()?;
     tcp.set_nodelay(true)?;

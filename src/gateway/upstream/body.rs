@@ -9,7 +9,9 @@ use std::task::{Context, Poll};
 
 use bytes::BytesMut;
 
+use super::exchange::Exchange;
 use super::framing::Violation;
+use super::slots::Private;
 use super::transport::Transport;
 use crate::gateway::socket::Socket;
 
@@ -54,6 +56,12 @@ impl Body {
                 Poll::Pending => return Transfer::AwaitsReader,
             }
         }
+    }
+
+    /// The connection is `owner`'s alone from now on.
+    pub fn bind(&self, exchange: &Exchange, owner: &Rc<Private>) {
+        exchange.slot.bind(owner);
+        self.0.inner.borrow_mut().private |= exchange.slot.connected(&self.0);
     }
 
     /// Whether the upstream has sent all of it.

@@ -19,7 +19,27 @@ use tokio::net::TcpStream;
 
 use super::slots::Opened;
 use super::transport::UpstreamStream;
+use crate::config::settings::{Backend, HeadBounds};
 use crate::gateway::socket::Socket;
+
+/// What the connections to a target are held to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// For all addresses and the TLS handshake.
+    pub connect_timeout: Duration,
+    /// How long a connection may rest in the pool.
+    pub idle: Duration,
+    /// Of a response.
+    pub head: HeadBounds,
+}
+
+impl Terms {
+    /// The usual ones, for a request of the gateway's own.
+    pub fn of(timeout: Duration) -> Self {
+        let usual = Backend::default();
+        Self { connect_timeout: timeout, idle: usual.pool_idle, head: usual.head }
+    }
+}
 
 /// TLS towards one target.
 #[derive(Clone)]
@@ -40,15 +60,20 @@ pub struct Dialer(Rc<Dial>);
 struct Dial {
     cells: Arc<TargetCells>,
     tls: Option<TargetTls>,
-    timeout: Duration,
+    terms: Terms,
     next: Cell<usize>,
     opened: Opened,
 }
 
 impl Dialer {
-    /// A dialer for the target behind `cells`; `timeout` covers all addresses and the TLS handshake.
-    pub fn new(cells: Arc<TargetCells>, tls: Option<TargetTls>, timeout: Duration) -> Self {
-        Self(Rc::new(Dial { cells, tls, timeout, next: Cell::new(0), opened: Opened::default() }))
+    /// A dialer for the target behind `cells`.
+    pub fn new(cells: Arc<TargetCells>, tls: Option<TargetTls>, terms: Terms) -> Self {
+        Self(Rc::new(Dial { cells, tls, terms, next: Cell::new(0), opened: Opened::default() }))
+    }
+
+    /// Covers all addresses and the TLS handshake.
+    pub(super) fn timeout(&self) -> Duration {
+        self.0.terms.connect_timeout
     }
 
     /// The connections that it has opened.
@@ -66,8 +91,8 @@ impl Dial {
         let first = self.next.replace(self.next.get().wrapping_add(1));
         let mut left = (0..addresses.len()).map(|i| addresses[(first + i) % addresses.len()]);
         // All of them get their turn.
-        let head_start = HEAD_START.min(self.timeout / addresses.len() as u32);
-        match tokio::time::timeout(self.timeout, self.race(&mut left, head_start)).await {
+        let head_start = HEAD_START.min(self.terms.connect_timeout / addresses.len() as u32);
+        match tokio::time::timeout(self.terms.connect_timeout, self.race(&mut left, head_start)).await {
             Ok(opened) => opened,
             Err(_) => Err(io::ErrorKind::TimedOut.into()),
         }
@@ -84,7 +109,7 @@ impl Dial {
         let mut last = io::ErrorKind::NotFound.into();
         loop {
             let begun = addresses.next().map(|address| tries.push(self.open(address))).is_some();
-            let wait = if begun { head_start } else { self.timeout };
+            let wait = if begun { head_start } else { self.terms.connect_timeout };
             match tokio::time::timeout(wait, tries.next()).await {
                 Ok(Some(Ok(stream))) => return Ok(stream),
                 Ok(Some(Err(error))) => last = error,
@@ -104,7 +129,7 @@ impl Dial {
                 Socket::Tls(Box::new(connector.connect(tls.name.clone(), tcp).await?.into()))
             }
         };
-        let stream = UpstreamStream::new(socket, address, self.cells.clone());
+        let stream = UpstreamStream::new(socket, address, self.cells.clone(), self.terms);
         self.opened.add(stream.transport());
         Ok(stream)
     }
@@ -151,7 +176,7 @@ mod tests {
     }
 
     fn dialer(addresses: Vec<SocketAddr>, timeout: Duration) -> Dialer {
-        Dialer::new(TargetCells::new("b", "http://h:1", addresses), None, timeout)
+        Dialer::new(TargetCells::new("b", "http://h:1", addresses), None, Terms::of(timeout))
     }
 
     #[actix_rt::test]

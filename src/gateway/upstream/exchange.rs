@@ -13,7 +13,7 @@ use tokio::task::{LocalEnterGuard, LocalSet};
 
 use super::body::Body;
 use super::framing::{Asked, Head, Violation};
-use super::slots::Slot;
+use super::slots::Held;
 use crate::gateway::request_body::BodyReader;
 
 thread_local! {
@@ -96,7 +96,7 @@ pub struct Exchange {
     /// The answer, until the forwarder takes it.
     pub(super) answer: RefCell<Option<(Head, Body)>>,
     /// The name of the connection, until nothing of the exchange is left.
-    pub(super) slot: RefCell<Option<Slot>>,
+    pub slot: Held,
 }
 
 impl Exchange {

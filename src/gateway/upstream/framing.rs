@@ -4,18 +4,17 @@
 //! violation. It owns no socket and no clock; `transport.rs` drives it.
 
 use std::mem::MaybeUninit;
+use std::time::Duration;
 
 use actix_http::StatusCode;
 use thiserror::Error;
 
+use crate::config::settings::HeadBounds;
+use crate::gateway::bounds::room;
 use crate::gateway::chunked::{Chunked, Piece};
 use crate::gateway::fields::Fields;
 use crate::gateway::message::{Ambiguous, Rest, Said};
 
-/// Bytes a response head, interim heads excluded, may have.
-const HEAD_LIMIT: usize = 256 * 1024;
-/// Header fields of one head.
-const FIELD_LIMIT: usize = 512;
 /// Interim (1xx) heads before one answer.
 const INTERIM_LIMIT: u32 = 64;
 
@@ -25,11 +24,11 @@ pub enum Violation {
     /// Not an HTTP/1 response head (RFC 9112 §4, §5).
     #[error("malformed response head")]
     Head,
-    /// More than 256 KiB or 512 fields.
-    #[error("response head too large")]
-    HeadTooLarge,
-    /// More than 64 interim heads.
-    #[error("too many interim responses")]
+    #[error("response head larger than maxHeadBytes ({0})")]
+    HeadBytes(usize),
+    #[error("more response fields than maxHeadFields ({0})")]
+    HeadFields(usize),
+    #[error("more than 64 interim responses")]
     TooManyInterim,
     /// A 101 that nobody asked for (RFC 9110 §7.8).
     #[error("unsolicited 101")]
@@ -69,12 +68,15 @@ pub struct Head {
     pub content_length: Option<u64>,
     /// The connection may carry another request after this response.
     pub reusable: bool,
+    /// How long the upstream says that it keeps an idle connection.
+    pub keeps: Option<Duration>,
 }
 
 /// The state machine for one response.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Framing {
     asked: Asked,
+    bounds: HeadBounds,
     /// Interim heads so far.
     interim: u32,
     /// Of the body, behind the head.
@@ -83,8 +85,8 @@ pub struct Framing {
 
 impl Framing {
     /// Waits for the response to a request like `asked`.
-    pub fn new(asked: Asked) -> Self {
-        Self { asked, ..Self::default() }
+    pub fn new(asked: Asked, bounds: HeadBounds) -> Self {
+        Self { asked, bounds, interim: 0, rest: Rest::Nothing }
     }
 
     /// Whether the response is complete, whose head is.
@@ -100,9 +102,12 @@ impl Framing {
     pub fn head(&mut self, bytes: &[u8]) -> Result<(usize, Option<Head>), Violation> {
         let mut used = 0;
         loop {
-            let Some((len, mut head, said)) = parse(&bytes[used..])? else {
-                let rest = bytes.len() - used;
-                return if rest > HEAD_LIMIT { Err(Violation::HeadTooLarge) } else { Ok((used, None)) };
+            let Some((len, mut head, said)) = parse(&bytes[used..], self.bounds)? else {
+                return if bytes.len() - used > self.bounds.bytes {
+                    Err(Violation::HeadBytes(self.bounds.bytes))
+                } else {
+                    Ok((used, None))
+                };
             };
             used += len;
             if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS {
@@ -154,21 +159,21 @@ impl Framing {
 }
 
 /// Reads one head, interim or final: how long it is, and what it says.
-fn parse(bytes: &[u8]) -> Result<Option<(usize, Head, Said)>, Violation> {
-    let mut fields = [const { MaybeUninit::uninit() }; FIELD_LIMIT];
+fn parse(bytes: &[u8], bounds: HeadBounds) -> Result<Option<(usize, Head, Said)>, Violation> {
+    let (mut few, mut many) = ([const { MaybeUninit::uninit() }; 512], Vec::new());
+    let fields = room(bounds.fields, &mut few, &mut many);
     let mut response = httparse::Response::new(&mut []);
-    let len = match httparse::ParserConfig::default().parse_response_with_uninit_headers(
-        &mut response,
-        bytes,
-        &mut fields,
-    ) {
+    let mut config = httparse::ParserConfig::default();
+    // RFC 9112 §5.1: a proxy removes it.
+    config.allow_spaces_after_header_name_in_responses(true);
+    let len = match config.parse_response_with_uninit_headers(&mut response, bytes, fields) {
         Ok(httparse::Status::Complete(len)) => len,
         Ok(httparse::Status::Partial) => return Ok(None),
-        Err(httparse::Error::TooManyHeaders) => return Err(Violation::HeadTooLarge),
+        Err(httparse::Error::TooManyHeaders) => return Err(Violation::HeadFields(bounds.fields)),
         Err(_) => return Err(Violation::Head),
     };
-    if len > HEAD_LIMIT {
-        return Err(Violation::HeadTooLarge);
+    if len > bounds.bytes {
+        return Err(Violation::HeadBytes(bounds.bytes));
     }
     let (Some(status), Some(minor)) = (response.code, response.version) else { return Err(Violation::Head) };
     let status = StatusCode::from_u16(status).map_err(|_| Violation::Head)?;
@@ -191,6 +196,7 @@ fn parse(bytes: &[u8]) -> Result<Option<(usize, Head, Said)>, Violation> {
         // Beside a coding a length says nothing (RFC 9112 §6.3 item 3).
         content_length: said.length.filter(|_| !said.chunked),
         reusable: said.persists(minor == 1),
+        keeps: said.keeps.map(Duration::from_secs),
     };
     Ok(Some((len, head, said)))
 }

@@ -15,8 +15,9 @@ mod tls;
 mod transport;
 
 pub use body::{Body, Transfer, Write};
-pub use connector::{Dialer, TargetTls};
+pub use connector::{Dialer, TargetTls, Terms};
 pub use exchange::{Exchange, RequestLines};
 pub use framing::{Asked, Head, Violation};
 pub use pool::Pool;
+pub use slots::Private;
 pub use tls::{TlsError, client_config};

@@ -17,35 +17,37 @@ use super::body::Body;
 use super::connector::Dialer;
 use super::exchange::Exchange;
 use super::framing::Head;
-use super::slots::{POOL_IDLE, Slots};
+use super::slots::{Private, Slots};
 
-/// How old a pooled connection may grow, so that a changed balance below a name is followed in the end.
-const POOL_LIFETIME: Duration = Duration::from_secs(600);
+/// How long awc keeps what it knows nothing of: the transport says which connection is of no use any more.
+const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
 
 type Sending = LocalBoxFuture<'static, Result<(Head, Body), SendRequestError>>;
 
 /// See the module.
 pub struct Pool {
+    slots: Rc<Slots>,
     send: Box<dyn Fn(Rc<Exchange>) -> Sending>,
 }
 
 impl Pool {
-    /// An empty pool above `dialer`; `timeout` covers opening one connection.
-    pub fn new(dialer: Dialer, timeout: Duration) -> Self {
+    /// An empty pool above `dialer`.
+    pub fn new(dialer: Dialer) -> Self {
         dialer.opened().watch();
+        let timeout = dialer.timeout();
         let connector = awc::Connector::new()
             .connector(dialer)
             .timeout(timeout)
             .limit(0) // in-flight bounds are the gateway's own, per target over all workers
-            .conn_keep_alive(POOL_IDLE)
-            .conn_lifetime(POOL_LIFETIME)
+            .conn_keep_alive(FOREVER)
+            .conn_lifetime(FOREVER)
             .finish();
-        let slots = Rc::new(Slots::default());
+        let slots = Rc::<Slots>::default();
+        let names = slots.clone();
         // The transport knows what to send.
         let empty = Rc::default();
         let send = move |exchange: Rc<Exchange>| -> Sending {
-            let (uri, slot) = slots.take();
-            exchange.slot.replace(Some(slot));
+            let uri = exchange.slot.fill(&names);
             let connecting = connector.call(awc::Connect { uri, addr: None });
             let head = RequestHeadType::Rc(Rc::clone(&empty), None);
             Box::pin(async move {
@@ -55,7 +57,12 @@ impl Pool {
                 exchange.answer.take().ok_or(SendRequestError::Connect(ConnectError::Disconnected))
             })
         };
-        Self { send: Box::new(send) }
+        Self { slots, send: Box::new(send) }
+    }
+
+    /// Whether one of its connections is this client's alone.
+    pub fn is_owned(&self, owner: &Private) -> bool {
+        owner.has(&self.slots)
     }
 
     /// Sends one request and waits for the response head.

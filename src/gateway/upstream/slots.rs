@@ -7,19 +7,15 @@
 use std::cell::RefCell;
 use std::io;
 use std::rc::{Rc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix_http::Uri;
 
 use super::transport::Transport;
 use crate::gateway::socket::Socket;
 
-/// How long an idle connection stays in the pool. Below the usual upstream's own limit, where there is one; a connection
-/// that the upstream closed first is noticed and replaced.
-pub const POOL_IDLE: Duration = Duration::from_secs(15);
-/// How often they are looked at, and after how many looks without a request a connection is closed.
+/// How often idle connections are looked at.
 const ROUND: Duration = Duration::from_secs(5);
-const IDLE_ROUNDS: u32 = (POOL_IDLE.as_secs() / ROUND.as_secs()) as u32;
 
 /// The names of one pool.
 #[derive(Default)]
@@ -32,24 +28,94 @@ pub struct Slots {
 pub struct Slot {
     slots: Rc<Slots>,
     index: usize,
+    /// The connection of this name, where it is private and ends with the slot.
+    private: Weak<Transport>,
+}
+
+/// The upstream connections that one client's connection has for itself, as long as none of its requests uses them.
+///
+/// NTLM and Negotiate authenticate a connection, not a request (RFC 4559 §6): what has come of it must answer nobody else.
+#[derive(Default)]
+pub struct Private(RefCell<Vec<Slot>>);
+
+impl Private {
+    /// One to the target of this pool.
+    fn take(&self, slots: &Rc<Slots>) -> Option<Slot> {
+        let mut held = self.0.borrow_mut();
+        let at = held.iter().position(|slot| Rc::ptr_eq(&slot.slots, slots))?;
+        Some(held.swap_remove(at))
+    }
+
+    /// Whether there is none at the moment.
+    pub fn is_empty(&self) -> bool {
+        self.0.borrow().is_empty()
+    }
+
+    /// Whether there is one to the target of this pool.
+    pub(super) fn has(&self, slots: &Rc<Slots>) -> bool {
+        self.0.borrow().iter().any(|slot| Rc::ptr_eq(&slot.slots, slots))
+    }
+}
+
+/// What an exchange holds: the name of its connection, and who gets it then if the connection is one client's alone.
+#[derive(Default)]
+pub struct Held {
+    slot: RefCell<Option<Slot>>,
+    owner: RefCell<Option<Rc<Private>>>,
+}
+
+impl Held {
+    /// Takes a name of this pool; the owner's, where it has one.
+    pub(super) fn fill(&self, slots: &Rc<Slots>) -> Uri {
+        let owned = self.owner.borrow().as_ref().and_then(|owner| owner.take(slots));
+        let slot = owned.unwrap_or_else(|| slots.take());
+        let name = slots.names.borrow()[slot.index].clone();
+        self.slot.replace(Some(slot));
+        name
+    }
+
+    /// The connection, whichever it will be, is to be that client's alone.
+    pub fn bind(&self, owner: &Rc<Private>) {
+        self.owner.replace(Some(owner.clone()));
+    }
+
+    /// It is this one: whether it is somebody's alone.
+    pub(super) fn connected(&self, transport: &Rc<Transport>) -> bool {
+        let bound = self.owner.borrow().is_some();
+        if let Some(slot) = self.slot.borrow_mut().as_mut().filter(|_| bound) {
+            slot.private = Rc::downgrade(transport);
+        }
+        bound
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let (Some(owner), Some(slot)) = (self.owner.take(), self.slot.take()) {
+            owner.0.borrow_mut().push(slot);
+        }
+    }
 }
 
 impl Slots {
     /// The name given back last, or a new one.
-    pub fn take(self: &Rc<Self>) -> (Uri, Slot) {
-        let mut names = self.names.borrow_mut();
+    fn take(self: &Rc<Self>) -> Slot {
         let index = self.free.borrow_mut().pop().unwrap_or_else(|| {
+            let mut names = self.names.borrow_mut();
             let name = Uri::builder().scheme("http").authority(names.len().to_string()).path_and_query("/");
             // A number is a valid host.
             names.push(name.build().unwrap_or_default());
             names.len() - 1
         });
-        (names[index].clone(), Slot { slots: self.clone(), index })
+        Slot { slots: self.clone(), index, private: Weak::new() }
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
+        if let Some(transport) = self.private.upgrade() {
+            transport.end();
+        }
         self.slots.free.borrow_mut().push(self.index);
     }
 }
@@ -77,35 +143,42 @@ impl Opened {
             loop {
                 tokio::time::sleep(ROUND).await;
                 let Some(opened) = opened.upgrade() else { return };
-                opened.borrow_mut().retain(|transport| {
-                    transport.upgrade().is_some_and(|transport| !transport.close_if_idle(IDLE_ROUNDS))
-                });
+                let now = Instant::now();
+                let stays = |transport: Rc<Transport>| !transport.close_if_idle(now);
+                opened.borrow_mut().retain(|transport| transport.upgrade().is_some_and(stays));
             }
         });
     }
 }
 
 impl Transport {
-    /// Closes the connection if it has carried nothing for `rounds` calls of this, or if the upstream has closed it.
-    pub fn close_if_idle(&self, rounds: u32) -> bool {
+    /// Closes the connection if it has rested for too long at that time, or if the upstream has closed it.
+    fn close_if_idle(&self, now: Instant) -> bool {
         let mut inner = self.inner.borrow_mut();
         if !inner.is_idle() {
             return false;
         }
-        inner.seen = match inner.seen {
-            (requests, idle) if requests == inner.requests => (requests, idle + 1),
-            _ => (inner.requests, 0),
-        };
         // Neither its end nor a byte that nobody asked for may be there.
         let is_quiet = |socket: &Socket| match socket.tcp().try_read(&mut [0]) {
             Err(error) => error.kind() == io::ErrorKind::WouldBlock,
             Ok(_) => false,
         };
-        if inner.seen.1 >= rounds || !inner.socket.as_ref().is_some_and(is_quiet) {
+        if self.ended.get() || inner.is_due(now) || !inner.socket.as_ref().is_some_and(is_quiet) {
             // awc finds the end of stream when it comes to this connection.
             inner.socket = None;
         }
         inner.socket.is_none()
+    }
+
+    /// Nobody may use it any more.
+    fn end(&self) {
+        self.ended.set(true);
+        // One that is in use sees it at its end.
+        if let Ok(mut inner) = self.inner.try_borrow_mut()
+            && inner.is_idle()
+        {
+            inner.socket = None;
+        }
     }
 }
 
@@ -115,6 +188,7 @@ mod tests {
     use tokio::io::AsyncReadExt as _;
     use tokio::net::{TcpListener, TcpStream};
 
+    use super::super::connector::Terms;
     use super::super::transport::UpstreamStream;
     use super::*;
 
@@ -125,14 +199,15 @@ mod tests {
         let ours = TcpStream::connect(address).await.unwrap();
         let (theirs, _) = listener.accept().await.unwrap();
         let cells = TargetCells::new("b", "http://a.test", vec![address]);
-        (UpstreamStream::new(Socket::Tcp(ours), address, cells), theirs)
+        (UpstreamStream::new(Socket::Tcp(ours), address, cells, Terms::of(ROUND)), theirs)
     }
 
     #[actix_rt::test]
     async fn a_connection_that_nobody_uses_is_closed() {
         let (stream, mut theirs) = connected().await;
-        assert!(!stream.transport().close_if_idle(2) && !stream.transport().close_if_idle(2));
-        assert!(stream.transport().close_if_idle(2));
+        let now = Instant::now();
+        assert!(!stream.transport().close_if_idle(now + Duration::from_secs(14)));
+        assert!(stream.transport().close_if_idle(now + Duration::from_secs(15)));
         assert_eq!(theirs.read(&mut [0]).await.unwrap(), 0, "the upstream sees its end");
     }
 
@@ -140,7 +215,7 @@ mod tests {
     async fn a_connection_that_the_upstream_has_closed_does_not_linger() {
         let (stream, theirs) = connected().await;
         drop(theirs);
-        while !stream.transport().close_if_idle(u32::MAX) {
+        while !stream.transport().close_if_idle(Instant::now()) {
             tokio::task::yield_now().await;
         }
     }
@@ -148,13 +223,12 @@ mod tests {
     #[test]
     fn the_name_given_back_last_is_taken_first() {
         let slots = Rc::new(Slots::default());
-        let (one, first) = slots.take();
-        let (two, second) = slots.take();
+        let (first, second) = (Held::default(), Held::default());
+        let (one, two) = (first.fill(&slots), second.fill(&slots));
         assert_ne!(one.authority(), two.authority());
         drop(first);
         drop(second);
-        assert_eq!(slots.take().0, two);
-        let (_, _held) = slots.take();
-        assert_eq!(slots.take().0, one);
+        let (first, second) = (Held::default(), Held::default());
+        assert_eq!((first.fill(&slots), second.fill(&slots)), (two, one));
     }
 }

@@ -5,7 +5,7 @@
 //! writes an empty request and is told of an empty answer; both are constants. A connection that is not clean is kept out
 //! of the pool: awc asks an idle one whether it is alive by reading from it, and an unfit one answers with end of stream.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -14,6 +14,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
 use actix_rt::net::{ActixStream, Ready};
 use aegis_actors::TargetCells;
@@ -21,8 +22,9 @@ use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 
 use super::body::Body;
+use super::connector::Terms;
 use super::exchange::Exchange;
-use super::framing::{Framing, Head, Violation};
+use super::framing::{Asked, Framing, Head, Violation};
 use super::sending::Sending;
 use crate::gateway::incoming::Incoming;
 use crate::gateway::socket::Socket;
@@ -30,9 +32,16 @@ use crate::gateway::socket::Socket;
 /// What awc is told of every answer.
 const EMPTY: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 
+/// How old a pooled connection may grow, so that a changed balance below a name is followed in the end.
+const LIFETIME: Duration = Duration::from_secs(600);
+/// A connection is left so long before the upstream would close it: what is sent must not cross its end.
+const MARGIN: Duration = Duration::from_secs(1);
+
 /// One upstream connection.
 pub struct Transport {
     pub(super) inner: RefCell<Inner>,
+    /// It was one client's alone, who has gone.
+    pub(super) ended: Cell<bool>,
 }
 
 /// What the connection is at.
@@ -56,9 +65,14 @@ pub(super) struct Inner {
     incoming: Incoming,
     /// Bytes of data at the front of `incoming`.
     data: usize,
-    pub(super) requests: u64,
-    /// What it was when nobody's use was last looked for, and how often in a row it was the same.
-    pub(super) seen: (u64, u32),
+    opened: Instant,
+    used: bool,
+    /// It belongs to one client's connection.
+    pub(super) private: bool,
+    rests: Instant,
+    terms: Terms,
+    /// How long the upstream says that it may rest.
+    keeps: Option<Duration>,
     /// Not to be used for another request.
     unfit: bool,
 }
@@ -78,12 +92,17 @@ impl Inner {
         matches!(self.at, At::Idle)
     }
 
+    /// Whether it has rested for so long that the upstream may be about to close it, or that it is worth nothing.
+    pub fn is_due(&self, now: Instant) -> bool {
+        let rested = now.saturating_duration_since(self.rests);
+        !self.private && rested >= self.terms.idle || self.keeps.is_some_and(|keeps| rested >= keeps)
+    }
+
     fn begin(&mut self, exchange: Rc<Exchange>) {
-        exchange.reused.set(self.requests > 0);
-        self.requests += 1;
+        exchange.reused.set(std::mem::replace(&mut self.used, true));
         self.incoming.clear();
         self.data = 0;
-        self.framing = Framing::new(exchange.asked);
+        self.framing = Framing::new(exchange.asked, self.terms.head);
         self.sending.begin(exchange.clone());
         self.at = At::Head(exchange);
     }
@@ -109,6 +128,7 @@ impl Inner {
             self.incoming.consume(used);
             if let Some(head) = head {
                 self.unfit |= !head.reusable;
+                self.keeps = head.keeps.map(|keeps| keeps - MARGIN.min(keeps / 2));
                 return Poll::Ready(Ok(head));
             }
         }
@@ -166,6 +186,8 @@ impl Inner {
         if !matches!(self.at, At::Body) {
             return;
         }
+        self.rests = Instant::now();
+        self.unfit |= !self.private && self.rests.saturating_duration_since(self.opened) >= LIFETIME;
         let clean = self.framing.is_done() && self.incoming.bytes().is_empty() && !self.sending.is_open();
         if !clean || self.unfit {
             self.socket = None;
@@ -185,7 +207,10 @@ impl Inner {
 
     /// The pool's question, asked by a read while nothing is asked of the upstream: end of stream keeps it out of use.
     fn poll_idle(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let is_fit = !self.unfit && self.is_idle() && self.cells.addresses.load().contains(&self.peer);
+        let is_fit = !self.unfit
+            && self.is_idle()
+            && !self.is_due(Instant::now())
+            && self.cells.addresses.load().contains(&self.peer);
         match &mut self.socket {
             Some(socket) if is_fit => Pin::new(socket).poll_read(cx, buf),
             _ => Poll::Ready(Ok(())),
@@ -206,20 +231,26 @@ fn violated(exchange: &Exchange, violation: Violation) -> io::Error {
 pub struct UpstreamStream(Rc<Transport>);
 
 impl UpstreamStream {
-    /// Wraps a connected socket of one target.
-    pub fn new(socket: Socket, peer: SocketAddr, cells: Arc<TargetCells>) -> Self {
+    /// Wraps a connected socket of one target, held to `terms`.
+    pub fn new(socket: Socket, peer: SocketAddr, cells: Arc<TargetCells>, terms: Terms) -> Self {
+        let now = Instant::now();
         Self(Rc::new(Transport {
+            ended: Cell::new(false),
             inner: RefCell::new(Inner {
                 socket: Some(socket),
                 peer,
                 cells,
                 at: At::Idle,
-                framing: Framing::default(),
+                framing: Framing::new(Asked::default(), terms.head),
                 sending: Sending::default(),
                 incoming: Incoming::default(),
                 data: 0,
-                requests: 0,
-                seen: (u64::MAX, 0),
+                opened: now,
+                used: false,
+                private: false,
+                rests: now,
+                terms,
+                keeps: None,
                 unfit: false,
             }),
         }))
@@ -235,7 +266,7 @@ impl AsyncRead for UpstreamStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let mut inner = self.0.inner.borrow_mut();
         if !matches!(inner.at, At::Head(_)) {
-            return inner.poll_idle(cx, buf);
+            return if self.0.ended.get() { Poll::Ready(Ok(())) } else { inner.poll_idle(cx, buf) };
         }
         let head = ready!(inner.poll_head(cx));
         inner.sending.answered();
@@ -265,6 +296,7 @@ impl AsyncWrite for UpstreamStream {
         let Some(exchange) = Exchange::current().filter(|_| buf.ends_with(b"\r\n\r\n")) else {
             return Poll::Ready(Err(io::Error::other("written to outside an exchange")));
         };
+        inner.private |= exchange.slot.connected(&self.0);
         inner.begin(exchange);
         let Inner { sending, socket: Some(socket), .. } = &mut *inner else {
             return Poll::Ready(Err(gone()));
