@@ -18,6 +18,15 @@ pub struct Reading {
     pub at: Instant,
 }
 
+impl Reading {
+    /// The machine's clocks.
+    pub fn now() -> Self {
+        // In this order: a thread that is held up between the two must not take the wait for time that has passed.
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { wall: millis(wall), at: Instant::now() }
+    }
+}
+
 /// See the module. May be read from any thread; nobody waits for anybody.
 pub struct WallClock {
     start: Instant,
@@ -66,21 +75,19 @@ impl Default for WallClock {
     fn default() -> Self {
         thread_local! {
             /// What this thread has read of both.
-            static READ: Cell<Option<(Duration, Instant)>> = const { Cell::new(None) };
+            static READ: Cell<Option<Reading>> = const { Cell::new(None) };
         }
         Self::of(|| {
             let now = Instant::now();
-            if let Some((wall, at)) = READ.get() {
+            if let Some(Reading { wall, at }) = READ.get() {
                 let passed = now.saturating_duration_since(at);
                 if passed < COUNTED_ON {
-                    return Reading { wall: millis(wall + passed), at: now };
+                    return Reading { wall: wall + millis(passed), at: now };
                 }
             }
-            // In this order: a thread that is held up between the two must not take the wait for time that has passed.
-            let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            let at = Instant::now();
-            READ.set(Some((wall, at)));
-            Reading { wall: millis(wall), at }
+            let read = Reading::now();
+            READ.set(Some(read));
+            read
         })
     }
 }

@@ -19,6 +19,13 @@ pub(super) struct Signature {
     pub now: i64,
 }
 
+impl Signature {
+    pub fn new(writer: &Writer, attempt: i64, settled: i64, now: i64) -> Self {
+        let (instance, boot) = (writer.instance.to_string(), writer.boot.to_string());
+        Self { instance, boot, attempt, settled, now }
+    }
+}
+
 /// What one transaction writes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Rows {

@@ -6,14 +6,14 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
+use std::time::{Duration, Instant};
 
 use aegis_actors::metrics_aggregator::{Batch, Writer};
 
-/// Seconds after its end for which a row may still be written although it was acknowledged: late requests, clocks.
-pub(super) const GRACE: i64 = 60;
+use super::pace::Pace;
 
-/// A row is in doubt for so many seconds at most. Who has not repeated it by then never will.
-const FORGET: i64 = 8 * 86_400;
+/// A row is in doubt for so long at most. Who has not repeated it by then never will.
+const FORGET: Duration = Duration::from_secs(8 * 86_400);
 
 /// One row's key, hashed; its end.
 pub(super) type Doubt = (u64, i64);
@@ -29,27 +29,27 @@ pub(super) struct Doubts {
 struct Standing {
     /// The last attempt's number.
     attempt: i64,
-    /// Rows in doubt, each with its end.
-    rows: HashMap<u64, i64>,
+    /// Rows in doubt, each with its end and when it was last tried.
+    rows: HashMap<u64, (i64, Instant)>,
 }
 
 impl Doubts {
     /// Notes a write that is about to be tried: its number, and up to when everything of the writer is settled even if the
     /// write succeeds without anybody learning of it. `doubts` are its rows.
-    pub fn attempt(&mut self, writer: &Writer, doubts: &[Doubt], now: i64, now_us: i64) -> (i64, i64) {
+    pub fn attempt(&mut self, writer: &Writer, doubts: &[Doubt], by: &Pace) -> (i64, i64) {
         let standing = self.writers.entry(writer.clone()).or_default();
         // From the clock, so that a second store of the same process does not start over.
-        standing.attempt = now_us.max(standing.attempt + 1);
-        standing.rows.extend(doubts.iter().copied());
-        self.standing(writer, now)
+        standing.attempt = by.now().saturating_mul(1_000_000).max(standing.attempt + 1);
+        standing.rows.extend(doubts.iter().map(|(row, end)| (*row, (*end, by.at()))));
+        self.standing(writer, by)
     }
 
     /// The number of the last attempt, and up to when everything of the writer is settled.
-    pub fn standing(&mut self, writer: &Writer, now: i64) -> (i64, i64) {
+    pub fn standing(&mut self, writer: &Writer, by: &Pace) -> (i64, i64) {
         let Standing { attempt, rows } = self.writers.entry(writer.clone()).or_default();
-        rows.retain(|_, end| *end > now - FORGET);
-        let first = rows.values().min().map_or(i64::MAX, |end| end - 1);
-        (*attempt, first.min(now - GRACE))
+        rows.retain(|_, (_, tried)| by.at().saturating_duration_since(*tried) < FORGET);
+        let first = rows.values().map(|(end, _)| end - 1).min().unwrap_or(i64::MAX);
+        (*attempt, first.min(by.over()))
     }
 
     /// The rows are known to be written.
@@ -77,40 +77,72 @@ impl Doubts {
 
 #[cfg(test)]
 mod tests {
+    use aegis_actors::Reading;
+
     use super::*;
+
+    const GRACE: i64 = 60;
 
     fn writer() -> Writer {
         Writer { instance: "a".into(), boot: "1".into() }
     }
 
+    /// A clock that is set to Unix seconds, as time goes.
+    struct Clock(Instant, Pace);
+
+    impl Clock {
+        fn new() -> Self {
+            let at = Instant::now();
+            Self(at, Pace::new(Reading { wall: 0, at }))
+        }
+
+        fn at(&mut self, seconds: i64) -> &Pace {
+            self.1.note(Reading { wall: seconds * 1_000, at: self.0 + Duration::from_secs(seconds as u64) });
+            &self.1
+        }
+    }
+
     #[test]
     fn a_row_is_settled_one_write_after_it_was_acknowledged() {
-        let mut doubts = Doubts::default();
-        assert_eq!(doubts.attempt(&writer(), &[(1, 1000)], 2000, 5), (5, 999));
+        let (mut doubts, mut clock) = (Doubts::default(), Clock::new());
+        assert_eq!(doubts.attempt(&writer(), &[(1, 1000)], clock.at(2000)), (2_000_000_000, 999));
         doubts.acknowledged(&writer(), &[(1, 1000)]);
-        assert_eq!(doubts.attempt(&writer(), &[(2, 2000)], 2005, 5), (6, 1945));
+        assert_eq!(doubts.attempt(&writer(), &[(2, 2000)], clock.at(2005)), (2_005_000_000, 1945));
+        // Within the same second, and when the clock was set back.
+        assert_eq!(doubts.attempt(&writer(), &[(2, 2000)], clock.at(2005)).0, 2_005_000_001);
     }
 
     #[test]
     fn what_failed_holds_back_until_it_was_written_or_forgotten() {
-        let mut doubts = Doubts::default();
-        doubts.attempt(&writer(), &[(1, 1000)], 1000, 1);
-        assert_eq!(doubts.attempt(&writer(), &[(2, 4000)], 4000, 2).1, 999);
+        let (mut doubts, mut clock) = (Doubts::default(), Clock::new());
+        doubts.attempt(&writer(), &[(1, 1000)], clock.at(1000));
+        assert_eq!(doubts.attempt(&writer(), &[(2, 4000)], clock.at(4000)).1, 999);
         doubts.acknowledged(&writer(), &[(2, 4000)]);
-        assert_eq!(doubts.attempt(&writer(), &[(1, 1000), (3, 5000)], 5000, 3).1, 999);
+        assert_eq!(doubts.attempt(&writer(), &[(1, 1000), (3, 5000)], clock.at(5000)).1, 999);
         doubts.acknowledged(&writer(), &[(1, 1000), (3, 5000)]);
-        assert_eq!(doubts.attempt(&writer(), &[], 6000, 4).1, 6000 - GRACE);
+        assert_eq!(doubts.attempt(&writer(), &[], clock.at(6000)).1, 6000 - GRACE);
 
-        doubts.attempt(&writer(), &[(4, 7000)], 7000, 5);
-        assert_eq!(doubts.attempt(&writer(), &[], 7000 + FORGET, 6).1, 7000 + FORGET - GRACE);
+        doubts.attempt(&writer(), &[(4, 7000)], clock.at(7000));
+        let later = 7000 + FORGET.as_secs() as i64;
+        assert_eq!(doubts.attempt(&writer(), &[], clock.at(later - 1)).1, 6999);
+        assert_eq!(doubts.attempt(&writer(), &[], clock.at(later)).1, later - GRACE);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_forward_ends_no_doubt() {
+        let (mut doubts, mut clock) = (Doubts::default(), Clock::new());
+        doubts.attempt(&writer(), &[(1, 1000)], clock.at(1000));
+        let at = clock.0 + Duration::from_secs(1_100);
+        clock.1.note(Reading { wall: 40 * 86_400_000, at });
+        assert_eq!(doubts.attempt(&writer(), &[], &clock.1).1, 999);
     }
 
     #[test]
     fn writers_do_not_hold_back_each_other() {
-        let mut doubts = Doubts::default();
+        let (mut doubts, mut clock) = (Doubts::default(), Clock::new());
         let other = Writer { boot: "2".into(), ..writer() };
-        doubts.attempt(&writer(), &[(1, 1000)], 1000, 1);
-        assert_eq!(doubts.attempt(&other, &[], 9000, 1).1, 9000 - GRACE);
+        doubts.attempt(&writer(), &[(1, 1000)], clock.at(1000));
+        assert_eq!(doubts.attempt(&other, &[], clock.at(9000)).1, 9000 - GRACE);
         assert_eq!(doubts.writers().len(), 2);
     }
 }

@@ -1,14 +1,15 @@
 //! Merging and retention, a little at a time: between two transactions whoever wants to write gets in.
 
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
-use aegis_actors::metrics_aggregator::Writer;
-
 use super::access::on;
-use super::batch::Signature;
-use super::plan::{DAY, floor};
+use super::plan::{DAY, Shortened, Times, floor};
+use super::writers::{Standing, WriterRow};
 use super::{Inner, StoreError};
+
+/// Seconds between two clocks that are worth a word.
+const APART: i64 = 3_600;
 
 /// For one pass. After a long outage there may be much to merge; the next pass goes on where this one ended.
 pub(super) const TIME_LIMIT: Duration = Duration::from_secs(600);
@@ -25,28 +26,36 @@ pub struct Maintained {
 /// One pass. Where another instance is at it, it does nothing.
 pub(super) async fn maintain(inner: Arc<Inner>) -> Result<Maintained, StoreError> {
     let mut done = Maintained::default();
-    let now = inner.now();
     let writers = inner.doubts().writers();
     for writer in writers {
         let by = inner.standing(&writer);
         on!(inner.access, writer, write::touch(by))?;
     }
+    let rows = on!(inner.access, reader, fold::writers())?;
+    let (standing, now) = inner.judge(rows);
+    let retention = i64::try_from(inner.options.retention.as_secs()).unwrap_or(i64::MAX / 2);
+    let times = Times { now, earliest: standing.earliest, latest: standing.latest, retention };
+    let confirms = |seconds| inner.pace().confirms(seconds);
+    let shortened = on!(inner.access, writer, trim::shorten(times, confirms))?;
+    if matches!(shortened, Shortened::Elsewhere) {
+        return Ok(done);
+    }
     loop {
-        match on!(inner.access, writer, fold::fold(now))? {
+        match on!(inner.access, writer, fold::fold(standing.ended.clone()))? {
             None => return Ok(done),
             Some(0) => break,
             Some(merged) => done.merged += merged,
         }
     }
-    let retention = i64::try_from(inner.options.retention.as_secs()).unwrap_or(i64::MAX);
-    let Some(borders) = on!(inner.access, writer, trim::shorten(now, retention))? else { return Ok(done) };
+    let Shortened::To(borders) = shortened else { return Ok(done) };
     for series in on!(inner.access, reader, trim::portions())? {
         let borders = borders.clone();
         done.dropped += on!(inner.access, writer, trim::drop_merged(series, borders))?;
     }
-    let before = floor(now.saturating_sub(retention), i64::from(DAY));
-    done.dropped += on!(inner.access, writer, trim::drop_rest(before))?;
-    on!(inner.access, writer, trim::forget(now))?;
+    let before = floor(times.earliest.saturating_sub(retention), i64::from(DAY));
+    let Standing { ended, gone, .. } = standing;
+    done.dropped += on!(inner.access, writer, trim::drop_rest(before, ended))?;
+    on!(inner.access, writer, trim::forget(gone))?;
     on!(inner.access, writer, trim::compact())?;
     Ok(done)
 }
@@ -83,12 +92,22 @@ pub(super) async fn regularly(store: Weak<Inner>, every: Duration) {
 }
 
 impl Inner {
-    /// What a writer has settled by now.
-    fn standing(&self, writer: &Writer) -> Signature {
-        let now = self.now();
-        let (attempt, settled) = self.doubts().standing(writer, now);
-        let (instance, boot) = (writer.instance.to_string(), writer.boot.to_string());
-        Signature { instance, boot, attempt, settled, now }
+    /// What the table of writers says, and the time. That clocks disagree is said once.
+    pub(super) fn judge(&self, rows: Vec<WriterRow>) -> (Standing, i64) {
+        let pace = self.pace();
+        let mut writers = self.writers.lock().unwrap_or_else(PoisonError::into_inner);
+        let standing = writers.look(rows, &pace);
+        let behind = standing.behind.as_ref().filter(|_| pace.now() - standing.earliest > APART);
+        if writers.tell(behind)
+            && let Some(instance) = behind
+        {
+            log::warn!(
+                "the clock of instance {instance}, which writes to the same metrics store, is {} s behind this one's; \
+                 until they agree nothing is dropped that is not too old by both",
+                pace.now() - standing.earliest
+            );
+        }
+        (standing, pace.now())
     }
 
     fn is_prepared(&self) -> bool {

@@ -12,7 +12,8 @@
 //! | `statements` | everything else that is said to a database |
 //! | `schema`, `rows`, `alert_rows`, `batch` | tables, their rows, a batch as rows |
 //! | `alerts` | the ledger of the alerts actor |
-//! | `doubts`, `merging` | what may be merged, and into what |
+//! | `doubts`, `writers`, `merging` | what may be merged, and into what |
+//! | `pace` | how far the wall clock is believed |
 //! | `plan`, `answers` | which rows a question needs, and what it gets |
 //! | `maintenance` | merging and retention |
 
@@ -26,6 +27,7 @@ mod error;
 mod maintenance;
 mod merging;
 mod migrations;
+mod pace;
 mod plan;
 mod postgres;
 mod rows;
@@ -35,11 +37,13 @@ mod sqlite;
 mod tests;
 mod tls;
 mod url;
+mod writers;
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use aegis_actors::Reading;
 use aegis_actors::alerts::{Alert, Push};
 use aegis_actors::metrics_aggregator::{Batch, FINEST, Sink, SinkError, Writer};
 use tokio::runtime::Runtime;
@@ -52,9 +56,11 @@ use doubts::Doubts;
 pub use error::StoreError;
 pub use maintenance::Maintained;
 pub use migrations::{Applied, Order};
+use pace::Pace;
 pub use plan::finest;
 pub use rows::{StoredChange, StoredSample};
 pub use url::Place;
+use writers::Writers;
 
 /// How a store behaves.
 #[derive(Clone)]
@@ -68,8 +74,8 @@ pub struct Options {
     /// How often old rows are merged and dropped, in the background; `None` = only when [`Store::maintain`] is called.
     /// Default a minute.
     pub maintain_every: Option<Duration>,
-    /// The time since the Unix epoch.
-    pub clock: Arc<dyn Fn() -> Duration + Send + Sync>,
+    /// Both clocks of the machine.
+    pub clock: Arc<dyn Fn() -> Reading + Send + Sync>,
 }
 
 impl Default for Options {
@@ -79,7 +85,7 @@ impl Default for Options {
             time_limit: Duration::from_secs(5),
             retention: Duration::from_secs(30 * 86_400),
             maintain_every: Some(Duration::from_secs(60)),
-            clock: Arc::new(|| SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()),
+            clock: Arc::new(Reading::now),
         }
     }
 }
@@ -99,6 +105,8 @@ struct Inner {
     access: Access,
     options: Options,
     doubts: Mutex<Doubts>,
+    pace: Mutex<Pace>,
+    writers: Mutex<Writers>,
     /// Whether the schema is known to be there.
     prepared: tokio::sync::Mutex<bool>,
 }
@@ -141,8 +149,10 @@ impl Store {
             let _inside = runtime.enter();
             Access::new(&place)
         };
-        let (doubts, prepared) = (Mutex::default(), tokio::sync::Mutex::new(false));
-        let inner = Arc::new(Inner { place, access, options, doubts, prepared });
+        let pace = Mutex::new(Pace::new((options.clock)()));
+        let (doubts, writers, prepared) =
+            (Mutex::default(), Mutex::default(), tokio::sync::Mutex::new(false));
+        let inner = Arc::new(Inner { place, access, options, doubts, pace, writers, prepared });
         if let Some(every) = inner.options.maintain_every {
             runtime.spawn(maintenance::regularly(Arc::downgrade(&inner), every));
         }
@@ -308,21 +318,33 @@ fn bucket(seconds: u32) -> Result<i64, StoreError> {
 }
 
 impl Inner {
-    fn doubts(&self) -> std::sync::MutexGuard<'_, Doubts> {
+    fn doubts(&self) -> MutexGuard<'_, Doubts> {
         self.doubts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The clocks, as of now.
+    fn pace(&self) -> MutexGuard<'_, Pace> {
+        let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
+        pace.note((self.options.clock)());
+        pace
+    }
+
     fn now(&self) -> i64 {
-        i64::try_from((self.options.clock)().as_secs()).unwrap_or(i64::MAX)
+        self.pace().now()
     }
 
     /// What goes before a write; from now on its rows are in doubt.
     fn attempt(&self, writer: &Writer, doubts: &[doubts::Doubt]) -> Signature {
-        let now = (self.options.clock)();
-        let now_us = i64::try_from(now.as_micros()).unwrap_or(i64::MAX);
-        let (attempt, settled) = self.doubts().attempt(writer, doubts, self.now(), now_us);
-        let (instance, boot) = (writer.instance.to_string(), writer.boot.to_string());
-        Signature { instance, boot, attempt, settled, now: self.now() }
+        let pace = self.pace();
+        let (attempt, settled) = self.doubts().attempt(writer, doubts, &pace);
+        Signature::new(writer, attempt, settled, pace.now())
+    }
+
+    /// What a writer has settled by now.
+    fn standing(&self, writer: &Writer) -> Signature {
+        let pace = self.pace();
+        let (attempt, settled) = self.doubts().standing(writer, &pace);
+        Signature::new(writer, attempt, settled, pace.now())
     }
 
     /// Makes sure that the schema is there.
@@ -345,6 +367,9 @@ impl Inner {
                 }
             }
         }
+        // The first look, against which the first pass of maintenance tells who lives.
+        let writers = on!(self.access, reader, fold::writers())?;
+        self.judge(writers);
         *prepared = true;
         Ok(())
     }

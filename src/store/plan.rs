@@ -19,6 +19,29 @@ pub fn finest(age: i64) -> i64 {
 /// From when on the rows of each level are complete, Unix seconds.
 pub(super) type Since = [i64; 5];
 
+/// Times that decide what is too old, Unix seconds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Times {
+    /// By this process's clock.
+    pub now: i64,
+    /// The earliest on any clock that is to be reckoned with: nobody's rows are dropped by somebody else's clock.
+    pub earliest: i64,
+    /// The latest.
+    pub latest: i64,
+    /// How old anything may get.
+    pub retention: i64,
+}
+
+/// What came of moving the borders.
+pub(super) enum Shortened {
+    /// From when on each level is complete now.
+    To(Vec<(i32, i64)>),
+    /// So much later than at the last time is not believed yet.
+    Unconfirmed,
+    /// Another instance is at it.
+    Elsewhere,
+}
+
 /// Rows of one level whose start is in `[from, to)`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Stretch {
@@ -58,9 +81,11 @@ pub(super) fn stretches(from: i64, to: i64, bucket: Option<i64>, since: &Since, 
                 && at.saturating_add(seconds) <= end
                 && bucket.is_none_or(|bucket| bucket % seconds == 0)
         });
-        let finest = || (0..LEVELS.len()).find(|level| since[*level] <= at);
-        let Some(level) = exact.or_else(finest) else { break };
-        let start = if exact.is_some() { at } else { ceiling(at, seconds(level)) };
+        // Where a level's next row starts.
+        let next = |level: usize| ceiling(at.max(since[level]), seconds(level));
+        let soonest = || (0..LEVELS.len()).min_by_key(|level| next(*level));
+        let Some(level) = exact.or_else(soonest) else { break };
+        let start = if exact.is_some() { at } else { next(level) };
         if start >= to {
             break;
         }
@@ -115,6 +140,17 @@ mod tests {
         assert_eq!(told(&plan), [(86_400, 0, 172_800)]);
         let plan = stretches(T, T + 90_000, Some(3_600), &[T; 5], T + 89_995);
         assert_eq!(told(&plan), [(3_600, 0, 90_000)]);
+    }
+
+    #[test]
+    fn finer_rows_that_begin_before_the_next_coarse_one_are_read() {
+        let since = [T + 4_000, T + 4_000, T + 7_200, T, T];
+        let plan = stretches(T + 3_700, T + 9_000, Some(600), &since, i64::MAX);
+        assert_eq!(told(&plan), [(10, 4_000, 4_020), (60, 4_020, 7_200), (600, 7_200, 9_000)]);
+        // A level that is said to be complete only in times to come keeps nobody from the others.
+        let ahead = T + 40 * 86_400;
+        let plan = stretches(T, T + 90, Some(10), &[T, ahead, ahead, ahead, ahead], T + 100);
+        assert_eq!(told(&plan), [(10, 0, 90)]);
     }
 
     #[test]

@@ -11,29 +11,38 @@ use diesel::sql_types::BigInt;
 
 use super::super::{Conn, add_series, batch, begin_write, load, may_merge, replace_merged};
 use super::query::since;
-use crate::store::merging::{self, WriterRow};
+use crate::store::merging;
 use crate::store::plan::{LEVELS, Since};
 use crate::store::rows::{MergedRow, RollupRow, SeriesKey};
 use crate::store::schema::{merged_rollups, rollups, series, writers};
+use crate::store::writers::WriterRow;
 
 /// Rows that one transaction merges, more or less: those with the same start stay together.
 const ROWS: i64 = 2_000;
 
-/// Merges some rows; how many. `None`: another instance is at it.
-pub(in crate::store) async fn fold(conn: &mut Conn, now: i64) -> QueryResult<Option<usize>> {
+/// Everybody who writes, or did.
+pub(in crate::store) async fn writers(conn: &mut Conn) -> QueryResult<Vec<WriterRow>> {
+    load(conn, writers::table).await
+}
+
+/// Merges some rows; how many. `None`: another instance is at it. `ended`: whose rows are all settled.
+pub(in crate::store) async fn fold(conn: &mut Conn, ended: Vec<WriterRow>) -> QueryResult<Option<usize>> {
     begin_write(conn).await?;
     if !may_merge(conn).await? {
         batch(conn, "ROLLBACK").await?;
         return Ok(None);
     }
     let since = since(conn).await?;
-    let all: Vec<WriterRow> = load(conn, writers::table).await?;
+    // What is older than every level has nowhere to go, and stays where it is.
+    let oldest = since.iter().copied().min().unwrap_or(i64::MIN);
     let mut rows = Vec::new();
-    for (writer, settled) in merging::settled(&all, now) {
+    for writer in writers(conn).await? {
         if rows.len() >= ROWS as usize {
             break;
         }
-        rows.extend(take(conn, writer, settled).await?);
+        // One that has ended, and is heard of all the same, has not.
+        let settled = if ended.contains(&writer) { i64::MAX } else { writer.settled };
+        rows.extend(take(conn, &writer, oldest, settled).await?);
     }
     let taken = rows.len();
     if taken == 0 {
@@ -47,10 +56,10 @@ pub(in crate::store) async fn fold(conn: &mut Conn, now: i64) -> QueryResult<Opt
 
 /// Takes the oldest settled rows of a writer out of their table. What is deleted is exactly what is returned, whatever
 /// else is written meanwhile.
-async fn take(conn: &mut Conn, writer: &WriterRow, settled: i64) -> QueryResult<Vec<RollupRow>> {
+async fn take(conn: &mut Conn, writer: &WriterRow, oldest: i64, settled: i64) -> QueryResult<Vec<RollupRow>> {
     use rollups as r;
     let own = || r::instance.eq(writer.instance.clone()).and(r::boot.eq(writer.boot.clone()));
-    let rows = || r::table.filter(own()).filter(end().le(settled));
+    let rows = || r::table.filter(own()).filter(r::start.ge(oldest)).filter(end().le(settled));
     let last: Vec<i64> =
         load(conn, rows().select(r::start).order(r::start).limit(1).offset(ROWS - 1)).await?;
     let last = last.first().copied().unwrap_or(i64::MAX);
@@ -58,7 +67,7 @@ async fn take(conn: &mut Conn, writer: &WriterRow, settled: i64) -> QueryResult<
 }
 
 /// End of a row's stretch of time.
-fn end() -> SqlLiteral<BigInt> {
+pub(super) fn end() -> SqlLiteral<BigInt> {
     sql("start + seconds")
 }
 

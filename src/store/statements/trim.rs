@@ -5,13 +5,14 @@ use diesel::prelude::*;
 use diesel::upsert::excluded;
 
 use super::super::{Conn, batch, begin_write, execute, load, may_merge};
+use super::fold::end;
 use super::query::since;
-use crate::store::merging::{self, WriterRow};
-use crate::store::plan::{KEPT, LEVELS, floor};
+use crate::store::plan::{DAY, KEPT, LEVELS, Shortened, Since, Times, floor};
 use crate::store::schema::{
     alert_holders, alert_pushes, alerts, config_changes, levels, merged_rollups, request_samples, rollups,
     series, writers,
 };
+use crate::store::writers::WriterRow;
 
 /// Series whose old rows one transaction deletes.
 const SERIES: usize = 200;
@@ -19,39 +20,75 @@ const SERIES: usize = 200;
 const SAMPLES: i64 = 100_000;
 
 /// Moves the borders from which on each level is complete, before a row is deleted: whoever asks from now on does not rely
-/// on rows that are about to go. The borders; `None`: another instance is at it.
+/// on rows that are about to go. `confirms`: whether it may be believed that so many seconds have passed.
 pub(in crate::store) async fn shorten(
     conn: &mut Conn,
-    now: i64,
-    retention: i64,
-) -> QueryResult<Option<Vec<(i32, i64)>>> {
+    times: Times,
+    confirms: impl Fn(i64) -> bool,
+) -> QueryResult<Shortened> {
+    let Times { earliest, retention, .. } = times;
     begin_write(conn).await?;
     if !may_merge(conn).await? {
         batch(conn, "ROLLBACK").await?;
-        return Ok(None);
+        return Ok(Shortened::Elsewhere);
     }
-    let before = since(conn).await?;
+    let before = bring_back(conn, times).await?;
+    let passed = earliest - last_time(conn, &before).await?.unwrap_or(earliest);
+    if !confirms(passed) {
+        batch(conn, "COMMIT").await?;
+        return Ok(Shortened::Unconfirmed);
+    }
     let mut borders = Vec::new();
     for (level, seconds) in LEVELS.into_iter().enumerate() {
         let kept = KEPT[level].unwrap_or(retention).min(retention);
         // On the border of a coarser row, that nothing is in neither.
         let coarser = LEVELS.get(level + 1).copied().unwrap_or(seconds);
         let border = match KEPT[level] {
-            Some(_) => floor(now - kept, i64::from(coarser)),
-            None => floor(now - kept, i64::from(LEVELS[LEVELS.len() - 1])),
+            Some(_) => floor(earliest - kept, i64::from(coarser)),
+            None => floor(earliest - kept, i64::from(DAY)),
         };
         borders.push((seconds, border.max(before[level])));
     }
     for (seconds, border) in borders.clone() {
-        let moved = diesel::insert_into(levels::table)
-            .values((levels::seconds.eq(seconds), levels::since.eq(border)))
-            .on_conflict(levels::seconds)
-            .do_update()
-            .set(levels::since.eq(excluded(levels::since)));
-        execute(conn, moved).await?;
+        set_since(conn, seconds, border).await?;
     }
     batch(conn, "COMMIT").await?;
-    Ok(Some(borders))
+    Ok(Shortened::To(borders))
+}
+
+async fn set_since(conn: &mut Conn, seconds: i32, since: i64) -> QueryResult<()> {
+    let moved = diesel::insert_into(levels::table)
+        .values((levels::seconds.eq(seconds), levels::since.eq(since)))
+        .on_conflict(levels::seconds)
+        .do_update()
+        .set(levels::since.eq(excluded(levels::since)));
+    execute(conn, moved).await.map(drop)
+}
+
+/// A border that lies ahead of every clock was moved by one that was wrong, and what was before it may be gone. Fine rows
+/// are complete from now on; of the coarse ones, whatever is left is shown.
+async fn bring_back(conn: &mut Conn, Times { now, latest, retention, .. }: Times) -> QueryResult<Since> {
+    let mut borders = since(conn).await?;
+    for (level, seconds) in LEVELS.into_iter().enumerate() {
+        if borders[level] > latest {
+            borders[level] = match KEPT[level] {
+                Some(_) => floor(now, i64::from(seconds)),
+                None => floor(now - retention, i64::from(DAY)),
+            };
+            set_since(conn, seconds, borders[level]).await?;
+        }
+    }
+    Ok(borders)
+}
+
+/// When the borders were moved last, more or less; where they never were, of when the oldest row is.
+async fn last_time(conn: &mut Conn, borders: &Since) -> QueryResult<Option<i64>> {
+    if borders[0] != 0 {
+        return Ok(Some(borders[0] + KEPT[0].unwrap_or(0)));
+    }
+    use merged_rollups as m;
+    let oldest = m::table.select(diesel::dsl::min(m::start)).filter(m::seconds.eq(DAY));
+    Ok(load::<Option<i64>, _>(conn, oldest).await?.pop().flatten().map(|day| day + i64::from(DAY)))
 }
 
 /// The ids of all series, in the portions that [`drop_merged`] takes.
@@ -81,7 +118,11 @@ pub(in crate::store) async fn drop_merged(
 }
 
 /// Deletes everything else that is too old; how many rows. `before`: Unix seconds.
-pub(in crate::store) async fn drop_rest(conn: &mut Conn, before: i64) -> QueryResult<usize> {
+pub(in crate::store) async fn drop_rest(
+    conn: &mut Conn,
+    before: i64,
+    ended: Vec<WriterRow>,
+) -> QueryResult<usize> {
     begin_write(conn).await?;
     let before_ms = before.saturating_mul(1000);
     let full: Vec<i64> = load(
@@ -106,22 +147,26 @@ pub(in crate::store) async fn drop_rest(conn: &mut Conn, before: i64) -> QueryRe
     dropped += execute(conn, diesel::delete(alert_pushes::table.filter(told))).await?;
     let held = not(exists(alerts::table.filter(alerts::id.eq(alert_holders::alert_id))));
     dropped += execute(conn, diesel::delete(alert_holders::table.filter(held))).await?;
-    // Too late to be merged anywhere.
-    dropped += execute(conn, diesel::delete(rollups::table.filter(rollups::start.lt(before)))).await?;
+    // Too late to be merged anywhere, and not written again.
+    for writer in super::fold::writers(conn).await? {
+        let settled = if ended.contains(&writer) { i64::MAX } else { writer.settled };
+        let own = rollups::instance.eq(writer.instance).and(rollups::boot.eq(writer.boot));
+        let old = rollups::table.filter(own).filter(rollups::start.lt(before)).filter(end().le(settled));
+        dropped += execute(conn, diesel::delete(old)).await?;
+    }
     batch(conn, "COMMIT").await?;
     Ok(dropped)
 }
 
 /// Forgets names that nothing refers to any more: series without a row, writers that have ended.
-pub(in crate::store) async fn forget(conn: &mut Conn, now: i64) -> QueryResult<()> {
+pub(in crate::store) async fn forget(conn: &mut Conn, gone: Vec<WriterRow>) -> QueryResult<()> {
     begin_write(conn).await?;
     if may_merge(conn).await? {
         let used = merged_rollups::table
             .filter(merged_rollups::seconds.eq_any(LEVELS.to_vec()))
             .filter(merged_rollups::series.eq(series::id));
         execute(conn, diesel::delete(series::table.filter(not(exists(used))))).await?;
-        let all: Vec<WriterRow> = load(conn, writers::table).await?;
-        for writer in all.into_iter().filter(|writer| merging::gone(writer, now)) {
+        for writer in gone {
             let ended = writers::table
                 .filter(writers::instance.eq(writer.instance))
                 .filter(writers::boot.eq(writer.boot))

@@ -181,6 +181,11 @@ fn what_a_process_that_ended_has_left_is_merged_in_the_end(database: Database) {
     let store = database.store(&clock);
     write(&store, "a", "2", T + 900);
     wait(store.maintain());
+    assert_eq!(database.count("rollups"), 3);
+    // It was seen to do nothing for ten minutes.
+    clock.set(T + 1_501);
+    write(&store, "a", "2", T + 1_500);
+    wait(store.maintain());
     // Started again: what it was before has ended. Whether b has, nobody knows.
     assert_eq!(database.ask("SELECT instance || boot AS line FROM rollups ORDER BY 1"), ["a2", "b1"]);
     clock.set(T + 8 * 86_400);

@@ -1,6 +1,7 @@
 //! The store against real databases: SQLite in temporary folders, PostgreSQL of the tests' own.
 
 mod alerts;
+mod clocks;
 mod merging;
 mod migrating;
 mod outage;
@@ -20,13 +21,14 @@ mod free_port;
 #[path = "../../../tests/integration/harness/postgres.rs"]
 mod postgres;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use folder::Folder;
 use postgres::Postgres;
 
+use super::plan::LEVELS;
 use super::*;
 
 /// An empty database, gone when the test is.
@@ -91,6 +93,22 @@ impl Database {
         told.lines().map(str::to_owned).collect()
     }
 
+    /// Does something to it, behind the store's back.
+    pub fn execute(&self, sql: &str) {
+        match &self.kind {
+            Kind::Sqlite(folder) => {
+                use diesel::connection::SimpleConnection as _;
+                use diesel::prelude::*;
+                let file = folder.path().join("data/aegis.db");
+                let mut conn = SqliteConnection::establish(&file.to_string_lossy()).unwrap();
+                conn.batch_execute(sql).unwrap();
+            }
+            Kind::Postgres(server) => {
+                server.psql(self.url.rsplit('/').next().unwrap(), sql).unwrap();
+            }
+        }
+    }
+
     /// How many rows a table has.
     pub fn count(&self, table: &str) -> usize {
         self.ask(&format!("SELECT CAST(count(*) AS TEXT) AS line FROM {table}"))[0].parse().unwrap()
@@ -103,23 +121,38 @@ impl Database {
 
 /// A clock that tests set, in Unix seconds.
 #[derive(Clone)]
-pub(super) struct Clock(Arc<AtomicI64>);
+pub(super) struct Clock(Arc<Mutex<Reading>>);
 
 impl Clock {
     pub fn at(seconds: i64) -> Self {
-        Self(Arc::new(AtomicI64::new(seconds)))
+        // Far enough from the clock's beginning for tests that go back.
+        let at = Instant::now() + Duration::from_secs(400 * 86_400);
+        Self(Arc::new(Mutex::new(Reading { wall: seconds * 1_000, at })))
     }
 
+    /// Time has passed until then.
     pub fn set(&self, seconds: i64) {
-        self.0.store(seconds, Ordering::Relaxed);
+        let mut reading = self.0.lock().unwrap();
+        let passed = seconds * 1_000 - reading.wall;
+        reading.at += Duration::from_millis(u64::try_from(passed).unwrap_or(0));
+        reading.wall = seconds * 1_000;
+    }
+
+    /// Somebody has set it, and no time has passed.
+    pub fn step(&self, seconds: i64) {
+        self.0.lock().unwrap().wall += seconds * 1_000;
+    }
+
+    pub fn pass(&self, seconds: i64) {
+        self.set(self.now() + seconds);
     }
 
     pub fn now(&self) -> i64 {
-        self.0.load(Ordering::Relaxed)
+        self.0.lock().unwrap().wall / 1_000
     }
 
-    fn get(&self) -> Duration {
-        Duration::from_secs(self.now() as u64)
+    fn get(&self) -> Reading {
+        *self.0.lock().unwrap()
     }
 }
 
