@@ -1,9 +1,10 @@
-//! The time that everything counted and every alert is put down to: the wall clock's, but it never goes back.
+//! The time that everything counted and every alert is put down to: the wall clock's, but it does not go back by a little.
 //!
 //! A wall clock that is set back, by NTP or by hand, would put requests into seconds that were over already, and have
 //! alerts judged by windows that end in the past. Here time goes on instead, at seven eighths of its speed, until the wall
 //! clock has caught up: eight minutes after it was set back by one. A clock that is set forward is followed at once, the
-//! machine's within 20 milliseconds.
+//! machine's within 20 milliseconds; and so is one that is set back by more than an hour: it was wrong before, and what is
+//! counted in the months until it has caught up would be told of a time to come.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -31,8 +32,8 @@ impl Reading {
 pub struct WallClock {
     start: Instant,
     read: Box<dyn Fn() -> Reading + Send + Sync>,
-    /// The most that the wall clock has ever been ahead of time at its slowest. As neither of the two ever gets less, nor
-    /// does their sum.
+    /// The most that the wall clock has been ahead of time at its slowest, since it was last set back by more than
+    /// [`SET_BACK`]. As neither of the two gets less, nor does their sum.
     ahead: AtomicI64,
 }
 
@@ -58,6 +59,10 @@ impl WallClock {
         let mut most = self.ahead.load(Ordering::Relaxed);
         if ahead > most {
             most = self.ahead.fetch_max(ahead, Ordering::Relaxed).max(ahead);
+        } else if most - ahead > SET_BACK
+            && self.ahead.compare_exchange(most, ahead, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        {
+            most = ahead;
         }
         (slowest + most, at)
     }
@@ -66,6 +71,9 @@ impl WallClock {
 fn millis(time: Duration) -> i64 {
     i64::try_from(time.as_millis()).unwrap_or(i64::MAX / 2)
 }
+
+/// A clock that is set back by more milliseconds is followed.
+const SET_BACK: i64 = 3_600_000;
 
 /// How long a thread counts on from what the wall clock said, before it looks at it again.
 const COUNTED_ON: Duration = Duration::from_millis(20);
@@ -147,6 +155,20 @@ mod tests {
         assert_eq!(clock.now_ms(), T);
         hand.lock().unwrap().wall += 3_600_000;
         assert_eq!(clock.now_ms(), T + 3_600_000);
+    }
+
+    #[test]
+    fn a_wall_clock_that_was_far_ahead_is_followed_back() {
+        let (clock, hand) = by_hand(T);
+        assert_eq!(clock.now_ms(), T);
+        for ahead in [SET_BACK + 1, 40 * 86_400_000] {
+            hand.lock().unwrap().wall = T + ahead;
+            assert_eq!(clock.now_ms(), T + ahead);
+            hand.lock().unwrap().wall = T;
+            assert_eq!(clock.now_ms(), T);
+        }
+        hand.lock().unwrap().wall = T - SET_BACK;
+        assert_eq!(clock.now_ms(), T);
     }
 
     #[test]

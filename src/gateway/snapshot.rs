@@ -185,7 +185,8 @@ impl RouteCounters {
     /// Notes a hit at that time; a second's resolution is enough, and a write that all workers would see each time
     /// is not.
     pub fn touch(&self, now_ms: u64) {
-        if now_ms.saturating_sub(self.last_hit_ms.load(Ordering::Relaxed)) >= 1000 {
+        // A clock may be set back.
+        if now_ms.abs_diff(self.last_hit_ms.load(Ordering::Relaxed)) >= 1000 {
             self.last_hit_ms.store(now_ms, Ordering::Relaxed);
         }
     }

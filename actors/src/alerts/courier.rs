@@ -191,6 +191,8 @@ impl Courier {
         let mut parcels = Vec::new();
         for webhook in webhooks {
             let line = self.lines.entry(webhook.name.clone()).or_default();
+            // A clock that was set back must not make anybody wait for longer than they were to.
+            line.not_before_ms = line.not_before_ms.min(now.saturating_add(millis(LONGEST_ASKED)));
             if line.sending.is_some() || line.not_before_ms > now {
                 continue;
             }
@@ -230,7 +232,7 @@ impl Courier {
                 if let Then::After(asked) = again {
                     wait = wait.max(asked.min(LONGEST_ASKED));
                 }
-                line.not_before_ms = now.saturating_add(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX));
+                line.not_before_ms = now.saturating_add(millis(wait));
                 Some(wait)
             }
         };
@@ -285,6 +287,10 @@ impl Courier {
     pub fn is_idle(&self) -> bool {
         self.queue.iter().all(|delivery| delivery.push.next(&delivery.alert).is_none())
     }
+}
+
+fn millis(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// The wait after so many failures in a row: half of it fixed, half drawn, so that instances do not march in step.

@@ -22,6 +22,10 @@ impl std::fmt::Display for LedgerError {
 
 impl std::error::Error for LedgerError {}
 
+/// Milliseconds by which a time of the ledger may lie ahead of the clock of whoever asks. What lies further ahead was noted
+/// under a clock that was wrong: it holds nothing, cools nothing and leases nothing.
+pub const AHEAD_MS: i64 = 3_600_000;
+
 /// Who asks, and until when what it takes is its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {

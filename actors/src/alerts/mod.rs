@@ -29,7 +29,7 @@ mod tests;
 pub use actor::{AlertActor, Alerts, Deps, PostFuture, Poster, PosterFactory};
 pub use alert::{Alert, Push, Told};
 pub use courier::{Failure, Parcel, Then};
-pub use ledger::{Asked, Entered, Entry, Lease, Ledger, LedgerError, Resolution};
+pub use ledger::{AHEAD_MS, Asked, Entered, Entry, Lease, Ledger, LedgerError, Resolution};
 pub use measure::{LONGEST_WINDOW, Measure, Measured};
 pub use messages::{Acknowledge, Acknowledged, AlertChanged, Change, Watch, WatchTarget};
 pub use settings::{Condition, Format, Metric, Operator, Rule, Settings, Severity, Webhook};

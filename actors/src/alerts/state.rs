@@ -13,7 +13,7 @@ use std::sync::Arc;
 use super::alert::{Alert, Push, Told};
 use super::courier::{Courier, Failure, Parcel};
 use super::journal::{Journal, Write};
-use super::ledger::{Entered, Entry, Resolution};
+use super::ledger::{AHEAD_MS, Entered, Entry, Resolution};
 use super::measure::Measured;
 use super::messages::{AlertChanged, Change};
 use super::settings::{Condition, Rule, Settings};
@@ -271,7 +271,8 @@ impl State {
         watched.value = measured.value;
         match measured.value.filter(|value| operator.holds(*value, *threshold)) {
             Some(value) => {
-                let since = *watched.since.get_or_insert(now);
+                // The clock may have been set back.
+                let since = *watched.since.insert(watched.since.map_or(now, |since| since.min(now)));
                 let long = !metric.is_gauge() || now - since >= millis(window);
                 // One that fires already goes on firing.
                 if long || self.open.contains_key(&rule.id) { Verdict::Bad(value) } else { Verdict::Unknown }
@@ -285,13 +286,15 @@ impl State {
 
     fn fired(&mut self, rule: &str, at: i64) {
         if let Some(watched) = self.rules.get_mut(rule) {
-            watched.last_fired_ms = watched.last_fired_ms.max(Some(at));
+            let later =
+                watched.last_fired_ms.filter(|last| *last > at && *last <= at.saturating_add(AHEAD_MS));
+            watched.last_fired_ms = later.or(Some(at));
         }
     }
 
     fn is_cooling(&self, rule: &str, now: i64) -> bool {
         let last = self.rules.get(rule).and_then(|watched| watched.last_fired_ms);
-        last.is_some_and(|last| now - last < millis(&self.settings.cooldown))
+        last.is_some_and(|last| now - last < millis(&self.settings.cooldown) && last <= now + AHEAD_MS)
     }
 
     fn fire(&mut self, now: i64, rule: &Rule, value: f64, out: &mut Vec<Output>) {
@@ -457,7 +460,7 @@ fn publish(out: &mut Vec<Output>, what: Change, alert: &Alert) {
 }
 
 fn resolved(alert: &Alert) -> String {
-    let lasted = alert.resolved_at_ms.map_or(0, |at| at - alert.fired_at_ms) / 1_000;
+    let lasted = alert.resolved_at_ms.map_or(0, |at| (at - alert.fired_at_ms).max(0)) / 1_000;
     let why = alert.reason.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
     format!("{} after {lasted} s{why}", Told::Resolved.as_str())
 }

@@ -4,7 +4,7 @@
 //! and a sum does not mind who adds to it. Everything else is its successor's: what is written and what is forgotten.
 
 use std::sync::{Arc, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::fut::wrap_future;
 use actix::{Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, ResponseFuture};
@@ -46,6 +46,8 @@ pub struct MetricsAggregatorActor {
     writing: bool,
     /// Another write is wanted behind the one under way.
     again: bool,
+    /// When a write last went through, or the instance started.
+    written: Instant,
     /// Those who wait until what was counted when they asked is written.
     flushers: Vec<oneshot::Sender<Written>>,
 }
@@ -58,7 +60,7 @@ impl MetricsAggregatorActor {
     pub fn start_in(arbiter: &ArbiterHandle, deps: Deps) -> Addr<Self> {
         Self::start_in_arbiter(arbiter, move |ctx| {
             ctx.set_mailbox_capacity(MAILBOX);
-            Self { deps, writing: false, again: false, flushers: Vec::new() }
+            Self { written: deps.metrics.stamp().1, deps, writing: false, again: false, flushers: Vec::new() }
         })
     }
 
@@ -111,6 +113,9 @@ impl MetricsAggregatorActor {
             }
             drop(state);
             let failed = written.is_err();
+            if !failed {
+                actor.written = actor.deps.metrics.stamp().1;
+            }
             actor.note(written);
             answer(served, if failed { Written::NotYet } else { Written::All });
             if failed {
@@ -155,9 +160,11 @@ impl Actor for MetricsAggregatorActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.run_interval(self.deps.flush_interval, |actor, ctx| {
-            let keep_waiting = actor.deps.sink.is_some();
+            let (now_ms, at) = actor.deps.metrics.stamp();
+            let waiting = at.saturating_duration_since(actor.written).as_secs();
             let Some(mut state) = actor.state() else { return ctx.stop() };
-            let lost = state.recent.age(actor.now(), keep_waiting);
+            state.set_back(now_ms / 1_000);
+            let lost = state.recent.age(now_ms / 1_000, actor.deps.sink.as_ref().map(|_| waiting));
             drop(state);
             if lost > 0 {
                 log::warn!(

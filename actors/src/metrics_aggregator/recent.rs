@@ -1,7 +1,7 @@
 //! The rollups that are in memory: the last quarter of an hour, and whatever the store has not got yet.
 //!
-//! While the store is away, what waits for it is merged into coarser rollups as it gets older, and after a week the oldest
-//! goes, so that the memory is bounded by the number of series and not by the time. A rollup whose write is under way, or
+//! While the store is away, what waits for it is merged into coarser rollups as it gets older, and after a week of that
+//! the oldest goes, so that the memory is bounded by the number of series and not by the time. A rollup whose write is under way, or
 //! may have gone through unheard, is left as it is: the next write replaces it, and merged it would be counted twice.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -118,15 +118,19 @@ impl Recent {
         }
     }
 
-    /// Keeps the memory within bounds. `keep_waiting` = there is a store that what is not written waits for. Answers how
-    /// many requests it has waited for in vain with.
-    pub fn age(&mut self, now: i64, keep_waiting: bool) -> u64 {
-        if !keep_waiting {
-            self.stretches.retain(|(start, _), _| now - start <= KEPT);
+    /// Keeps the memory within bounds. `waiting`: for how many seconds the store has taken nothing; `None` = there is none.
+    /// Answers how many requests it has waited for in vain with.
+    pub fn age(&mut self, now: i64, waiting: Option<u64>) -> u64 {
+        let Some(waiting) = waiting else {
+            self.stretches.retain(|(start, _), _| (now - start).abs() <= KEPT);
             return 0;
-        }
+        };
+        // A clock that is set forward makes nothing wait longer.
         let mut lost = 0;
-        while let Some(oldest) = self.stretches.first_entry().filter(|o| now - o.key().0 > LONGEST_WAIT) {
+        let in_vain = waiting > LONGEST_WAIT.unsigned_abs();
+        while let Some(oldest) =
+            self.stretches.first_entry().filter(|o| in_vain && now - o.key().0 > LONGEST_WAIT)
+        {
             let waiting = oldest.remove().into_values().filter(|cell| cell.way != Way::Written);
             lost += waiting.map(|cell| cell.tally.requests).sum::<u64>();
         }
@@ -134,11 +138,11 @@ impl Recent {
         lost
     }
 
-    /// Forgets what is old and written, and merges what is old and has never been tried.
+    /// Forgets what is old and written, or of a time to come that the clock has been set back from, and merges what is old and has never been tried.
     fn coarsen(&mut self, now: i64) {
         let mut moved: Vec<(Stretch, SeriesId, Tally)> = Vec::new();
         let old: Vec<Stretch> =
-            self.stretches.keys().copied().filter(|(start, _)| now - start > KEPT).collect();
+            self.stretches.keys().copied().filter(|(start, _)| (now - start).abs() > KEPT).collect();
         for stretch @ (start, seconds) in old {
             let coarser = COARSENED.iter().rev().find(|(age, _)| now - start > *age).map(|(_, to)| *to);
             let Some(cells) = self.stretches.get_mut(&stretch) else { continue };

@@ -163,6 +163,11 @@ impl State {
         Some(tallies[backend].get_or_insert_default())
     }
 
+    /// Forgets seconds to come: the clock was ahead, and has been set right. They would take the place of those that come.
+    pub fn set_back(&mut self, now: i64) {
+        self.seconds.retain(|(second, _)| *second <= now + SECONDS as i64);
+    }
+
     /// What happened in the `window` seconds before `now`.
     pub fn lately(&self, now: i64, window: i64) -> Tally {
         self.in_seconds(now, window, None)

@@ -153,7 +153,7 @@ proptest! {
                 Step::Pass(seconds) => {
                     // Within the week for which everything waits.
                     now = (now + seconds).min(START + 6 * 86_400);
-                    prop_assert_eq!(state.recent.age(now, true), 0);
+                    prop_assert_eq!(state.recent.age(now, Some(0)), 0);
                 }
                 Step::Write(outcome) => {
                     let due = state.recent.due(3);
@@ -178,7 +178,7 @@ proptest! {
         }
         prop_assert_eq!(rows.total().requests, counted);
         prop_assert_eq!((rows.total().latency.count(), rows.total().limits.allowed), (counted, counted));
-        state.recent.age(now + KEPT + 100, true);
+        state.recent.age(now + KEPT + 100, Some(0));
         prop_assert!(state.recent.stretches().is_empty(), "what is written and old is forgotten");
     }
 }
@@ -189,10 +189,10 @@ fn an_outage_of_a_day_is_kept_in_few_rollups() {
     for second in (0..86_400).step_by(5) {
         state.record(&labels, &[record(START + second, Some(0), 200, 100)]);
         if second % 600 == 0 {
-            state.recent.age(START + second, true);
+            state.recent.age(START + second, Some(0));
         }
     }
-    state.recent.age(START + 86_400, true);
+    state.recent.age(START + 86_400, Some(0));
     assert!(state.recent.stretches().len() < 330, "{}", state.recent.stretches().len());
     let due = state.recent.due(10_000);
     assert_eq!(due.iter().map(|rollup| rollup.tally.requests).sum::<u64>(), 86_400 / 5);
@@ -208,7 +208,7 @@ fn an_outage_of_a_month_takes_no_more_memory_than_one_of_a_week_and_says_what_it
     for minute in 0..30 * 1440 {
         state.record(&labels, &[record(START + minute * 60, Some(0), 200, 100)]);
         if minute % 60 == 0 {
-            lost += state.recent.age(START + minute * 60, true);
+            lost += state.recent.age(START + minute * 60, Some(minute as u64 * 60));
             most = most.max(state.recent.stretches().len());
         }
     }
@@ -216,6 +216,32 @@ fn an_outage_of_a_month_takes_no_more_memory_than_one_of_a_week_and_says_what_it
     let kept: u64 = state.recent.due(10_000).iter().map(|rollup| rollup.tally.requests).sum();
     assert_eq!(kept + lost, 30 * 1440);
     assert!((7 * 1440..=7 * 1440 + 120).contains(&kept), "{kept}");
+}
+
+#[test]
+fn a_clock_that_is_set_forward_loses_nothing_that_waits() {
+    let (mut state, labels) = (State::default(), labels());
+    state.record(&labels, &[record(START, Some(0), 200, 100)]);
+    let later = START + 40 * 86_400;
+    assert_eq!(state.recent.age(later, Some(600)), 0);
+    state.record(&labels, &[record(later, Some(0), 200, 100)]);
+    let due = state.recent.due(10);
+    assert_eq!(due.iter().map(|rollup| rollup.tally.requests).sum::<u64>(), 2);
+    // And set back: what is written of that time is forgotten, so that it is not written again when it comes.
+    state.recent.written(&due);
+    state.recent.age(START + 10, Some(0));
+    assert!(state.recent.stretches().iter().all(|(start, _)| *start <= START));
+}
+
+#[test]
+fn the_last_seconds_are_told_when_the_clock_was_ahead() {
+    let (mut state, labels) = (State::default(), labels());
+    for second in 0..200 {
+        state.record(&labels, &[record(START + 40 * 86_400 + second, Some(0), 200, 100)]);
+    }
+    state.set_back(START);
+    state.record(&labels, &[record(START, Some(0), 200, 100)]);
+    assert_eq!(state.lately(START + 1, 10).requests, 1);
 }
 
 #[test]

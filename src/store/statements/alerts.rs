@@ -4,7 +4,7 @@ use diesel::dsl::{exists, not};
 use diesel::prelude::*;
 use diesel::upsert::excluded;
 
-use aegis_actors::alerts::{Alert, Entered, Entry, Lease, Push, Resolution};
+use aegis_actors::alerts::{AHEAD_MS, Alert, Entered, Entry, Lease, Push, Resolution};
 
 use super::super::{Conn, batch, begin_write, execute, load};
 use crate::store::alert_rows::{AlertRow, HolderRow, PushRow, stage, told};
@@ -23,6 +23,7 @@ async fn enter_now(conn: &mut Conn, entry: Entry) -> QueryResult<Entered> {
     if let Some(since) = cooled_since_ms {
         let newest = alerts::table
             .filter(alerts::rule_id.eq(alert.rule.clone()))
+            .filter(alerts::fired_at_ms.le(lease.now_ms.saturating_add(AHEAD_MS)))
             .order(alerts::fired_at_ms.desc())
             .limit(1);
         let last: Option<AlertRow> = load(conn, newest).await?.pop();
@@ -110,7 +111,8 @@ pub(in crate::store) async fn resolve(conn: &mut Conn, wish: Resolution) -> Quer
     execute(conn, diesel::delete(own)).await?;
     let held = alert_holders::table
         .filter(alert_holders::alert_id.eq(alerts::id))
-        .filter(alert_holders::at_ms.ge(stale_ms));
+        .filter(alert_holders::at_ms.ge(stale_ms))
+        .filter(alert_holders::at_ms.le(at_ms.saturating_add(AHEAD_MS)));
     let open = alerts::table
         .filter(alerts::id.eq(alert.clone()))
         .filter(alerts::resolved_at_ms.is_null())
@@ -149,12 +151,16 @@ pub(in crate::store) async fn claim(
     let due = alert_pushes::told
         .eq(told::NOTHING)
         .or(alert_pushes::told.eq(told::FIRED).and(alerts::resolved_at_ms.is_not_null()));
-    let free = alert_pushes::lease_by.eq(lease.by.clone()).or(alert_pushes::lease_until_ms.lt(lease.now_ms));
+    let ahead = lease.now_ms.saturating_add(AHEAD_MS);
+    let free = || {
+        let over = alert_pushes::lease_until_ms.lt(lease.now_ms).or(alert_pushes::lease_until_ms.gt(ahead));
+        alert_pushes::lease_by.eq(lease.by.clone()).or(over)
+    };
     let wanted = alert_pushes::table
         .inner_join(alerts::table.on(alerts::id.eq(alert_pushes::alert_id)))
         .filter(alert_pushes::webhook.eq_any(webhooks))
         .filter(due)
-        .filter(free)
+        .filter(free())
         .order((alerts::fired_at_ms, alerts::id, alert_pushes::webhook))
         .limit(most)
         .select((alerts::all_columns, alert_pushes::all_columns));
@@ -166,9 +172,7 @@ pub(in crate::store) async fn claim(
             .filter(alert_pushes::alert_id.eq(push.alert_id.clone()))
             .filter(alert_pushes::webhook.eq(push.webhook.clone()))
             .filter(alert_pushes::told.eq(push.told))
-            .filter(
-                alert_pushes::lease_by.eq(lease.by.clone()).or(alert_pushes::lease_until_ms.lt(lease.now_ms)),
-            );
+            .filter(free());
         let values =
             (alert_pushes::lease_by.eq(lease.by.clone()), alert_pushes::lease_until_ms.eq(lease.until_ms));
         if execute(conn, diesel::update(this).set(values)).await? > 0 {

@@ -12,6 +12,7 @@ on_both!(
     it_does_not_fire_again_before_the_cooldown_is_over,
     what_was_entered_before_is_only_brought_up_to_date,
     a_push_is_one_instances_at_a_time_and_the_end_comes_after_the_beginning,
+    an_instance_whose_clock_was_ahead_holds_nobody_up,
 );
 
 pub(super) fn alert(id: &str, rule: &str, at_ms: i64) -> Alert {
@@ -174,4 +175,17 @@ fn a_push_is_one_instances_at_a_time_and_the_end_comes_after_the_beginning(datab
         ask(a.pushed(Push { told: Some(Told::Resolved), ..Push::new("1", webhook) }));
     }
     assert!(claimed(&a, "c#1", AT + 2_000, both(), 9).is_empty());
+}
+
+fn an_instance_whose_clock_was_ahead_holds_nobody_up(database: Database) {
+    let store = database.store(&Clock::at(AT));
+    let ahead = AT + 40 * 86_400_000;
+    ask(store.enter(entry(alert("1", "errors", ahead))));
+    // Its hold and its leases would last for forty days.
+    let webhooks = || vec!["ops".to_owned(), "chat".to_owned()];
+    assert_eq!(ask(store.claim(webhooks(), lease("b#1", AT), 9)).len(), 2);
+    assert!(ask(store.resolve(end("1", "b", AT, AT - 60_000))).is_some());
+    // So would the cooldown.
+    let next = alert("2", "errors", AT + 1_000);
+    assert_eq!(ask(store.enter(entry(next.clone()))), Entered::Ours(next));
 }

@@ -189,3 +189,26 @@ fn neither_logs_nor_debug_output_show_the_url() {
     let text = format!("{out:?} {parcel:?} {:?}", state.settings());
     assert!(text.contains("refuses alert errors fired") && !text.contains("hunter2"), "{text}");
 }
+
+#[test]
+fn a_clock_that_was_ahead_keeps_no_rule_from_firing() {
+    let ahead = T + 40 * 86_400_000;
+    let gauge = Rule {
+        condition: Condition { metric: Metric::OpenBreakers, threshold: 0.0, ..rule("x").condition },
+        ..rule("open")
+    };
+    let mut state = state("a", false, vec![rule("errors"), gauge]);
+    let look = |state: &mut State, now, errors: f64, open: f64| {
+        changes(state.look(now, View::Alone, |condition| {
+            measured(Some(if condition.metric == Metric::OpenBreakers { open } else { errors }))
+        }))
+    };
+    assert_eq!(look(&mut state, ahead, 0.5, 1.0), fired("errors"));
+    assert_eq!(look(&mut state, ahead + 1_000, 0.0, 1.0), resolved("errors"));
+    // Set right.
+    assert_eq!(look(&mut state, T, 0.5, 1.0), fired("errors"));
+    let both = [resolved("errors"), fired("open")].concat();
+    assert_eq!(look(&mut state, T + 60_000, 0.0, 1.0), both);
+    // The cooldown counts from when it last fired by the clock that is right.
+    assert_eq!(look(&mut state, T + 61_000, 0.5, 1.0), []);
+}

@@ -188,3 +188,14 @@ fn a_webhook_that_goes_takes_what_waits_for_it_along() {
     assert_eq!(courier.keep(&[webhook("chat")]).len(), 1);
     assert!(courier.is_idle());
 }
+
+#[test]
+fn a_clock_that_was_ahead_keeps_no_webhook_waiting() {
+    let mut courier = Courier::new(false);
+    courier.add(&alert("1"), &ops());
+    let ahead = T + 40 * 86_400_000;
+    let parcel = courier.due(&[webhook("ops")], ahead).remove(0);
+    courier.ended(&parcel, fails(Then::Again), ahead, 1.0).unwrap();
+    assert!(courier.due(&[webhook("ops")], T).is_empty());
+    assert_eq!(courier.due(&[webhook("ops")], T + 3_600_000).len(), 1);
+}
