@@ -180,7 +180,8 @@ mod tests {
     use super::*;
 
     fn lets_through(level: &str, access_log: bool, rust_log: Option<&str>, target: &str) -> bool {
-        let settings = Logging { level: level.to_owned(), format: LogFormat::Json, access_log };
+        let settings =
+            Logging { level: level.to_owned(), format: LogFormat::Json, access_log, ..Logging::default() };
         let logger = filtered(&settings, rust_log.map(str::to_owned)).build();
         let record = Record::builder().level(log::Level::Info).target(target).build();
         // What `log::set_max_level` is given must not hold it back either.

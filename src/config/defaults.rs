@@ -69,7 +69,13 @@ impl Default for Metrics {
 
 impl Default for Logging {
     fn default() -> Self {
-        Self { level: "info".to_owned(), format: LogFormat::Json, access_log: true }
+        Self {
+            level: "info".to_owned(),
+            format: LogFormat::Json,
+            access_log: true,
+            query: false,
+            probes: false,
+        }
     }
 }
 

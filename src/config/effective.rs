@@ -63,7 +63,13 @@ pub(crate) fn render(settings: &Settings) -> Value {
     put(&mut out, "rateLimit", rate_limit.as_ref().map(rate_limit::rate_limit));
     out["metrics"] = self::metrics(metrics);
     put(&mut out, "alerts", alerts.as_ref().map(alerts::alerts));
-    out["logging"] = json!({"level": logging.level, "format": format, "accessLog": logging.access_log});
+    out["logging"] = json!({
+        "level": logging.level,
+        "format": format,
+        "accessLog": logging.access_log,
+        "query": logging.query,
+        "probes": logging.probes,
+    });
     out
 }
 

@@ -304,6 +304,10 @@ pub struct Logging {
     pub format: LogFormat,
     /// One line per request. Default true.
     pub access_log: bool,
+    /// Queries are in the lines, of the request and of its `Referer`. Default false: they may hold secrets.
+    pub query: bool,
+    /// The gateway's own `/health`, `/healthz` and `/ready` have lines. Default false.
+    pub probes: bool,
 }
 
 /// `logging.format`.

@@ -14,10 +14,27 @@ const LIMITED_BY: [(&str, bool); 2] = [("limitedBy", false), ("wouldLimit", true
 
 /// The line of a finished request.
 pub fn write(out: &mut String, record: &RequestRecord, status: u16, took: Duration) {
-    match record.snapshot.log_format {
+    match record.snapshot.logging.format {
         LogFormat::Json => write_json(out, record, status, took),
         LogFormat::Text => write_text(out, record, status, took),
     }
+}
+
+/// The client's `Referer`. The queries of pages hold secrets as often as those of requests.
+fn referer(record: &RequestRecord) -> Option<&[u8]> {
+    let whole = record.head.fields.get("referer")?;
+    let query = whole.iter().position(|byte| matches!(byte, b'?' | b'#'));
+    Some(query.filter(|_| !record.snapshot.logging.query).map_or(whole, |at| &whole[..at]))
+}
+
+/// The query, where the lines are to have it.
+fn query(record: &RequestRecord) -> Option<&str> {
+    record.head.target.query().filter(|_| record.snapshot.logging.query)
+}
+
+/// The path that upstreams were asked for.
+fn upstream_path(record: &RequestRecord) -> Option<&str> {
+    (record.tries > 0).then(|| record.asked_for().split('?').next()).flatten()
 }
 
 /// The line of a request that never became one.
@@ -45,12 +62,14 @@ fn write_json(out: &mut String, record: &RequestRecord, status: u16, took: Durat
     let _ = write!(out, r#"{{"time":"{time}","type":"access","requestId":"{}""#, record.request_id.as_str());
     let _ = write!(out, r#","clientIp":"{}","method":"#, record.client);
     string(out, record.head.method.as_str());
-    if let Some(host) = record.head.host() {
-        out.push_str(r#","host":"#);
-        string(out, host);
+    let target = &record.head.target;
+    if let Some(host) = target.authority().map(str::as_bytes).or_else(|| record.head.fields.get("host")) {
+        member(out, "host", host);
     }
-    out.push_str(r#","path":"#);
-    string(out, record.head.target.path());
+    member(out, "path", target.path());
+    if let Some(query) = query(record) {
+        member(out, "query", query);
+    }
     let _ = write!(out, r#","protocol":"{:?}","status":{status}"#, record.head.version);
     if let Some(reason) = record.reason() {
         let _ = write!(out, r#","reason":"{reason}""#);
@@ -71,23 +90,25 @@ fn write_json(out: &mut String, record: &RequestRecord, status: u16, took: Durat
     }
     if let Some(route) = record.route {
         let route = &record.snapshot.routes[route];
-        out.push_str(r#","route":"#);
-        string(out, &route.pattern);
-        out.push_str(r#","backend":"#);
-        string(out, &route.backend.name);
+        member(out, "route", &route.pattern);
+        member(out, "backend", &route.backend.name);
     }
     if let Some(target) = record.target() {
-        out.push_str(r#","upstream":"#);
-        string(out, &target.cells.url);
+        member(out, "upstream", &target.cells.url);
+    }
+    if let Some(path) = upstream_path(record) {
+        member(out, "upstreamPath", path);
     }
     let _ = write!(out, r#","tries":{},"durationMs":{:.3}"#, record.tries, millis(took));
     if let Some(upstream) = record.upstream {
         let _ = write!(out, r#","upstreamMs":{:.3}"#, millis(upstream));
     }
     let _ = write!(out, r#","bytesIn":{},"bytesOut":{}"#, record.bytes_in, record.bytes_out);
+    if let Some(referer) = referer(record) {
+        member(out, "referer", referer);
+    }
     if let Some(agent) = record.head.fields.get("user-agent") {
-        out.push_str(r#","userAgent":"#);
-        string(out, text(agent));
+        member(out, "userAgent", agent);
     }
     let _ = writeln!(out, r#","traceId":"{}"}}"#, record.trace.id());
 }
@@ -96,10 +117,12 @@ fn write_text(out: &mut String, record: &RequestRecord, status: u16, took: Durat
     let time = humantime::format_rfc3339_millis(SystemTime::now());
     let _ = write!(
         out,
-        "{time} {} {} {} {status} {:.1}ms",
+        "{time} {} {} {}{}{} {status} {:.1}ms",
         record.client,
         printable(record.head.method.as_str()),
         printable(record.head.target.path()),
+        query(record).map_or("", |_| "?"),
+        query(record).unwrap_or_default(),
         millis(took),
     );
     if let Some(route) = record.route {
@@ -107,6 +130,9 @@ fn write_text(out: &mut String, record: &RequestRecord, status: u16, took: Durat
     }
     if let Some(target) = record.target() {
         let _ = write!(out, " upstream={}", target.cells.url);
+    }
+    if let Some(path) = upstream_path(record).filter(|path| *path != record.head.target.path()) {
+        let _ = write!(out, " upstreamPath={path}");
     }
     if let Some(reason) = record.reason() {
         let _ = write!(out, " reason={reason}");
@@ -119,6 +145,10 @@ fn write_text(out: &mut String, record: &RequestRecord, status: u16, took: Durat
     if record.tries > 1 {
         let _ = write!(out, " tries={}", record.tries);
     }
+    if let Some(referer) = referer(record) {
+        out.push_str(" referer=");
+        string(out, referer);
+    }
     let _ = writeln!(out, " id={}", record.request_id.as_str());
 }
 
@@ -126,21 +156,29 @@ fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }
 
-fn text(value: &[u8]) -> &str {
-    std::str::from_utf8(value).unwrap_or("?")
+/// One more member of an object.
+fn member(out: &mut String, name: &str, value: impl AsRef<[u8]>) {
+    let _ = write!(out, r#","{name}":"#);
+    string(out, value);
 }
 
-/// `value` as a JSON string, control characters escaped.
-fn string(out: &mut String, value: &str) {
+/// `value` as a JSON string. Control characters are escaped, and what some readers take for a line's end; bytes that are no
+/// UTF-8 stand as `\xHH`, as nginx and Apache show them.
+fn string(out: &mut String, value: impl AsRef<[u8]>) {
     out.push('"');
-    for c in value.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            c if c.is_control() => {
-                let _ = write!(out, "\\u{:04x}", c as u32);
+    for chunk in value.as_ref().utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '"' => out.push_str("\\\""),
+                '\\' => out.push_str("\\\\"),
+                c if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') => {
+                    let _ = write!(out, "\\u{:04x}", c as u32);
+                }
+                c => out.push(c),
             }
-            c => out.push(c),
+        }
+        for byte in chunk.invalid() {
+            let _ = write!(out, "\\\\x{byte:02X}");
         }
     }
     out.push('"');

@@ -30,7 +30,8 @@ impl Drop for RequestRecord {
         {
             worker.tell(worth, || story::sample(self, status, took));
         }
-        if self.snapshot.access_log {
+        let logging = &self.snapshot.logging;
+        if logging.access_log && (logging.probes || !self.probe) {
             worker.log(|out| access_log::write(out, self, status, took));
         }
     }
@@ -56,7 +57,8 @@ pub fn log_refused(peer: &Peer, cause: Cause, request_id: &str) {
         limits: LimitCounts::default(),
     };
     worker.count(&snapshot, record, true);
-    if snapshot.access_log {
-        worker.log(|out| access_log::write_refused(out, snapshot.log_format, peer.ip(), cause, request_id));
+    if snapshot.logging.access_log {
+        worker
+            .log(|out| access_log::write_refused(out, snapshot.logging.format, peer.ip(), cause, request_id));
     }
 }

@@ -396,8 +396,8 @@ fn hash_key(request: &Request, backend: &Backend) -> u64 {
 /// The head that every try sends, but for the target's own `Host`.
 fn upstream_lines(request: &Request) -> Rc<RequestLines> {
     let head = &request.head;
-    let target = request.rewritten.as_deref().unwrap_or_else(|| head.target.path_and_query());
-    let mut lines = RequestLines::new(head.method.as_str(), target, head.fields.bytes() + OWN_LINES);
+    let mut lines =
+        RequestLines::new(head.method.as_str(), request.record.asked_for(), head.fields.bytes() + OWN_LINES);
     let facts = Forwarding {
         peer: request.peer.ip_text(),
         client: (request.hops > 0).then_some(request.record.client),

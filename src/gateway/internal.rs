@@ -29,7 +29,8 @@ pub fn is_reserved(canonical: &str) -> bool {
 }
 
 /// `/health`, `/healthz`: alive. `/ready`: able to serve and not on the way out.
-pub fn answer_open(record: Box<RequestRecord>, readiness: bool) -> Response {
+pub fn answer_open(mut record: Box<RequestRecord>, readiness: bool) -> Response {
+    record.probe = true;
     let shared = &record.worker.shared;
     let (ready, text) = match readiness {
         true if shared.is_draining() => (false, r#"{"status":"draining"}"#),

@@ -119,7 +119,7 @@ async fn stages(mut request: Box<Request>) -> Result<Response, Refused> {
     if let Some(refusal) = verdict.refusal {
         return Err(refusal.of(request));
     }
-    request.rewritten = match rewritten {
+    request.record.rewritten = match rewritten {
         Ok(rewritten) => rewritten,
         Err(cause) => return Err(Refused::new(request, cause)),
     };

@@ -54,6 +54,8 @@ pub struct RequestRecord {
     pub trace: Trace,
     /// Index into the snapshot's routes.
     pub route: Option<usize>,
+    /// What the upstream is asked for where it is not what the client asked for.
+    pub rewritten: Option<String>,
     /// Position of the last target tried among its backend's.
     pub target: Option<usize>,
     pub tries: u32,
@@ -76,6 +78,8 @@ pub struct RequestRecord {
     pub broken: bool,
     /// The response was handed over completely.
     pub complete: bool,
+    /// One of the gateway's own questions after its health.
+    pub probe: bool,
 }
 
 impl RequestRecord {
@@ -104,6 +108,11 @@ impl RequestRecord {
             bytes_out: self.bytes_out,
             limits: self.limits.get(),
         }
+    }
+
+    /// Path and query that upstreams are asked for.
+    pub fn asked_for(&self) -> &str {
+        self.rewritten.as_deref().unwrap_or_else(|| self.head.target.path_and_query())
     }
 
     pub fn target(&self) -> Option<&Target> {

@@ -24,8 +24,6 @@ pub struct Request {
     pub trusted: bool,
     /// How many entries of `X-Forwarded-For` lead to the client.
     pub hops: usize,
-    /// What the upstream is asked for where it is not what the client asked for.
-    pub rewritten: Option<String>,
     /// Whom it will most likely be charged to.
     pub foreseen: Option<Foreseen>,
     /// What the client is told of its limit.
@@ -56,6 +54,7 @@ impl Request {
             request_id,
             trace,
             route: None,
+            rewritten: None,
             target: None,
             tries: 0,
             upstream: None,
@@ -69,22 +68,11 @@ impl Request {
             limits: Default::default(),
             broken: false,
             complete: false,
+            probe: false,
             worker: worker.clone(),
             snapshot: snapshot.clone(),
         });
-        Box::new(Self {
-            worker,
-            snapshot,
-            peer,
-            head,
-            body,
-            trusted,
-            hops,
-            rewritten: None,
-            foreseen,
-            quota: None,
-            record,
-        })
+        Box::new(Self { worker, snapshot, peer, head, body, trusted, hops, foreseen, quota: None, record })
     }
 }
 

@@ -22,7 +22,7 @@ use super::request_body::RequestFraming;
 use super::retry_budget::{Budget, Share};
 use super::upstream::{Pool, TargetTls, Terms};
 use crate::config::settings::{
-    Backend as BackendSettings, EscapedSlash, LogFormat, Route as RouteSettings, Via, WhenAllUnhealthy,
+    Backend as BackendSettings, EscapedSlash, Logging, Route as RouteSettings, Via, WhenAllUnhealthy,
 };
 use crate::router::Router;
 
@@ -38,10 +38,8 @@ pub struct Snapshot {
     pub escaped_slash: EscapedSlash,
     /// `server.via`.
     pub via: Via,
-    /// `logging.accessLog`.
-    pub access_log: bool,
-    /// `logging.format`.
-    pub log_format: LogFormat,
+    /// `logging`.
+    pub logging: Logging,
     /// Payload: index into `routes`.
     pub router: Router<usize>,
     /// Every route, in the order of the file.

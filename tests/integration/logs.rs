@@ -134,3 +134,100 @@ fn the_access_log_does_not_depend_on_the_level() {
     assert_eq!(line(&gateway, "/x/quiet")["status"], 200);
     assert!(!gateway.log().contains("\"level\":\"info\""), "{}", gateway.log());
 }
+
+#[test]
+fn what_a_client_calls_itself_can_be_read_from_the_log_whatever_bytes_it_sends() {
+    let (_upstream, builder) = logging("json");
+    let gateway = builder.start();
+    let cases: [(&[u8], &str); 6] = [
+        (b"plain/1.0", "plain/1.0"),
+        ("Fútbol/1.0".as_bytes(), "Fútbol/1.0"),
+        (b"F\xfatbol/\xff1", "F\\xFAtbol/\\xFF1"),
+        ("a\u{2028}b\u{85}c".as_bytes(), "a\u{2028}b\u{85}c"),
+        (b"a\"b\\c\td", "a\"b\\c\td"),
+        (b"cut \xe2\x80", "cut \\xE2\\x80"),
+    ];
+    for (n, (sent, seen)) in cases.iter().enumerate() {
+        let head = format!("GET /x/agent{n} HTTP/1.1\r\nHost: a\r\nUser-Agent: ");
+        let request = [head.as_bytes(), sent, b"\r\nReferer: http://a/", sent, b"\r\n\r\n"];
+        let mut client = gateway.client();
+        client.write(request.concat());
+        assert_eq!(client.read("GET").unwrap().status, 200, "{seen}");
+        let line = line(&gateway, &format!("/x/agent{n}"));
+        assert_eq!(line["userAgent"], *seen);
+        assert_eq!(line["referer"], format!("http://a/{seen}"));
+    }
+    // Whatever a reader takes for the end of a line.
+    let log = gateway.log();
+    assert!(log.lines().any(|line| line.contains(r"a\u2028b\u0085c")), "{log}");
+    assert!(!log.contains(['\u{2028}', '\u{85}']), "{log}");
+}
+
+#[test]
+fn queries_stay_out_of_the_log_unless_they_are_asked_for() {
+    for (query, format) in [(false, "json"), (true, "json"), (false, "text"), (true, "text")] {
+        let (_upstream, builder) = logging(format);
+        let gateway = builder.top(&format!("logging: {{format: {format}, query: {query}}}")).start();
+        let page = "http://a.test/page?from=secret2#part";
+        gateway.send(&Call::get("/x/asked?token=secret1&x").header("Referer", page));
+        assert!(eventually(SOON, || gateway.log().contains("/x/asked")), "{}", gateway.log());
+        let log = gateway.log();
+        assert_eq!([log.contains("secret1"), log.contains("secret2")], [query; 2], "{format}: {log}");
+        assert!(log.contains("http://a.test/page"), "{format}: {log}");
+        if format == "json" {
+            let line = line(&gateway, "/x/asked");
+            let expected = if query { Value::from("token=secret1&x") } else { Value::Null };
+            assert_eq!((&line["query"], &line["path"]), (&expected, &"/x/asked".into()));
+            assert_eq!(line["referer"], if query { page } else { "http://a.test/page" });
+        } else {
+            assert_eq!(log.contains(" /x/asked?token=secret1&x 200 "), query, "{log}");
+        }
+    }
+}
+
+#[test]
+fn a_line_says_what_path_the_upstream_was_asked_for() {
+    for format in ["json", "text"] {
+        let (upstream, builder) = logging(format);
+        let backend =
+            Backend::named("moved").to(&upstream).route("{path: /api/**, stripPrefix: /api, addPrefix: /v2}");
+        let gateway = builder.backend(backend).start();
+        gateway.get("/api//users?q=1");
+        assert_eq!(upstream.last().head.start, "GET /v2/users?q=1 HTTP/1.1");
+        gateway.get("/x/same");
+        gateway.get("/admin/none");
+        assert!(eventually(SOON, || gateway.log().contains("/admin/none")), "{}", gateway.log());
+        if format == "text" {
+            let log = gateway.log();
+            assert_eq!(log.matches(" upstreamPath=/v2/users ").count(), 1, "{log}");
+            assert_eq!(log.matches("upstreamPath").count(), 1, "only where it is another: {log}");
+            continue;
+        }
+        let path = |of| line(&gateway, of)["upstreamPath"].clone();
+        assert_eq!(path("/api//users"), "/v2/users");
+        assert_eq!(path("/x/same"), "/x/same");
+        assert_eq!(path("/admin/none"), Value::Null, "it was never sent");
+    }
+}
+
+#[test]
+fn probes_have_no_line_unless_they_are_asked_for() {
+    for probes in [false, true] {
+        let (_upstream, builder) = logging("json");
+        let gateway = builder.top(&format!("logging: {{probes: {probes}}}")).start();
+        let paths = ["/health", "/healthz", "/ready"];
+        paths.iter().for_each(|path| assert_eq!(gateway.get(path).status, 200));
+        // One worker may write its lines before another: a line of each worker is waited for.
+        let mut client = gateway.client();
+        paths.iter().for_each(|path| assert_eq!(client.get(path).status, 200));
+        assert_eq!(client.get("/x/after").status, 200);
+        assert_eq!(client.get("/healthy").status, 404);
+        line(&gateway, "/x/after");
+        line(&gateway, "/healthy");
+        let seen = || paths.map(|path| !lines(&gateway, path).iter().all(|line| line["path"] != *path));
+        if probes {
+            assert!(eventually(SOON, || seen() == [true; 3]), "{}", gateway.log());
+        }
+        assert_eq!(seen(), [probes; 3], "{}", gateway.log());
+    }
+}

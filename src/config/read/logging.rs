@@ -15,6 +15,8 @@ pub(super) fn read(section: Section<'_>) -> Logging {
             .choice("format", &[("json", LogFormat::Json), ("text", LogFormat::Text)])
             .unwrap_or(defaults.format),
         access_log: section.flag("accessLog").unwrap_or(defaults.access_log),
+        query: section.flag("query").unwrap_or(defaults.query),
+        probes: section.flag("probes").unwrap_or(defaults.probes),
     };
     section.finish();
     logging

@@ -44,7 +44,7 @@ fn an_unknown_key_like_no_other_gets_the_list_of_keys() {
     refused(
         &format!("{GOOD}logging: {{banana: 1}}"),
         "2:11",
-        &["remove it, or use one of accessLog, format, level"],
+        &["remove it, or use one of accessLog, format, level, probes, query"],
     );
 }
 

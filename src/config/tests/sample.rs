@@ -70,7 +70,7 @@ backends:
 redis: {url: redis://127.0.0.1:6379/0}   # absent: limits are per process
 
 metrics: {enabled: true, store: "sqlite://data/aegis.db", flushIntervalMs: 5000, retentionDays: 30, slowRequestMs: 1000}   # store: sqlite://… or postgres://… ; "none" = memory only
-logging: {level: info, format: json, accessLog: true}
+logging: {level: info, format: json, accessLog: true, query: false, probes: false}
 "#;
 
 /// The others, as the contract writes them.
