@@ -40,13 +40,24 @@ impl Trust {
     }
 }
 
-/// The certificates of a PEM file, or the roots of the web that are built in.
+/// The certificates of a PEM file. Without one those that the environment names for every program of the machine
+/// (`SSL_CERT_FILE`, `SSL_CERT_DIR`), else the roots of the web that are built in.
 ///
 /// # Errors
 /// What is wrong with the file, without its name.
 pub fn roots(bundle: Option<&Path>) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     let Some(path) = bundle else {
+        let named = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        if named("SSL_CERT_FILE") || named("SSL_CERT_DIR") {
+            let found = rustls_native_certs::load_native_certs();
+            let (good, _) = roots.add_parsable_certificates(found.certs);
+            if good > 0 {
+                return Ok(roots);
+            }
+            let why = found.errors.first().map_or("no certificate".to_owned(), ToString::to_string);
+            return Err(format!("nothing usable in SSL_CERT_FILE or SSL_CERT_DIR: {why}"));
+        }
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
         return Ok(roots);
     };

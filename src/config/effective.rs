@@ -81,6 +81,11 @@ pub fn render_redacted(settings: &Settings) -> Value {
         if let Some(url) = webhook.get_mut("url") {
             *url = secrets::host_alone(url.as_str().unwrap_or_default()).into();
         }
+        for value in
+            webhook.get_mut("headers").and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut)
+        {
+            *value = secrets::REDACTED.into();
+        }
     }
     value
 }

@@ -2,12 +2,13 @@
 
 use std::cell::OnceCell;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use aegis_actors::TargetCells;
-use aegis_actors::alerts::{Failure, Format, Parcel, PostFuture, Poster, PosterFactory, Then};
+use aegis_actors::alerts::{Failure, Format, Parcel, PostFuture, Poster, PosterFactory, Then, Webhook};
 use bytes::Bytes;
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
@@ -43,7 +44,7 @@ impl Poster for WebhookPoster {
             Format::Slack => document::slack(&alert, told),
         };
         let tls = self.tls.clone();
-        Box::pin(async move { send(&webhook.url, webhook.timeout, document.to_string().into(), &tls).await })
+        Box::pin(async move { send(&webhook, document.to_string().into(), &tls).await })
     }
 }
 
@@ -52,13 +53,9 @@ fn again(what: impl Into<String>) -> Failure {
     Failure { what: what.into(), then: Then::Again }
 }
 
-async fn send(
-    url: &str,
-    timeout: Duration,
-    body: Bytes,
-    config: &OnceCell<Arc<ClientConfig>>,
-) -> Result<(), Failure> {
-    let url = Url::parse(url).map_err(|_| again("its URL cannot be used"))?;
+async fn send(webhook: &Webhook, body: Bytes, made: &OnceCell<Arc<ClientConfig>>) -> Result<(), Failure> {
+    let timeout = webhook.timeout;
+    let url = Url::parse(&webhook.url).map_err(|_| again("its URL cannot be used"))?;
     let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
     let port = url.port_or_known_default().unwrap_or(80);
     // Resolved each time: alerts are rare, and a receiver may have moved.
@@ -67,10 +64,10 @@ async fn send(
         Err(error) => return Err(again(format!("its host name cannot be resolved: {error}"))),
     };
     let secure = url.scheme() == "https";
-    let tls = if secure { Some(tls(&host, config)?) } else { None };
+    let tls = if secure { Some(tls(&host, webhook.ca_file.as_deref(), made)?) } else { None };
     let cells = TargetCells::new("alerts", &format!("{}://{host}:{port}", url.scheme()), addresses);
     let pool = Pool::new(Dialer::new(cells, tls, Terms::of(timeout)));
-    let (lines, host) = head(&url);
+    let (lines, host) = head(&url, &webhook.headers);
     let body = Rc::new(RequestBody::whole(body));
     let exchange = Exchange::new(Asked::default(), Rc::new(lines), host, body.reader());
     let sent = pool.send(exchange.clone()).await;
@@ -83,12 +80,16 @@ async fn send(
     judge(answer.status.as_u16(), answer.fields.text("retry-after"), SystemTime::now())
 }
 
-/// Of all tries the same, unless it cannot be made.
-fn tls(host: &str, made: &OnceCell<Arc<ClientConfig>>) -> Result<TargetTls, Failure> {
-    let config = match made.get() {
-        Some(config) => config.clone(),
-        None => {
-            let config = client_config(&UpstreamTls::default()).map_err(|error| again(error.to_string()))?;
+/// Of all tries the same, unless it cannot be made. A file of the webhook's own is read for each: it is small, and replaced
+/// without a word to anybody.
+fn tls(host: &str, ca_file: Option<&Path>, made: &OnceCell<Arc<ClientConfig>>) -> Result<TargetTls, Failure> {
+    let settings = UpstreamTls { ca_file: ca_file.map(Path::to_owned), ..UpstreamTls::default() };
+    let read = || client_config(&settings).map_err(|error| again(error.to_string()));
+    let config = match (ca_file, made.get()) {
+        (Some(_), _) => read()?,
+        (None, Some(config)) => config.clone(),
+        (None, None) => {
+            let config = read()?;
             made.get_or_init(|| config).clone()
         }
     };
@@ -97,17 +98,24 @@ fn tls(host: &str, made: &OnceCell<Arc<ClientConfig>>) -> Result<TargetTls, Fail
     Ok(TargetTls { config, name })
 }
 
-/// The request for such a URL, and its host.
-fn head(url: &Url) -> (RequestLines, Rc<str>) {
+/// The request for such a URL with these fields, and its host.
+fn head(url: &Url, more: &[(String, String)]) -> (RequestLines, Rc<str>) {
     let target = url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()));
     let host = match (url.host_str().unwrap_or_default(), url.port()) {
         (host, None) => host.to_owned(),
         (host, Some(port)) => format!("{host}:{port}"),
     };
-    let mut lines = RequestLines::new("POST", &target, 128);
-    let agent = concat!("User-Agent: aegis/", env!("CARGO_PKG_VERSION"), "\r\n");
-    for line in ["Content-Type: application/json\r\n", "Accept: */*\r\n", agent, "Connection: close\r\n"] {
-        lines.fields().extend_from_slice(line.as_bytes());
+    let mut lines = RequestLines::new("POST", &target, 256);
+    let own = [
+        ("content-type", "application/json"),
+        ("accept", "*/*"),
+        ("user-agent", concat!("aegis/", env!("CARGO_PKG_VERSION"))),
+        ("connection", "close"),
+    ];
+    let own = own.into_iter().filter(|(name, _)| more.iter().all(|(written, _)| written != name));
+    let more = more.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    for (name, value) in own.chain(more) {
+        lines.fields().extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
     }
     (lines, host.into())
 }
@@ -150,9 +158,9 @@ mod tests {
     #[test]
     fn what_is_believed_is_read_once() {
         let made = OnceCell::new();
-        let (one, other) = (tls("one.test", &made).unwrap(), tls("other.test", &made).unwrap());
+        let (one, other) = (tls("one.test", None, &made).unwrap(), tls("other.test", None, &made).unwrap());
         assert!(Arc::ptr_eq(&one.config, &other.config) && one.name != other.name);
-        assert!(tls("not a name", &made).is_err());
+        assert!(tls("not a name", None, &made).is_err());
     }
 
     #[test]

@@ -56,3 +56,4 @@ mod targets;
 mod tunnels;
 mod upstream_faults;
 mod upstream_tls;
+mod webhooks;

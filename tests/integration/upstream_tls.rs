@@ -26,6 +26,25 @@ fn a_certificate_of_the_configured_authority_is_accepted() {
 }
 
 #[test]
+fn the_authority_may_be_one_that_the_environment_names() {
+    let (upstream, folder, ca) = secured("127.0.0.1");
+    let by_file = Gateway::builder().backend(Backend::all(&upstream)).variable("SSL_CERT_FILE", &ca).start();
+    assert_eq!(by_file.get("/x").text(), "secured");
+    let folder = folder.path().display().to_string();
+    let by_folder =
+        Gateway::builder().backend(Backend::all(&upstream)).variable("SSL_CERT_DIR", &folder).start();
+    assert_eq!(by_folder.get("/x").text(), "secured");
+    let (status, output) = Gateway::builder()
+        .backend(Backend::all(&upstream))
+        .variable("SSL_CERT_FILE", "/nowhere.pem")
+        .start_and_fail();
+    assert!(
+        status == Some(1) && output.contains("SSL_CERT_FILE") && output.contains("/nowhere.pem"),
+        "{output}"
+    );
+}
+
+#[test]
 fn the_name_to_verify_can_be_configured() {
     let (upstream, _folder, ca) = secured("inner.test");
     let wrong = Backend::named("wrong").to(&upstream).route("/wrong").with("retries: 0");

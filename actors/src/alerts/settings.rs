@@ -1,6 +1,7 @@
 //! `alerts` of the configuration.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// `alerts`. Without the section nothing is judged.
@@ -40,12 +41,16 @@ pub struct Webhook {
     pub format: Format,
     /// For one try, connecting included. Default 5 s.
     pub timeout: Duration,
+    /// Fields that its requests carry, names in lower case. Secrets: most of them let one in.
+    pub headers: Vec<(String, String)>,
+    /// Whose certificates are believed, in PEM. Default: those that are believed of everybody.
+    pub ca_file: Option<PathBuf>,
 }
 
 impl fmt::Debug for Webhook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, url: _, format, timeout } = self;
-        write!(f, "Webhook {{ {name}, {format:?}, {timeout:?} }}")
+        let Self { name, url: _, format, timeout, headers: _, ca_file } = self;
+        write!(f, "Webhook {{ {name}, {format:?}, {timeout:?}, {ca_file:?} }}")
     }
 }
 

@@ -41,6 +41,8 @@ fn webhook(name: &str) -> Webhook {
         name: name.into(),
         url: "http://h/hunter2".into(),
         format: Format::Json,
+        headers: Vec::new(),
+        ca_file: None,
         timeout: Duration::from_secs(5),
     }
 }

@@ -1,11 +1,11 @@
 //! `alerts` in the spelling of the file.
 
 use aegis_actors::alerts::{Condition, Format, Rule, Settings, Webhook};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{ms, put};
 
-/// `alerts`, with the URLs of webhooks.
+/// `alerts`, with the URLs and headers of webhooks.
 pub(super) fn alerts(settings: &Settings) -> Value {
     let Settings { enabled, check_interval, cooldown, webhooks, rules } = settings;
     json!({
@@ -18,12 +18,17 @@ pub(super) fn alerts(settings: &Settings) -> Value {
 }
 
 fn webhook(webhook: &Webhook) -> Value {
-    let Webhook { name, url, format, timeout } = webhook;
+    let Webhook { name, url, format, timeout, headers, ca_file } = webhook;
     let format = match format {
         Format::Json => "json",
         Format::Slack => "slack",
     };
-    json!({"name": name, "url": url, "format": format, "timeoutMs": ms(*timeout)})
+    let mut out = json!({"name": name, "url": url, "format": format, "timeoutMs": ms(*timeout)});
+    let headers: Map<String, Value> =
+        headers.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+    put(&mut out, "headers", (!headers.is_empty()).then_some(headers));
+    put(&mut out, "caFile", ca_file.as_ref().map(|file| file.to_string_lossy()));
+    out
 }
 
 fn rule(rule: &Rule) -> Value {

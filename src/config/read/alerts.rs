@@ -1,14 +1,14 @@
-//! `alerts`. URLs of webhooks are secrets, so no message shows any part of one.
+//! `alerts`. URLs and headers of webhooks are secrets, so no message shows any part of one.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use aegis_actors::alerts::{Format, Rule, Settings, Webhook};
 
-use super::alert_rule;
 use super::rate_limit::is_label;
 use super::section::{Section, shown_for};
 use super::syntax;
+use super::{alert_rule, headers};
 use crate::config::settings::{Backend, Metrics};
 use crate::config::tree::Node;
 
@@ -77,11 +77,53 @@ fn webhooks<'a>(alerts: &Section<'a>) -> Vec<(Webhook, &'a Node)> {
             url: url(&section).unwrap_or_default(),
             format: section.choice("format", &formats).unwrap_or_default(),
             timeout: within(&section, "timeoutMs", TIMEOUT).unwrap_or(Duration::from_secs(5)),
+            headers: sendable(&section),
+            ca_file: section.file("caFile"),
         };
+        if let (Some(node), Some(_)) = (section.node("caFile"), plain(&webhook.url)) {
+            let what = format!("`{}` has no effect: its URL is not https://", section.name("caFile"));
+            section.warning(node, what);
+        }
         section.finish();
         webhooks.push((webhook, node));
     }
     webhooks
+}
+
+fn plain(url: &str) -> Option<&str> {
+    url.get(..7).filter(|scheme| scheme.eq_ignore_ascii_case("http://"))
+}
+
+/// `headers` that may stand in a request whose length, host and type are said already.
+fn sendable(section: &Section<'_>) -> Vec<(String, String)> {
+    const OWN: [&str; 11] = [
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "expect",
+        "host",
+        "keep-alive",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    ];
+    let headers = headers::read(section, true);
+    let table = section.name("headers");
+    for (name, value) in &headers {
+        let trouble = if OWN.contains(&name.as_str()) {
+            "is set by the gateway itself: remove it"
+        } else if !value.is_ascii() {
+            "holds characters beyond ASCII: write it without them"
+        } else {
+            continue;
+        };
+        if let Some(node) = section.node("headers") {
+            section.error(node, format!("`{table}.{name}` {trouble}"));
+        }
+    }
+    headers
 }
 
 fn rules(

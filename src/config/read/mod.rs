@@ -8,6 +8,7 @@ mod alert_rule;
 mod alerts;
 mod backend;
 mod endpoint;
+mod headers;
 mod later;
 mod logging;
 mod metrics;

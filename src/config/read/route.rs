@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::headers;
 use super::later;
 use super::section::{Section, quoted, shown_for};
 use super::syntax;
@@ -33,7 +34,7 @@ pub(super) fn read(
         path: path.clone().unwrap_or_default(),
         methods: methods(&section),
         hosts: hosts(&section),
-        headers: headers(&section),
+        headers: headers::read(&section, false),
         priority: section.integer("priority", -1_000_000..=1_000_000),
         strip_prefix: prefix(&section, "stripPrefix"),
         add_prefix: prefix(&section, "addPrefix"),
@@ -129,42 +130,6 @@ pub(super) fn hosts(section: &Section<'_>) -> Vec<String> {
         }
     }
     hosts
-}
-
-fn headers(section: &Section<'_>) -> Vec<(String, String)> {
-    let Some(table) = section.child("headers") else { return Vec::new() };
-    let mut headers: Vec<(String, String)> = Vec::new();
-    for (key, node) in table.free() {
-        let name = key.to_ascii_lowercase();
-        if !syntax::is_token(key) {
-            let what = format!(
-                "{} in `{}` is not a header name: use letters, digits and `-`",
-                quoted(key),
-                table.path
-            );
-            table.error_at_key(node, what);
-            continue;
-        }
-        if headers.iter().any(|(known, _)| *known == name) {
-            let what = format!(
-                "the header `{name}` is in `{}` twice, for case does not matter: keep one",
-                table.path
-            );
-            table.error_at_key(node, what);
-            continue;
-        }
-        let Some(value) = table.text_of(key, node) else { continue };
-        if value.chars().any(char::is_control) || value.trim() != value {
-            let what = format!(
-                "`{}` cannot be sent in a header: remove control characters and outer spaces",
-                table.name(key)
-            );
-            table.error(node, what);
-            continue;
-        }
-        headers.push((name, value.to_owned()));
-    }
-    headers
 }
 
 fn prefix(section: &Section<'_>, key: &'static str) -> Option<String> {

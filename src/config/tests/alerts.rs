@@ -198,14 +198,15 @@ fn what_is_never_or_always_so_is_a_warning() {
 }
 
 #[test]
-fn the_url_of_a_webhook_is_shown_nowhere() {
+fn the_url_and_the_headers_of_a_webhook_are_shown_nowhere() {
     let url = "https://hooks.slack.com/services/T0/B0/hunter2?k=hunter2";
     let keys = format!(
-        "webhooks: [{{name: chat, url: '{url}', format: slack}}], rules: [{{{RULE}, actions: ['webhook:chat']}}]"
+        "webhooks: [{{name: chat, url: '{url}', format: slack, headers: {{X-Key: hunter2}}}}], rules: [{{{RULE}, actions: ['webhook:chat']}}]"
     );
     let loaded = good(&section(&keys));
     assert_eq!(loaded.settings.alerts.as_ref().unwrap().webhooks[0].url, url);
     assert_eq!(loaded.effective["alerts"]["webhooks"][0]["url"], "https://hooks.slack.com/[redacted]");
+    assert_eq!(loaded.effective["alerts"]["webhooks"][0]["headers"]["x-key"], "[redacted]");
     assert!(!format!("{loaded:?}").contains("hunter2"));
     let other = good(&section(&keys.replace("hunter2", "hunter3")));
     assert_eq!(other.hash, loaded.hash);

@@ -15,12 +15,15 @@ pub enum TlsError {
     /// The bundle cannot be read or holds no certificate.
     #[error("caFile {0}: {1}")]
     CaFile(PathBuf, String),
+    /// Likewise what the environment names instead.
+    #[error("{0}")]
+    Roots(String),
     /// rustls refused the protocol versions of its own provider.
     #[error("TLS setup: {0}")]
     Setup(#[from] rustls::Error),
 }
 
-/// The client configuration for one backend: its CA bundle or the built-in roots, ALPN `http/1.1` only, since the
+/// The client configuration for one backend: its CA bundle or [`trust::roots`], ALPN `http/1.1` only, since the
 /// transport speaks nothing else.
 ///
 /// # Errors
@@ -30,7 +33,10 @@ pub fn client_config(settings: &UpstreamTls) -> Result<Arc<ClientConfig>, TlsErr
     let trust = if settings.insecure_skip_verify {
         Trust::Anybody
     } else {
-        let fail = |why| TlsError::CaFile(bundle.map(PathBuf::from).unwrap_or_default(), why);
+        let fail = |why| match bundle {
+            Some(bundle) => TlsError::CaFile(bundle.into(), why),
+            None => TlsError::Roots(why),
+        };
         Trust::Named(trust::roots(bundle).map_err(fail)?)
     };
     let mut config = trust.client()?;

@@ -25,7 +25,7 @@ pub struct Builder {
     admin: Vec<String>,
     top: Vec<String>,
     backends: Vec<Backend>,
-    measured: bool,
+    variables: Vec<(String, String)>,
 }
 
 impl Builder {
@@ -55,8 +55,13 @@ impl Builder {
 
     /// For [`Gateway::peak_memory`]: freed pages go back at once, so that the peak is what was held. The allocator
     /// (mimalloc) otherwise keeps them for a moment, on a busy machine 20 MiB and more.
-    pub fn measuring_memory(mut self) -> Self {
-        self.measured = true;
+    pub fn measuring_memory(self) -> Self {
+        self.variable("MIMALLOC_PURGE_DELAY", "0")
+    }
+
+    /// Sets a variable of its environment.
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -110,7 +115,7 @@ impl Builder {
         let child = aegis(folder.path())
             .args(["serve", "-c"])
             .arg(&config)
-            .envs(self.measured.then_some(("MIMALLOC_PURGE_DELAY", "0")))
+            .envs(self.variables.clone())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .spawn()
@@ -173,7 +178,7 @@ impl Gateway {
             admin: lines(&["port: 0"]),
             top: lines(&["hotReload: false"]),
             backends: Vec::new(),
-            measured: false,
+            variables: Vec::new(),
         }
     }
 
