@@ -255,6 +255,15 @@ fn limits(page: &mut Page, snapshot: &Snapshot) {
 
 fn gateway(page: &mut Page, admin: &Admin, overview: &Overview) {
     let shared = &admin.shared;
+    let name = "aegis_internal_requests_total";
+    page.metric(
+        name,
+        "counter",
+        "Requests to the gateway's own paths, which no other number of requests holds.",
+    );
+    for own in &shared.snapshot.load().own_paths.all {
+        page.sample(name, &[("endpoint", &own.path)], own.requests.sum() as f64);
+    }
     let name = "aegis_config_reloads_total";
     page.metric(name, "counter", "Reloads of the configuration, by what came of them.");
     page.sample(name, &[("result", "applied")], overview.reloads.applied as f64);

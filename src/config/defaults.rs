@@ -43,6 +43,17 @@ impl Default for Server {
             tls: None,
             escaped_slash: EscapedSlash::Reject,
             via: Via::Both,
+            probes: Probes::default(),
+        }
+    }
+}
+
+impl Default for Probes {
+    fn default() -> Self {
+        Self {
+            health: vec!["/health".to_owned(), "/healthz".to_owned()],
+            ready: vec!["/ready".to_owned()],
+            hosts: Vec::new(),
         }
     }
 }

@@ -44,6 +44,8 @@ pub(crate) fn render(settings: &Settings) -> Value {
         Via::Off => "off",
     }
     .into();
+    let Probes { health, ready, hosts } = &server.probes;
+    server_json["probes"] = json!({"health": health, "ready": ready, "hosts": hosts});
     let format = match logging.format {
         LogFormat::Json => "json",
         LogFormat::Text => "text",

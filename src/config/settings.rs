@@ -58,6 +58,7 @@ pub struct Server {
     pub escaped_slash: EscapedSlash,
     /// Which messages say `Via: 1.1 aegis`. Default both.
     pub via: Via,
+    pub probes: Probes,
 }
 
 /// `server.via`.
@@ -74,6 +75,17 @@ pub enum Via {
 pub struct HeadBounds {
     pub bytes: usize,
     pub fields: usize,
+}
+
+/// `server.probes`: paths of the gateway listener that tell of the gateway itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Probes {
+    /// 200 while the process lives. Default `/health`, `/healthz`.
+    pub health: Vec<String>,
+    /// 200 while requests can be served. Default `/ready`.
+    pub ready: Vec<String>,
+    /// As a route's `hosts`; empty = every host.
+    pub hosts: Vec<String>,
 }
 
 /// `server.tls`.

@@ -23,15 +23,17 @@ impl Drop for RequestRecord {
         }
         let status = if self.status == 0 { CLIENT_CLOSED_REQUEST } else { self.status };
         let took = now.saturating_duration_since(self.started);
-        let refused = self.cause.is_some() && !self.is_abandoned();
-        worker.count(&self.snapshot, self.counted(status, took), refused);
+        match self.own {
+            Some(own) => self.snapshot.own_paths.all[own].requests.add(worker.index, 1),
+            None => worker.count(&self.snapshot, self.counted(status, took), self.is_refused()),
+        }
         if self.snapshot.metrics
             && let Some(worth) = story::worth(self, took)
         {
             worker.tell(worth, || story::sample(self, status, took));
         }
         let logging = &self.snapshot.logging;
-        if logging.access_log && (logging.probes || !self.probe) {
+        if logging.access_log && (logging.probes || !self.is_probe()) {
             worker.log(|out| access_log::write(out, self, status, took));
         }
     }

@@ -1,4 +1,4 @@
-//! Paths that the gateway listener answers itself: liveness, readiness and the reserved prefix.
+//! What the gateway answers on its own account: liveness, readiness and the reserved prefix.
 
 use std::time::{Duration, Instant};
 
@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::answer::Cause;
 use super::deadline::within;
+use super::own_paths::Answers;
 use super::record::RequestRecord;
 use super::request::{Refused, Request};
 use super::request_body::BodyFailure;
@@ -18,19 +19,18 @@ const BODY_LIMIT: usize = 64 * 1024;
 /// The longest pause in one.
 const BODY_PAUSE: Duration = Duration::from_secs(10);
 
-/// Whether the path is one that anybody may ask, before routing.
-pub fn is_open(canonical: &str) -> bool {
-    matches!(canonical, "/health" | "/healthz" | "/ready")
+/// Answers a request for one of the gateway's own paths, by its place among them.
+pub async fn answer(request: Box<Request>, own: usize) -> Result<Response, Refused> {
+    match request.snapshot.own_paths.all[own].answers {
+        Answers::Server => Ok(answer_as_server(request.record)),
+        Answers::Reserved => answer_reserved(request).await,
+        Answers::Health => Ok(answer_open(request.record, false)),
+        Answers::Ready => Ok(answer_open(request.record, true)),
+    }
 }
 
-/// Whether the canonical path belongs to the gateway and is never proxied.
-pub fn is_reserved(canonical: &str) -> bool {
-    canonical == "/_aegis" || canonical.starts_with("/_aegis/")
-}
-
-/// `/health`, `/healthz`: alive. `/ready`: able to serve and not on the way out.
-pub fn answer_open(mut record: Box<RequestRecord>, readiness: bool) -> Response {
-    record.probe = true;
+/// Whether the gateway is alive; for `readiness`, whether it is able to serve and not on the way out.
+fn answer_open(record: Box<RequestRecord>, readiness: bool) -> Response {
     let shared = &record.worker.shared;
     let (ready, text) = match readiness {
         true if shared.is_draining() => (false, r#"{"status":"draining"}"#),
@@ -43,7 +43,7 @@ pub fn answer_open(mut record: Box<RequestRecord>, readiness: bool) -> Response 
 }
 
 /// The administration interface, for those who have the token.
-pub async fn answer_reserved(mut request: Box<Request>) -> Result<Response, Refused> {
+async fn answer_reserved(mut request: Box<Request>) -> Result<Response, Refused> {
     let Some(internal) = request.worker.shared.internal.load_full() else {
         return Err(Refused::new(request, Cause::NoRoute));
     };

@@ -24,6 +24,7 @@ pub mod listener;
 pub mod mailbox;
 mod message;
 mod outbox;
+pub mod own_paths;
 mod peer;
 pub mod rate_limit;
 mod record;
@@ -80,6 +81,7 @@ async fn stages(mut request: Box<Request>) -> Result<Response, Refused> {
         return Err(Refused::new(request, cause));
     }
     if request.head.asks_server() {
+        request.record.own = Some(request.snapshot.own_paths.server());
         return Ok(internal::answer_as_server(request.record));
     }
     let (head, slash) = (request.head.clone(), request.snapshot.escaped_slash);
@@ -87,12 +89,9 @@ async fn stages(mut request: Box<Request>) -> Result<Response, Refused> {
         Ok(canonical) => canonical,
         Err(bad) => return Err(Refused::new(request, Cause::BadPath(response::bad_path(bad)))),
     };
-    if internal::is_open(&canonical.path) {
-        let ready = canonical.path == "/ready";
-        return Ok(internal::answer_open(request.record, ready));
-    }
-    if internal::is_reserved(&canonical.path) {
-        return internal::answer_reserved(request).await;
+    if let Some(own) = request.snapshot.own_paths.find(&canonical.path, head.host_name()) {
+        request.record.own = Some(own);
+        return internal::answer(request, own).await;
     }
     let index = match find_route(&request.snapshot, &head, &canonical) {
         Ok(index) => index,

@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 use super::answer::{CLIENT_CLOSED_REQUEST, Cause};
 use super::arrival::Head;
 use super::identity::{RequestId, Trace};
+use super::own_paths::Answers;
 use super::rate_limit::Consulted;
 use super::snapshot::{SnapshotRef, Target};
 use super::worker::Worker;
@@ -56,6 +57,8 @@ pub struct RequestRecord {
     pub route: Option<usize>,
     /// What the upstream is asked for where it is not what the client asked for.
     pub rewritten: Option<String>,
+    /// Place among the gateway's own paths, where it is for one of them.
+    pub own: Option<usize>,
     /// Position of the last target tried among its backend's.
     pub target: Option<usize>,
     pub tries: u32,
@@ -78,11 +81,15 @@ pub struct RequestRecord {
     pub broken: bool,
     /// The response was handed over completely.
     pub complete: bool,
-    /// One of the gateway's own questions after its health.
-    pub probe: bool,
 }
 
 impl RequestRecord {
+    /// Whether it asks after the gateway's health.
+    pub fn is_probe(&self) -> bool {
+        let own = self.own.map(|own| self.snapshot.own_paths.all[own].answers);
+        matches!(own, Some(Answers::Health | Answers::Ready))
+    }
+
     /// Notes the answer that the gateway makes itself.
     pub fn refuse(&mut self, cause: Cause) {
         self.cause = Some(cause);
@@ -118,6 +125,11 @@ impl RequestRecord {
     pub fn target(&self) -> Option<&Target> {
         let backend = &self.snapshot.routes[self.route?].backend;
         Some(&backend.targets[self.target?])
+    }
+
+    /// The gateway has answered it by itself, and somebody was there to be told why.
+    pub fn is_refused(&self) -> bool {
+        self.cause.is_some() && !self.is_abandoned()
     }
 
     /// The client has left before its answer was complete: neither the gateway's answer nor a failure of anybody's.

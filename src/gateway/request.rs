@@ -55,6 +55,7 @@ impl Request {
             trace,
             route: None,
             rewritten: None,
+            own: None,
             target: None,
             tries: 0,
             upstream: None,
@@ -68,7 +69,6 @@ impl Request {
             limits: Default::default(),
             broken: false,
             complete: false,
-            probe: false,
             worker: worker.clone(),
             snapshot: snapshot.clone(),
         });

@@ -81,9 +81,9 @@ pub struct Shared {
     /// Requests begun and over; the difference is in flight.
     pub started: Counters,
     pub ended: Counters,
-    /// Answers by status class 1xx–5xx.
+    /// Answers by status class 1xx–5xx, but for those at the gateway's own paths.
     pub statuses: [Counters; 5],
-    /// Answers that the gateway made itself.
+    /// Of them, those that the gateway made itself.
     pub refused: Counters,
     /// Open upgrade tunnels.
     pub tunnels: AtomicUsize,
@@ -150,6 +150,11 @@ impl Shared {
     /// Where all targets are unhealthy and the backend says `routeAll`, health is ignored, as the balancer does.
     pub fn can_serve(&self) -> bool {
         self.snapshot.load().backends.iter().any(|backend| could_serve(backend))
+    }
+
+    /// Requests that are over, but for those at the gateway's own paths.
+    pub fn finished(&self) -> u64 {
+        self.statuses.iter().map(Counters::sum).sum()
     }
 
     /// Requests being served.

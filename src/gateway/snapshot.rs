@@ -16,6 +16,7 @@ use aegis_actors::rate_limiter::settings::RedisSettings;
 use aegis_actors::traffic::Counters;
 use regex::RegexSet;
 
+use super::own_paths::OwnPaths;
 use super::rate_limit::Told;
 use super::rate_limit::rules::Limits;
 use super::request_body::RequestFraming;
@@ -40,6 +41,8 @@ pub struct Snapshot {
     pub via: Via,
     /// `logging`.
     pub logging: Logging,
+    /// Answered by the gateway before any route.
+    pub own_paths: OwnPaths,
     /// Payload: index into `routes`.
     pub router: Router<usize>,
     /// Every route, in the order of the file.

@@ -18,8 +18,13 @@ const SAMPLED: u32 = 100;
 
 /// Whether the request's story is worth keeping.
 pub fn worth(record: &RequestRecord, took: Duration) -> Option<Worth> {
-    let refused = record.cause.is_some() && !record.is_abandoned();
-    if refused || record.broken || is_slow(record, took) {
+    if record.is_refused() {
+        return Some(Worth::Remarkable);
+    }
+    if record.own.is_some() {
+        return None;
+    }
+    if record.broken || is_slow(record, took) {
         return Some(Worth::Remarkable);
     }
     (record.worker.random(|random| random.u32(..SAMPLED)) == 0).then_some(Worth::Sample)

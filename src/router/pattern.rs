@@ -77,6 +77,16 @@ impl Pattern {
         Ok(Self { text: text.to_owned(), segments, specificity, literal_characters })
     }
 
+    /// The canonical path that it stands for, if that is only one.
+    pub fn only_path(&self) -> Option<String> {
+        let literal = |segment: &Segment| match segment {
+            Segment::Literal(text) => Some(format!("/{text}")),
+            _ => None,
+        };
+        let path = self.segments.iter().map(literal).collect::<Option<String>>()?;
+        Some(if path.is_empty() { "/".to_owned() } else { path })
+    }
+
     /// As written in the configuration; the `route` label of metrics and logs.
     pub fn text(&self) -> &str {
         &self.text

@@ -13,6 +13,7 @@ use thiserror::Error;
 
 use crate::config::settings::{self, Settings};
 use crate::gateway::arrival::is_host;
+use crate::gateway::own_paths::OwnPaths;
 use crate::gateway::rate_limit::rules::Limits;
 use crate::gateway::retry_budget::Budget;
 use crate::gateway::snapshot::{
@@ -37,7 +38,7 @@ pub enum BuildError {
     #[error("rateLimit.rules: {0}")]
     Rules(String),
     /// A pattern that `check` would have refused.
-    #[error("route {0}: {1}")]
+    #[error("{0}: {1}")]
     Pattern(String, PatternError),
 }
 
@@ -90,9 +91,11 @@ pub fn build(
         backends.push(backend);
     }
     let router = Router::build(specs).map_err(|errors| match errors.into_iter().next() {
-        Some((index, error)) => BuildError::Pattern(routes[index].pattern.clone(), error),
+        Some((index, error)) => BuildError::Pattern(format!("route {}", routes[index].pattern), error),
         None => BuildError::Authority("routes".into(), "?".into()),
     })?;
+    let own_paths = OwnPaths::new(&settings.server.probes, before.map(|before| &before.own_paths), workers)
+        .map_err(|error| BuildError::Pattern("server.probes".to_owned(), error))?;
     let labels = routes
         .iter()
         .map(|route: &Route| (route.pattern.as_str().into(), route.backend.name.as_str().into()));
@@ -108,6 +111,7 @@ pub fn build(
         escaped_slash: settings.server.escaped_slash,
         via: settings.server.via,
         logging: settings.logging.clone(),
+        own_paths,
         router,
         routes,
         backends,

@@ -14,6 +14,7 @@ mod breaker;
 mod cardinality;
 mod client_faults;
 mod connections;
+mod counting;
 mod exposure;
 mod forwarding;
 mod framing;

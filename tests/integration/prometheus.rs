@@ -1,6 +1,6 @@
 //! `GET /metrics`: what Prometheus is told (section 13).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::harness::scrape::{scrape, sum};
 use crate::harness::{Backend, Call, Gateway, SOON, Upstream, eventually};
@@ -68,6 +68,21 @@ fn every_name_of_the_contract_is_there_and_the_numbers_are_right() {
         .collect();
     by_bound.sort_by(|a, b| a.0.total_cmp(&b.0));
     assert!(by_bound.is_sorted_by(|a, b| a.1 <= b.1) && by_bound.len() == 15, "{by_bound:?}");
+}
+
+/// The names in the first columns of the tables.
+fn documented() -> BTreeSet<String> {
+    let rows = include_str!("../../docs/metrics.md").lines().filter_map(|line| line.strip_prefix("| `"));
+    rows.filter_map(|row| row.split('`').next()).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_metric_is_documented_and_nothing_else() {
+    let gateway = Gateway::with(Backend::all(&Upstream::ok("ok")));
+    let page = gateway.ask_admin(Call::get("/metrics")).text();
+    let types = page.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    let told: BTreeSet<String> = types.filter_map(|line| line.split(' ').next()).map(str::to_owned).collect();
+    assert_eq!(told, documented());
 }
 
 #[test]

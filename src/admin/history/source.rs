@@ -36,13 +36,13 @@ pub async fn open(admin: &Admin) -> Source {
 /// Waits until the workers have reported what they had finished when this was called.
 pub async fn reported(admin: &Admin) {
     let shared = &admin.shared;
-    let ended = shared.ended.sum();
+    let finished = shared.finished();
     shared.report_wanted.store(true, std::sync::atomic::Ordering::Relaxed);
     let end = tokio::time::Instant::now() + PATIENCE / 2;
-    while shared.metrics.missing(ended) > 0 {
+    while shared.metrics.missing(finished) > 0 {
         if tokio::time::Instant::now() >= end {
             // What an actor took with it when it died is not waited for again.
-            shared.metrics.give_up(ended);
+            shared.metrics.give_up(finished);
             break;
         }
         tokio::time::sleep(Duration::from_millis(5)).await;

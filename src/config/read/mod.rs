@@ -35,6 +35,8 @@ use section::Section;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Places {
     routes: Vec<Vec<Place>>,
+    /// With the keys' names.
+    probes: Vec<(String, Place)>,
 }
 
 impl Places {
@@ -42,6 +44,12 @@ impl Places {
     pub fn route(&self, backend: usize, route: usize) -> Place {
         let known = self.routes.get(backend).and_then(|routes| routes.get(route));
         known.cloned().unwrap_or_else(|| Place::start("built-in defaults"))
+    }
+
+    /// Name and place of a probe's path, counted over `server.probes.health` and `ready`.
+    pub fn probe(&self, number: usize) -> (&str, Place) {
+        let known = self.probes.get(number).map(|(name, place)| (name.as_str(), place.clone()));
+        known.unwrap_or_else(|| ("server.probes", Place::start("built-in defaults")))
     }
 }
 
@@ -51,8 +59,9 @@ pub(crate) fn settings(root: &Node, file: &str, problems: &mut Vec<Problem>) -> 
     let section = Section::open(&context, root, String::new());
     let defaults = Settings::default();
     later::refuse(&section);
-    let (backends, places) = backend::all(&section);
-    let server = section.child("server").map_or(defaults.server, server::read);
+    let (backends, mut places) = backend::all(&section);
+    let server =
+        section.child("server").map_or(defaults.server, |section| server::read(section, &mut places));
     let metrics = section.child("metrics").map_or(defaults.metrics, metrics::read);
     let settings = Settings {
         alerts: alerts::read(&section, &backends, &metrics),

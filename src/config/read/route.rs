@@ -9,9 +9,6 @@ use super::syntax;
 use crate::config::settings::Route;
 use crate::config::tree::{Kind, Node};
 
-/// Paths of the gateway listener that are answered before any route.
-const OWN: [&str; 3] = ["/health", "/healthz", "/ready"];
-
 /// Reads one entry; `None` when there is no path to route by. `times` are the backend's `timeout` and `firstByteTimeoutMs`.
 pub(super) fn read(
     backend: &Section<'_>,
@@ -84,15 +81,6 @@ fn path(section: &Section<'_>, key: &str, text: &str, node: &Node) -> Option<Str
     } else if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
         "it must not hold spaces or control characters: percent-encode them"
     } else {
-        if text == "/_aegis" || text.starts_with("/_aegis/") {
-            let why = "is under the reserved prefix `/_aegis/`";
-            section.warning(node, format!("`{name}` is never reached: {found} {why}; use another path"));
-        } else if OWN.contains(&text) {
-            section.warning(
-                node,
-                format!("`{name}` is never reached: the gateway answers {found} itself; use another path"),
-            );
-        }
         return Some(text.to_owned());
     };
     section.error(node, format!("`{name}` is {found}: {trouble}"));

@@ -1,11 +1,11 @@
 //! `server`: the gateway listener.
 
 use super::section::{Section, shown_for};
-use super::{backend::head_bounds, syntax};
-use crate::config::settings::{EscapedSlash, Server, ServerTls, Via};
+use super::{Places, backend::head_bounds, route, syntax};
+use crate::config::settings::{EscapedSlash, Probes, Server, ServerTls, Via};
 
-/// Reads the section.
-pub(super) fn read(section: Section<'_>) -> Server {
+/// Reads the section, and where its probes are.
+pub(super) fn read(section: Section<'_>, places: &mut Places) -> Server {
     let defaults = Server::default();
     let server = Server {
         host: bind_host(&section).unwrap_or(defaults.host),
@@ -31,6 +31,7 @@ pub(super) fn read(section: Section<'_>) -> Server {
         via: section
             .choice("via", &[("both", Via::Both), ("response", Via::Response), ("off", Via::Off)])
             .unwrap_or_default(),
+        probes: section.child("probes").map_or(defaults.probes, |section| probes(section, places)),
     };
     section.finish();
     server
@@ -90,4 +91,19 @@ fn paths(section: Section<'_>) -> EscapedSlash {
     let choice = section.choice("escapedSlash", &choices).unwrap_or_default();
     section.finish();
     choice
+}
+
+/// Paths of the gateway's own; what a path may be is the router's to judge.
+fn probes(section: Section<'_>, places: &mut Places) -> Probes {
+    let mut paths = |key| {
+        let written = section.texts(key).unwrap_or_default().into_iter();
+        let noted = written.map(|(text, node, name)| {
+            places.probes.push((name, section.place(node)));
+            text.to_owned()
+        });
+        noted.collect()
+    };
+    let probes = Probes { health: paths("health"), ready: paths("ready"), hosts: route::hosts(&section) };
+    section.finish();
+    probes
 }

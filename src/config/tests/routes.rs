@@ -57,13 +57,6 @@ fn a_path_starts_with_a_slash_and_has_no_query() {
 }
 
 #[test]
-fn a_path_that_the_gateway_keeps_for_itself_is_a_warning() {
-    for path in ["/_aegis/**", "/health", "/ready"] {
-        refused(&route_text(&format!("path: {path}")), "1:57", &["warning", "is never reached"]);
-    }
-}
-
-#[test]
 fn methods_are_upper_case_tokens() {
     refused(&route_text("path: /x, methods: [get]"), "1:71", &["upper-case, write GET"]);
     refused(&route_text("path: /x, methods: ['G T']"), "1:71", &["write a method such as GET"]);

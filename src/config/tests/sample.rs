@@ -18,6 +18,7 @@ const SAMPLE: &str = r#"server:
   maxHeadFields: 256
   tls: {certFile: CERT, keyFile: CERT}
   paths: {escapedSlash: reject}
+  probes: {health: [/health, /healthz], ready: [/ready], hosts: []}   # hosts: empty = on every host
 
 admin:
   host: 127.0.0.1
