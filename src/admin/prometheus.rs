@@ -9,7 +9,9 @@ use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 
 use aegis_actors::circuit_breaker::State;
-use aegis_actors::metrics_aggregator::{BOUNDS_US, Buckets, OVERHEAD_BOUNDS_US, Totals};
+use aegis_actors::metrics_aggregator::{
+    BOUNDS, BOUNDS_US, Buckets, OVERHEAD_BOUNDS_US, STREAM_BOUNDS_US, Totals,
+};
 use bytes::Bytes;
 
 use super::{Admin, answer, process};
@@ -108,10 +110,10 @@ impl Page {
 }
 
 /// The upper bounds of a histogram's buckets as they are written.
-struct Bounds([String; 15]);
+struct Bounds([String; BOUNDS + 1]);
 
 impl Bounds {
-    fn of(micros: &[u64; 14]) -> Self {
+    fn of(micros: &[u64; BOUNDS]) -> Self {
         let text = |at| micros.get(at).map_or_else(|| "+Inf".to_owned(), |us| seconds(*us).to_string());
         Self(std::array::from_fn(text))
     }
@@ -136,7 +138,11 @@ fn requests(page: &mut Page, totals: &Totals) {
     }
     let (bounds, overhead_bounds) = (Bounds::of(&BOUNDS_US), Bounds::of(&OVERHEAD_BOUNDS_US));
     let (request, upstream) = ("aegis_request_duration_seconds", "aegis_upstream_duration_seconds");
-    page.metric(request, "histogram", "From a request's arrival to the last byte of its answer.");
+    page.metric(
+        request,
+        "histogram",
+        "From a request's arrival to the last byte of its answer, or of its head where that is a stream.",
+    );
     for ((route, backend), durations) in &totals.durations {
         let labels = [("route", &**route), ("backend", &**backend)];
         page.histogram(request, &labels, &bounds, &durations.request);
@@ -145,6 +151,17 @@ fn requests(page: &mut Page, totals: &Totals) {
     for ((route, backend), durations) in &totals.durations {
         let labels = [("route", &**route), ("backend", &**backend)];
         page.histogram(upstream, &labels, &bounds, &durations.upstream);
+    }
+    let (stream, stream_bounds) = ("aegis_stream_duration_seconds", Bounds::of(&STREAM_BOUNDS_US));
+    page.metric(
+        stream,
+        "histogram",
+        "How long streams were open behind their heads: tunnels, events, long bodies.",
+    );
+    let streams = totals.durations.iter().filter(|(_, durations)| durations.stream.count() > 0);
+    for ((route, backend), durations) in streams {
+        let labels = [("route", &**route), ("backend", &**backend)];
+        page.histogram(stream, &labels, &stream_bounds, &durations.stream);
     }
     let name = "aegis_overhead_seconds";
     page.metric(
@@ -316,6 +333,6 @@ mod tests {
         assert_eq!(lines.next(), Some(r#"m{a="x\"y\\z\nw",b=""} 1.5"#));
         assert_eq!(lines.next(), Some(r#"h_bucket{c="\"",le="0.0005"} 0"#));
         assert_eq!(lines.next_back(), Some(r#"h_count{c="\""} 0"#));
-        assert_eq!(lines.count(), 15);
+        assert_eq!(lines.count(), BOUNDS + 1);
     }
 }

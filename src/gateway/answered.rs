@@ -72,12 +72,12 @@ fn relay(mut request: Box<Request>, backend: &Backend, answered: Answered) -> Re
         None if request.head.method == Method::HEAD || status == StatusCode::NOT_MODIFIED => Length::None,
         None => Length::Unknown,
     };
-    let is_stream = !matches!(length, Length::Sized(n) if n <= WHOLE_LIMIT);
+    request.record.stream = is_stream(length);
     let idle = backend.settings.idle_timeout;
     let relayed = Relayed {
         body,
         idle,
-        whole: (!is_stream).then_some(deadline),
+        whole: (!request.record.stream).then_some(deadline),
         in_flight,
         blame: Blame { target, epoch },
         request_body,
@@ -89,9 +89,19 @@ fn relay(mut request: Box<Request>, backend: &Backend, answered: Answered) -> Re
     Response { status, reason: head.reason, fields, length, content, last: false, write_limit: idle }
 }
 
+/// What of its fields goes on.
 fn passing(request: &Request, backend: &Backend, upgrade: bool) -> Passing {
     let (limited, via) = (request.quota.is_some(), request.snapshot.via != Via::Off);
     Passing { upgrade, limited, alt_svc: backend.settings.pass_alt_svc, via }
+}
+
+/// Whether a body may take any time. One that does not follow takes none.
+fn is_stream(length: Length) -> bool {
+    match length {
+        Length::None | Length::Stated(_) => false,
+        Length::Sized(length) => length > WHOLE_LIMIT,
+        Length::Unknown => true,
+    }
 }
 
 /// Adds what the gateway itself says of an upstream's answer; nothing of these names is left among its `fields`.
@@ -123,6 +133,7 @@ fn open(mut request: Box<Request>, backend: &Backend, answered: Answered) -> Res
     headers::to_client(&mut fields, passing(&request, backend, true));
     add_own(&request, &mut fields);
     request.record.status = head.status.as_u16();
+    request.record.stream = true;
     request.record.bytes_in = request_body.received();
     let (websocket, idle) = (request.head.upgrade == Some(Upgrade::WebSocket), backend.settings.idle_timeout);
     let tunnel = Tunnel::new(taken, websocket, idle, counted, request.record);

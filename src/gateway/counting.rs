@@ -150,6 +150,7 @@ mod tests {
             duration_us: 0,
             upstream_us: None,
             overhead_us: None,
+            stream_us: None,
             bytes_in: 0,
             bytes_out: 0,
             limits: Default::default(),

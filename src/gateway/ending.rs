@@ -54,6 +54,7 @@ pub fn log_refused(peer: &Peer, cause: Cause, request_id: &str) {
         duration_us: 0,
         upstream_us: None,
         overhead_us: None,
+        stream_us: None,
         bytes_in: 0,
         bytes_out: 0,
         limits: LimitCounts::default(),

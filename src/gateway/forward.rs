@@ -228,6 +228,15 @@ async fn attempt(
         };
         kinds.iter().for_each(|kind| kind.add(worker.index, 1));
     }
+    // Whoever sends a stream takes the time that it likes.
+    let uploading = match (exchange.uploaded.get(), &sent) {
+        _ if !body.is_stream() || !exchange.sent.get() => Duration::ZERO,
+        (Some(uploaded), _) => uploaded.saturating_duration_since(started),
+        (None, Err(_)) => took,
+        // Answered before it was all there.
+        (None, Ok(_)) => Duration::ZERO,
+    };
+    request.record.uploading += uploading;
     let settings = &backend.settings.circuit_breaker;
     // The client's time is not the upstream's.
     let asked = exchange.uploaded.get().unwrap_or(started);
@@ -235,7 +244,7 @@ async fn attempt(
     let epoch = admission.epoch;
     match sent {
         Ok((head, answered_body)) => {
-            request.record.upstream = Some(took);
+            request.record.upstream = Some(took.saturating_sub(uploading));
             request.record.answered = Some(now.saturating_duration_since(request.record.started));
             let status = head.status.as_u16();
             let class = usize::from(status / 100).clamp(1, 5) - 1;

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use aegis_actors::metrics_aggregator::{LimitCounts, Record, method_index};
+use aegis_actors::metrics_aggregator::{LimitCounts, Micros, Record, method_index};
 use smallvec::SmallVec;
 
 use super::answer::{CLIENT_CLOSED_REQUEST, Cause};
@@ -62,12 +62,16 @@ pub struct RequestRecord {
     /// Position of the last target tried among its backend's.
     pub target: Option<usize>,
     pub tries: u32,
-    /// From sending the last try to its response head.
+    /// From sending the last try to its response head, but for `uploading`.
     pub upstream: Option<Duration>,
     /// Waiting for upstreams and for the next try, all tries together.
     pub waited: Duration,
     /// From the arrival to the upstream's response head.
     pub answered: Option<Duration>,
+    /// Its answer is one for the time limits: a tunnel, or a body that may take any time.
+    pub stream: bool,
+    /// Of the tries, the time in which the client sent a body that is one.
+    pub uploading: Duration,
     pub bytes_in: u64,
     pub bytes_out: u64,
     /// Status of the answer; 0 until there is one.
@@ -100,17 +104,18 @@ impl RequestRecord {
 
     /// What the metrics count of it; `took` since its arrival.
     pub fn counted(&self, status: u16, took: Duration) -> Record {
-        // A tunnel lives for as long as its ends please: its latency is that of its opening.
-        let opened = self.answered.filter(|_| status == 101);
+        let latency = self.latency(took);
+        let stream = took.saturating_sub(latency);
         Record {
             ended_ms: self.arrived_ms + took.as_millis() as u64,
             route: self.route.map(|route| route as u32),
             method: method_index(self.head.method.as_str()),
             status,
             reason: self.reason().filter(|_| !self.is_abandoned()),
-            duration_us: micros(opened.unwrap_or(took)),
+            duration_us: latency.as_micros() as u64,
             upstream_us: self.upstream.map(micros),
             overhead_us: self.answered.map(|answered| micros(answered.saturating_sub(self.waited))),
+            stream_us: (!stream.is_zero()).then(|| micros(stream)),
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
             limits: self.limits.get(),
@@ -120,6 +125,12 @@ impl RequestRecord {
     /// Path and query that upstreams are asked for.
     pub fn asked_for(&self) -> &str {
         self.rewritten.as_deref().unwrap_or_else(|| self.head.target.path_and_query())
+    }
+
+    /// How long its client had to wait, of the time that it `took`. A stream lives for as long as its ends please: an answer
+    /// that is one counts to its head, and sending one does not count.
+    pub fn latency(&self, took: Duration) -> Duration {
+        self.answered.filter(|_| self.stream).unwrap_or(took).saturating_sub(self.uploading)
     }
 
     pub fn target(&self) -> Option<&Target> {
@@ -147,6 +158,6 @@ impl RequestRecord {
     }
 }
 
-fn micros(duration: Duration) -> u64 {
-    duration.as_micros() as u64
+fn micros(duration: Duration) -> Micros {
+    aegis_actors::metrics_aggregator::micros(duration.as_micros() as u64)
 }

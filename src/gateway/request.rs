@@ -62,6 +62,8 @@ impl Request {
             waited: std::time::Duration::ZERO,
             story: Default::default(),
             answered: None,
+            stream: false,
+            uploading: std::time::Duration::ZERO,
             bytes_in: 0,
             bytes_out: 0,
             status: 0,

@@ -32,8 +32,7 @@ pub fn worth(record: &RequestRecord, took: Duration) -> Option<Worth> {
 
 fn is_slow(record: &RequestRecord, took: Duration) -> bool {
     let slow = record.snapshot.slow_request;
-    // A tunnel is as long as its ends please.
-    !slow.is_zero() && took >= slow && record.status != 101
+    !slow.is_zero() && record.latency(took) >= slow
 }
 
 /// The story, to be stored. What the client chose is cut: thousands of stories wait in memory while the store is away.

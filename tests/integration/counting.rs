@@ -1,10 +1,15 @@
 //! What counts as traffic, and as latency (section 3).
 
+use std::thread;
+use std::time::Duration;
+
 use serde_json::Value;
 
 use crate::harness::history::data;
 use crate::harness::scrape::{scrape, sum};
-use crate::harness::{Backend, Call, Gateway, SOON, Upstream, eventually};
+use crate::harness::{
+    Backend, Call, Exchange, Gateway, SOON, Then, Upstream, WebSocket, echo_websocket, eventually,
+};
 
 /// Every number that tells of traffic.
 fn traffic(gateway: &Gateway) -> (u64, f64, Value, usize) {
@@ -98,4 +103,102 @@ fn the_probes_have_the_paths_and_hosts_that_are_configured() {
     let refused = gateway.admin_post("/_aegis/reload", "");
     assert_eq!(refused.status, 422);
     assert!(refused.text().contains("stands for several paths"), "{}", refused.text());
+}
+
+/// How long each stream lives.
+const LIFE: Duration = Duration::from_secs(2);
+
+/// Streams of every kind by their path; `/late` takes as long to begin.
+fn streams(exchange: &mut Exchange) -> std::io::Result<Then> {
+    const LARGE: usize = 2 << 20;
+    let head =
+        |framing: &str| format!("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n{framing}\r\n\r\n");
+    match exchange.target() {
+        "/events" | "/late" => {
+            let late = exchange.target() == "/late";
+            if late {
+                thread::sleep(LIFE);
+            }
+            exchange.wire.write(head("Transfer-Encoding: chunked") + "3\r\na\n\n\r\n")?;
+            if !late {
+                thread::sleep(LIFE);
+            }
+            exchange.wire.write("0\r\n\r\n")?;
+        }
+        "/until-close" => {
+            exchange.wire.write(head("Connection: close") + "a")?;
+            thread::sleep(LIFE);
+            return Ok(Then::Drop);
+        }
+        "/large" => {
+            exchange.wire.write(head(&format!("Content-Length: {LARGE}")))?;
+            thread::sleep(LIFE);
+            exchange.wire.write(vec![b'x'; LARGE])?;
+        }
+        "/ws" => return echo_websocket(exchange),
+        _ => {
+            exchange.body()?;
+            return exchange.ok("done");
+        }
+    }
+    Ok(Then::Keep)
+}
+
+#[test]
+fn a_streams_lifetime_is_its_length_and_no_latency() {
+    const KINDS: [&str; 5] = ["/events", "/until-close", "/large", "/ws", "/upload"];
+    let upstream = Upstream::start(streams);
+    let routes =
+        KINDS.iter().fold(Backend::named("main").to(&upstream).route("/late"), |b, kind| b.route(kind));
+    let gateway =
+        Gateway::builder().top("metrics: {store: none, slowRequestMs: 1500}").backend(routes).start();
+    let open = |kind: &str| match kind {
+        "/ws" => {
+            let socket = WebSocket::open(gateway.addr, kind);
+            thread::sleep(LIFE);
+            drop(socket);
+        }
+        "/upload" => {
+            let mut client = gateway.client();
+            let half = format!("10000\r\n{}\r\n", "x".repeat(65_536));
+            client.write(format!(
+                "POST {kind} HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n{half}{half}"
+            ));
+            thread::sleep(LIFE);
+            client.write("0\r\n\r\n");
+            assert_eq!(client.read("POST").unwrap().text(), "done");
+        }
+        _ => assert_eq!(gateway.get(kind).status, 200, "{kind}"),
+    };
+    thread::scope(|scope| {
+        for kind in [KINDS, KINDS, KINDS].concat() {
+            scope.spawn(move || open(kind));
+        }
+    });
+    let of = |name: &str, route: &str| {
+        sum(&scrape(&gateway), &format!("aegis_{name}"), &format!("route=\"{route}\",backend=\"main\"}}"))
+    };
+    for kind in KINDS {
+        assert!(eventually(SOON, || of("request_duration_seconds_count", kind) == 3.0), "{kind}");
+        assert_eq!(of("stream_duration_seconds_count", kind), 3.0, "{kind}");
+        let (latency, length) =
+            (of("request_duration_seconds_sum", kind), of("stream_duration_seconds_sum", kind));
+        assert!(latency < LIFE.as_secs_f64(), "{kind}: {latency} s of latency, three together");
+        // On a busy machine the gateway comes to some of them when a part of their lives is over.
+        assert!(length > LIFE.as_secs_f64(), "{kind}: {length} s long, three together");
+        assert!(of("upstream_duration_seconds_sum", kind) < LIFE.as_secs_f64(), "{kind}");
+    }
+    let longest = data(&gateway, "overview?range=5m")["p99Latency"].as_f64().unwrap();
+    assert!(longest < 1e3 * LIFE.as_secs_f64(), "{longest}");
+    let kept = |path: &str| {
+        let requests = gateway.admin_json("/api/requests?limit=100");
+        requests["data"].as_array().unwrap().iter().filter(|request| request["path"] == *path).count()
+    };
+    // One in a hundred is kept by chance.
+    let by_chance: usize = KINDS.iter().map(|kind| kept(kind)).sum();
+    assert!(by_chance < 5, "{by_chance} of {} are kept as slow", 3 * KINDS.len());
+    // What is late with its head is slow, stream or not.
+    assert_eq!(gateway.get("/late").status, 200);
+    assert!(eventually(SOON, || kept("/late") == 1));
+    assert!(of("request_duration_seconds_sum", "/late") >= LIFE.as_secs_f64() - 0.1);
 }

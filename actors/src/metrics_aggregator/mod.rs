@@ -34,10 +34,12 @@ pub use cells::Metrics;
 pub use histogram::{Histogram, HistogramSum};
 pub use messages::{Changed, Flush, Records, Written};
 pub use recent::{KEPT, Recent};
-pub use record::{Labels, LimitCounts, METHODS, NONE, Record, method_index};
+pub use record::{Labels, LimitCounts, METHODS, Micros, NONE, Record, method_index, micros};
 pub use rollup::{
     Batch, ConfigChange, FINEST, LimitTally, RESOLUTIONS, Rollup, Sample, Series, Sink, SinkError, Tally,
     Writer,
 };
 pub use state::State;
-pub use totals::{BOUNDS_US, Buckets, Durations, OVERHEAD_BOUNDS_US, RouteNames, Totals};
+pub use totals::{
+    BOUNDS, BOUNDS_US, Buckets, Durations, OVERHEAD_BOUNDS_US, RouteNames, STREAM_BOUNDS_US, Totals,
+};

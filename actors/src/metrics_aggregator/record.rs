@@ -1,5 +1,6 @@
 //! What a worker notes of each request, as small as it can be.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 /// Methods that are told apart; every other is the last one.
@@ -35,6 +36,14 @@ pub struct LimitCounts {
     pub bypassed: u8,
 }
 
+/// A duration in microseconds that takes no more room where there is none; less than one counts as one.
+pub type Micros = NonZeroU64;
+
+/// So many of them.
+pub fn micros(us: u64) -> Micros {
+    Micros::MIN.saturating_add(us.saturating_sub(1))
+}
+
 /// One finished request.
 #[derive(Clone, Copy, Debug)]
 pub struct Record {
@@ -47,16 +56,21 @@ pub struct Record {
     pub status: u16,
     /// Stable code of an answer that the gateway made itself.
     pub reason: Option<&'static str>,
-    /// From the request's arrival to the last byte of its answer.
+    /// Its latency: from its arrival to the last byte of its answer, but for what is a stream.
     pub duration_us: u64,
     /// Of it, waiting for the upstream's response head in the last try.
-    pub upstream_us: Option<u64>,
+    pub upstream_us: Option<Micros>,
     /// Of it until the response head, what was not spent waiting for the upstream.
-    pub overhead_us: Option<u64>,
+    pub overhead_us: Option<Micros>,
+    /// How long it was a stream: tunnel, stream of events, long body either way.
+    pub stream_us: Option<Micros>,
     pub bytes_in: u64,
     pub bytes_out: u64,
     pub limits: LimitCounts,
 }
+
+// A batch of them goes through the processor's caches.
+const _: () = assert!(size_of::<Record>() == 88);
 
 impl Record {
     /// 5xx, and 4xx of the gateway's own other than 429.

@@ -41,7 +41,7 @@ pub struct Tally {
     /// Sum and longest of the durations, microseconds.
     pub total_us: u64,
     pub longest_us: u64,
-    /// From the first byte of a request to the last of its answer.
+    /// Latencies of the requests.
     pub latency: Histogram,
     /// What rate limits decided for the requests.
     pub limits: LimitTally,

@@ -7,7 +7,9 @@ use super::histogram::Histogram;
 use super::recent::{Recent, SeriesId};
 use super::record::{Labels, METHODS, NONE, Record};
 use super::rollup::{ConfigChange, FINEST, Sample, Series, Tally};
-use super::totals::{BOUNDS_US, Buckets, Durations, OVERHEAD_BOUNDS_US, RouteNames, Totals};
+use super::totals::{
+    BOUNDS_US, Buckets, Durations, OVERHEAD_BOUNDS_US, RouteNames, STREAM_BOUNDS_US, Totals,
+};
 use super::waiting::Waiting;
 
 /// Seconds told apart, for the display of what happens now and for short windows of alerts.
@@ -97,10 +99,13 @@ impl State {
         for record in alike {
             durations.request.record(&BOUNDS_US, record.duration_us);
             if let Some(upstream) = record.upstream_us {
-                durations.upstream.record(&BOUNDS_US, upstream);
+                durations.upstream.record(&BOUNDS_US, upstream.get());
+            }
+            if let Some(stream) = record.stream_us {
+                durations.stream.record(&STREAM_BOUNDS_US, stream.get());
             }
             if let Some(overhead) = record.overhead_us {
-                self.overhead.record(&OVERHEAD_BOUNDS_US, overhead);
+                self.overhead.record(&OVERHEAD_BOUNDS_US, overhead.get());
             }
             if let Some(reason) = record.reason {
                 *self.reasons.entry(reason).or_default() += 1;

@@ -17,6 +17,7 @@ fn second_of_traffic(metrics: &Metrics) {
         duration_us: 1_000,
         upstream_us: None,
         overhead_us: None,
+        stream_us: None,
         bytes_in: 0,
         bytes_out: 0,
         limits: Default::default(),

@@ -107,6 +107,7 @@ impl House {
             duration_us: 1,
             upstream_us: None,
             overhead_us: None,
+            stream_us: None,
             bytes_in: 0,
             bytes_out: 0,
             limits: Default::default(),

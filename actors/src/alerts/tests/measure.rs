@@ -28,6 +28,7 @@ fn record(second: i64, route: u32, status: u16, micros: u64) -> Record {
         duration_us: micros,
         upstream_us: None,
         overhead_us: None,
+        stream_us: None,
         bytes_in: 0,
         bytes_out: 0,
         limits: Default::default(),
