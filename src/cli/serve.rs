@@ -10,24 +10,20 @@ use actix::Addr;
 use actix_server::ServerHandle;
 use aegis_actors::alerts::{Alerts, Ledger};
 use aegis_actors::metrics_aggregator::{Flush, Sink, Writer, Written};
-use tokio::io::AsyncWriteExt as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 
 use crate::admin::{self, Admin, Kept};
 use crate::config::{Loaded, Settings, Severity, Source, load_with};
-use crate::gateway::answer::{self, Cause};
+use crate::gateway::server::Latecomers;
 use crate::gateway::shared::{Internal, Shared};
-use crate::gateway::{identity, listener, server, worker};
+use crate::gateway::{listener, server, worker};
 use crate::logging;
 use crate::panics;
 use crate::store::{Options, Store};
 use crate::supervisor::{Deps, Inspect, MetricsStore, Reload, ReloadBy, Supervisor, build, judge};
 use crate::tls::ServerTls;
 
-/// From the stop signal on, connections are still accepted for this long, so that load balancers see `/ready` turn and
-/// clients are told on their next answer to come back elsewhere.
-const FAREWELL: Duration = Duration::from_secs(1);
 /// How long the stop waits for the metrics store.
 const LAST_WRITE: Duration = Duration::from_secs(3);
 /// How long the start waits for host names to be resolved before it serves without them.
@@ -91,7 +87,6 @@ async fn gateway(source: Source, loaded: Loaded, started: impl FnOnce(&Started))
         admin: admin_listener.address,
         secure: settings.server.tls.is_some(),
     };
-    let late = gateway.try_clone()?;
     // Before anybody can know that there is something to signal.
     let mut signals = Signals::new()?;
 
@@ -123,7 +118,7 @@ async fn gateway(source: Source, loaded: Loaded, started: impl FnOnce(&Started))
     shared.internal.store(Some(Arc::new(internal)));
     resolved(&shared).await;
 
-    let (server, handle) = server::serve(gateway, shared.clone(), &settings.server, workers, tls)?;
+    let (server, handle, late) = server::serve(gateway, shared.clone(), &settings.server, workers, tls)?;
     let (admin_server, admin_handle) = admin::serve(admin_listener.into_listener(), admin)?;
     let mut serving = actix_rt::spawn(server);
     actix_rt::spawn(admin_server);
@@ -154,7 +149,7 @@ async fn gateway(source: Source, loaded: Loaded, started: impl FnOnce(&Started))
         }
     }
     tokio::select! {
-        finished = drain(&shared, &handle, late, addresses.secure) => {
+        finished = drain(&shared, &handle, late) => {
             if !finished {
                 cut(&shared, serving).await;
             }
@@ -164,6 +159,8 @@ async fn gateway(source: Source, loaded: Loaded, started: impl FnOnce(&Started))
             cut(&shared, serving).await;
         }
     }
+    // What this thread has counted and logged of those that came late.
+    worker::flush_here();
     last_write(&supervisor).await;
     admin_handle.stop(false).await;
     log::info!("stopped");
@@ -226,11 +223,13 @@ async fn resolved(shared: &Shared) {
     }
 }
 
-/// Lets everything under way finish: `/ready` says no, answers close their connections, tunnels are closed with 1001,
-/// then the listener closes and the rest gets what is left of `server.shutdownTimeoutMs`, as it is configured now. False
-/// when that was not enough.
-async fn drain(shared: &Shared, handle: &ServerHandle, late: std::net::TcpListener, secure: bool) -> bool {
-    let timeout = shared.server.load().shutdown_timeout;
+/// Lets everything under way finish: `/ready` says no, answers close their connections, tunnels are closed with 1001;
+/// after `server.drainPeriodMs`, in which load balancers see `/ready` turn and clients are told to come back elsewhere,
+/// the listener closes, and the rest gets what is left of `server.shutdownTimeoutMs`, both as they are configured now.
+/// False when that was not enough.
+async fn drain(shared: &Shared, handle: &ServerHandle, late: Latecomers) -> bool {
+    let server = shared.server.load_full();
+    let (drain_period, timeout) = (server.drain_period, server.shutdown_timeout);
     let end = tokio::time::Instant::now() + timeout;
     log::info!(
         "stopping: {} requests and {} tunnels in flight",
@@ -239,36 +238,13 @@ async fn drain(shared: &Shared, handle: &ServerHandle, late: std::net::TcpListen
     );
     shared.draining.store(true, Ordering::Relaxed);
     shared.stop_tunnels.send_replace(true);
-    tokio::time::sleep(FAREWELL.min(timeout / 4)).await;
-    let too_late = actix_rt::spawn(answer_late(late, secure));
-    let finished = tokio::time::timeout_at(end, handle.stop(true)).await.is_ok();
-    too_late.abort();
+    tokio::time::sleep(drain_period.min(timeout)).await;
+    let everybody = async { tokio::join!(handle.stop(true), late.serve()) };
+    let finished = tokio::time::timeout_at(end, everybody).await.is_ok();
     if shared.in_flight() > 0 {
         log::warn!("shutdownTimeoutMs has passed: {} requests in flight are cut", shared.in_flight());
     }
     finished
-}
-
-/// Connections that the system had queued when the listener closed would be reset; they get an answer instead.
-async fn answer_late(listener: std::net::TcpListener, secure: bool) {
-    let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
-    while let Ok((mut stream, _)) = listener.accept().await {
-        if secure {
-            continue;
-        }
-        actix_rt::spawn(async move {
-            let answer = answer::raw(Cause::Draining, &identity::request_id());
-            let exchange = async {
-                // Read first: closing with unread bytes would reset the answer away.
-                let mut head = [0; 4096];
-                let _ = tokio::io::AsyncReadExt::read(&mut stream, &mut head).await;
-                let _ = stream.write_all(&answer).await;
-                let _ = stream.shutdown().await;
-                let _ = tokio::io::AsyncReadExt::read(&mut stream, &mut head).await;
-            };
-            let _ = tokio::time::timeout(Duration::from_secs(1), exchange).await;
-        });
-    }
 }
 
 /// The signals that the gateway knows.

@@ -38,6 +38,7 @@ impl Default for Server {
             header_timeout: Duration::from_secs(5),
             keep_alive: Duration::from_secs(75),
             shutdown_timeout: Duration::from_secs(30),
+            drain_period: Duration::from_secs(1),
             max_connections: 25_000,
             head: HeadBounds { bytes: 128 * 1024, fields: 256 },
             tls: None,

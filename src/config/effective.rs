@@ -25,6 +25,7 @@ pub(crate) fn render(settings: &Settings) -> Value {
         "headerTimeoutMs": ms(server.header_timeout),
         "keepAliveMs": ms(server.keep_alive),
         "shutdownTimeoutMs": ms(server.shutdown_timeout),
+        "drainPeriodMs": ms(server.drain_period),
         "maxConnections": server.max_connections,
         "maxHeadBytes": server.head.bytes,
         "maxHeadFields": server.head.fields,

@@ -48,6 +48,8 @@ pub struct Server {
     pub keep_alive: Duration,
     /// Time in-flight work gets after SIGTERM. Default 30 s.
     pub shutdown_timeout: Duration,
+    /// How long of that connections are still accepted. Default 1 s, at most a quarter of it.
+    pub drain_period: Duration,
     /// Connections per worker. Default 25 000.
     pub max_connections: usize,
     /// Of a request. Default 128 KiB and 256 fields.

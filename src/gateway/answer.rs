@@ -39,7 +39,6 @@ pub enum Cause {
     PoolFull,
     /// The heads of the requests that an HTTP/2 connection has open are too large together.
     Overloaded,
-    Draining,
     ConnectFailed,
     UpstreamReset,
     UpstreamBadResponse,
@@ -76,7 +75,6 @@ impl Cause {
             Self::NoHealthyTarget => (503, "no_healthy_target", "No healthy target", "No instance of the service may take requests: unhealthy, or kept away by an operator."),
             Self::PoolFull => (503, "pool_full", "Too many requests in flight", "Every instance of the service has as many requests in flight as it may."),
             Self::Overloaded => (503, "overloaded", "Too many requests at once", "The requests that the connection has open are too large; wait for answers, or open another."),
-            Self::Draining => (503, "draining", "Shutting down", "The gateway is shutting down; retry on a new connection."),
             Self::ConnectFailed => (502, "connect_failed", "Upstream unreachable", "No connection to the service could be made."),
             Self::UpstreamReset => (502, "upstream_reset", "Upstream connection lost", "The service closed the connection before it had answered."),
             Self::UpstreamBadResponse => (502, "upstream_bad_response", "Invalid upstream response", "The service answered with something that is not valid HTTP."),
@@ -163,20 +161,6 @@ pub fn push_date(fields: &mut Fields) {
         }
         fields.push("date", text.as_bytes());
     });
-}
-
-/// A whole answer as bytes, for requests that never became one: the connection is closed behind it.
-pub fn raw(cause: Cause, request_id: &str) -> Vec<u8> {
-    let status = cause.status();
-    let body = problem(cause, request_id);
-    let (status, reason) = (status.as_u16(), status.canonical_reason().unwrap_or("Error"));
-    let length = body.len();
-    let mut out = format!("HTTP/1.1 {status} {reason}\r\ncontent-length: {length}\r\nconnection: close\r\n")
-        .into_bytes();
-    fields(cause, request_id, (cause == Cause::Draining).then_some(1)).write(&mut out);
-    out.extend_from_slice(b"\r\n");
-    out.extend_from_slice(&body);
-    out
 }
 
 #[cfg(test)]

@@ -48,14 +48,6 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 impl Bound {
-    /// A second handle on the socket, for whoever looks after the connections that come too late.
-    ///
-    /// # Errors
-    /// When the system has no descriptor left.
-    pub fn try_clone(&self) -> io::Result<TcpListener> {
-        self.listener.try_clone()
-    }
-
     /// The bare listener, for a server of another kind.
     pub fn into_listener(self) -> TcpListener {
         self.listener

@@ -1,12 +1,16 @@
 //! `server`: the gateway listener.
 
+use std::time::Duration;
+
 use super::section::{Section, shown_for};
 use super::{Places, backend::head_bounds, route, syntax};
 use crate::config::settings::{EscapedSlash, Probes, Server, ServerTls, Via};
+use crate::config::tree::Layer;
 
 /// Reads the section, and where its probes are.
 pub(super) fn read(section: Section<'_>, places: &mut Places) -> Server {
     let defaults = Server::default();
+    let shutdown_timeout = section.duration_or_zero("shutdownTimeoutMs").unwrap_or(defaults.shutdown_timeout);
     let server = Server {
         host: bind_host(&section).unwrap_or(defaults.host),
         port: section.integer("port", 0..=65_535).unwrap_or(defaults.port),
@@ -21,7 +25,8 @@ pub(super) fn read(section: Section<'_>, places: &mut Places) -> Server {
         ),
         header_timeout: section.duration("headerTimeoutMs").unwrap_or(defaults.header_timeout),
         keep_alive: section.duration("keepAliveMs").unwrap_or(defaults.keep_alive),
-        shutdown_timeout: section.duration_or_zero("shutdownTimeoutMs").unwrap_or(defaults.shutdown_timeout),
+        shutdown_timeout,
+        drain_period: drain_period(&section, shutdown_timeout),
         max_connections: section
             .integer("maxConnections", 1..=10_000_000)
             .unwrap_or(defaults.max_connections),
@@ -35,6 +40,25 @@ pub(super) fn read(section: Section<'_>, places: &mut Places) -> Server {
     };
     section.finish();
     server
+}
+
+/// The part of a stop in which connections are accepted; what is not written leaves most of it to the requests.
+fn drain_period(section: &Section<'_>, shutdown_timeout: Duration) -> Duration {
+    let default = Server::default().drain_period.min(shutdown_timeout / 4);
+    let Some(node) = section.node("drainPeriodMs").filter(|node| node.origin.layer != Layer::Default) else {
+        return default;
+    };
+    let Some(period) = section.duration_or_zero("drainPeriodMs") else { return default };
+    if period >= shutdown_timeout && !shutdown_timeout.is_zero() {
+        let what = format!(
+            "`{}` leaves nothing of `shutdownTimeoutMs` ({} ms) to the requests that are in flight when the listener \
+             closes: make it shorter, or `shutdownTimeoutMs` longer",
+            section.name("drainPeriodMs"),
+            shutdown_timeout.as_millis()
+        );
+        section.warning(node, what);
+    }
+    period
 }
 
 /// `host` of a listener.

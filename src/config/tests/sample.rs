@@ -12,6 +12,7 @@ const SAMPLE: &str = r#"server:
   headerTimeoutMs: 5000      # whole request head must arrive in this time, else 408 and close
   keepAliveMs: 75000
   shutdownTimeoutMs: 30000   # in-flight requests and tunnels get this long after SIGTERM
+  drainPeriodMs: 1000        # still accepting, /ready 503; then the listener closes
   via: both                  # both | response | off
   maxConnections: 25000      # per worker
   maxHeadBytes: 131072

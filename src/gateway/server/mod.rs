@@ -15,6 +15,7 @@ mod h1;
 mod h2;
 
 use std::io;
+use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,6 +24,7 @@ use std::time::Duration;
 use actix_server::{GracefulShutdownSignal, Server, ServerHandle};
 use actix_service::{fn_factory, fn_service};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 
 use self::client::Client;
 use super::listener::Bound;
@@ -44,7 +46,7 @@ struct Limits {
     bounds: HeadBounds,
 }
 
-/// Serves a bound listener: the server, to be awaited, and its handle.
+/// Serves a bound listener: the server, to be awaited, its handle, and who looks after those that come as it closes.
 ///
 /// # Errors
 /// When the listener cannot be registered.
@@ -54,7 +56,9 @@ pub fn serve(
     server: &settings::Server,
     workers: usize,
     tls: Option<Arc<ServerTls>>,
-) -> io::Result<(Server, ServerHandle)> {
+) -> io::Result<(Server, ServerHandle, Latecomers)> {
+    let listener = bound.into_listener();
+    let again = listener.try_clone()?;
     let builder = Server::build()
         .workers(workers)
         .max_concurrent_connections(server.max_connections)
@@ -62,8 +66,9 @@ pub fn serve(
         .shutdown_timeout(u64::from(u32::MAX))
         .disable_signals();
     let stop = builder.graceful_shutdown_signal();
+    let late = Latecomers { listener: again, shared: shared.clone(), stop: stop.clone(), tls: tls.clone() };
     let server = builder
-        .listen("gateway", bound.into_listener(), move || {
+        .listen("gateway", listener, move || {
             let (shared, stop, tls) = (shared.clone(), stop.clone(), tls.clone());
             fn_factory(move || {
                 // Also for the connections whose first request never comes to be one.
@@ -81,7 +86,41 @@ pub fn serve(
         })?
         .run();
     let handle = server.handle();
-    Ok((server, handle))
+    Ok((server, handle, late))
+}
+
+/// How long the accept thread may take to put its listener down.
+const CLOSING: Duration = Duration::from_millis(50);
+
+/// Who has connected when the server is told to stop, and that it has not accepted. A socket that is closed resets the
+/// connections in its queue, so a second handle on it is kept: they are served on the thread that stops the server.
+pub struct Latecomers {
+    listener: TcpListener,
+    shared: Arc<Shared>,
+    stop: GracefulShutdownSignal,
+    tls: Option<Arc<ServerTls>>,
+}
+
+impl Latecomers {
+    /// Takes what is in the queue and closes the listener, for good and for a successor to bind; returns when everybody
+    /// has been served. To be called when the server has been told to stop.
+    pub async fn serve(self) {
+        let Self { listener, shared, stop, tls } = self;
+        let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
+        let mut open = JoinSet::new();
+        let closing = tokio::time::Instant::now() + CLOSING;
+        while let Ok(Ok((tcp, _))) = tokio::time::timeout_at(closing, listener.accept()).await {
+            let (worker, stop, tls) = (Worker::here(&shared), stop.clone(), tls.clone());
+            admission::start();
+            open.spawn_local(async move {
+                let _open = Open::new(&worker.shared.connections);
+                connection(worker, tcp, stop, tls).await
+            });
+        }
+        drop(listener);
+        log::info!("the gateway listener is closed; {} requests in flight", shared.in_flight());
+        while open.join_next().await.is_some() {}
+    }
 }
 
 /// One connection, from the accept to its end.
