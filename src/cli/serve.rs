@@ -112,6 +112,8 @@ async fn gateway(source: Source, loaded: Loaded, started: impl FnOnce(&Started))
             alerts: alerts.clone(),
         },
     });
+    // Its answer says that it has begun: whoever changes a file after the start is noticed.
+    let _ = supervisor.send(Inspect).await;
     let kept = Kept { store, instance, alerts };
     let admin = Admin::new(shared.clone(), supervisor.clone(), kept, workers, &settings.admin.host);
     let internal: Box<dyn Internal> = Box::new(admin.clone());

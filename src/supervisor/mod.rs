@@ -14,6 +14,7 @@ mod patience;
 mod prober;
 mod reload;
 mod watch;
+mod writing;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -30,7 +31,7 @@ pub use self::events::Event;
 pub use self::judge::{RouteNumbers, compile, judge};
 pub use self::messages::*;
 use self::patience::HEARTBEAT;
-use self::watch::{FileState, Watch};
+use self::watch::{FileState, LOOK, Watch};
 use crate::config::{Settings, Source};
 use crate::gateway::shared::Shared;
 use crate::tls::ServerTls;
@@ -77,6 +78,8 @@ pub struct Supervisor {
     /// When the files were touched first since they were looked at, and when they are to be.
     file_check: Option<(Instant, SpawnHandle)>,
     watch: Watch,
+    /// What was in the files when they were looked at last, where that is not what runs.
+    seen: Option<FileState>,
     last_beat: Instant,
     events: events::Ring,
     transitions: Transitions,
@@ -106,6 +109,7 @@ impl Supervisor {
                 file_state,
                 file_check: None,
                 watch: Watch::default(),
+                seen: None,
                 last_beat: Instant::now(),
                 events: events::Ring::default(),
                 transitions: Transitions::default(),
@@ -165,6 +169,7 @@ impl Actor for Supervisor {
         self.last_beat = Instant::now();
         ctx.run_later(HEARTBEAT, Self::beat);
         self.watch_files(ctx);
+        ctx.run_interval(LOOK, Self::look);
     }
 }
 

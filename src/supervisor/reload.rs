@@ -11,7 +11,7 @@ use super::events::Event;
 use super::messages::{FilesTouched, Reload, ReloadBy, ReloadRecord, ReloadReport};
 use super::watch::{self, FileState};
 use super::{Supervisor, build, judge};
-use crate::config::{Loaded, Place, Problem, Severity, diff, load_with, render_redacted, running};
+use crate::config::{Loaded, Place, Problem, Problems, Severity, diff, load_with, render_redacted, running};
 use crate::logging;
 
 /// Editors write a file in several steps, and a copy may take a while: the last touch counts.
@@ -21,8 +21,17 @@ const SETTLE: Duration = Duration::from_millis(150);
 const SETTLED: Duration = Duration::from_secs(2);
 
 impl Supervisor {
-    fn reload(&mut self, by: ReloadBy, ctx: &mut Context<Self>) -> Result<ReloadReport, Vec<Problem>> {
-        let outcome = self.try_reload();
+    /// Applies what was loaded, and tells what came of it. `files`: what was in them before they were read; what is
+    /// written meanwhile is another change.
+    fn reload(
+        &mut self,
+        by: ReloadBy,
+        files: FileState,
+        loaded: Result<Loaded, Problems>,
+        ctx: &mut Context<Self>,
+    ) -> Result<ReloadReport, Vec<Problem>> {
+        (self.file_state, self.seen) = (files, None);
+        let outcome = loaded.map_err(|problems| problems.0).and_then(|loaded| self.apply(loaded));
         let by_whom = match by {
             ReloadBy::File => "the file changed",
             ReloadBy::Signal => "SIGHUP",
@@ -69,10 +78,35 @@ impl Supervisor {
         }));
     }
 
-    fn try_reload(&mut self) -> Result<ReloadReport, Vec<Problem>> {
-        // Taken before the files are read: what is written meanwhile is another change.
-        self.file_state = FileState::of(&watch::files(&self.loaded));
-        let loaded = load_with(&self.source, judge).map_err(|problems| problems.0)?;
+    /// Reloads because the files have changed, unless they are being written.
+    fn reload_files(&mut self, ctx: &mut Context<Self>) {
+        let files = watch::files(&self.loaded);
+        let before = FileState::of(&files);
+        let loaded = load_with(&self.source, judge);
+        // Half a list is a list, so a look in the middle would be applied. The close, or the next look, comes back to it.
+        if self.watch.sees_writing(&files) || FileState::of(&files) != before {
+            return;
+        }
+        let _ = self.reload(ReloadBy::File, before, loaded, ctx);
+    }
+
+    /// Looks whether the files have changed in a way that nobody has told.
+    pub(super) fn look(&mut self, ctx: &mut Context<Self>) {
+        if !self.loaded.settings.hot_reload {
+            return;
+        }
+        self.watch_files(ctx);
+        let files = FileState::of(&watch::files(&self.loaded));
+        if files == self.file_state {
+            self.seen = None;
+        } else if self.seen.as_ref() == Some(&files) {
+            self.reload_files(ctx);
+        } else {
+            self.seen = Some(files);
+        }
+    }
+
+    fn apply(&mut self, loaded: Loaded) -> Result<ReloadReport, Vec<Problem>> {
         let label =
             loaded.file.as_ref().map_or_else(|| "configuration".to_owned(), |f| f.display().to_string());
         let refuse = |what: String| vec![Place::start(&label).error(what)];
@@ -133,7 +167,9 @@ impl Handler<Reload> for Supervisor {
 
     fn handle(&mut self, reload: Reload, ctx: &mut Self::Context) -> Self::Result {
         count_message();
-        self.reload(reload.by, ctx)
+        let files = FileState::of(&watch::files(&self.loaded));
+        let loaded = load_with(&self.source, judge);
+        self.reload(reload.by, files, loaded, ctx)
     }
 }
 
@@ -158,7 +194,7 @@ impl Handler<FilesTouched> for Supervisor {
             this.file_check = None;
             let changed = || FileState::of(&watch::files(&this.loaded)) != this.file_state;
             if this.loaded.settings.hot_reload && changed() {
-                let _ = this.reload(ReloadBy::File, ctx);
+                this.reload_files(ctx);
             }
         });
         self.file_check = Some((first, check));

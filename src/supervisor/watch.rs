@@ -1,15 +1,27 @@
 //! Watching the files that a configuration consists of.
+//!
+//! The system tells at once of what happens in their folders. Of some changes it tells nothing: a file that is bound to
+//! this place alone (`docker -v FILE:FILE`), the target of a link somewhere else, a folder that was removed and made
+//! again, a network's file system. So the files are looked at besides, every [`LOOK`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use actix::{Addr, AsyncContext as _, Context};
-use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
+use notify::event::{AccessKind, AccessMode};
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 
 use super::Supervisor;
 use super::messages::FilesTouched;
+use super::writing::Writing;
 use crate::config::Loaded;
+
+/// How often the files are looked at. What is found so must be found twice: nobody has told that it is whole.
+pub(super) const LOOK: Duration = Duration::from_secs(2);
 
 /// The configuration file, certificates, keys and CA bundles.
 pub(super) fn files(loaded: &Loaded) -> BTreeSet<PathBuf> {
@@ -43,46 +55,64 @@ fn print(file: &Path) -> Option<u64> {
     Some(hasher.finish())
 }
 
-/// The watcher there is, and the folders that it was made for.
+/// Folders, each with the number that the system knows it by: one that was made again is another.
+type Folders = BTreeMap<PathBuf, Option<(u64, u64)>>;
+
+/// The watcher there is, the folders that it was made for, and what it knows.
 #[derive(Default)]
 pub(super) struct Watch {
-    folders: BTreeSet<PathBuf>,
-    watcher: Option<RecommendedWatcher>,
+    folders: Folders,
+    /// Works as long as it lives.
+    _watcher: Option<RecommendedWatcher>,
+    writing: Arc<Mutex<Writing>>,
+}
+
+impl Watch {
+    /// Whether somebody is in the middle of writing one of the files.
+    pub fn sees_writing(&self, files: &BTreeSet<PathBuf>) -> bool {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner).has_any(files, Instant::now())
+    }
 }
 
 impl Supervisor {
-    /// Watches what the running configuration wants watched: after a start, and after every reload.
+    /// Watches what the running configuration wants watched: after a start, after every reload, and where a folder has
+    /// become another. What was written just before is left to the next look: nobody knows whether it is whole.
     pub(super) fn watch_files(&mut self, ctx: &Context<Self>) {
         let wanted = match self.loaded.settings.hot_reload {
             true => files(&self.loaded).iter().map(|file| folder(file)).collect(),
-            false => BTreeSet::new(),
+            false => Folders::new(),
         };
         if wanted == self.watch.folders {
             return;
         }
-        let watcher = watcher(&wanted, ctx.address());
-        // One that could not be made is tried again at the next reload.
-        let folders = if watcher.is_some() { wanted } else { BTreeSet::new() };
-        self.watch = Watch { folders, watcher };
-        if self.watch.watcher.is_some() {
-            // For what was written before the watch began.
-            ctx.address().do_send(FilesTouched);
-        }
+        let writing = Arc::default();
+        let watcher = watcher(&wanted, ctx.address(), Arc::clone(&writing));
+        self.watch = Watch { folders: wanted, _watcher: watcher, writing };
     }
 }
 
 /// Editors and orchestrators replace files rather than write them, so a file itself is the wrong thing to watch.
-fn folder(file: &Path) -> PathBuf {
-    file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned()
+fn folder(file: &Path) -> (PathBuf, Option<(u64, u64)>) {
+    let folder = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let number = std::fs::metadata(folder).ok().map(|meta| (meta.dev(), meta.ino()));
+    (folder.to_owned(), number)
 }
 
 /// Tells the supervisor whenever something happens in one of the folders, as long as the value that is returned lives.
-fn watcher(folders: &BTreeSet<PathBuf>, supervisor: Addr<Supervisor>) -> Option<RecommendedWatcher> {
+fn watcher(
+    folders: &Folders,
+    supervisor: Addr<Supervisor>,
+    writing: Arc<Mutex<Writing>>,
+) -> Option<RecommendedWatcher> {
     if folders.is_empty() {
         return None;
     }
     let touched = move |event: notify::Result<notify::Event>| {
-        let reading = |event: &notify::Event| event.kind.is_access();
+        if let Ok(event) = &event {
+            writing.lock().unwrap_or_else(PoisonError::into_inner).note(event, Instant::now());
+        }
+        let closed = EventKind::Access(AccessKind::Close(AccessMode::Write));
+        let reading = |event: &notify::Event| event.kind.is_access() && event.kind != closed;
         if !event.as_ref().is_ok_and(reading) {
             supervisor.do_send(FilesTouched);
         }
@@ -91,14 +121,15 @@ fn watcher(folders: &BTreeSet<PathBuf>, supervisor: Addr<Supervisor>) -> Option<
         Ok(watcher) => watcher,
         Err(error) => {
             log::warn!(
-                "the configuration file is not watched: {error}; SIGHUP and POST /_aegis/reload still work"
+                "the configuration file is not watched, only looked at every {LOOK:?}: {error}; SIGHUP and POST \
+                 /_aegis/reload work"
             );
             return None;
         }
     };
-    for folder in folders {
+    for folder in folders.keys() {
         if let Err(error) = watcher.watch(folder, RecursiveMode::NonRecursive) {
-            log::warn!("{} is not watched: {error}", folder.display());
+            log::warn!("{} is not watched, only looked at every {LOOK:?}: {error}", folder.display());
         }
     }
     Some(watcher)

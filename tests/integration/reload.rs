@@ -228,28 +228,67 @@ fn a_file_that_says_nothing_any_more_is_not_applied() {
     assert!(eventually(SOON, || gateway.get("/x").reason() == Some("no_route")), "said in so many words");
 }
 
+/// How long a change may take of which the system tells nothing: two looks, two seconds apart.
+const LOOKED_AT: Duration = Duration::from_secs(15);
+
 #[test]
-fn a_file_that_is_written_in_pieces_is_applied_once_it_is_whole() {
+fn a_file_that_is_being_written_is_applied_once_it_is_closed() {
+    let upstream = Upstream::ok("ok");
+    let main = |n: usize| Backend::named(&format!("b{n}")).to(&upstream).route(&format!("/b{n}"));
+    let two = || Gateway::builder().top("hotReload: true").backend(main(0)).backend(main(1));
+    let gateway = two().start();
+    let (yaml, three) = (two().yaml(), two().backend(main(2)).yaml());
+    let half = &yaml[..yaml.find("  - name: b1").unwrap()];
+    let mut file = fs::File::create(gateway.file("aegis.yaml")).unwrap();
+    file.write_all(half.as_bytes()).unwrap();
+    // Through the look after a touch, and through two of those that need none.
+    assert!(
+        holds_for(Duration::from_millis(4500), || gateway.get("/b1").status == 200),
+        "half a list is a list: {}",
+        gateway.log()
+    );
+    file.write_all(&three.as_bytes()[half.len()..]).unwrap();
+    drop(file);
+    assert!(eventually(SOON, || gateway.get("/b2").status == 200), "{}", gateway.log());
+    assert_eq!(gateway.admin_json("/_aegis/status")["config"]["generation"], 2, "one change, one reload");
+}
+
+#[test]
+fn what_a_link_points_to_is_looked_at_where_it_is() {
     let upstream = Upstream::ok("ok");
     let watched = |n| generation(&upstream, n).top("hotReload: true");
     let gateway = watched(0).start();
-    let looks = || {
-        let log = gateway.log();
-        log.matches("configuration reloaded").count() + log.matches("reload refused").count()
+    let elsewhere = Folder::new();
+    let real = elsewhere.path().join("real.yaml");
+    fs::write(&real, watched(1).yaml()).unwrap();
+    std::os::unix::fs::symlink(&real, gateway.file("link")).unwrap();
+    fs::rename(gateway.file("link"), gateway.file("aegis.yaml")).unwrap();
+    assert!(eventually(SOON, || live(&gateway, 1)), "the link has come");
+    fs::write(&real, watched(2).yaml()).unwrap();
+    assert!(eventually(LOOKED_AT, || live(&gateway, 2)), "its target has changed: {}", gateway.log());
+}
+
+#[test]
+fn a_folder_that_is_removed_and_made_again_is_watched_again() {
+    let upstream = Upstream::ok("ok");
+    let folder = Folder::new();
+    let certificates = folder.path().join("certificates");
+    let bundle = certificates.join("ca.pem");
+    let renew = || {
+        let _ = fs::remove_dir_all(&certificates);
+        fs::create_dir(&certificates).unwrap();
+        Authority::new().write_pem(&bundle);
     };
-    // A pause of the machine between two pieces looks like the end.
-    let undisturbed = (1..=3).any(|n| {
-        let (yaml, before) = (watched(n).yaml(), looks());
-        let mut file = fs::File::create(gateway.file("aegis.yaml")).unwrap();
-        // For longer than the gateway waits after one touch.
-        for line in yaml.lines() {
-            writeln!(file, "{line}").unwrap();
-            std::thread::sleep(Duration::from_millis(600 / yaml.lines().count() as u64));
-        }
-        assert!(eventually(SOON, || live(&gateway, n)));
-        looks() == before + 1
-    });
-    assert!(undisturbed, "{}", gateway.log());
+    renew();
+    let secure = Backend::named("secure").target("url: \"https://127.0.0.1:1\"").route("/secure");
+    let secure = secure.with(&format!("tls: {{caFile: {}}}", bundle.display()));
+    let gateway = generation(&upstream, 0).top("hotReload: true").backend(secure).start();
+    let applied = || gateway.admin_json("/_aegis/status")["config"]["generation"].as_u64().unwrap();
+    for _ in 0..2 {
+        let before = applied();
+        renew();
+        assert!(eventually(LOOKED_AT, || applied() > before), "{}", gateway.log());
+    }
 }
 
 #[test]
