@@ -59,27 +59,32 @@ async fn handle(request: HttpRequest, admin: web::Data<Admin>, body: web::Bytes)
 }
 
 /// Who may not: a browser that was tricked into another name for this address, and whoever lacks the token. The
-/// probes need no token, so that an orchestrator can ask them.
+/// probes need no token, so that an orchestrator can ask them. They may use any name, and so may who brings the token:
+/// a page does not know it.
 fn refuse(request: &HttpRequest, admin: &Admin) -> Option<InternalAnswer> {
     let text = |name| request.headers().get(name).map(|value| value.to_str().unwrap_or(""));
-    let host = text(header::HOST).unwrap_or("");
+    // A target in absolute form beats the field (RFC 9112 §3.2.2).
+    let named = request.uri().authority().map(|authority| authority.as_str());
+    let host = named.or_else(|| text(header::HOST)).unwrap_or("");
     let settings = admin.shared.admin.load();
     let own = Own {
         address: request.app_config().local_addr().ip(),
         host: &admin.host,
         allowed: &settings.allowed_origins,
     };
-    if !own.knows(host) {
-        let detail = "the Host header names neither this listener nor an allowed origin";
+    let probe = matches!(request.path(), "/health" | "/healthz" | "/ready");
+    let token = admin.token_of(text(header::AUTHORIZATION));
+    if !probe && token != Token::Right && !own.knows(host) {
+        let detail = "the Host header names neither this listener nor an allowed origin: ask by its address, add \
+                      http://NAME:PORT to admin.allowedOrigins, or send the admin token";
         return Some(answer::problem(StatusCode::FORBIDDEN, "denied", detail, Value::Null));
     }
     // A page of another site may send simple POSTs; its `Origin` gives it away.
     if text(header::ORIGIN).is_some_and(|origin| !own.trusts(origin, host)) {
-        let detail = "the Origin header is not an allowed origin";
+        let detail = "the Origin header is neither this listener's own nor in admin.allowedOrigins";
         return Some(answer::problem(StatusCode::FORBIDDEN, "denied", detail, Value::Null));
     }
-    let probe = matches!(request.path(), "/health" | "/healthz" | "/ready");
-    let (reason, detail) = match admin.token_of(text(header::AUTHORIZATION)) {
+    let (reason, detail) = match token {
         _ if probe => return None,
         Token::NotConfigured | Token::Right => return None,
         Token::Missing => ("auth_missing", "send the admin token: Authorization: Bearer TOKEN"),

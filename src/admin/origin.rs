@@ -21,6 +21,8 @@ impl Own<'_> {
     /// origin's host.
     pub fn knows(&self, host: &str) -> bool {
         let (name, _) = split(host);
+        // The root's own dot ends a name that is already whole.
+        let name = name.strip_suffix('.').unwrap_or(name);
         if let Ok(ip) = name.parse::<IpAddr>().map(|ip| ip.to_canonical()) {
             let own = self.address.to_canonical();
             if ip.is_loopback() || own.is_unspecified() || ip == own {
@@ -101,10 +103,26 @@ mod tests {
     #[test]
     fn a_listener_on_every_address_answers_to_addresses_but_not_to_foreign_names() {
         let everywhere = own("0.0.0.0", "0.0.0.0", &[]);
-        for host in ["10.1.2.3:8081", "10.1.2.3", "[fd00::1]:8081", "127.0.0.1:1", "localhost:8081"] {
+        for host in [
+            "10.1.2.3:8081",
+            "10.1.2.3",
+            "[fd00::1]:8081",
+            "127.0.0.1:1",
+            "localhost:8081",
+            "LocalHost.:8081",
+        ] {
             assert!(everywhere.knows(host), "{host}");
         }
-        for host in ["", "evil.test:8081", "10.1.2.3.evil.test", "10.1.2.3:x", "[10.1.2.3", "[::1]x"] {
+        for host in [
+            "",
+            ".",
+            "localhost..",
+            "evil.test:8081",
+            "10.1.2.3.evil.test",
+            "10.1.2.3:x",
+            "[10.1.2.3",
+            "[::1]x",
+        ] {
             assert!(!everywhere.knows(host), "{host}");
         }
     }

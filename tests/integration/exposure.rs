@@ -52,6 +52,7 @@ fn a_foreign_host_is_403_so_that_no_web_page_can_rebind_its_name_to_us() {
         format!("localhost:{port}"),
         format!("[::1]:{port}"),
         format!("LOCALHOST:{port}"),
+        format!("localhost.:{port}"),
         "ops.example.com".into(),
     ] {
         assert_eq!(ask(&host), 200, "{host}");
@@ -122,7 +123,34 @@ fn a_listener_on_every_address_answers_to_addresses_and_still_not_to_foreign_nam
     for host in ["10.1.2.3:8081", "[fd00::1]:8081", "localhost:8081"] {
         assert_eq!(ask(host), 200, "{host}");
     }
-    assert_eq!(ask("evil.test:8081"), 403);
+    let foreign = |target: &str| Call::get(target).header("Host", "aegis.monitoring.svc:8081");
+    let send = |call: &Call| Client::connect(gateway.admin).send(call);
+    for probe in ["/health", "/healthz", "/ready"] {
+        assert_eq!(send(&foreign(probe)).status, 200, "{probe}: who probes asks by whatever name it knows");
+    }
+    let right = format!("Bearer {TOKEN}");
+    assert_eq!(
+        send(&foreign("/metrics").header("Authorization", &right)).status,
+        200,
+        "no page knows the token"
+    );
+    for refused in [foreign("/metrics"), foreign("/metrics").header("Authorization", "Bearer wrong")] {
+        let refused = send(&refused);
+        assert_eq!(refused.status, 403);
+        assert!(refused.text().contains("admin.allowedOrigins"), "it says the mend: {}", refused.text());
+    }
+}
+
+#[test]
+fn the_target_in_absolute_form_is_who_is_asked_whatever_the_host_field_says() {
+    let (_upstream, builder) = guarded();
+    let gateway = builder.start();
+    let mut client = Client::connect(gateway.admin);
+    client.write("GET http://evil.test/_aegis/status HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert_eq!(client.read("GET").unwrap().status, 403);
+    let mut client = Client::connect(gateway.admin);
+    client.write("GET /ready HTTP/1.0\r\n\r\n");
+    assert_eq!(client.read("GET").unwrap().status, 200, "a probe of HTTP/1.0 names nobody");
 }
 
 #[test]
@@ -154,7 +182,7 @@ fn a_reload_cannot_give_the_bound_listener_another_name() {
     gateway.rewrite(&builder.admin("host: evil.test").admin(&format!("token: {TOKEN}")));
     let reload = gateway.admin_post("/_aegis/reload", "");
     assert_eq!((reload.status, &reload.json()["needsRestart"][0]), (200, &"admin.host".into()));
-    let call = bearer("/_aegis/status", TOKEN).header("Host", "evil.test");
+    let call = Call::get("/_aegis/status").header("Host", "evil.test");
     assert_eq!(Client::connect(gateway.admin).send(&call).status, 403);
 }
 
