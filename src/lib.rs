@@ -5,6 +5,9 @@
 //! answers operators, `webhook` tells receivers of alerts, `supervisor` starts and replaces the actors of the
 //! `aegis-actors` crate and applies reloads.
 
+// They panic when the other end of the pipe is closed.
+#![cfg_attr(not(test), deny(clippy::print_stderr, clippy::print_stdout))]
+
 pub mod admin;
 pub mod cli;
 pub mod config;

@@ -98,7 +98,7 @@ pub fn init(settings: &Logging) {
         if let Err(error) =
             std::thread::Builder::new().name("log-writer".into()).spawn(|| write_all(receiver))
         {
-            eprintln!("aegis: no thread for the log: {error}");
+            let _ = writeln!(io::stderr(), "aegis: no thread for the log: {error}");
         }
         Reloadable { inner: ArcSwap::new(Arc::new(build(settings, queue.clone()))), queue }
     });

@@ -1,8 +1,8 @@
 //! `aegis check`: every problem of a configuration, one per line.
 
-use std::io::Write;
 use std::path::PathBuf;
 
+use super::say;
 use crate::config::{Source, report};
 use crate::supervisor::judge;
 
@@ -10,7 +10,6 @@ use crate::supervisor::judge;
 pub fn run(file: Option<PathBuf>, set: Vec<String>, json: bool) -> i32 {
     let report = report::report(&Source { file, set, ..Source::default() }, judge);
     let text = if json { format!("{:#}", report.json()) } else { report.text() };
-    // Whoever closes the pipe early has seen enough; the exit code still tells.
-    let _ = writeln!(std::io::stdout(), "{text}");
+    say(text);
     if report.ok() { 0 } else { 1 }
 }

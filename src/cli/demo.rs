@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::demo_upstreams::Upstreams;
-use super::serve;
+use super::{complain, say, serve};
 use crate::config::{Source, load_with};
 use crate::supervisor::judge;
 
@@ -26,7 +26,9 @@ pub fn run(port: u16) -> i32 {
     let upstreams = match Upstreams::start() {
         Ok(upstreams) => upstreams,
         Err(error) => {
-            eprintln!("aegis demo: the demo's own upstreams cannot listen on 127.0.0.1: {error}");
+            complain(format_args!(
+                "aegis demo: the demo's own upstreams cannot listen on 127.0.0.1: {error}"
+            ));
             return 1;
         }
     };
@@ -34,13 +36,13 @@ pub fn run(port: u16) -> i32 {
     let loaded = match load_with(&source, judge) {
         Ok(loaded) => loaded,
         Err(problems) => {
-            eprintln!("{problems}");
+            complain(problems);
             return 1;
         }
     };
     serve::serve(source, loaded, |started| {
         let (gateway, admin) = (format!("http://{}", started.gateway), format!("http://{}", started.admin));
-        println!("{}", introduction(&gateway, &admin));
+        say(introduction(&gateway, &admin));
         actix_rt::spawn(traffic(gateway));
     })
 }

@@ -1,8 +1,8 @@
 //! `aegis migrate`: applies, shows or undoes the migrations of the metrics store, which are built in.
 
-use std::io::Write;
 use std::path::PathBuf;
 
+use super::{complain, say};
 use crate::config::{Source, load_with};
 use crate::store::{Applied, Options, Order, Place, Store, StoreError};
 use crate::supervisor::judge;
@@ -15,7 +15,7 @@ pub fn run(file: Option<PathBuf>, set: Vec<String>, store: Option<String>, order
         None => match configured(Source { file, set, ..Source::default() }) {
             Ok(url) => url,
             Err(why) => {
-                let _ = writeln!(std::io::stderr(), "{why}");
+                complain(why);
                 return 1;
             }
         },
@@ -25,17 +25,16 @@ pub fn run(file: Option<PathBuf>, set: Vec<String>, store: Option<String>, order
     let outcome = Store::open(&url, options).and_then(|store| Ok((store.migrate(order)?, store)));
     match outcome {
         Ok((applied, store)) => {
-            // Whoever closes the pipe early has seen enough.
-            let _ = write!(std::io::stdout(), "{}", report(&applied, order, store.place()));
+            say(report(&applied, order, store.place()).trim_end());
             0
         }
         // Without a configuration's line to point at.
         Err(StoreError::Url(why)) => {
-            let _ = writeln!(std::io::stderr(), "--store cannot be used: {why}");
+            complain(format_args!("--store cannot be used: {why}"));
             2
         }
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "{error}");
+            complain(error);
             1
         }
     }

@@ -10,6 +10,8 @@ mod routes;
 mod serve;
 mod why;
 
+use std::fmt::Display;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -88,6 +90,16 @@ struct Configuration {
     /// Set one key, for example --set server.port=9000; may be repeated, wins over file and environment.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
+}
+
+/// Prints what was asked for. Whoever closes the pipe early has seen enough; the exit code still tells.
+fn say(text: impl Display) {
+    let _ = writeln!(io::stdout(), "{text}");
+}
+
+/// Prints what went wrong, to whoever still listens.
+fn complain(text: impl Display) {
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 /// Runs a command and returns its exit code.

@@ -1,8 +1,8 @@
 //! `aegis routes`: the compiled route table, most specific first.
 
-use std::io::Write;
 use std::path::PathBuf;
 
+use super::{complain, say};
 use crate::config::listing::{Row, table};
 use crate::config::{Settings, Source, load_with};
 use crate::supervisor::{RouteNumbers, compile, judge};
@@ -12,14 +12,13 @@ pub fn run(file: Option<PathBuf>, set: Vec<String>, json: bool) -> i32 {
     let loaded = match load_with(&Source { file, set, ..Source::default() }, judge) {
         Ok(loaded) => loaded,
         Err(problems) => {
-            let _ = writeln!(std::io::stderr(), "{problems}");
+            complain(problems);
             return 1;
         }
     };
     let rows = rows(&loaded.settings);
-    let text = if json { format!("{:#}\n", serde_json::json!(rows)) } else { table(&rows) };
-    // Whoever closes the pipe early has seen enough.
-    let _ = write!(std::io::stdout(), "{text}");
+    let text = if json { format!("{:#}", serde_json::json!(rows)) } else { table(&rows) };
+    say(text.trim_end());
     0
 }
 

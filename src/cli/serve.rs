@@ -13,6 +13,7 @@ use aegis_actors::metrics_aggregator::{Flush, Sink, Writer, Written};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 
+use super::complain;
 use crate::admin::{self, Admin, Kept};
 use crate::config::{Loaded, Settings, Severity, Source, load_with};
 use crate::gateway::server::Latecomers;
@@ -34,7 +35,7 @@ pub fn run(source: Source) -> i32 {
     let loaded = match load_with(&source, judge) {
         Ok(loaded) => loaded,
         Err(problems) => {
-            eprintln!("{problems}");
+            complain(problems);
             return 1;
         }
     };

@@ -1,11 +1,11 @@
 //! `aegis why`: what happened to one request, for a reader who knows nothing of it.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::PathBuf;
 
 use serde_json::Value;
 
+use super::{complain, say};
 use crate::config::{Located, Place, Source, load, locate};
 
 /// Asks the running gateway for a request's record and tells it; exit code 1 when there is none or nobody answers.
@@ -14,7 +14,7 @@ pub fn run(file: Option<PathBuf>, set: Vec<String>, request_id: &str, json: bool
     let loaded = match load(&source) {
         Ok(loaded) => loaded,
         Err(problems) => {
-            eprintln!("{problems}");
+            complain(problems);
             return 1;
         }
     };
@@ -25,16 +25,15 @@ pub fn run(file: Option<PathBuf>, set: Vec<String>, request_id: &str, json: bool
     let record = match actix_rt::System::new().block_on(ask(&url, &admin.token)) {
         Ok(record) => record,
         Err(why) => {
-            eprintln!("aegis why: {why}");
+            complain(format_args!("aegis why: {why}"));
             return 1;
         }
     };
     let text = match json {
-        true => format!("{record:#}\n"),
+        true => format!("{record:#}"),
         false => tell(&record, |path| locate(&source, path)),
     };
-    // Whoever closes the pipe early has seen enough.
-    let _ = write!(std::io::stdout(), "{text}");
+    say(text.trim_end());
     0
 }
 

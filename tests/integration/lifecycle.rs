@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::harness::{
     Backend, Builder, Call, Client, Folder, Gate, Gateway, SOON, Upstream, eventually, holds_for, run,
-    run_with,
+    run_unheard, run_with,
 };
 
 /// Time enough for what these tests do between the signal and the end.
@@ -274,6 +274,28 @@ fn the_command_line_ends_with_0_1_or_2() {
     let said =
         String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("bad.yaml:") && said.contains("error:") && said.contains("unknownKey"), "{said}");
+}
+
+#[test]
+fn a_reader_that_has_gone_is_no_panic() {
+    let folder = Folder::new();
+    let (_upstream, _gate, builder) = holding();
+    std::fs::write(folder.path().join("good.yaml"), builder.yaml()).unwrap();
+    std::fs::write(folder.path().join("bad.yaml"), builder.top("unknownKey: 1").yaml()).unwrap();
+    for (arguments, code) in [
+        (vec!["check", "-c", "bad.yaml"], 1),
+        (vec!["check", "-c", "good.yaml"], 0),
+        (vec!["routes", "-c", "good.yaml"], 0),
+        (vec!["routes", "-c", "bad.yaml"], 1),
+        (vec!["serve", "-c", "bad.yaml"], 1),
+        (vec!["why", "x", "-c", "bad.yaml"], 1),
+        (vec!["why", "x", "-c", "good.yaml", "--set", "admin.port=1"], 1),
+        (vec!["migrate", "-c", "bad.yaml"], 1),
+        (vec!["migrate", "--store", "mysql://h/d"], 2),
+        (vec!["migrate", "--store", "sqlite://data/x.db"], 0),
+    ] {
+        assert_eq!(run_unheard(folder.path(), &arguments).code(), Some(code), "{arguments:?}");
+    }
 }
 
 #[test]

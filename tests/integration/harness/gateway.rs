@@ -142,6 +142,12 @@ pub fn run_with(folder: &Path, variables: &[(&str, &str)], arguments: &[&str]) -
     aegis(folder).envs(variables.iter().copied()).args(arguments).output().unwrap()
 }
 
+/// Runs `aegis` with these arguments where nobody reads what it prints.
+pub fn run_unheard(folder: &Path, arguments: &[&str]) -> ExitStatus {
+    let closed = || std::io::pipe().unwrap().1;
+    aegis(folder).args(arguments).stdout(closed()).stderr(closed()).status().unwrap()
+}
+
 fn aegis(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_aegis"));
     command
