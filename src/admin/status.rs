@@ -148,6 +148,10 @@ fn target(target: &Target, breaker: Option<&circuit_breaker::Report>) -> Value {
         "tunnels": cells.tunnels.load(Ordering::Relaxed),
         "requests": target.counters.requests.sum(),
         "failures": target.counters.failures.sum(),
+        "lastFailure": target.counters.last_failure.load().as_ref().map(|last| json!({
+            "at": humantime::format_rfc3339_millis(last.0).to_string(),
+            "why": last.1,
+        })),
         "connections": {
             "new": target.counters.connections_new.sum(),
             "reused": target.counters.connections_reused.sum(),

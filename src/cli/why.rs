@@ -189,7 +189,10 @@ fn tries(out: &mut String, details: &Value) {
     for (number, one) in tries.iter().enumerate() {
         let outcome = match (one["status"].as_u64(), one["failed"].as_str()) {
             (Some(status), _) => format!("answered {status}"),
-            (None, Some(failed)) => format!("failed: {failed}"),
+            (None, Some(failed)) => match one["why"].as_str() {
+                Some(why) => format!("failed: {failed}, {why},"),
+                None => format!("failed: {failed}"),
+            },
             (None, None) => "unknown".to_owned(),
         };
         let _ = writeln!(

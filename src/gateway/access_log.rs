@@ -74,6 +74,9 @@ fn write_json(out: &mut String, record: &RequestRecord, status: u16, took: Durat
     if let Some(reason) = record.reason() {
         let _ = write!(out, r#","reason":"{reason}""#);
     }
+    if let Some(why) = record.why() {
+        member(out, "why", why);
+    }
     for (field, shadow) in LIMITED_BY {
         let mut rules = limited_by(record, shadow).peekable();
         if rules.peek().is_none() {
@@ -136,6 +139,10 @@ fn write_text(out: &mut String, record: &RequestRecord, status: u16, took: Durat
     }
     if let Some(reason) = record.reason() {
         let _ = write!(out, " reason={reason}");
+    }
+    if let Some(why) = record.why() {
+        out.push_str(" why=");
+        string(out, why);
     }
     for (field, shadow) in LIMITED_BY {
         for rule in limited_by(record, shadow) {

@@ -219,7 +219,7 @@ async fn attempt(
         Err(failure) => TryOutcome::Failed(failure.cause.code()),
     };
     let reused = exchange.reused.get();
-    request.record.story.tries.push(Try { target: position, took, outcome, reused });
+    request.record.story.tries.push(Try { target: position, took, outcome, reused, why: None });
     if exchange.connected.get() {
         let (own, all) = (&target.counters, &backend.counters);
         let kinds = match reused {

@@ -23,7 +23,7 @@ pub struct Story {
 }
 
 /// One try.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Try {
     /// Position among the backend's targets.
     pub target: usize,
@@ -32,6 +32,8 @@ pub struct Try {
     pub outcome: TryOutcome,
     /// On a connection that had been used before.
     pub reused: bool,
+    /// What went wrong, for operators.
+    pub why: Option<Box<str>>,
 }
 
 /// What came of a try.
@@ -131,6 +133,12 @@ impl RequestRecord {
     /// that is one counts to its head, and sending one does not count.
     pub fn latency(&self, took: Duration) -> Duration {
         self.answered.filter(|_| self.stream).unwrap_or(took).saturating_sub(self.uploading)
+    }
+
+    /// What went wrong with the last try, where that decided the answer.
+    pub fn why(&self) -> Option<&str> {
+        self.reason()?;
+        self.story.tries.last()?.why.as_deref()
     }
 
     pub fn target(&self) -> Option<&Target> {

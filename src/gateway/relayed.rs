@@ -74,7 +74,9 @@ impl Relayed {
             Transfer::AwaitsUpstream => self.break_off(),
             Transfer::Unread(_) => Step::Broken,
             Transfer::Broken(violation) => {
-                self.exchange.violation.set(Some(violation));
+                if let Some(last) = self.record.story.tries.last_mut() {
+                    last.why = Some(violation.to_string().into());
+                }
                 self.break_off()
             }
         }

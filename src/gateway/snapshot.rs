@@ -8,12 +8,13 @@ use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use aegis_actors::TargetCells;
 use aegis_actors::metrics_aggregator::Labels;
 use aegis_actors::rate_limiter::settings::RedisSettings;
 use aegis_actors::traffic::Counters;
+use arc_swap::ArcSwapOption;
 use regex::RegexSet;
 
 use super::own_paths::OwnPaths;
@@ -281,6 +282,8 @@ impl Way {
 
 /// What happened on one target.
 pub struct TargetCounters {
+    /// When a try came to nothing last, and why.
+    pub last_failure: ArcSwapOption<(SystemTime, Box<str>)>,
     pub requests: Counters,
     pub failures: Counters,
     pub connections_new: Counters,
@@ -291,6 +294,7 @@ impl TargetCounters {
     /// Counters at zero for `workers` workers.
     pub fn new(workers: usize) -> Arc<Self> {
         Arc::new(Self {
+            last_failure: ArcSwapOption::empty(),
             requests: Counters::new(workers),
             failures: Counters::new(workers),
             connections_new: Counters::new(workers),

@@ -136,6 +136,9 @@ fn details(record: &RequestRecord) -> Value {
             TryOutcome::Status(status) => value["status"] = json!(status),
             TryOutcome::Failed(code) => value["failed"] = json!(code),
         }
+        if let Some(why) = &one.why {
+            value["why"] = json!(why);
+        }
         value
     });
     let limits = record.story.limits.iter().map(|consulted| {

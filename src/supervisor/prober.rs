@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use aegis_actors::TargetCells;
 use aegis_actors::health_check::{ProbeFuture, Prober, ProberFactory};
-use awc::error::SendRequestError;
 
 use crate::gateway::shared::Shared;
-use crate::gateway::upstream::{Asked, Dialer, Exchange, Pool, RequestLines, Terms};
+use crate::gateway::upstream::{Asked, Dialer, Exchange, Pool, RequestLines, Terms, why};
 
 /// Probes the gateway's targets.
 pub struct GatewayProber(Arc<Shared>);
@@ -35,19 +34,11 @@ impl Prober for GatewayProber {
             let host = Rc::from(&*target.host);
             let exchange = Exchange::new(Asked::default(), Rc::new(lines), host, None);
             let sent = pool.send(exchange.clone()).await;
-            let (head, _body) = sent.map_err(|error| phrase(&error, &exchange))?;
+            let (head, _body) = sent.map_err(|error| why(&error, &exchange))?;
             match head.status.as_u16() {
                 200..=399 => Ok(()),
                 status => Err(format!("status {status}")),
             }
         })
-    }
-}
-
-/// What went wrong, for an operator.
-fn phrase(error: &SendRequestError, exchange: &Exchange) -> String {
-    match exchange.violation.get() {
-        Some(violation) => violation.to_string(),
-        None => error.to_string(),
     }
 }

@@ -18,7 +18,7 @@ use super::document;
 use crate::config::settings::UpstreamTls;
 use crate::gateway::request_body::RequestBody;
 use crate::gateway::upstream::{
-    Asked, Dialer, Exchange, Pool, RequestLines, TargetTls, Terms, client_config,
+    Asked, Dialer, Exchange, Pool, RequestLines, TargetTls, Terms, client_config, why,
 };
 
 /// Sends to webhooks.
@@ -71,12 +71,7 @@ async fn send(webhook: &Webhook, body: Bytes, made: &OnceCell<Arc<ClientConfig>>
     let body = Rc::new(RequestBody::whole(body));
     let exchange = Exchange::new(Asked::default(), Rc::new(lines), host, body.reader());
     let sent = pool.send(exchange.clone()).await;
-    let (answer, _) = sent.map_err(|error| {
-        again(match exchange.violation.get() {
-            Some(violation) => violation.to_string(),
-            None => error.to_string(),
-        })
-    })?;
+    let (answer, _) = sent.map_err(|error| again(why(&error, &exchange)))?;
     judge(answer.status.as_u16(), answer.fields.text("retry-after"), SystemTime::now())
 }
 

@@ -7,6 +7,7 @@
 mod body;
 pub mod connector;
 pub mod exchange;
+mod failure;
 pub mod framing;
 pub mod pool;
 mod sending;
@@ -17,6 +18,7 @@ mod transport;
 pub use body::{Body, Transfer, Write};
 pub use connector::{Dialer, TargetTls, Terms};
 pub use exchange::{Exchange, RequestLines};
+pub use failure::why;
 pub use framing::{Asked, Head, Violation};
 pub use pool::Pool;
 pub use slots::Private;
