@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use aegis_actors::circuit_breaker::{Admission, Phase, State};
-use aegis_actors::{TargetCells, TargetId};
+use aegis_actors::{COLD, TargetCells, TargetId};
 
 use super::answer::Cause;
 use super::snapshot::{Backend, Target};
@@ -195,15 +195,28 @@ fn choose(backend: &Backend, worker: &Worker, candidates: &[usize], key: u64, no
             }
         }
         LoadBalance::RoundRobin => {
+            let warmth = |at: usize| targets[candidates[at]].cells.warmth(now);
+            // Where all have just come back, the warmest carries a full share.
+            let mut warmest = None;
+            let mut full = || {
+                *warmest.get_or_insert_with(|| {
+                    (0..candidates.len()).filter(|at| !open(*at)).map(warmth).fold(COLD, f32::max)
+                })
+            };
+            let mut next = 0;
             for _ in 0..backend.turns.len() {
                 let turn = backend.turn.fetch_add(1, Ordering::Relaxed) % backend.turns.len();
                 let Some(at) = candidates.iter().position(|i| *i == backend.turns[turn]) else { continue };
-                let warmth = targets[candidates[at]].cells.warmth(now);
-                if !open(at) && (warmth >= 1.0 || worker.random(|random| random.f32()) < warmth) {
+                if open(at) {
+                    continue;
+                }
+                let warmth = warmth(at);
+                if warmth >= 1.0 || worker.random(|random| random.f32()) * full() < warmth {
                     return at;
                 }
+                next = at;
             }
-            0
+            next
         }
         LoadBalance::Hash(_) => {
             let score = |at: usize| if open(at) { -1.0 } else { rendezvous(key, &targets[candidates[at]]) };

@@ -1,6 +1,8 @@
 //! Choosing among several targets, and the bound on what one may have in flight (sections 2 and 6).
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use crate::harness::{Backend, Call, Gate, Gateway, SOON, Upstream, eventually};
 
@@ -21,6 +23,32 @@ fn round_robin_gives_each_target_its_turn() {
     let mut client = gateway.client();
     (0..30).for_each(|_| assert_eq!(client.get("/x").status, 200));
     assert_eq!(upstreams.iter().map(Upstream::count).collect::<Vec<_>>(), [10, 10, 10]);
+}
+
+#[test]
+fn round_robin_spreads_requests_also_over_targets_that_have_all_just_come_back() {
+    let ill = Arc::new(AtomicBool::new(false));
+    let target = || {
+        let ill = Arc::clone(&ill);
+        Upstream::start(move |exchange| match exchange.target() {
+            "/health" if ill.load(SeqCst) => exchange.reply(500, &[], b""),
+            _ => exchange.ok("ok"),
+        })
+    };
+    let upstreams = [target(), target(), target()];
+    let checks = "healthCheck: {path: /health, intervalMs: 100, timeoutMs: 90, unhealthyThreshold: 1, healthyThreshold: 1}";
+    let backend = upstreams.iter().fold(Backend::named("main").route("/**"), Backend::to);
+    let backend = backend.with("loadBalance: roundRobin").with(checks);
+    let gateway = Gateway::builder().server("workers: 1").backend(backend).start();
+    let healthy = |wanted: bool| (0..3).all(|target| gateway.healthy("main", target) == wanted);
+    ill.store(true, SeqCst);
+    assert!(eventually(SOON, || healthy(false)));
+    ill.store(false, SeqCst);
+    assert!(eventually(SOON, || healthy(true)));
+    let mut client = gateway.client();
+    (0..600).for_each(|_| assert_eq!(client.get("/x").status, 200));
+    let counts = upstreams.each_ref().map(|upstream| upstream.count_of("/x"));
+    assert!(counts.iter().all(|count| (120..=280).contains(count)), "{counts:?}");
 }
 
 #[test]
