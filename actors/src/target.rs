@@ -15,7 +15,7 @@ use crate::circuit_breaker::GateCell;
 use crate::health_check::HealthCell;
 
 /// Unique for the life of the process; a target that a reload changes gets a new one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TargetId(pub u64);
 
 impl TargetId {

@@ -119,6 +119,7 @@ fn backend(backend: &Backend, breakers: &HashMap<TargetId, circuit_breaker::Repo
         "name": backend.name,
         "status": state,
         "circuit": worst.as_str(),
+        "circuitEnabled": backend.settings.circuit_breaker.enabled,
         "requests": counters.requests.sum(),
         "upstreamStatus": {
             "2xx": counters.statuses[1].sum(),

@@ -159,7 +159,9 @@ fn backend(backend: &Backend) -> Value {
     }
     let breaker = &backend.circuit_breaker;
     out["circuitBreaker"] = json!({
+        "enabled": breaker.enabled,
         "failureThreshold": breaker.failure_threshold,
+        "failureStatuses": breaker.failure_statuses,
         "successThreshold": breaker.success_threshold,
         "resetTimeoutMs": ms(breaker.reset_timeout),
         "failureRate": breaker.failure_rate,

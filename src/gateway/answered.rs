@@ -4,7 +4,6 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use actix_http::{Method, StatusCode};
-use aegis_actors::TargetId;
 
 use super::answer::{self, Cause, REQUEST_ID};
 use super::arrival::Upgrade;
@@ -13,7 +12,7 @@ use super::fields::Fields;
 use super::headers::{self, Passing};
 use super::rate_limit::is_quota;
 use super::redirects;
-use super::relayed::{Blame, Relayed};
+use super::relayed::{Blame, HeldUp, Relayed};
 use super::request::{Refused, Request};
 use super::request_body::RequestBody;
 use super::response::{Content, Length, Response};
@@ -32,9 +31,8 @@ pub struct Answered {
     pub exchange: Rc<Exchange>,
     /// Given back before another try.
     pub in_flight: Option<InFlight>,
-    pub target: TargetId,
     /// For a failure after the head.
-    pub epoch: u64,
+    pub blame: Option<Blame>,
     /// When the whole response must be there, if it is no stream.
     pub deadline: Instant,
     /// Still arriving, when the upstream answered early.
@@ -54,7 +52,7 @@ pub fn pass_on(request: Box<Request>, backend: &Backend, answered: Answered) -> 
 
 /// Passes an upstream's answer on.
 fn relay(mut request: Box<Request>, backend: &Backend, answered: Answered) -> Response {
-    let Answered { head, body, exchange, in_flight, target, epoch, deadline, request_body } = answered;
+    let Answered { head, body, exchange, in_flight, blame, deadline, request_body } = answered;
     let (status, mut fields) = (head.status, head.fields);
     if status == StatusCode::TOO_MANY_REQUESTS && fields.iter().any(|(name, _)| is_quota(name)) {
         // What is used up is a limit of the upstream's, and it says which.
@@ -79,11 +77,12 @@ fn relay(mut request: Box<Request>, backend: &Backend, answered: Answered) -> Re
         idle,
         whole: (!request.record.stream).then_some(deadline),
         in_flight,
-        blame: Blame { target, epoch },
+        blame,
         request_body,
         record: request.record,
         exchange,
         waiting: None,
+        held_up: HeldUp::default(),
     };
     let content = Content::Relayed(Box::new(relayed));
     Response { status, reason: head.reason, fields, length, content, last: false, write_limit: idle }

@@ -1,14 +1,16 @@
 //! Forwarding: tries, and what each of them came to.
 //!
 //! A try ends in a response head or in a [`Failure`]. Every failure says which cause the client would be told, what
-//! it means for the breaker, and whether another try could do better; the loop only obeys.
+//! it means for the breaker, and whether another try could do better; the loop only obeys. The table "what a failure is"
+//! of `docs/configuration.md` has every kind; `tests/integration/failures.rs` holds the code to it.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use actix_http::{Method, Version};
 use aegis_actors::TargetId;
-use awc::error::SendRequestError;
+use aegis_actors::circuit_breaker::Outcome;
+use awc::error::{ConnectError, SendRequestError};
 
 use super::answer::Cause;
 use super::answered::{Answered, pass_on};
@@ -16,6 +18,7 @@ use super::balance::{self, Needs, NoTarget, Pick};
 use super::deadline::{after, within};
 use super::headers::{self, Forwarding};
 use super::record::{Try, TryOutcome};
+use super::relayed::Blame;
 use super::request::{Refused, Request};
 use super::request_body::{BodyFailure, RequestBody, RequestFraming};
 use super::response::Response;
@@ -30,18 +33,12 @@ const OWN_LINES: usize = 448;
 /// Why a try came to nothing.
 struct Failure {
     cause: Cause,
-    verdict: Verdict,
+    /// What it says about its target; nothing, where it is the client's doing or the gateway's, or a pooled connection had been
+    /// closed.
+    outcome: Option<Outcome>,
     again: Again,
     /// The upstream's own answer, to be passed on when no further try is made.
     answered: Option<Box<Answered>>,
-}
-
-/// What a try says about its target.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Verdict {
-    Failed,
-    /// Nothing: the client's doing, or a pooled connection that had been closed.
-    Neutral,
 }
 
 /// Whether another try may follow.
@@ -101,7 +98,8 @@ pub async fn forward(mut request: Box<Request>) -> Result<Response, Refused> {
         target.counters.requests.add(request.worker.index, 1);
         let times =
             Times { started: now, deadline, whole: route.timeout, first_byte: route.first_byte_timeout };
-        let failure = match attempt(&mut request, backend, pick, &lines, &body, times).await {
+        let known = tried.contains(&target.cells.id);
+        let failure = match attempt(&mut request, backend, pick, &lines, &body, times, known).await {
             Ok(answered) => return pass_on(request, backend, answered),
             Err(failure) => failure,
         };
@@ -166,7 +164,7 @@ fn give_up(
     }
 }
 
-/// One try. On success the outcome has been reported; on failure too.
+/// One try. On success the outcome has been reported; on failure too. `known`: the request has told of this target before.
 async fn attempt(
     request: &mut Request,
     backend: &Backend,
@@ -174,6 +172,7 @@ async fn attempt(
     lines: &Rc<RequestLines>,
     body: &Rc<RequestBody>,
     times: Times,
+    known: bool,
 ) -> Result<Answered, Failure> {
     let Times { started, deadline, .. } = times;
     let Pick { target, position, admission, in_flight } = pick;
@@ -239,9 +238,20 @@ async fn attempt(
     request.record.uploading += uploading;
     let settings = &backend.settings.circuit_breaker;
     // The client's time is not the upstream's.
-    let asked = exchange.uploaded.get().unwrap_or(started);
-    let slow = !settings.slow_call.is_zero() && now.saturating_duration_since(asked) >= settings.slow_call;
+    let asked = exchange.uploaded.get().or_else(|| (!body.framing().has_bytes()).then_some(started));
+    let waited = asked.map_or(Duration::ZERO, |asked| now.saturating_duration_since(asked));
+    let slow = !settings.slow_call.is_zero() && waited >= settings.slow_call;
     let epoch = admission.epoch;
+    let report = |outcome: Outcome| {
+        if outcome.is_failure() {
+            target.counters.failures.add(worker.index, 1);
+        }
+        // A probe is asked by itself.
+        let outcome = if known && !is_probe { outcome.again()? } else { outcome };
+        worker.outcome(target.cells.id, epoch, outcome, slow, is_probe);
+        probe.into_iter().for_each(|probe| probe.end(outcome, slow));
+        (outcome == Outcome::Answered).then_some(Blame { target: target.cells.id, epoch })
+    };
     match sent {
         Ok((head, answered_body)) => {
             request.record.upstream = Some(took.saturating_sub(uploading));
@@ -249,17 +259,7 @@ async fn attempt(
             let status = head.status.as_u16();
             let class = usize::from(status / 100).clamp(1, 5) - 1;
             backend.counters.statuses[class].add(worker.index, 1);
-            let failed = status >= 500 || status == 408;
-            // 429 says nothing about the target's health, however long it took.
-            if status != 429 {
-                worker.outcome(target.cells.id, epoch, !failed, slow, is_probe);
-                if failed || slow {
-                    probe.into_iter().for_each(|probe| probe.fail());
-                }
-            }
-            if failed {
-                target.counters.failures.add(worker.index, 1);
-            }
+            let blame = report(settings.judge(status));
             // A stream of a request has taken its time; its answer gets its own.
             let deadline = if body.is_stream() { after(Instant::now(), times.whole) } else { deadline };
             if headers::binds_connection(&head.fields, "www-authenticate") {
@@ -271,15 +271,14 @@ async fn attempt(
                 body: answered_body,
                 exchange,
                 in_flight: Some(in_flight),
-                target: target.cells.id,
-                epoch,
+                blame,
                 deadline,
                 request_body,
             };
             if matches!(status, 502..=504) {
                 return Err(Failure {
                     cause: Cause::UpstreamBadResponse,
-                    verdict: Verdict::Failed,
+                    outcome: None,
                     again: Again::IfIdempotent,
                     answered: Some(Box::new(answered)),
                 });
@@ -287,11 +286,7 @@ async fn attempt(
             Ok(answered)
         }
         Err(failure) => {
-            if failure.verdict == Verdict::Failed {
-                target.counters.failures.add(worker.index, 1);
-                worker.outcome(target.cells.id, epoch, false, slow, is_probe);
-                probe.into_iter().for_each(|probe| probe.fail());
-            }
+            failure.outcome.and_then(report);
             Err(failure)
         }
     }
@@ -324,39 +319,71 @@ async fn send(
         // Time is up, and it was the client that had more to send.
         None if exchange.connected.get() && !body.is_complete() && !exchange.blocked.get() => {
             let cause = BodyFailure::Stalled.cause();
-            Err(Failure { cause, verdict: Verdict::Neutral, again: Again::Never, answered: None })
+            Err(Failure { cause, outcome: None, again: Again::Never, answered: None })
         }
-        None => Err(timed_out(exchange)),
+        None => {
+            let (failure, now) = (timed_out(exchange), Instant::now());
+            // What is left of the request's time when its client, or the tries before, have taken most of it is no trial.
+            let had = now.saturating_duration_since(exchange.uploaded.get().unwrap_or(started));
+            let whole = deadline.saturating_duration_since(request.record.started);
+            let tried = now < deadline || had >= first_byte.min(whole / 2);
+            Err(Failure { outcome: failure.outcome.filter(|_| tried), ..failure })
+        }
     }
 }
 
 fn timed_out(exchange: &Exchange) -> Failure {
     let again = if exchange.sent.get() { Again::IfIdempotent } else { Again::Unprocessed };
-    Failure { cause: Cause::UpstreamTimeout, verdict: Verdict::Failed, again, answered: None }
+    Failure { cause: Cause::UpstreamTimeout, outcome: Some(Outcome::Unanswered), again, answered: None }
 }
 
 /// What an error of awc means, with the facts that the transport noted.
 fn classify(error: &SendRequestError, exchange: &Exchange, body: &RequestBody, idempotent: bool) -> Failure {
-    let failed = |cause, again| Failure { cause, verdict: Verdict::Failed, again, answered: None };
+    let failed = |cause, outcome, again| Failure { cause, outcome, again, answered: None };
     if let Some(failure) = body.failure() {
-        let cause = failure.cause();
-        return Failure { cause, verdict: Verdict::Neutral, again: Again::Never, answered: None };
+        return failed(failure.cause(), None, Again::Never);
     }
     if matches!(error, SendRequestError::Timeout) {
         return timed_out(exchange);
     }
     if !exchange.connected.get() {
-        return failed(Cause::ConnectFailed, Again::Unprocessed);
+        return failed(Cause::ConnectFailed, unconnected(error), Again::Unprocessed);
     }
-    if exchange.violation.get().is_some_and(|violation| violation != Violation::Truncated) {
-        return failed(Cause::UpstreamBadResponse, Again::Never);
+    match exchange.violation.get() {
+        None | Some(Violation::Truncated) => {}
+        // An answer, if one beyond a bound of the gateway's own.
+        Some(Violation::HeadBytes(_) | Violation::HeadFields(_) | Violation::TooManyInterim) => {
+            return failed(Cause::UpstreamBadResponse, Some(Outcome::Reached), Again::Never);
+        }
+        Some(_) => return failed(Cause::UpstreamBadResponse, Some(Outcome::Unanswered), Again::Never),
     }
     if exchange.reused.get() && !exchange.answered.get() {
         // The upstream had closed it, most likely for its age: that says nothing about the upstream.
         let again = if idempotent || !exchange.sent.get() { Again::AtOnce } else { Again::Never };
-        return Failure { cause: Cause::UpstreamReset, verdict: Verdict::Neutral, again, answered: None };
+        return failed(Cause::UpstreamReset, None, again);
     }
-    failed(Cause::UpstreamReset, if exchange.sent.get() { Again::IfIdempotent } else { Again::Unprocessed })
+    // Who closes on a client that is slow with its body, or sends too much of one, may be in the best of health.
+    let outcome = body.is_complete().then_some(Outcome::Unanswered);
+    let again = if exchange.sent.get() { Again::IfIdempotent } else { Again::Unprocessed };
+    failed(Cause::UpstreamReset, outcome, again)
+}
+
+/// What it says about a target that no connection to it came about.
+fn unconnected(error: &SendRequestError) -> Option<Outcome> {
+    use std::io::ErrorKind;
+    /// EMFILE, ENFILE, EADDRNOTAVAIL, ENOBUFS, ENOMEM: what the gateway itself has run out of.
+    const OWN_LACK: [i32; 5] = [24, 23, 99, 105, 12];
+    let SendRequestError::Connect(ConnectError::Io(error)) = error else { return Some(Outcome::Unanswered) };
+    if error.raw_os_error().is_some_and(|code| OWN_LACK.contains(&code)) {
+        return None;
+    }
+    Some(match error.kind() {
+        ErrorKind::ConnectionRefused
+        | ErrorKind::HostUnreachable
+        | ErrorKind::NetworkUnreachable
+        | ErrorKind::NotFound => Outcome::Refused,
+        _ => Outcome::Unanswered,
+    })
 }
 
 fn no_target(request: Box<Request>, refusal: NoTarget) -> Refused {
@@ -420,4 +447,32 @@ fn upstream_lines(request: &Request) -> Rc<RequestLines> {
     };
     headers::to_upstream(head, &facts, lines.fields());
     Rc::new(lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn what_the_gateway_itself_lacks_is_no_failure_of_a_target() {
+        let says = |error: io::Error| unconnected(&SendRequestError::Connect(ConnectError::Io(error)));
+        for code in [24, 23, 99, 105, 12] {
+            assert_eq!(
+                says(io::Error::from_raw_os_error(code)),
+                None,
+                "{}",
+                io::Error::from_raw_os_error(code)
+            );
+        }
+        for kind in
+            [io::ErrorKind::ConnectionRefused, io::ErrorKind::HostUnreachable, io::ErrorKind::NotFound]
+        {
+            assert_eq!(says(kind.into()), Some(Outcome::Refused), "{kind}");
+        }
+        for kind in [io::ErrorKind::TimedOut, io::ErrorKind::ConnectionReset, io::ErrorKind::InvalidData] {
+            assert_eq!(says(kind.into()), Some(Outcome::Unanswered), "{kind}");
+        }
+    }
 }

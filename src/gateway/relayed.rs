@@ -4,6 +4,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use aegis_actors::circuit_breaker::Outcome;
+
 use super::answer::Cause;
 use super::balance::InFlight;
 use super::deadline::{Deadline, after};
@@ -11,6 +13,9 @@ use super::record::RequestRecord;
 use super::request_body::RequestBody;
 pub use super::upstream::Write;
 use super::upstream::{Body, Exchange, Transfer};
+
+/// A client that has kept its upstream waiting for this long, all in all, has a part in whatever happens then.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Who is to be blamed when the body breaks off.
 pub struct Blame {
@@ -38,12 +43,40 @@ pub struct Relayed {
     pub whole: Option<Instant>,
     /// Given back with the upstream's last byte: whoever waits for this target's slot need not wait for a slow client.
     pub in_flight: Option<InFlight>,
-    pub blame: Blame,
+    /// Nobody, where the call is held against its target already, or says nothing of it.
+    pub blame: Option<Blame>,
     pub request_body: Rc<RequestBody>,
     pub record: Box<RequestRecord>,
     pub exchange: Rc<Exchange>,
     /// Armed while the upstream is silent.
     pub waiting: Option<Deadline>,
+    pub held_up: HeldUp,
+}
+
+/// For how long a client has kept its upstream waiting.
+#[derive(Default)]
+pub struct HeldUp {
+    since: Option<Instant>,
+    before: Duration,
+}
+
+impl HeldUp {
+    /// The client takes nothing at the moment, or something again.
+    fn set(&mut self, waits: bool) {
+        match (waits, self.since) {
+            (true, None) => self.since = Some(Instant::now()),
+            (false, Some(since)) => {
+                self.before += since.elapsed();
+                self.since = None;
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether that is enough for an upstream to lose its patience.
+    fn is_long(&self) -> bool {
+        self.before + self.since.map_or(Duration::ZERO, |since| since.elapsed()) >= PATIENCE
+    }
 }
 
 impl Relayed {
@@ -60,6 +93,7 @@ impl Relayed {
         });
         if self.record.bytes_out > before {
             self.waiting = None;
+            self.held_up.set(false);
         }
         if self.in_flight.is_some() && self.body.has_arrived() {
             self.in_flight = None;
@@ -68,6 +102,7 @@ impl Relayed {
             Transfer::Done => Step::Done,
             Transfer::AwaitsReader => {
                 self.waiting = None;
+                self.held_up.set(true);
                 Step::AwaitsReader
             }
             Transfer::AwaitsUpstream if self.poll_silence(cx).is_pending() => Step::AwaitsUpstream,
@@ -95,7 +130,11 @@ impl Relayed {
             self.record.cause = Some(Cause::ClientGone);
         } else {
             self.record.broken = true;
-            self.record.worker.outcome(self.blame.target, self.blame.epoch, false, false, false);
+            // An upstream that gives up a client that does not read, or answers before it has read all, is no worse for it.
+            let clients = self.held_up.is_long() || !self.request_body.is_complete();
+            if let Some(blame) = self.blame.take().filter(|_| !clients) {
+                self.record.worker.outcome(blame.target, blame.epoch, Outcome::BrokeOff, false, false);
+            }
         }
         Step::Broken
     }

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use aegis_actors::TargetId;
-use aegis_actors::circuit_breaker::Outcomes;
+use aegis_actors::circuit_breaker::{Outcome, Outcomes};
 use aegis_actors::metrics_aggregator::{Record, Sample};
 
 use super::counting::{Counting, Worth};
@@ -114,9 +114,9 @@ impl Worker {
     }
 
     /// Notes how a call to a target ended; a failure, and whatever a half-open breaker waits for, is told at once.
-    pub fn outcome(&self, target: TargetId, epoch: u64, success: bool, slow: bool, urgent: bool) {
-        self.outcomes.borrow_mut().add(target, epoch, success, slow);
-        if urgent || !success {
+    pub fn outcome(&self, target: TargetId, epoch: u64, outcome: Outcome, slow: bool, urgent: bool) {
+        self.outcomes.borrow_mut().add(target, epoch, outcome, slow);
+        if urgent || outcome.is_failure() {
             self.report();
         }
     }

@@ -232,13 +232,14 @@ impl Children {
                 CircuitBreakerActor::start_in(arbiter, deps)
             }),
         );
-        let changes = supervisor.clone().recipient();
+        let (changes, well) = (supervisor.clone().recipient(), supervisor.clone().recipient());
         let health = Child::start(
             HealthCheckActor::NAME,
             &supervisor,
             Box::new(move |arbiter, fence, on_stop| {
-                let (changes, prober) = (changes.clone(), GatewayProber::factory(shared.clone()));
-                let deps = health_check::Deps { prober, changes, on_stop, fence, seed: fastrand::u64(..) };
+                let prober = GatewayProber::factory(shared.clone());
+                let (changes, well, seed) = (changes.clone(), well.clone(), fastrand::u64(..));
+                let deps = health_check::Deps { prober, changes, well, on_stop, fence, seed };
                 HealthCheckActor::start_in(arbiter, deps)
             }),
         );

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use actix::Handler;
 use aegis_actors::alerts::{AlertChanged, Change};
-use aegis_actors::circuit_breaker::Transition;
+use aegis_actors::circuit_breaker::{Transition, Well};
 use aegis_actors::health_check::HealthChanged;
 use aegis_actors::rate_limiter::{Mode, ModeChanged};
 use aegis_actors::supervision::count_message;
@@ -99,6 +99,16 @@ impl Handler<HealthChanged> for Supervisor {
         count_message();
         let what = format!("{}: {}", if change.healthy { "healthy" } else { "unhealthy" }, change.reason);
         self.events.push(Event::of("health", Some(&change.backend), Some(&change.target), what));
+    }
+}
+
+impl Handler<Well> for Supervisor {
+    type Result = ();
+
+    /// Passed on to whichever instance is the breakers' now.
+    fn handle(&mut self, well: Well, _: &mut Self::Context) {
+        count_message();
+        self.children.iter().for_each(|children| children.breaker.addr.do_send(well));
     }
 }
 

@@ -32,7 +32,7 @@ fn lose_each_actor(how: &str, limit: Duration) {
     let (well, ill) = (Upstream::ok("ok"), Upstream::status(500));
     let named = format!("url: \"http://localhost:{}\"", well.addr().port());
     let down = Port::reserve();
-    let breaker = "circuitBreaker: {failureThreshold: 2, resetTimeoutMs: 60000}";
+    let breaker = "circuitBreaker: {minRequests: 2}";
     let mut gateway = Gateway::builder()
         .backend(Backend::named("main").target(&named).route("/steady").with(CHECKS))
         .backend(Backend::named("tripped").to(&ill).route("/tripped").with("retries: 0").with(breaker))
@@ -42,6 +42,7 @@ fn lose_each_actor(how: &str, limit: Duration) {
         .start();
     gateway.expect_panics();
     assert!(eventually(SOON, || gateway.get("/tripped").reason() == Some("circuit_open")));
+    gateway.hold_open("tripped");
     assert!(eventually(SOON, || gateway.get("/down").reason() == Some("no_healthy_target")));
     let tries = ill.count();
     let load = Load::start(gateway.addr, 4, Duration::from_millis(2), "/steady");

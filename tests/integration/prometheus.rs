@@ -97,19 +97,21 @@ fn a_target_that_is_listed_twice_is_told_once() {
 #[test]
 fn a_breakers_changes_are_counted_by_the_new_state() {
     let upstream = Upstream::status(500);
-    let backend =
-        Backend::all(&upstream).with("circuitBreaker: {failureThreshold: 2, resetTimeoutMs: 60000}");
+    let backend = Backend::all(&upstream).with("circuitBreaker: {minRequests: 2}");
     let gateway = Gateway::with(backend.clone());
     let opened = || {
         gateway.get("/x");
         sum(&scrape(&gateway), "aegis_circuit_transitions_total", r#"to="open""#) == 1.0
     };
     assert!(eventually(SOON, opened));
+    gateway.hold_open("main");
     assert_eq!(sum(&scrape(&gateway), "aegis_circuit_state", "main"), 2.0);
     // They stay over a reload, and go with the target.
     gateway.rewrite(&Gateway::builder().backend(backend.with("retries: 0")));
     assert_eq!(gateway.admin_post("/_aegis/reload", "").status, 200);
     assert!(opened());
+    // A hold would be a new target's, too.
+    assert_eq!(gateway.admin_post("/_aegis/backends/main/breaker", r#"{"state":"auto"}"#).status, 200);
     gateway.rewrite(&Gateway::builder().backend(Backend::all(&Upstream::ok("ok"))));
     assert_eq!(gateway.admin_post("/_aegis/reload", "").status, 200);
     let counts = |key: &String| key.starts_with("aegis_circuit_transitions_total");

@@ -141,13 +141,15 @@ fn the_file_is_left_alone_when_hot_reload_is_off() {
 #[test]
 fn what_a_reload_does_not_change_keeps_its_breaker_its_drain_and_its_connections() {
     let (ill, well) = (Upstream::status(500), Upstream::ok("ok"));
-    let breaker = "circuitBreaker: {failureThreshold: 2, resetTimeoutMs: 60000}";
+    let breaker = "circuitBreaker: {minRequests: 2}";
     let tripped = Backend::named("tripped").to(&ill).route("/tripped").with("retries: 0").with(breaker);
     let drained = Backend::named("drained").to(&well).route("/drained");
     let busy = Backend::named("busy").to(&well).route("/busy");
     let base = Gateway::builder().server("workers: 1").backend(tripped).backend(drained).backend(busy);
     let gateway = base.clone().start();
     assert!(eventually(SOON, || gateway.get("/tripped").reason() == Some("circuit_open")));
+    gateway.hold_open("tripped");
+    let opened = gateway.opened("tripped");
     assert_eq!(gateway.admin_post("/_aegis/backends/drained/targets/0/drain", "").status, 200);
     assert_eq!(gateway.get("/busy").status, 200);
     let (tries, connections) = (ill.count(), well.connections());
@@ -160,14 +162,14 @@ fn what_a_reload_does_not_change_keeps_its_breaker_its_drain_and_its_connections
         gateway.get("/tripped").assert_problem(503, "circuit_open");
         gateway.get("/drained").assert_problem(503, "no_healthy_target");
     }
-    assert_eq!(ill.count(), tries);
+    assert_eq!((ill.count(), gateway.opened("tripped")), (tries, opened));
     assert_eq!(gateway.get("/new").status, 200);
 }
 
 #[test]
 fn a_target_whose_connections_are_made_otherwise_is_still_drained_and_held() {
     let (ill, well) = (Upstream::status(500), Upstream::ok("ok"));
-    let breaker = "circuitBreaker: {failureThreshold: 2, resetTimeoutMs: 60000}";
+    let breaker = "circuitBreaker: {minRequests: 2}";
     let configured = |timeout: u32| {
         let timeout = format!("connectTimeoutMs: {timeout}");
         let tripped = Backend::named("tripped").to(&ill).route("/tripped").with("retries: 0").with(breaker);
@@ -179,6 +181,8 @@ fn a_target_whose_connections_are_made_otherwise_is_still_drained_and_held() {
     };
     let gateway = configured(1000).start();
     assert!(eventually(SOON, || gateway.get("/tripped").reason() == Some("circuit_open")));
+    gateway.hold_open("tripped");
+    let opened = gateway.opened("tripped");
     assert_eq!(gateway.admin_post("/_aegis/backends/drained/targets/0/drain", "").status, 200);
     assert_eq!(gateway.get("/busy").status, 200);
     let (tries, connections) = (ill.count(), well.connections());
@@ -187,6 +191,7 @@ fn a_target_whose_connections_are_made_otherwise_is_still_drained_and_held() {
     gateway.get("/tripped").assert_problem(503, "circuit_open");
     gateway.get("/drained").assert_problem(503, "no_healthy_target");
     assert_eq!((gateway.get("/busy").status, ill.count()), (200, tries));
+    assert_eq!(gateway.opened("tripped"), opened);
     assert_eq!(well.connections(), connections + 1, "and its connections are new ones");
 }
 

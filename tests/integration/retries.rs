@@ -184,7 +184,7 @@ fn a_pooled_connection_that_the_upstream_had_closed_costs_neither_a_failure_nor_
 
 #[test]
 fn a_retry_that_finds_nobody_left_passes_on_what_the_upstream_had_said() {
-    let breaker = "circuitBreaker: {failureThreshold: 1, failureRate: 0, resetTimeoutMs: 60000}";
+    let breaker = "circuitBreaker: {minRequests: 1}";
     for others in [0, 1] {
         let upstream = Upstream::status(503);
         let mut backend = Backend::named("main").to(&upstream).route("/**").with("retries: 2").with(breaker);
@@ -200,7 +200,7 @@ fn a_retry_that_finds_nobody_left_passes_on_what_the_upstream_had_said() {
         let response = gateway.get("/x");
         assert_eq!((response.status, response.text().as_str()), (503, "said the upstream"), "{response:?}");
         assert_eq!(response.reason(), None);
-        gateway.get("/x").assert_problem(503, "circuit_open");
+        assert!(eventually(SOON, || gateway.get("/x").reason() == Some("circuit_open")));
         assert_eq!(idle.count(), 0);
     }
 }

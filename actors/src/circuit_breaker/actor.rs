@@ -4,13 +4,17 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Recipient, SpawnHandle};
+use actix::fut::wrap_future;
+use actix::{
+    Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, Recipient, SpawnHandle,
+};
 use actix_rt::ArbiterHandle;
 
 use super::gate::State;
-use super::messages::{Hold, Inspect, Outcomes, Report, Transition, UnknownBackend, Watch};
+use super::knock::knock;
+use super::messages::{Hold, Inspect, Outcomes, Report, Transition, UnknownBackend, Watch, Well};
 use super::state::{Breaker, Change};
-use crate::supervision::{Fence, OnStop, Stopped, count_message, supervised};
+use crate::supervision::{Fence, OnStop, Stopped, after, count_message, supervised};
 use crate::target::{TargetCells, TargetId};
 
 /// Batches that may wait before `try_send` reports a full mailbox: a worker sends a few hundred a second, so
@@ -40,6 +44,8 @@ pub struct CircuitBreakerActor {
 struct Guarded {
     cells: Arc<TargetCells>,
     breaker: Breaker,
+    /// A connection is about to be tried.
+    knocking: bool,
 }
 
 impl CircuitBreakerActor {
@@ -65,12 +71,16 @@ impl CircuitBreakerActor {
         for (cells, settings) in watch.targets {
             let guarded = match before.remove(&cells.id) {
                 Some(mut known) => {
-                    known.breaker.reconfigure(settings, now);
+                    let change = known.breaker.reconfigure(settings, now);
+                    change.into_iter().for_each(|change| announce(&self.deps, &known, change));
                     known
                 }
                 None => {
                     let gate = cells.gate.load().as_ref().clone();
-                    let mut new = Guarded { breaker: Breaker::resume(settings, gate, now), cells };
+                    let mut breaker = Breaker::resume(settings.clone(), gate, now);
+                    let change = breaker.reconfigure(settings, now);
+                    let mut new = Guarded { cells, breaker, knocking: false };
+                    change.into_iter().for_each(|change| announce(&self.deps, &new, change));
                     if let Some(held) = held.get(&new.cells.backend).filter(|_| !new.breaker.gate().forced())
                     {
                         let change = new.breaker.hold_as(*held, now);
@@ -103,12 +113,40 @@ impl CircuitBreakerActor {
         }
     }
 
+    /// Tries a connection to every target that is kept out for refusing them.
+    fn knock(&mut self, ctx: &mut Context<Self>) {
+        for guarded in self.guarded.values_mut().filter(|guarded| !guarded.knocking) {
+            let Some(wait) = guarded.breaker.knocks_in() else { continue };
+            guarded.knocking = true;
+            let (cells, epoch) = (guarded.cells.clone(), guarded.breaker.gate().epoch);
+            let (target, asked) = (cells.id, after(Instant::now(), wait));
+            let knocked = async move { knock(&cells, wait).await };
+            ctx.spawn(wrap_future::<_, Self>(knocked).map(move |taken, actor, ctx| {
+                let Some(guarded) = actor.guarded.get_mut(&target) else { return };
+                guarded.knocking = false;
+                if taken && guarded.breaker.gate().epoch == epoch {
+                    actor.well(&Well { target, again: true, asked }, Instant::now());
+                }
+                actor.arm(ctx);
+            }));
+        }
+    }
+
+    fn well(&mut self, well: &Well, now: Instant) {
+        if let Some(guarded) = self.guarded.get_mut(&well.target)
+            && let Some(change) = guarded.breaker.on_well(well.again, well.asked, now)
+        {
+            announce(&self.deps, guarded, change);
+        }
+    }
+
     /// Keeps exactly one timer, for the breaker that is due first. A timer that fires late or for nothing does
     /// no harm: the breakers judge by the clock, not by who woke them. An instance that was replaced ends here.
     fn arm(&mut self, ctx: &mut Context<Self>) {
         if !self.deps.fence.is_current() {
             return ctx.stop();
         }
+        self.knock(ctx);
         let due = self.guarded.values().filter_map(|guarded| guarded.breaker.due()).min();
         if due == self.armed.map(|(at, _)| at) {
             return;
@@ -178,6 +216,16 @@ impl Handler<Watch> for CircuitBreakerActor {
     fn handle(&mut self, msg: Watch, ctx: &mut Self::Context) {
         count_message();
         self.watch(msg, Instant::now());
+        self.arm(ctx);
+    }
+}
+
+impl Handler<Well> for CircuitBreakerActor {
+    type Result = ();
+
+    fn handle(&mut self, msg: Well, ctx: &mut Self::Context) {
+        count_message();
+        self.well(&msg, Instant::now());
         self.arm(ctx);
     }
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
+use super::outcome::Fault;
 use super::permits::{Permits, ProbePermit};
 use crate::slow_start;
 
@@ -60,6 +61,8 @@ pub enum Phase {
         until: Instant,
         /// How often in a row a probe has opened it again; each doubles the wait.
         reopened: u32,
+        /// What is held against the target.
+        fault: Fault,
     },
     /// As many pass as there are permits.
     HalfOpen {

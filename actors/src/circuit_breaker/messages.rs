@@ -2,12 +2,13 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use actix::Message;
 use serde::{Deserialize, Serialize};
 
 use super::gate::State;
+use super::outcome::Outcome;
 use super::settings::Settings;
 use crate::target::{TargetCells, TargetId};
 
@@ -27,35 +28,79 @@ impl Outcomes {
     ///
     /// A call that says nothing about the target (the client went away, a pooled connection had been closed)
     /// is not to be added at all.
-    pub fn add(&mut self, target: TargetId, epoch: u64, success: bool, slow: bool) {
+    pub fn add(&mut self, target: TargetId, epoch: u64, outcome: Outcome, slow: bool) {
         let last = self.runs.iter_mut().rev().find(|run| run.target == target);
-        let fits = |run: &&mut Run| run.epoch == epoch && (!success || run.failures == 0);
-        let (won, lost, slow) = (u32::from(success), u32::from(!success), u32::from(slow));
-        match last.filter(fits) {
-            Some(run) => {
-                run.successes += won;
-                run.failures += lost;
-                run.slow += slow;
+        match last.filter(|run| run.epoch == epoch && run.takes(outcome)) {
+            Some(run) => run.add(outcome, slow),
+            None => {
+                let mut run = Run { target, epoch, ..Run::default() };
+                run.add(outcome, slow);
+                self.runs.push(run);
             }
-            None => self.runs.push(Run { target, epoch, successes: won, failures: lost, slow }),
         }
     }
 }
 
-/// Calls to one target, admitted in one epoch: first `successes`, then `failures`. A success after a failure
-/// begins another run, so consecutive failures are counted as the worker saw them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Calls to one target, admitted in one epoch: first those that were answered, good answers before bad ones, then
+/// those that were not. What does not fit into this order begins another run, so that rows of failures and probes
+/// are judged as the worker saw them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Run {
     /// Whom the calls went to.
     pub target: TargetId,
     /// The epoch of their [`Admission`](super::Admission).
     pub epoch: u64,
-    /// Calls that succeeded, slow ones included.
-    pub successes: u32,
-    /// Calls that failed after those: errors, resets, timeouts, 5xx.
-    pub failures: u32,
+    /// [`Outcome::Answered`], slow ones included.
+    pub answered: u32,
+    /// [`Outcome::Reached`].
+    pub reached: u32,
+    /// [`Outcome::Failed`].
+    pub failed: u32,
+    /// [`Outcome::BrokeOff`]: of calls that are among `answered` already.
+    pub broke_off: u32,
+    /// [`Outcome::Refused`] and [`Outcome::Unanswered`].
+    pub lost: u32,
+    /// Whether the last of `lost` was refused.
+    pub refused: bool,
     /// How many of all these took `slow_call` or longer; 0 while that rule is off.
     pub slow: u32,
+}
+
+impl Run {
+    fn takes(&self, outcome: Outcome) -> bool {
+        match outcome {
+            Outcome::Refused | Outcome::Unanswered => true,
+            Outcome::Answered => self.lost == 0 && self.failed == 0,
+            Outcome::Failed | Outcome::Reached | Outcome::BrokeOff => self.lost == 0,
+        }
+    }
+
+    fn add(&mut self, outcome: Outcome, slow: bool) {
+        let count = match outcome {
+            Outcome::Answered => &mut self.answered,
+            Outcome::Reached => &mut self.reached,
+            Outcome::Failed => &mut self.failed,
+            Outcome::BrokeOff => &mut self.broke_off,
+            Outcome::Refused | Outcome::Unanswered => {
+                self.refused = outcome == Outcome::Refused;
+                &mut self.lost
+            }
+        };
+        *count += 1;
+        self.slow += u32::from(slow && outcome != Outcome::Reached);
+    }
+}
+
+/// A target takes connections or answers checks, as far as who sends this can tell. Only an open breaker minds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub struct Well {
+    /// Who.
+    pub target: TargetId,
+    /// Before, it did not.
+    pub again: bool,
+    /// When it was asked: what was found out before the breaker opened is no news.
+    pub asked: Instant,
 }
 
 /// The complete set of targets after a start or a reload. Targets that are not listed are forgotten; those
@@ -122,7 +167,7 @@ pub struct Report {
     pub state: State,
     /// True while an operator holds it.
     pub forced: bool,
-    /// Failures since the last success, over all workers.
+    /// Calls that have not reached it since the last one that did, over all workers.
     pub consecutive_failures: u32,
     /// Calls in the sliding window.
     pub calls: u64,
@@ -163,7 +208,7 @@ pub struct Transition {
 /// Why a breaker changed its state; `Display` gives a phrase for logs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum TripReason {
-    /// That many calls failed in a row.
+    /// That many calls in a row have not reached it.
     ConsecutiveFailures(u32),
     /// That share of the calls in the window failed, 0–1.
     FailureRate(f64),
@@ -175,12 +220,16 @@ pub enum TripReason {
     ProbeSlow,
     /// The open time is over.
     WaitOver,
+    /// A check has passed, or a connection was taken.
+    FoundWell,
     /// Enough probes succeeded.
     ProbesPassed,
     /// An operator holds it.
     Held,
     /// The hold was ended or has run out.
     HoldEnded,
+    /// The configuration turns it off.
+    TurnedOff,
 }
 
 impl TripReason {
@@ -193,9 +242,11 @@ impl TripReason {
             Self::ProbeFailed => "probe_failed",
             Self::ProbeSlow => "probe_slow",
             Self::WaitOver => "wait_over",
+            Self::FoundWell => "found_well",
             Self::ProbesPassed => "probes_passed",
             Self::Held => "held",
             Self::HoldEnded => "hold_ended",
+            Self::TurnedOff => "turned_off",
         }
     }
 }
@@ -203,15 +254,17 @@ impl TripReason {
 impl fmt::Display for TripReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::ConsecutiveFailures(count) => write!(f, "{count} calls failed in a row"),
+            Self::ConsecutiveFailures(count) => write!(f, "{count} calls in a row did not reach it"),
             Self::FailureRate(rate) => write!(f, "{:.0} % of the calls failed", rate * 100.0),
             Self::SlowCallRate(rate) => write!(f, "{:.0} % of the calls were slow", rate * 100.0),
             Self::ProbeFailed => f.write_str("a probe failed"),
             Self::ProbeSlow => f.write_str("a probe was slow"),
             Self::WaitOver => f.write_str("the wait is over"),
+            Self::FoundWell => f.write_str("the target was found well"),
             Self::ProbesPassed => f.write_str("probes succeeded"),
             Self::Held => f.write_str("held by an operator"),
             Self::HoldEnded => f.write_str("the operator's hold ended"),
+            Self::TurnedOff => f.write_str("it is turned off"),
         }
     }
 }

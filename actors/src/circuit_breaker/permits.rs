@@ -3,17 +3,23 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::outcome::{Fault, Outcome};
+
 /// The value that closes a spell: no permit is free and none ever will be.
 const SHUT: u32 = u32::MAX;
 
 /// The free permits of one half-open spell.
 #[derive(Debug)]
-pub struct Permits(AtomicU32);
+pub struct Permits {
+    free: AtomicU32,
+    /// What the probes are asked about.
+    pub(super) fault: Fault,
+}
 
 impl Permits {
     /// That many free permits, at least one.
-    pub fn new(count: u32) -> Arc<Self> {
-        Arc::new(Self(AtomicU32::new(count.clamp(1, SHUT - 1))))
+    pub fn new(count: u32, fault: Fault) -> Arc<Self> {
+        Arc::new(Self { free: AtomicU32::new(count.clamp(1, SHUT - 1)), fault })
     }
 
     /// Takes a permit if one is free.
@@ -24,7 +30,7 @@ impl Permits {
 
     /// Permits that could be taken now.
     pub fn free(&self) -> u32 {
-        match self.0.load(Ordering::Acquire) {
+        match self.free.load(Ordering::Acquire) {
             SHUT => 0,
             free => free,
         }
@@ -32,12 +38,12 @@ impl Permits {
 
     /// True once a probe of this spell has failed.
     pub fn is_shut(&self) -> bool {
-        self.0.load(Ordering::Acquire) == SHUT
+        self.free.load(Ordering::Acquire) == SHUT
     }
 
     fn change(&self, step: impl Fn(u32) -> Option<u32>) -> bool {
         let step = |free| if free == SHUT { None } else { step(free) };
-        self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, step).is_ok()
+        self.free.fetch_update(Ordering::AcqRel, Ordering::Acquire, step).is_ok()
     }
 }
 
@@ -49,10 +55,12 @@ pub struct ProbePermit {
 }
 
 impl ProbePermit {
-    /// Ends the half-open spell at once: the probe has failed, so no other may start while the report of it is
-    /// still on its way to the breaker. The report must be sent all the same.
-    pub fn fail(self) {
-        self.permits.0.store(SHUT, Ordering::Release);
+    /// The probe has ended. One that has failed ends the half-open spell at once, so that no other starts while the
+    /// report of it is still on its way to the breaker. The report must be sent all the same.
+    pub fn end(self, outcome: Outcome, slow: bool) {
+        if self.permits.fault.stays(outcome, slow) {
+            self.permits.free.store(SHUT, Ordering::Release);
+        }
     }
 }
 

@@ -7,17 +7,21 @@ use std::time::{Duration, Instant};
 
 use super::gate::{Gate, Held, Phase, State};
 use super::messages::{HoldState, Run, TripReason};
+use super::outcome::Fault;
 use super::permits::Permits;
 use super::settings::Settings;
 use super::window::{Totals, Window};
 use crate::supervision::after;
 
-/// The open time doubles up to this many times the configured one.
-const LONGEST: u32 = 10;
+/// The first pause, where the configured one is not shorter: as long as a service takes to start again.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
 /// How often a half-open breaker looks whether a failed probe has shut it without a report having arrived:
 /// reports are lost when the actor that they were sent to was being replaced.
 const RECHECK: Duration = Duration::from_secs(1);
+
+/// Connections are tried no sooner than this one after another.
+const SOONEST_KNOCK: Duration = Duration::from_millis(250);
 
 /// The gate has a new epoch and wants publishing; `from` and `to` are equal when only a hold came or went.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -33,7 +37,9 @@ pub(super) struct Breaker {
     settings: Settings,
     gate: Gate,
     window: Window,
+    /// Calls that have not reached the target since the last one that did, and what the last one met.
     consecutive: u32,
+    lost_by: Fault,
     probes_passed: u32,
     rechecked: Instant,
 }
@@ -42,15 +48,19 @@ impl Breaker {
     /// Starts from a published gate; the default one is closed.
     pub fn resume(settings: Settings, gate: Gate, now: Instant) -> Self {
         let window = Window::new(settings.window, now);
-        Self { settings, gate, window, consecutive: 0, probes_passed: 0, rechecked: now }
+        let lost_by = Fault::default();
+        Self { settings, gate, window, consecutive: 0, lost_by, probes_passed: 0, rechecked: now }
     }
 
-    /// Takes over new settings; the state stays, and so do the counts unless the window's length changed.
-    pub fn reconfigure(&mut self, settings: Settings, now: Instant) {
+    /// Takes over new settings; the state stays, and so do the counts unless the window's length changed. A breaker
+    /// that is turned off closes.
+    pub fn reconfigure(&mut self, settings: Settings, now: Instant) -> Option<Change> {
         if settings.window != self.settings.window {
             self.window = Window::new(settings.window, now);
         }
         self.settings = settings;
+        let closes = !self.settings.enabled && !matches!(self.gate.phase, Phase::Closed);
+        closes.then(|| self.shift(Phase::Closed, self.gate.held, TripReason::TurnedOff, now))
     }
 
     /// Counts what a worker reports. Calls of another epoch count for nothing. `draw` is uniform in 0–1 and
@@ -60,18 +70,19 @@ impl Breaker {
             return None;
         }
         match self.gate.phase {
-            _ if self.gate.forced() => {
+            _ if self.gate.forced() || !self.settings.enabled => {
                 self.count(run, now);
                 None
             }
             Phase::Closed => {
                 self.count(run, now);
-                let reason = self.tripped(now)?;
-                Some(self.open(0, reason, now, draw))
+                let (reason, fault) = self.tripped(now)?;
+                Some(self.open(0, fault, reason, now, draw))
             }
-            Phase::HalfOpen { reopened, .. } => {
+            Phase::HalfOpen { reopened, ref permits } => {
+                let fault = permits.fault;
                 self.count(run, now);
-                self.judge_probes(run, reopened, now, draw)
+                self.judge_probes(run, reopened, fault, now, draw)
             }
             Phase::Open { .. } => None,
         }
@@ -85,12 +96,40 @@ impl Breaker {
         self.rechecked = now;
         match &self.gate.phase {
             _ if self.gate.forced() => Some(self.release(now)),
-            Phase::Open { reopened, .. } => {
-                let phase = self.half_open(*reopened);
+            Phase::Open { reopened, fault, .. } => {
+                let phase = self.half_open(*reopened, *fault);
                 Some(self.shift(phase, None, TripReason::WaitOver, now))
             }
             Phase::HalfOpen { permits, reopened } if permits.is_shut() => {
-                Some(self.open(reopened.saturating_add(1), TripReason::ProbeFailed, now, draw))
+                let (again, fault) = (reopened.saturating_add(1), permits.fault);
+                Some(self.open(again, fault, TripReason::ProbeFailed, now, draw))
+            }
+            _ => None,
+        }
+    }
+
+    /// Somebody who asked the target at `asked` has found it well: it is probed at once. Where a probe has failed since
+    /// then, only what was ill in between is news (`again`); else the pauses would never grow.
+    pub fn on_well(&mut self, again: bool, asked: Instant, now: Instant) -> Option<Change> {
+        match self.gate.phase {
+            Phase::Open { reopened, fault, .. }
+                if !self.gate.forced()
+                    && (again || reopened == 0)
+                    && self.gate.changed.is_none_or(|opened| opened <= asked) =>
+            {
+                let phase = self.half_open(reopened, fault);
+                Some(self.shift(phase, None, TripReason::FoundWell, now))
+            }
+            _ => None,
+        }
+    }
+
+    /// How long to wait before it is looked whether somebody takes connections again; `None` while nobody need look.
+    pub fn knocks_in(&self) -> Option<Duration> {
+        match self.gate.phase {
+            Phase::Open { reopened, fault: Fault::Refused, .. } if !self.gate.forced() => {
+                let pause = open_time(self.settings.reset_timeout, reopened, 0.5);
+                Some((pause / 8).max(SOONEST_KNOCK))
             }
             _ => None,
         }
@@ -127,7 +166,7 @@ impl Breaker {
         &self.gate
     }
 
-    /// Failures since the last success.
+    /// Calls that have not reached the target since the last one that did.
     pub fn consecutive_failures(&self) -> u32 {
         self.consecutive
     }
@@ -138,28 +177,39 @@ impl Breaker {
     }
 
     fn count(&mut self, run: &Run, now: Instant) {
-        if run.successes > 0 {
+        if run.answered > 0 || run.failed > 0 || run.reached > 0 {
             self.consecutive = 0;
         }
-        self.consecutive = self.consecutive.saturating_add(run.failures);
-        let calls = u64::from(run.successes) + u64::from(run.failures);
-        self.window.add(Totals { calls, failures: run.failures.into(), slow: run.slow.into() }, now);
+        if run.lost > 0 {
+            self.consecutive = self.consecutive.saturating_add(run.lost);
+            self.lost_by = if run.refused { Fault::Refused } else { Fault::Unanswered };
+        }
+        let [answered, failed, lost, broke_off] =
+            [run.answered, run.failed, run.lost, run.broke_off].map(u64::from);
+        let totals = Totals {
+            calls: answered + failed + lost,
+            failures: failed + lost + broke_off,
+            slow: run.slow.into(),
+        };
+        self.window.add(totals, now);
     }
 
-    fn tripped(&self, now: Instant) -> Option<TripReason> {
+    /// Why it has to open, and what is held against the target then.
+    fn tripped(&self, now: Instant) -> Option<(TripReason, Fault)> {
         let rules = &self.settings;
+        let fault = if self.consecutive > 0 { self.lost_by } else { Fault::Answers };
         if rules.failure_threshold > 0 && self.consecutive >= rules.failure_threshold {
-            return Some(TripReason::ConsecutiveFailures(self.consecutive));
+            return Some((TripReason::ConsecutiveFailures(self.consecutive), fault));
         }
         let totals = self.window.totals(now);
         if totals.calls < u64::from(rules.min_requests.max(1)) {
             return None;
         }
         if rules.failure_rate > 0.0 && totals.failure_rate() >= rules.failure_rate {
-            return Some(TripReason::FailureRate(totals.failure_rate()));
+            return Some((TripReason::FailureRate(totals.failure_rate()), fault));
         }
         let slow = self.slow_counts() && totals.slow_rate() >= rules.slow_call_rate;
-        slow.then(|| TripReason::SlowCallRate(totals.slow_rate()))
+        slow.then(|| (TripReason::SlowCallRate(totals.slow_rate()), Fault::Answers))
     }
 
     fn slow_counts(&self) -> bool {
@@ -167,30 +217,42 @@ impl Breaker {
     }
 
     /// In the order in which the probes ended, so a batch decides as single reports would have.
-    fn judge_probes(&mut self, run: &Run, reopened: u32, now: Instant, draw: f64) -> Option<Change> {
+    fn judge_probes(
+        &mut self,
+        run: &Run,
+        reopened: u32,
+        fault: Fault,
+        now: Instant,
+        draw: f64,
+    ) -> Option<Change> {
         let again = reopened.saturating_add(1);
-        if run.slow > 0 && self.slow_counts() {
-            return Some(self.open(again, TripReason::ProbeSlow, now, draw));
-        }
-        self.probes_passed = self.probes_passed.saturating_add(run.successes);
+        let (passed, failed) = match fault {
+            Fault::Answers if run.slow > 0 && self.slow_counts() => {
+                return Some(self.open(again, fault, TripReason::ProbeSlow, now, draw));
+            }
+            Fault::Answers => (run.answered, run.failed > 0 || run.broke_off > 0),
+            Fault::Refused | Fault::Unanswered => (run.answered + run.failed + run.reached, false),
+        };
+        self.probes_passed = self.probes_passed.saturating_add(passed);
         if self.probes_passed >= self.settings.success_threshold.max(1) {
             return Some(self.shift(Phase::Closed, None, TripReason::ProbesPassed, now));
         }
-        (run.failures > 0).then(|| self.open(again, TripReason::ProbeFailed, now, draw))
+        let fault = if run.lost > 0 { self.lost_by } else { fault };
+        (failed || run.lost > 0).then(|| self.open(again, fault, TripReason::ProbeFailed, now, draw))
     }
 
-    fn open(&mut self, reopened: u32, reason: TripReason, now: Instant, draw: f64) -> Change {
+    fn open(&mut self, reopened: u32, fault: Fault, reason: TripReason, now: Instant, draw: f64) -> Change {
         let until = after(now, open_time(self.settings.reset_timeout, reopened, draw));
-        self.shift(Phase::Open { until, reopened }, None, reason, now)
+        self.shift(Phase::Open { until, reopened, fault }, None, reason, now)
     }
 
-    fn half_open(&self, reopened: u32) -> Phase {
-        Phase::HalfOpen { permits: Permits::new(self.settings.half_open_requests), reopened }
+    fn half_open(&self, reopened: u32, fault: Fault) -> Phase {
+        Phase::HalfOpen { permits: Permits::new(self.settings.half_open_requests, fault), reopened }
     }
 
     fn release(&mut self, now: Instant) -> Change {
         let phase = match &self.gate.phase {
-            Phase::Open { until, reopened } if *until <= now => self.half_open(*reopened),
+            Phase::Open { until, reopened, fault } if *until <= now => self.half_open(*reopened, *fault),
             same => same.clone(),
         };
         self.shift(phase, None, TripReason::HoldEnded, now)
@@ -213,14 +275,13 @@ impl Breaker {
     }
 }
 
-/// The configured time at first; doubled with every reopening in a row, ± 10 % so that gateways do not probe
-/// in step, never above ten times the configured one.
-fn open_time(reset: Duration, reopened: u32, draw: f64) -> Duration {
-    let longest = reset.saturating_mul(LONGEST);
+/// [`FIRST_PAUSE`]; doubled with every reopening in a row, ± 10 % so that gateways do not probe in step, never above
+/// the configured one.
+fn open_time(longest: Duration, reopened: u32, draw: f64) -> Duration {
     if reopened == 0 {
-        return reset;
+        return FIRST_PAUSE.min(longest);
     }
-    let doubled = reset.saturating_mul(1 << reopened.min(4)).min(longest);
+    let doubled = FIRST_PAUSE.saturating_mul(1 << reopened.min(31)).min(longest);
     let swing = doubled / 10;
     (doubled - swing + swing.mul_f64(2.0 * draw.clamp(0.0, 1.0))).min(longest)
 }

@@ -2,13 +2,15 @@
 
 mod actor;
 mod machine;
+mod meaning;
 mod permits;
 mod schedules;
 
 use std::time::{Duration, Instant};
 
 use super::gate::{Admission, GateCell, Refusal, State};
-use super::messages::{HoldState, Run, TripReason};
+use super::messages::{HoldState, Outcomes, Run, TripReason};
+use super::outcome::{Fault, Outcome};
 use super::settings::Settings;
 use super::state::{Breaker, Change};
 use crate::target::TargetId;
@@ -49,15 +51,33 @@ impl Rig {
     }
 
     fn report(&mut self, epoch: u64, successes: u32, failures: u32, slow: u32) -> Option<TripReason> {
-        let run = Run { target: TargetId(1), epoch, successes, failures, slow };
+        self.run(Run {
+            target: TargetId(1),
+            epoch,
+            answered: successes,
+            lost: failures,
+            slow,
+            ..Run::default()
+        })
+    }
+
+    fn run(&mut self, run: Run) -> Option<TripReason> {
         let change = self.breaker.on_run(&run, self.now, MIDDLE);
         self.apply(change)
+    }
+
+    /// One call of the current epoch.
+    fn end(&mut self, outcome: Outcome) -> Option<TripReason> {
+        let mut batch = Outcomes::default();
+        batch.add(TargetId(1), self.epoch(), outcome, false);
+        self.run(batch.runs[0])
     }
 
     fn succeed(&mut self, times: u32) -> Option<TripReason> {
         self.report(self.epoch(), times, 0, 0)
     }
 
+    /// The target was not reached.
     fn fail(&mut self, times: u32) -> Option<TripReason> {
         self.report(self.epoch(), 0, times, 0)
     }
@@ -76,6 +96,16 @@ impl Rig {
     /// How long the breaker has decided to stay as it is.
     fn due_in(&self) -> Duration {
         self.breaker.due().map_or(Duration::MAX, |due| due.saturating_duration_since(self.now))
+    }
+
+    /// Trips a closed breaker by bad answers and waits until it is half-open.
+    fn reach_half_open_by_answers(&mut self) {
+        for _ in 0..20 {
+            self.end(Outcome::Failed);
+        }
+        assert_eq!(self.state(), State::Open);
+        self.wait(self.due_in());
+        assert_eq!(self.state(), State::HalfOpen);
     }
 
     /// Trips a closed breaker by consecutive failures and waits until it is half-open.

@@ -23,7 +23,8 @@ impl Totals {
 }
 
 fn share(part: u64, whole: u64) -> f64 {
-    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+    // A body may break off after its call has left the window.
+    if whole == 0 { 0.0 } else { part.min(whole) as f64 / whole as f64 }
 }
 
 /// The window slides by a tenth of its length at a time, so it looks back over nine to ten tenths of it.

@@ -17,6 +17,7 @@ use super::cell::Health;
 use super::messages::{HealthChanged, Inspect, Report, Watch};
 use super::settings::Settings;
 use super::state;
+use crate::circuit_breaker::{State, Well};
 use crate::supervision::{Fence, OnStop, Stopped, count_message, supervised};
 use crate::target::{TargetCells, TargetId};
 
@@ -42,6 +43,8 @@ pub struct Deps {
     pub prober: ProberFactory,
     /// Receives every change of a verdict; sent with `do_send`.
     pub changes: Recipient<HealthChanged>,
+    /// Told of every healthy target whose breaker is open; sent with `do_send`.
+    pub well: Recipient<Well>,
     /// Told of the end of this instance.
     pub on_stop: OnStop,
     /// This instance's right to publish.
@@ -54,6 +57,7 @@ pub struct Deps {
 pub struct HealthCheckActor {
     prober: Box<dyn Prober>,
     changes: Recipient<HealthChanged>,
+    well: Recipient<Well>,
     on_stop: OnStop,
     fence: Fence,
     rng: fastrand::Rng,
@@ -96,9 +100,9 @@ impl HealthCheckActor {
     pub fn start_in(arbiter: &ArbiterHandle, deps: Deps) -> Addr<Self> {
         Self::start_in_arbiter(arbiter, move |ctx| {
             ctx.set_mailbox_capacity(MAILBOX);
-            let Deps { prober, changes, on_stop, fence, seed } = deps;
+            let Deps { prober, changes, well, on_stop, fence, seed } = deps;
             let rng = fastrand::Rng::with_seed(seed);
-            Self { prober: prober(), changes, on_stop, fence, rng, checked: HashMap::new() }
+            Self { prober: prober(), changes, well, on_stop, fence, rng, checked: HashMap::new() }
         })
     }
 
@@ -161,10 +165,14 @@ impl HealthCheckActor {
         let ours = |next: &Next| matches!(next, Next::InFlight(probe) if probe.0.id() == task);
         let Some(target) = self.checked.get(&id).filter(|target| ours(&target.next)) else { return };
         let now = Instant::now();
-        let health =
-            state::judge(&target.cells.health.load(), check, &target.settings, now, SystemTime::now());
-        let reason = state::reason(&health);
+        let last = target.cells.health.load();
+        let health = state::judge(&last, check, &target.settings, now, SystemTime::now());
+        let (reason, well) = (state::reason(&health), health.healthy && health.passes > 0);
         self.announce(&target.cells, health, reason);
+        if well && self.fence.is_current() && target.cells.gate.peek() == State::Open {
+            let again = !last.healthy || last.failures > 0;
+            self.well.do_send(Well { target: id, again, asked: started });
+        }
         let wait = state::next_wait(target.settings.interval, now - started, self.rng.f64());
         let next = Next::Waiting(self.schedule(id, wait, ctx));
         if let Some(target) = self.checked.get_mut(&id) {

@@ -9,6 +9,7 @@ use actix_rt::Arbiter;
 
 use super::state::{first_wait, judge, next_wait, reason, unchecked};
 use super::*;
+use crate::circuit_breaker::{Fault, Gate, Phase, Well};
 use crate::supervision::{Instances, Ping, Stopped};
 use crate::target::TargetCells;
 use crate::testing::{Log, collect, obituaries, until};
@@ -163,19 +164,21 @@ struct House {
     instances: Instances,
     changes: Recipient<HealthChanged>,
     seen: Log<HealthChanged>,
+    well: Recipient<Well>,
+    found: Log<Well>,
 }
 
 impl House {
     fn new() -> Self {
-        let (changes, seen) = collect();
-        Self { instances: Instances::default(), changes, seen }
+        let ((changes, seen), (well, found)) = (collect(), collect());
+        Self { instances: Instances::default(), changes, seen, well, found }
     }
 
     fn start(&self, script: &Arc<Script>) -> (Addr<HealthCheckActor>, Log<Stopped>) {
         let ((on_stop, ends), script) = (obituaries(), script.clone());
         let prober: ProberFactory = Box::new(move || Box::new(Obedient(script)));
-        let (changes, fence) = (self.changes.clone(), self.instances.next());
-        let deps = Deps { prober, changes, on_stop, fence, seed: 7 };
+        let (changes, well, fence) = (self.changes.clone(), self.well.clone(), self.instances.next());
+        let deps = Deps { prober, changes, well, on_stop, fence, seed: 7 };
         (HealthCheckActor::start_in(&Arbiter::current(), deps), ends)
     }
 }
@@ -207,6 +210,26 @@ async fn a_failing_target_becomes_unhealthy_and_comes_back_and_both_are_told() {
     assert_eq!(told[1], (true, "2 checks passed in a row".to_owned()));
     let reports = actor.send(Inspect).await.unwrap();
     assert!(reports[0].health.last_check.is_some());
+}
+
+#[actix_rt::test]
+async fn a_healthy_target_whose_breaker_is_open_is_told_of_and_whether_that_is_news() {
+    let (house, script, cells) = (House::new(), Script::new(Answer::Pass), target());
+    let (actor, _) = house.start(&script);
+    actor.do_send(watch(&cells, quick()));
+    until("it has been checked", || script.asked() > 2).await;
+    assert_eq!(house.found.len(), 0, "its breaker is closed");
+    let until_then = Instant::now() + Duration::from_secs(600);
+    let phase = Phase::Open { until: until_then, reopened: 0, fault: Fault::Unanswered };
+    cells.gate.publish(Gate { phase, ..Gate::default() });
+    until("it is told of", || house.found.len() > 0).await;
+    assert_eq!((house.found.all()[0].target, house.found.all()[0].again), (cells.id, false));
+    script.now(Answer::Fail);
+    until("the target is unhealthy", || !cells.health.is_healthy()).await;
+    let told = house.found.len();
+    script.now(Answer::Pass);
+    until("it is told of again", || house.found.len() > told).await;
+    assert!(house.found.all()[told].again && cells.health.is_healthy(), "not before the threshold");
 }
 
 #[actix_rt::test]

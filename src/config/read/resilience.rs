@@ -1,8 +1,10 @@
 //! `healthCheck` and `circuitBreaker` of a backend.
 
+use aegis_actors::circuit_breaker::UNJUDGED;
 use aegis_actors::{circuit_breaker, health_check};
 
 use super::section::{Section, nothing, shown_for};
+use crate::config::tree::Kind;
 
 /// Largest count that any threshold takes.
 const MAX_COUNT: i128 = 1_000_000;
@@ -57,11 +59,13 @@ fn path(section: &Section<'_>) -> Option<String> {
     None
 }
 
-/// `circuitBreaker`: always on, with defaults for what is not written.
+/// `circuitBreaker`: on unless it says otherwise, with defaults for what is not written.
 pub(super) fn circuit_breaker(backend: &Section<'_>) -> circuit_breaker::Settings {
     let defaults = circuit_breaker::Settings::default();
     let Some(section) = backend.child("circuitBreaker") else { return defaults };
     let settings = circuit_breaker::Settings {
+        enabled: section.flag("enabled").unwrap_or(defaults.enabled),
+        failure_statuses: failure_statuses(&section).unwrap_or(defaults.failure_statuses),
         failure_threshold: section
             .integer("failureThreshold", 0..=MAX_COUNT)
             .unwrap_or(defaults.failure_threshold),
@@ -89,4 +93,36 @@ pub(super) fn circuit_breaker(backend: &Section<'_>) -> circuit_breaker::Setting
     }
     section.finish();
     settings
+}
+
+/// `failureStatuses`: what an upstream itself is to blame for.
+fn failure_statuses(section: &Section<'_>) -> Option<Vec<u16>> {
+    let mut statuses = Vec::new();
+    for (n, node) in section.list("failureStatuses")?.iter().enumerate().filter(|(_, node)| !node.broken()) {
+        let name = section.name(format_args!("failureStatuses[{n}]"));
+        let wrong = match section.scalar(node) {
+            Kind::Int(status) => match u16::try_from(status) {
+                Ok(status) if UNJUDGED.contains(&status) => format!(
+                    "`{name}` must not be {status}: callers can provoke it, and would keep a target from everybody \
+                     else; remove it"
+                ),
+                Ok(status @ 500..=599) => {
+                    statuses.push(status);
+                    continue;
+                }
+                _ => format!(
+                    "`{name}` must be a status from 500 to 599, found {status}: an answer below says that the target is \
+                     there, and what was wrong with the request; remove it"
+                ),
+            },
+            _ => format!(
+                "`{name}` must be a status from 500 to 599, found {}: write for example `[500, 503]`",
+                shown_for("failureStatuses", node)
+            ),
+        };
+        section.error(node, wrong);
+    }
+    statuses.sort_unstable();
+    statuses.dedup();
+    Some(statuses)
 }

@@ -214,7 +214,7 @@ impl<'a> Section<'a> {
 
     /// What the node means where a number or a boolean is expected: a text from a text layer is read as a
     /// scalar.
-    fn scalar(&self, node: &Node) -> Kind {
+    pub fn scalar(&self, node: &Node) -> Kind {
         match &node.kind {
             Kind::Text(_) if nothing(node) => Kind::Null,
             Kind::Text(text) if loose(node) => scalar::resolve(text.trim()),

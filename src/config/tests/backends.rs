@@ -180,3 +180,35 @@ fn the_rest_of_a_backend_is_read() {
     assert_eq!(backend.when_all_unhealthy, WhenAllUnhealthy::RouteAll);
     refused(&backend_text("maxInFlight: 0"), "2:14", &["between 1 and 1000000"]);
 }
+
+#[test]
+fn failure_statuses_are_an_upstreams_own_and_never_what_callers_provoke() {
+    let with = |list: &str| backend_text(&format!("circuitBreaker: {{failureStatuses: {list}}}"));
+    let read = |list: &str| good(&with(list)).settings.backends.remove(0).circuit_breaker.failure_statuses;
+    assert_eq!(read("[503, 500, 599, 503]"), [500, 503, 599]);
+    assert_eq!(read("[]"), [0; 0]);
+    for status in [408, 429, 501, 505] {
+        refused_with(
+            &with(&format!("[500, {status}]")),
+            &format!("failureStatuses[1]` must not be {status}: "),
+        );
+    }
+    for wrong in ["404", "200", "600", "-500", "99999"] {
+        let said = format!("failureStatuses[0]` must be a status from 500 to 599, found {wrong}: ");
+        refused_with(&with(&format!("[{wrong}]")), &said);
+    }
+    refused_with(&with("[many]"), "found `many`: write for example `[500, 503]`");
+    refused_with(&with("500"), "failureStatuses` must be a list, found the number 500");
+}
+
+#[test]
+fn a_breaker_can_be_turned_off() {
+    let breaker = |text: &str| good(&backend_text(text)).settings.backends.remove(0).circuit_breaker;
+    assert!(!breaker("circuitBreaker: {enabled: false}").enabled);
+    assert!(breaker("circuitBreaker: {}").enabled);
+}
+
+fn refused_with(text: &str, part: &str) {
+    let lines = lines(text);
+    assert!(lines.len() == 1 && lines[0].contains(part), "{part:?} is not in {lines:#?}");
+}

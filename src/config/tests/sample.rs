@@ -64,7 +64,7 @@ backends:
     rewriteCookies: {path: false, domain: false}
     passAltSvc: false
     healthCheck: {path: /health, intervalMs: 30000, timeoutMs: 5000, unhealthyThreshold: 3, healthyThreshold: 2}
-    circuitBreaker: {failureThreshold: 5, successThreshold: 1, resetTimeoutMs: 30000, failureRate: 0.5, minRequests: 20, windowMs: 10000, slowCallMs: 0, slowCallRate: 1.0, halfOpenRequests: 1}
+    circuitBreaker: {enabled: true, failureThreshold: 5, failureStatuses: [500, 502, 503, 504], successThreshold: 1, resetTimeoutMs: 30000, failureRate: 0.5, minRequests: 20, windowMs: 10000, slowCallMs: 0, slowCallRate: 1.0, halfOpenRequests: 1}
     whenAllUnhealthy: failFast
     preserveHost: false
     tls: {caFile: CERT, insecureSkipVerify: false, serverName: users.internal}

@@ -52,7 +52,7 @@ impl Backend {
 
     /// A breaker that never opens: failures are all that the test is about.
     pub fn without_breaker(self) -> Self {
-        self.with("circuitBreaker: {failureThreshold: 0, failureRate: 0, slowCallMs: 0}")
+        self.with("circuitBreaker: {enabled: false}")
     }
 
     /// The entry as YAML, indented for the list under `backends`.

@@ -21,6 +21,20 @@ impl Gateway {
             .to_owned()
     }
 
+    /// Holds a backend's breakers open, whatever they decide themselves: a pause is short.
+    pub fn hold_open(&self, backend: &str) {
+        let path = format!("/_aegis/backends/{backend}/breaker");
+        assert_eq!(self.admin_post(&path, r#"{"state":"open"}"#).status, 200);
+    }
+
+    /// How often the breaker of a backend's first target has opened.
+    pub fn opened(&self, backend: &str) -> u64 {
+        let status = backend_status(self, backend);
+        status["targets"][0]["circuitOpened"]
+            .as_u64()
+            .unwrap_or_else(|| panic!("no circuitOpened in {status}"))
+    }
+
     /// Health of a backend's target, by its place in the file.
     pub fn healthy(&self, backend: &str, target: usize) -> bool {
         let status = backend_status(self, backend);

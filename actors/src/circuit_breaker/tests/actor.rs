@@ -47,7 +47,7 @@ fn watch(targets: &[&Arc<TargetCells>], settings: &Settings) -> Watch {
 
 fn failures(cells: &TargetCells, failures: u32) -> Outcomes {
     let epoch = cells.gate.load().epoch;
-    Outcomes { worker: 0, runs: vec![Run { target: cells.id, epoch, successes: 0, failures, slow: 0 }] }
+    Outcomes { worker: 0, runs: vec![Run { target: cells.id, epoch, lost: failures, ..Run::default() }] }
 }
 
 fn quick() -> Settings {
@@ -63,7 +63,7 @@ async fn it_opens_by_report_half_opens_by_itself_and_closes_by_a_probe() {
     actor.do_send(failures(&cells, 5));
     until("the breaker is half-open", || cells.gate.peek() == State::HalfOpen).await;
     let probe = cells.gate.admit(Instant::now()).unwrap();
-    let run = Run { target: cells.id, epoch: probe.epoch, successes: 1, failures: 0, slow: 0 };
+    let run = Run { target: cells.id, epoch: probe.epoch, answered: 1, ..Run::default() };
     actor.do_send(Outcomes { worker: 0, runs: vec![run] });
     until("the breaker is closed", || cells.gate.peek() == State::Closed).await;
     until("all is told", || house.seen.len() == 3).await;

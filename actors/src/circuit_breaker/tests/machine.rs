@@ -1,9 +1,10 @@
 //! The behaviour table (resilience4j's and opossum's rows), one test a row.
 
 use super::*;
-use crate::circuit_breaker::{Gate, Outcomes, Phase};
+use crate::circuit_breaker::{Gate, Phase};
 
 const RESET: Duration = Duration::from_secs(30);
+const FIRST: Duration = Duration::from_secs(1);
 
 fn rates_only() -> Settings {
     Settings { failure_threshold: 0, ..Settings::default() }
@@ -14,7 +15,7 @@ fn it_opens_at_the_consecutive_failure_threshold_and_not_before() {
     let mut rig = Rig::new(Settings::default());
     assert_eq!(rig.fail(4), None);
     assert_eq!(rig.fail(1), Some(TripReason::ConsecutiveFailures(5)));
-    assert_eq!(rig.admit().unwrap_err(), Refusal { retry_after: RESET });
+    assert_eq!(rig.admit().unwrap_err(), Refusal { retry_after: FIRST });
 }
 
 #[test]
@@ -78,8 +79,8 @@ fn with_every_rule_off_it_never_opens() {
 fn open_refuses_everything_and_tells_how_long_it_will() {
     let mut rig = Rig::new(Settings::default());
     rig.fail(5);
-    assert_eq!(rig.wait(RESET / 3), None);
-    assert_eq!(rig.admit().unwrap_err().retry_after, RESET - RESET / 3);
+    assert_eq!(rig.wait(FIRST / 3), None);
+    assert_eq!(rig.admit().unwrap_err().retry_after, FIRST - FIRST / 3);
     assert_eq!(rig.wait(RESET), Some(TripReason::WaitOver));
 }
 
@@ -110,48 +111,59 @@ fn any_failed_probe_opens_it_again_and_starts_the_timer_anew() {
     let mut rig = Rig::new(Settings { success_threshold: 3, ..Settings::default() });
     rig.reach_half_open();
     assert_eq!(rig.report(rig.epoch(), 2, 1, 0), Some(TripReason::ProbeFailed));
-    assert_eq!(rig.due_in(), RESET * 2);
+    assert_eq!(rig.due_in(), FIRST * 2);
 }
 
 #[test]
 fn a_slow_probe_opens_it_again_when_slow_calls_count() {
     let mut rig = Rig::new(Settings { slow_call: Duration::from_secs(1), ..Settings::default() });
-    rig.reach_half_open();
+    rig.reach_half_open_by_answers();
     assert_eq!(rig.report(rig.epoch(), 1, 0, 1), Some(TripReason::ProbeSlow));
 }
 
 #[test]
-fn the_open_time_doubles_up_to_ten_times_and_starts_over_after_closing() {
+fn the_pause_is_a_second_doubles_up_to_the_configured_one_and_starts_over_after_closing() {
     let mut rig = Rig::new(Settings::default());
     rig.fail(5);
-    for factor in [1, 2, 4, 8, 10, 10, 10] {
-        assert_eq!(rig.due_in(), RESET * factor);
+    for factor in [1, 2, 4, 8, 16, 30, 30] {
+        assert_eq!(rig.due_in(), FIRST * factor);
         rig.wait(rig.due_in());
         rig.fail(1);
     }
     rig.wait(rig.due_in());
     rig.succeed(1);
     rig.fail(5);
-    assert_eq!(rig.due_in(), RESET);
+    assert_eq!(rig.due_in(), FIRST);
 }
 
 #[test]
-fn a_reopening_is_jittered_by_a_tenth_and_never_beyond_ten_times() {
+fn a_configured_pause_below_a_second_is_the_first_and_the_longest() {
+    let reset_timeout = Duration::from_millis(300);
+    let mut rig = Rig::new(Settings { reset_timeout, ..Settings::default() });
+    rig.fail(5);
+    for _ in 0..3 {
+        assert_eq!(rig.due_in(), reset_timeout);
+        rig.wait(rig.due_in());
+        rig.fail(1);
+    }
+}
+
+#[test]
+fn a_reopening_is_jittered_by_a_tenth_and_never_beyond_the_configured_pause() {
     let reopened = |times: u32, draw: f64| {
         let now = Instant::now();
         let until = now;
-        let phase = Phase::Open { until, reopened: times - 1 };
+        let phase = Phase::Open { until, reopened: times - 1, fault: Fault::Answers };
         let mut breaker = Breaker::resume(Settings::default(), Gate { phase, ..Gate::default() }, now);
         breaker.on_timer(now, draw).unwrap();
-        let run =
-            Run { target: TargetId(1), epoch: breaker.gate().epoch, successes: 0, failures: 1, slow: 0 };
+        let run = Run { target: TargetId(1), epoch: breaker.gate().epoch, lost: 1, ..Run::default() };
         breaker.on_run(&run, now, draw).unwrap();
         breaker.due().unwrap() - now
     };
-    assert_eq!(reopened(1, 0.0), Duration::from_secs(54));
-    assert_eq!(reopened(1, 1.0), Duration::from_secs(66));
-    assert_eq!(reopened(9, 1.0), RESET * 10);
-    assert_eq!(reopened(u32::MAX, 0.0), RESET * 9);
+    assert_eq!(reopened(1, 0.0), Duration::from_millis(1800));
+    assert_eq!(reopened(1, 1.0), Duration::from_millis(2200));
+    assert_eq!(reopened(9, 1.0), RESET);
+    assert_eq!(reopened(u32::MAX, 0.0), RESET - RESET / 10);
 }
 
 #[test]
@@ -181,7 +193,7 @@ fn a_call_that_says_nothing_only_gives_its_permit_back() {
 fn a_failed_probe_whose_report_is_lost_opens_it_within_a_second() {
     let mut rig = Rig::new(Settings::default());
     rig.reach_half_open();
-    rig.admit().unwrap().probe.unwrap().fail();
+    rig.admit().unwrap().probe.unwrap().end(Outcome::Unanswered, false);
     assert!(rig.admit().is_err());
     assert_eq!(rig.wait(rig.due_in()), Some(TripReason::ProbeFailed));
 }
@@ -225,9 +237,9 @@ fn an_open_breaker_goes_on_where_it_was_when_a_hold_ends() {
     rig.fail(5);
     rig.hold(HoldState::Closed, None);
     assert_eq!(rig.state(), State::Closed);
-    rig.wait(RESET / 2);
+    rig.wait(FIRST / 2);
     rig.hold(HoldState::Auto, None);
-    assert_eq!((rig.state(), rig.due_in()), (State::Open, RESET / 2));
+    assert_eq!((rig.state(), rig.due_in()), (State::Open, FIRST / 2));
     rig.hold(HoldState::Open, None);
     rig.wait(RESET);
     rig.hold(HoldState::Auto, None);
@@ -247,10 +259,10 @@ fn a_resumed_breaker_keeps_its_open_time_its_doubling_and_its_hold() {
     rig.reach_half_open();
     rig.fail(1);
     rig.breaker = Breaker::resume(Settings::default(), rig.cell.load().as_ref().clone(), rig.now);
-    assert_eq!(rig.due_in(), RESET * 2);
+    assert_eq!(rig.due_in(), FIRST * 2);
     rig.wait(rig.due_in());
     rig.fail(1);
-    assert_eq!(rig.due_in(), RESET * 4);
+    assert_eq!(rig.due_in(), FIRST * 4);
     rig.hold(HoldState::Closed, Some(RESET));
     rig.breaker = Breaker::resume(Settings::default(), rig.cell.load().as_ref().clone(), rig.now);
     assert_eq!(rig.due_in(), RESET);
@@ -263,7 +275,7 @@ fn new_settings_apply_at_once_and_keep_the_state() {
     rig.breaker.reconfigure(Settings { failure_threshold: 3, ..Settings::default() }, rig.now);
     assert_eq!(rig.fail(1), Some(TripReason::ConsecutiveFailures(3)));
     rig.breaker.reconfigure(Settings { reset_timeout: Duration::ZERO, ..Settings::default() }, rig.now);
-    assert_eq!((rig.state(), rig.due_in()), (State::Open, RESET));
+    assert_eq!((rig.state(), rig.due_in()), (State::Open, FIRST));
 }
 
 #[test]
@@ -291,15 +303,30 @@ fn settings_of_any_size_do_not_overflow_the_clock() {
 fn a_batch_keeps_the_order_of_one_targets_outcomes_and_nothing_more() {
     let (one, two) = (TargetId(1), TargetId(2));
     let mut batch = Outcomes::default();
-    for (target, epoch, success) in
-        [(one, 0, true), (two, 0, false), (one, 0, false), (one, 0, false), (one, 0, true), (one, 1, true)]
-    {
-        batch.add(target, epoch, success, target == two);
+    use Outcome::{Answered, BrokeOff, Failed, Reached, Refused, Unanswered};
+    for (target, epoch, outcome) in [
+        (one, 0, Answered),
+        (two, 0, Refused),
+        (one, 0, Failed),
+        (one, 0, Reached),
+        (one, 0, BrokeOff),
+        (one, 0, Refused),
+        (one, 0, Unanswered),
+        (one, 0, Failed),
+        (one, 0, Answered),
+        (one, 1, Answered),
+    ] {
+        batch.add(target, epoch, outcome, target == two);
     }
-    let shown: Vec<_> = batch
-        .runs
-        .iter()
-        .map(|run| (run.target.0, run.epoch, run.successes, run.failures, run.slow))
-        .collect();
-    assert_eq!(shown, [(1, 0, 1, 2, 0), (2, 0, 0, 1, 1), (1, 0, 1, 0, 0), (1, 1, 1, 0, 0)]);
+    let of = |target, epoch| Run { target, epoch, ..Run::default() };
+    assert_eq!(
+        batch.runs,
+        [
+            Run { answered: 1, failed: 1, reached: 1, broke_off: 1, lost: 2, ..of(one, 0) },
+            Run { lost: 1, refused: true, slow: 1, ..of(two, 0) },
+            Run { failed: 1, ..of(one, 0) },
+            Run { answered: 1, ..of(one, 0) },
+            Run { answered: 1, ..of(one, 1) },
+        ]
+    );
 }

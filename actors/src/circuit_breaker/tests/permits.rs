@@ -1,10 +1,14 @@
 //! Permits come back on every way out, and never more than there were.
 
-use crate::circuit_breaker::Permits;
+use crate::circuit_breaker::{Fault, Outcome, Permits};
+
+fn permits(count: u32) -> std::sync::Arc<Permits> {
+    Permits::new(count, Fault::Answers)
+}
 
 #[test]
 fn a_permit_comes_back_when_it_is_dropped_moved_away_or_lost_in_a_panic() {
-    let permits = Permits::new(1);
+    let permits = permits(1);
     drop(permits.take().unwrap());
     assert_eq!(permits.free(), 1);
 
@@ -24,7 +28,7 @@ fn a_permit_comes_back_when_it_is_dropped_moved_away_or_lost_in_a_panic() {
 
 #[test]
 fn a_permit_comes_back_when_the_future_that_holds_it_is_cancelled() {
-    let permits = Permits::new(1);
+    let permits = permits(1);
     let permit = permits.take().unwrap();
     let call = async move {
         std::future::pending::<()>().await;
@@ -37,24 +41,24 @@ fn a_permit_comes_back_when_the_future_that_holds_it_is_cancelled() {
 
 #[test]
 fn after_a_failed_probe_none_is_given_out_even_when_others_come_back() {
-    let permits = Permits::new(2);
+    let permits = permits(2);
     let (good, bad) = (permits.take().unwrap(), permits.take().unwrap());
-    bad.fail();
-    drop(good);
+    bad.end(Outcome::Failed, false);
+    good.end(Outcome::Answered, false);
     assert!(permits.is_shut());
     assert!(permits.take().is_none());
 }
 
 #[test]
 fn there_is_always_at_least_one_and_the_largest_number_does_not_shut() {
-    assert_eq!(Permits::new(0).free(), 1);
-    assert!(Permits::new(u32::MAX).take().is_some());
+    assert_eq!(permits(0).free(), 1);
+    assert!(permits(u32::MAX).take().is_some());
 }
 
 #[test]
 fn threads_that_race_never_hold_more_than_there_are() {
     use std::sync::atomic::{AtomicU32, Ordering};
-    let (permits, held) = (Permits::new(3), AtomicU32::new(0));
+    let (permits, held) = (permits(3), AtomicU32::new(0));
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {

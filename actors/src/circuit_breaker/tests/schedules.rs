@@ -48,7 +48,7 @@ fn end(rig: &mut Rig, call: Admission, how: End) {
         End::Failure => drop(rig.report(epoch, 0, 1, 0)),
         End::FailedProbe => {
             if let Some(probe) = call.probe {
-                probe.fail();
+                probe.end(Outcome::Unanswered, false);
             }
             rig.report(epoch, 0, 1, 0);
         }
