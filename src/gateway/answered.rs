@@ -80,7 +80,7 @@ fn relay(mut request: Box<Request>, backend: &Backend, answered: Answered) -> Re
         blame,
         request_body,
         record: request.record,
-        exchange,
+        _exchange: exchange,
         waiting: None,
         held_up: HeldUp::default(),
     };

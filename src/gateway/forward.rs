@@ -5,7 +5,8 @@
 //! of `docs/configuration.md` has every kind; `tests/integration/failures.rs` holds the code to it.
 
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
 use actix_http::{Method, Version};
 use aegis_actors::TargetId;
@@ -24,7 +25,7 @@ use super::request_body::{BodyFailure, RequestBody, RequestFraming};
 use super::response::Response;
 use super::snapshot::Backend;
 use super::upload::{UploadLimits, upload};
-use super::upstream::{Asked, Body, Exchange, Head, Pool, RequestLines, Violation};
+use super::upstream::{self, Asked, Body, Exchange, Head, Pool, RequestLines, Violation};
 use crate::config::settings::{HashOn, LoadBalance, Via};
 
 /// Room for the field lines that the gateway adds to a request, in bytes.
@@ -37,6 +38,8 @@ struct Failure {
     /// closed.
     outcome: Option<Outcome>,
     again: Again,
+    /// For operators.
+    why: Option<Box<str>>,
     /// The upstream's own answer, to be passed on when no further try is made.
     answered: Option<Box<Answered>>,
 }
@@ -193,7 +196,7 @@ async fn attempt(
     }
     let mut probe = admission.probe;
     let is_probe = probe.is_some();
-    let sent = {
+    let mut sent = {
         let sending = send(request, &pool, body, &exchange, backend, times);
         let mut sending = std::pin::pin!(sending);
         let mut sent = None;
@@ -218,7 +221,14 @@ async fn attempt(
         Err(failure) => TryOutcome::Failed(failure.cause.code()),
     };
     let reused = exchange.reused.get();
-    request.record.story.tries.push(Try { target: position, took, outcome, reused, why: None });
+    let mut why = None;
+    if let Err(failure) = &mut sent {
+        why = failure.why.take();
+        if let (Some(why), Some(_)) = (&why, failure.outcome) {
+            target.counters.last_failure.store(Some(Arc::new((SystemTime::now(), why.clone()))));
+        }
+    }
+    request.record.story.tries.push(Try { target: position, took, outcome, reused, why });
     if exchange.connected.get() {
         let (own, all) = (&target.counters, &backend.counters);
         let kinds = match reused {
@@ -280,6 +290,7 @@ async fn attempt(
                     cause: Cause::UpstreamBadResponse,
                     outcome: None,
                     again: Again::IfIdempotent,
+                    why: None,
                     answered: Some(Box::new(answered)),
                 });
             }
@@ -314,12 +325,13 @@ async fn send(
         Some(Ok(answered)) => Ok(answered),
         Some(Err(error)) => {
             let idempotent = is_idempotent(&request.head.method);
-            Err(classify(&error, exchange, body, idempotent))
+            let why = Some(upstream::why(&error, exchange).into());
+            Err(Failure { why, ..classify(&error, exchange, body, idempotent) })
         }
         // Time is up, and it was the client that had more to send.
         None if exchange.connected.get() && !body.is_complete() && !exchange.blocked.get() => {
             let cause = BodyFailure::Stalled.cause();
-            Err(Failure { cause, outcome: None, again: Again::Never, answered: None })
+            Err(Failure { cause, outcome: None, again: Again::Never, answered: None, why: None })
         }
         None => {
             let (failure, now) = (timed_out(exchange), Instant::now());
@@ -334,12 +346,14 @@ async fn send(
 
 fn timed_out(exchange: &Exchange) -> Failure {
     let again = if exchange.sent.get() { Again::IfIdempotent } else { Again::Unprocessed };
-    Failure { cause: Cause::UpstreamTimeout, outcome: Some(Outcome::Unanswered), again, answered: None }
+    let why = if exchange.connected.get() { "no answer in time" } else { "no connection in time" };
+    let (cause, outcome) = (Cause::UpstreamTimeout, Some(Outcome::Unanswered));
+    Failure { cause, outcome, again, why: Some(why.into()), answered: None }
 }
 
 /// What an error of awc means, with the facts that the transport noted.
 fn classify(error: &SendRequestError, exchange: &Exchange, body: &RequestBody, idempotent: bool) -> Failure {
-    let failed = |cause, outcome, again| Failure { cause, outcome, again, answered: None };
+    let failed = |cause, outcome, again| Failure { cause, outcome, again, answered: None, why: None };
     if let Some(failure) = body.failure() {
         return failed(failure.cause(), None, Again::Never);
     }

@@ -47,7 +47,7 @@ pub struct Relayed {
     pub blame: Option<Blame>,
     pub request_body: Rc<RequestBody>,
     pub record: Box<RequestRecord>,
-    pub exchange: Rc<Exchange>,
+    pub _exchange: Rc<Exchange>,
     /// Armed while the upstream is silent.
     pub waiting: Option<Deadline>,
     pub held_up: HeldUp,
