@@ -60,19 +60,20 @@ impl<T> Drop for Lease<T> {
     }
 }
 
-/// Calls one of `statements` with a connection of whichever database it is: `on!(access, pool, module::function(…))`.
+/// Calls one of `statements` with a connection of whichever database it is, in a transaction that reads (`reader`) or
+/// writes (`writer`): `on!(inner, pool, module::function(…))`.
 macro_rules! on {
-    ($access:expr, $pool:ident, $module:ident::$function:ident($($argument:expr),*)) => {
-        match &$access {
+    ($inner:expr, $pool:ident, $module:ident::$function:ident($($argument:expr),*)) => {
+        match &*$inner.access.load_full() {
             $crate::store::access::Access::Postgres(pool) => {
-                $crate::store::access::on!(@ postgres, pool, $module, $function, $($argument),*)
+                $crate::store::access::on!(@ postgres, $pool, pool, $module, $function, $($argument),*)
             }
             $crate::store::access::Access::Sqlite { $pool: pool, .. } => {
-                $crate::store::access::on!(@ sqlite, pool, $module, $function, $($argument),*)
+                $crate::store::access::on!(@ sqlite, $pool, pool, $module, $function, $($argument),*)
             }
         }
     };
-    (@ $database:ident, $pool:expr, $module:ident, $function:ident, $($argument:expr),*) => {
+    (@ $database:ident, $pool_kind:ident, $pool:expr, $module:ident, $function:ident, $($argument:expr),*) => {
         async {
             let connection = $pool.get().await.map_err($crate::store::StoreError::from)?;
             let close = |connection| {
@@ -80,8 +81,10 @@ macro_rules! on {
             };
             let mut lease = $crate::store::access::Lease::new(connection, close);
             let connection = lease.connection();
+            $crate::store::$database::begin::$pool_kind(connection).await?;
             let done = $crate::store::$database::statements::$module::$function(connection, $($argument),*).await;
             let done = done.map_err($crate::store::StoreError::from)?;
+            $crate::store::$database::batch(connection, "COMMIT").await?;
             lease.give_back();
             Ok::<_, $crate::store::StoreError>(done)
         }

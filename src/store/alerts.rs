@@ -16,38 +16,38 @@ impl Ledger for Store {
     }
 
     fn enter(&self, entry: Entry) -> Asked<Entered> {
-        ask(self.run("write", self.inner.options.time_limit, move |inner| async move {
-            on!(inner.access, writer, alerts::enter(entry))
+        ask(self.run("writing to", self.inner.options.time_limit, move |inner| async move {
+            on!(inner, writer, alerts::enter(entry))
         }))
     }
 
     fn hold(&self, alert: String, instance: String, at_ms: i64) -> Asked<()> {
-        ask(self.run("write", self.inner.options.time_limit, move |inner| async move {
-            on!(inner.access, writer, alerts::hold(alert, instance, at_ms))
+        ask(self.run("writing to", self.inner.options.time_limit, move |inner| async move {
+            on!(inner, writer, alerts::hold(alert, instance, at_ms))
         }))
     }
 
     fn resolve(&self, resolution: Resolution) -> Asked<Option<Alert>> {
-        ask(self.run("write", self.inner.options.time_limit, move |inner| async move {
-            on!(inner.access, writer, alerts::resolve(resolution))
+        ask(self.run("writing to", self.inner.options.time_limit, move |inner| async move {
+            on!(inner, writer, alerts::resolve(resolution))
         }))
     }
 
     fn acknowledge(&self, alert: String, at_ms: i64) -> Asked<Option<Alert>> {
-        ask(self.run("write", self.inner.options.time_limit, move |inner| async move {
-            on!(inner.access, writer, alerts::acknowledge(alert, at_ms))
+        ask(self.run("writing to", self.inner.options.time_limit, move |inner| async move {
+            on!(inner, writer, alerts::acknowledge(alert, at_ms))
         }))
     }
 
     fn claim(&self, webhooks: Vec<String>, lease: Lease, most: u32) -> Asked<Vec<(Alert, Push)>> {
-        ask(self.run("write", self.inner.options.time_limit, move |inner| async move {
-            on!(inner.access, writer, alerts::claim(webhooks, lease, i64::from(most)))
+        ask(self.run("writing to", self.inner.options.time_limit, move |inner| async move {
+            on!(inner, writer, alerts::claim(webhooks, lease, i64::from(most)))
         }))
     }
 
     fn pushed(&self, push: Push) -> Asked<()> {
-        ask(self.run("write", self.inner.options.time_limit, move |inner| async move {
-            on!(inner.access, writer, alerts::pushed(push))
+        ask(self.run("writing to", self.inner.options.time_limit, move |inner| async move {
+            on!(inner, writer, alerts::pushed(push))
         }))
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::url::Place;
+
 /// Why the store did not do what it was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
@@ -12,27 +14,49 @@ pub enum StoreError {
     #[error("the store is stopping")]
     Stopped,
     /// The server may still carry it out.
-    #[error("the store did not {what} within {} ms", limit.as_millis())]
-    TimedOut { what: &'static str, limit: Duration },
-    #[error("the store cannot be reached: {0}")]
+    #[error("no answer within {} ms", limit.as_millis())]
+    TimedOut { limit: Duration },
+    #[error("it cannot be reached: {0}")]
     Away(String),
     /// `metrics.autoMigrate` is off.
-    #[error("the store's tables are not those of this version ({} missing): run `aegis migrate`", .0.join(", "))]
+    #[error("its tables are not those of this version ({} missing): run `aegis migrate`", .0.join(", "))]
     Behind(Vec<String>),
-    #[error("the store's migration failed: {0}")]
+    #[error("the migration failed: {0}")]
     Migration(String),
     /// A later write of the same writer was there first.
     #[error("the write came too late: a later one of the same writer is stored already")]
     Overtaken,
     #[error("buckets of {0} s: they must be a multiple of 10 s")]
     Bucket(u32),
-    #[error("the store refused: {0}")]
+    #[error("it refused: {0}")]
     Refused(String),
+    /// Any of these, with what was being done, and where.
+    #[error("{doing} {place}: {why}")]
+    During { doing: &'static str, place: String, why: Box<StoreError> },
 }
 
 impl StoreError {
+    /// What went wrong, wherever it did.
+    pub fn why(&self) -> &Self {
+        match self {
+            Self::During { why, .. } => why.why(),
+            why => why,
+        }
+    }
+
+    /// With what was being done, and where, unless it says so already.
+    pub(super) fn during(self, doing: &'static str, place: &Place) -> Self {
+        match self {
+            Self::Url(_) | Self::Threads(_) | Self::Stopped | Self::Bucket(_) | Self::During { .. } => self,
+            why => Self::During { doing, place: place.to_string(), why: Box::new(why) },
+        }
+    }
+
     /// Without a password that a driver may have quoted.
     pub(super) fn without(mut self, password: Option<&str>) -> Self {
+        if let Self::During { doing, place, why } = self {
+            return Self::During { doing, place, why: Box::new(why.without(password)) };
+        }
         if let Self::Away(text) | Self::Migration(text) | Self::Refused(text) = &mut self
             && let Some(password) = password.filter(|password| !password.is_empty())
         {
@@ -42,7 +66,7 @@ impl StoreError {
     }
 
     pub(super) fn tells_of_missing_tables(&self) -> bool {
-        matches!(self, Self::Refused(text) if text.contains("no such table") || text.contains("does not exist"))
+        matches!(self.why(), Self::Refused(text) if text.contains("no such table") || text.contains("does not exist"))
     }
 }
 
@@ -60,7 +84,12 @@ impl From<diesel::ConnectionError> for StoreError {
 
 impl From<diesel_async::pooled_connection::deadpool::PoolError> for StoreError {
     fn from(error: diesel_async::pooled_connection::deadpool::PoolError) -> Self {
-        Self::Away(error.to_string())
+        use diesel_async::pooled_connection::{PoolError as Inner, deadpool::PoolError};
+        match error {
+            PoolError::Backend(Inner::ConnectionError(error)) => error.into(),
+            PoolError::Backend(Inner::QueryError(error)) => Self::Away(error.to_string()),
+            error => Self::Away(error.to_string()),
+        }
     }
 }
 
@@ -71,7 +100,7 @@ mod tests {
     #[test]
     fn a_password_is_taken_out_wherever_it_stands() {
         let error = StoreError::Away("no user u:hunter2 (hunter2)".into()).without(Some("hunter2"));
-        assert_eq!(error.to_string(), "the store cannot be reached: no user u:[redacted] ([redacted])");
+        assert_eq!(error.to_string(), "it cannot be reached: no user u:[redacted] ([redacted])");
         assert_eq!(StoreError::Stopped.clone().without(Some("")), StoreError::Stopped);
     }
 }

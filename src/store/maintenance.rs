@@ -8,11 +8,17 @@ use super::plan::{DAY, Shortened, Times, floor};
 use super::writers::{Standing, WriterRow};
 use super::{Inner, StoreError};
 
+/// Looks at the file of a SQLite store between two passes.
+const LOOKS: u32 = 3;
+
 /// Seconds between two clocks that are worth a word.
 const APART: i64 = 3_600;
 
 /// For one pass. After a long outage there may be much to merge; the next pass goes on where this one ended.
 pub(super) const TIME_LIMIT: Duration = Duration::from_secs(600);
+
+/// What a pass is called in an error.
+pub(super) const DOING: &str = "merging in";
 
 /// What a pass has done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,34 +35,34 @@ pub(super) async fn maintain(inner: Arc<Inner>) -> Result<Maintained, StoreError
     let writers = inner.doubts().writers();
     for writer in writers {
         let by = inner.standing(&writer);
-        on!(inner.access, writer, write::touch(by))?;
+        on!(inner, writer, write::touch(by))?;
     }
-    let rows = on!(inner.access, reader, fold::writers())?;
+    let rows = on!(inner, reader, fold::writers())?;
     let (standing, now) = inner.judge(rows);
     let retention = i64::try_from(inner.options.retention.as_secs()).unwrap_or(i64::MAX / 2);
     let times = Times { now, earliest: standing.earliest, latest: standing.latest, retention };
     let confirms = |seconds| inner.pace().confirms(seconds);
-    let shortened = on!(inner.access, writer, trim::shorten(times, confirms))?;
+    let shortened = on!(inner, writer, trim::shorten(times, confirms))?;
     if matches!(shortened, Shortened::Elsewhere) {
         return Ok(done);
     }
     loop {
-        match on!(inner.access, writer, fold::fold(standing.ended.clone()))? {
+        match on!(inner, writer, fold::fold(standing.ended.clone()))? {
             None => return Ok(done),
             Some(0) => break,
             Some(merged) => done.merged += merged,
         }
     }
     let Shortened::To(borders) = shortened else { return Ok(done) };
-    for series in on!(inner.access, reader, trim::portions())? {
+    for series in on!(inner, reader, trim::portions())? {
         let borders = borders.clone();
-        done.dropped += on!(inner.access, writer, trim::drop_merged(series, borders))?;
+        done.dropped += on!(inner, writer, trim::drop_merged(series, borders))?;
     }
     let before = floor(times.earliest.saturating_sub(retention), i64::from(DAY));
     let Standing { ended, gone, .. } = standing;
-    done.dropped += on!(inner.access, writer, trim::drop_rest(before, ended))?;
-    on!(inner.access, writer, trim::forget(gone))?;
-    on!(inner.access, writer, trim::compact())?;
+    done.dropped += on!(inner, writer, trim::drop_rest(before, ended))?;
+    on!(inner, writer, trim::forget(gone))?;
+    on!(inner, writer, trim::compact())?;
     Ok(done)
 }
 
@@ -65,8 +71,12 @@ pub(super) async fn regularly(store: Weak<Inner>, every: Duration) {
     let mut failing = false;
     loop {
         // Instances that were started together do not stay together.
-        let jitter = every.mul_f64(fastrand::f64() * 0.2);
-        tokio::time::sleep(every + jitter).await;
+        let wait = every.mul_f64(1.0 + fastrand::f64() * 0.2);
+        for _ in 0..LOOKS {
+            tokio::time::sleep(wait / LOOKS).await;
+            let Some(inner) = store.upgrade() else { return };
+            inner.look_at_file().await;
+        }
         let Some(inner) = store.upgrade() else { return };
         // Who has not used the store yet has nothing to merge, and must not be the first to touch the database.
         if !inner.is_prepared() {
@@ -76,13 +86,13 @@ pub(super) async fn regularly(store: Weak<Inner>, every: Duration) {
         let pass = tokio::spawn(tokio::time::timeout(TIME_LIMIT, maintain(inner.clone())));
         let outcome = match pass.await {
             Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => Err(StoreError::TimedOut { what: "maintenance", limit: TIME_LIMIT }),
+            Ok(Err(_)) => Err(StoreError::TimedOut { limit: TIME_LIMIT }),
             Err(_) => Err(StoreError::Stopped),
         };
         match outcome {
             Ok(_) => failing = false,
             Err(error) => {
-                let error = inner.judged(error).await;
+                let error = inner.judged(error, DOING).await;
                 if !std::mem::replace(&mut failing, true) {
                     log::warn!("old metrics were not merged: {error}");
                 }
@@ -111,6 +121,6 @@ impl Inner {
     }
 
     fn is_prepared(&self) -> bool {
-        self.prepared.try_lock().is_ok_and(|prepared| *prepared)
+        self.prepared.try_lock().is_ok_and(|prepared| prepared.is_some())
     }
 }

@@ -54,7 +54,7 @@ pub(super) fn none(source: EmbeddedMigrations) -> std::result::Result<Applied, S
     Ok(Applied { all: all.collect(), ..Applied::default() })
 }
 
-/// Carries out an order. Each migration is a transaction.
+/// Carries out an order, within a transaction of the caller's.
 pub(super) fn carry_out<DB: Backend>(
     database: &mut impl MigrationHarness<DB>,
     source: EmbeddedMigrations,

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `url`, `tls` | which database a URL means, and how it is spoken to |
 //! | `migrations` | the files of `migrations/`, built in |
+//! | `file` | the file of a SQLite store |
 //! | `postgres`, `sqlite` | connections, and what the two want said differently |
 //! | `statements` | everything else that is said to a database |
 //! | `schema`, `rows`, `alert_rows`, `batch` | tables, their rows, a batch as rows |
@@ -24,6 +25,7 @@ mod answers;
 mod batch;
 mod doubts;
 mod error;
+mod file;
 mod maintenance;
 mod merging;
 mod migrations;
@@ -46,6 +48,7 @@ use std::time::Duration;
 use aegis_actors::Reading;
 use aegis_actors::alerts::{Alert, Push};
 use aegis_actors::metrics_aggregator::{Batch, FINEST, Sink, SinkError, Writer};
+use arc_swap::ArcSwap;
 use tokio::runtime::Runtime;
 
 use access::{Access, on};
@@ -54,6 +57,7 @@ pub use answers::{Bucket, Detail, Endpoint, Filter, Range};
 use batch::{Rows, Signature};
 use doubts::Doubts;
 pub use error::StoreError;
+use file::{Files, Moved};
 pub use maintenance::Maintained;
 pub use migrations::{Applied, Order};
 use pace::Pace;
@@ -102,13 +106,13 @@ pub struct Store {
 
 struct Inner {
     place: Place,
-    access: Access,
+    access: ArcSwap<Access>,
     options: Options,
     doubts: Mutex<Doubts>,
     pace: Mutex<Pace>,
     writers: Mutex<Writers>,
-    /// Whether the schema is known to be there.
-    prepared: tokio::sync::Mutex<bool>,
+    /// The schema is known to be there, in these files where it is SQLite.
+    prepared: tokio::sync::Mutex<Option<Option<Files>>>,
 }
 
 /// The store's threads. They are not waited for when the last clone of the store goes: that may be on any thread.
@@ -147,11 +151,10 @@ impl Store {
         let access = {
             // Connections belong to this runtime.
             let _inside = runtime.enter();
-            Access::new(&place)
+            ArcSwap::from_pointee(Access::new(&place))
         };
         let pace = Mutex::new(Pace::new((options.clock)()));
-        let (doubts, writers, prepared) =
-            (Mutex::default(), Mutex::default(), tokio::sync::Mutex::new(false));
+        let (doubts, writers, prepared) = (Mutex::default(), Mutex::default(), tokio::sync::Mutex::new(None));
         let inner = Arc::new(Inner { place, access, options, doubts, pace, writers, prepared });
         if let Some(every) = inner.options.maintain_every {
             runtime.spawn(maintenance::regularly(Arc::downgrade(&inner), every));
@@ -166,13 +169,13 @@ impl Store {
 
     /// Connects and makes sure that the schema is there, as every use does at first.
     pub fn prepare(&self) -> Asked<()> {
-        self.run("prepare", self.inner.options.time_limit, |_| async { Ok(()) })
+        self.run("opening", self.inner.options.time_limit, |_| async { Ok(()) })
     }
 
     /// Applies, undoes or lists migrations, without a time limit. Blocks; for the command line.
     ///
     /// # Errors
-    /// The database is away, or a migration failed: everything that was done before it stays.
+    /// The database is away, or a migration failed: nothing has been done then.
     pub fn migrate(&self, order: Order) -> Result<Applied, StoreError> {
         let Some(runtime) = &self.runtime.0 else { return Err(StoreError::Stopped) };
         runtime.block_on(self.inner.clone().migrate(order))
@@ -185,10 +188,10 @@ impl Store {
     /// write a row again that was acknowledged more than a minute after the row's end.
     pub fn write_batch(&self, writer: Writer, batch: Batch) -> Asked<()> {
         let doubts = self.inner.doubts().of(&batch);
-        self.run("write", self.inner.options.time_limit, move |inner| async move {
+        self.run("writing to", self.inner.options.time_limit, move |inner| async move {
             let by = inner.attempt(&writer, &doubts);
             let rows = Rows::new(&writer, batch);
-            on!(inner.access, writer, write::write(by, rows))?;
+            on!(inner, writer, write::write(by, rows))?;
             inner.doubts().acknowledged(&writer, &doubts);
             Ok(())
         })
@@ -197,72 +200,72 @@ impl Store {
     /// What was counted, by buckets of `seconds`, a multiple of ten; those in which nothing was counted are left out. A
     /// range counts the rows that start in it: exact where its borders are multiples of the resolution kept at that age.
     pub fn series(&self, range: Range, seconds: u32, filter: Filter, detail: Detail) -> Asked<Vec<Bucket>> {
-        self.run("read", self.inner.options.time_limit, move |inner| async move {
+        self.run("reading", self.inner.options.time_limit, move |inner| async move {
             let seconds = bucket(seconds)?;
             let question = Question { range, filter, detail, now: inner.now() };
-            on!(inner.access, reader, query::by_time(question, seconds))
+            on!(inner, reader, query::by_time(question, seconds))
         })
     }
 
     /// What was counted, by route, backend and method.
     pub fn top(&self, range: Range, filter: Filter, detail: Detail) -> Asked<Vec<Endpoint>> {
-        self.run("read", self.inner.options.time_limit, move |inner| async move {
+        self.run("reading", self.inner.options.time_limit, move |inner| async move {
             let question = Question { range, filter, detail, now: inner.now() };
-            on!(inner.access, reader, query::by_endpoint(question))
+            on!(inner, reader, query::by_endpoint(question))
         })
     }
 
     /// The newest samples first; those before `before_ms`, where that is given.
     pub fn samples(&self, limit: u32, before_ms: Option<i64>) -> Asked<Vec<StoredSample>> {
-        self.run("read", self.inner.options.time_limit, move |inner| async move {
-            on!(inner.access, reader, records::samples(i64::from(limit), before_ms))
+        self.run("reading", self.inner.options.time_limit, move |inner| async move {
+            on!(inner, reader, records::samples(i64::from(limit), before_ms))
         })
     }
 
     /// The newest sample with this request id.
     pub fn sample(&self, request_id: String) -> Asked<Option<StoredSample>> {
-        self.run("read", self.inner.options.time_limit, move |inner| async move {
-            on!(inner.access, reader, records::sample(request_id))
+        self.run("reading", self.inner.options.time_limit, move |inner| async move {
+            on!(inner, reader, records::sample(request_id))
         })
     }
 
     /// The newest changes of the configuration first.
     pub fn changes(&self, limit: u32) -> Asked<Vec<StoredChange>> {
-        self.run("read", self.inner.options.time_limit, move |inner| async move {
-            on!(inner.access, reader, records::changes(i64::from(limit)))
+        self.run("reading", self.inner.options.time_limit, move |inner| async move {
+            on!(inner, reader, records::changes(i64::from(limit)))
         })
     }
 
     /// How far webhooks have been told of these alerts.
     pub fn pushes(&self, alerts: Vec<String>) -> Asked<Vec<Push>> {
-        self.run("read", self.inner.options.time_limit, |inner| async move {
-            on!(inner.access, reader, alerts::pushes(alerts))
+        self.run("reading", self.inner.options.time_limit, |inner| async move {
+            on!(inner, reader, alerts::pushes(alerts))
         })
     }
 
     /// The alerts that are firing, the newest first.
     pub fn firing(&self) -> Asked<Vec<Alert>> {
-        self.run("read", self.inner.options.time_limit, |inner| async move {
-            on!(inner.access, reader, alerts::firing())
+        self.run("reading", self.inner.options.time_limit, |inner| async move {
+            on!(inner, reader, alerts::firing())
         })
     }
 
     /// All alerts, the newest first; those fired before `before_ms`, where that is given.
     pub fn alert_history(&self, limit: u32, before_ms: Option<i64>) -> Asked<Vec<Alert>> {
-        self.run("read", self.inner.options.time_limit, move |inner| async move {
-            on!(inner.access, reader, alerts::history(i64::from(limit), before_ms))
+        self.run("reading", self.inner.options.time_limit, move |inner| async move {
+            on!(inner, reader, alerts::history(i64::from(limit), before_ms))
         })
     }
 
     /// Merges what is settled and drops what is too old, now. The background does so by itself.
     pub fn maintain(&self) -> Asked<Maintained> {
-        self.run("maintenance", maintenance::TIME_LIMIT, maintenance::maintain)
+        self.run(maintenance::DOING, maintenance::TIME_LIMIT, maintenance::maintain)
     }
 
     /// Does something on the store's own threads, within a time limit, once the schema is there.
     fn run<T, W>(
         &self,
-        what: &'static str,
+        doing: &'static str,
         limit: Duration,
         work: impl FnOnce(Arc<Inner>) -> W + Send + 'static,
     ) -> Asked<T>
@@ -277,7 +280,8 @@ impl Store {
                 let mut job = tokio::spawn({
                     let inner = inner.clone();
                     async move {
-                        inner.prepared().await?;
+                        let opened = inner.prepared().await;
+                        opened.map_err(|error| error.during("opening", &inner.place))?;
                         work(inner).await
                     }
                 });
@@ -286,12 +290,12 @@ impl Store {
                     Err(_) => {
                         // Ends at its next wait. Its connection is closed, not used again.
                         job.abort();
-                        Err(StoreError::TimedOut { what, limit })
+                        Err(StoreError::TimedOut { limit })
                     }
                 };
                 match outcome {
                     Ok(value) => Ok(value),
-                    Err(error) => Err(inner.judged(error).await),
+                    Err(error) => Err(inner.judged(error, doing).await),
                 }
             });
             task.await.unwrap_or(Err(StoreError::Stopped))
@@ -300,6 +304,11 @@ impl Store {
 }
 
 impl Sink for Store {
+    fn open(&self) -> Pin<Box<dyn Future<Output = Result<(), SinkError>> + Send>> {
+        let prepared = self.prepare();
+        Box::pin(async move { prepared.await.map_err(|error| SinkError(error.to_string())) })
+    }
+
     fn write(
         &self,
         writer: Writer,
@@ -350,7 +359,23 @@ impl Inner {
     /// Makes sure that the schema is there.
     async fn prepared(&self) -> Result<(), StoreError> {
         let mut prepared = self.prepared.lock().await;
-        if *prepared {
+        if let (Place::Sqlite(path), Some(files)) = (&self.place, &mut *prepared) {
+            match files.and_then(|files| files.moved(path)) {
+                None => *files = Some(Files::of(path)),
+                Some(how) => {
+                    let how = if how == Moved::Deleted { "deleted" } else { "replaced by another one" };
+                    log::warn!(
+                        "the file of the metrics store, {}, was {how} while it was in use; what has been written \
+                         there is lost, and the store goes on in the file that is there now or is made anew",
+                        path.display()
+                    );
+                    // Who still uses a connection of the old pools ends with it.
+                    self.access.store(Arc::new(Access::new(&self.place)));
+                    *prepared = None;
+                }
+            }
+        }
+        if prepared.is_some() {
             return Ok(());
         }
         match &self.place {
@@ -368,9 +393,12 @@ impl Inner {
             }
         }
         // The first look, against which the first pass of maintenance tells who lives.
-        let writers = on!(self.access, reader, fold::writers())?;
+        let writers = on!(self, reader, fold::writers())?;
         self.judge(writers);
-        *prepared = true;
+        *prepared = Some(match &self.place {
+            Place::Sqlite(path) => Some(Files::of(path)),
+            Place::Postgres(_) => None,
+        });
         Ok(())
     }
 
@@ -385,17 +413,28 @@ impl Inner {
         };
         match carried_out {
             Ok(applied) => Ok(applied),
-            Err(why) => Err(self.judged(StoreError::Migration(why)).await),
+            Err(why) => Err(self.judged(StoreError::Migration(why), "migrating").await),
+        }
+    }
+
+    /// Notices a file that has been deleted or replaced, when nobody else uses the store.
+    async fn look_at_file(&self) {
+        let Place::Sqlite(path) = &self.place else { return };
+        let known = self.prepared.lock().await.flatten();
+        if known.is_some_and(|known| known.is_elsewhere(path))
+            && let Err(error) = self.prepared().await
+        {
+            log::warn!("{}", self.judged(error, "opening").await);
         }
     }
 
     /// An error as it may be shown; and when it says that the schema has gone, it is looked for again next time.
-    async fn judged(&self, error: StoreError) -> StoreError {
+    async fn judged(&self, error: StoreError, doing: &'static str) -> StoreError {
         if error.tells_of_missing_tables()
             && let Ok(mut prepared) = self.prepared.try_lock()
         {
-            *prepared = false;
+            *prepared = None;
         }
-        error.without(self.place.password())
+        error.during(doing, &self.place).without(self.place.password())
     }
 }

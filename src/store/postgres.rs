@@ -1,17 +1,22 @@
 //! PostgreSQL: its connections, and the few statements that it wants in its own words.
 
+use std::pin::pin;
 use std::time::Duration;
 
+use diesel::connection::CacheSize;
 use diesel::dsl::sql;
 use diesel::sql_types::{BigInt, Bool, Text};
 use diesel::upsert::excluded;
 use diesel::{ConnectionError, ConnectionResult, ExpressionMethods as _, QueryResult};
 use diesel_async::methods::{ExecuteDsl, LoadQuery};
 use diesel_async::pooled_connection::deadpool::Pool;
-use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig};
-use diesel_async::{AsyncMigrationHarness, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection as _};
+use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
+use diesel_async::{
+    AnsiTransactionManager as Transactions, AsyncConnection as _, AsyncMigrationHarness, AsyncPgConnection,
+    RunQueryDsl, SimpleAsyncConnection as _, TransactionManager as _,
+};
 use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, Either, select};
 
 use super::StoreError;
 use super::migrations::{self, Applied, Order};
@@ -37,14 +42,12 @@ const ROWS: usize = 1000;
 const MIGRATING: i64 = 0x6165_6769_7301;
 const MERGING: i64 = 0x6165_6769_7302;
 
-/// For every connection. A statement that hangs, or a transaction whose client has gone, must not hold locks for long.
-const SETUP: &str = "SET statement_timeout = '30s'; SET lock_timeout = '5s'; \
-                     SET idle_in_transaction_session_timeout = '10s'; SET application_name = 'aegis'; \
-                     SET client_min_messages = 'warning'";
-
 pub(super) fn pool(url: &str) -> Pool<Conn> {
     let mut config = ManagerConfig::default();
     config.custom_setup = Box::new(|url| connect(url).boxed());
+    // The default prepares a statement outside of a transaction.
+    config.recycling_method =
+        RecyclingMethod::CustomFunction(Box::new(|conn| batch(conn, "SELECT 1").boxed()));
     let manager = AsyncDieselConnectionManager::new_with_config(url, config);
     let built = Pool::builder(manager).max_size(CONNECTIONS).build();
     // Fails only for timeouts without a runtime, and none are set.
@@ -61,9 +64,21 @@ async fn connect(url: &str) -> ConnectionResult<Conn> {
     if config.get_tcp_user_timeout().is_none() {
         config.tcp_user_timeout(SILENCE);
     }
-    let (client, connection) = config.connect(secure).await.map_err(bad)?;
+    if config.get_application_name().is_none() {
+        config.application_name("aegis");
+    }
+    let (client, mut connection) = config.connect(secure).await.map_err(bad)?;
+    // What diesel sets at first it prepares: within a transaction, for the sake of poolers (see `begin`), and to no effect
+    // that anybody else would feel.
+    let begun = match select(pin!(client.batch_execute("BEGIN; DEALLOCATE ALL")), &mut connection).await {
+        Either::Left((begun, _)) => begun.map_err(|error| described(&error)),
+        Either::Right((Err(error), _)) => Err(described(&error)),
+        Either::Right((Ok(()), _)) => Err("the connection was closed".to_owned()),
+    };
+    begun.map_err(ConnectionError::BadConnection)?;
     let mut conn = Conn::try_from_client_and_connection(client, connection).await?;
-    conn.batch_execute(SETUP).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
+    conn.batch_execute("ROLLBACK").await.map_err(ConnectionError::CouldntSetupConfiguration)?;
+    conn.set_prepared_statement_cache_size(CacheSize::Disabled);
     Ok(conn)
 }
 
@@ -102,12 +117,30 @@ pub(super) async fn batch(conn: &mut Conn, sql: &'static str) -> QueryResult<()>
     conn.batch_execute(sql).await
 }
 
-pub(super) async fn begin_read(conn: &mut Conn) -> QueryResult<()> {
-    batch(conn, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await
-}
+/// How transactions begin. Nothing is left behind in the session and nothing expected there, so that a pooler which gives a
+/// server's connection to another client after each transaction (PgBouncer's `pool_mode = transaction`) may be in between:
+/// what other clients have prepared goes, since their statements and this one's have the same names.
+pub(super) mod begin {
+    use super::{Conn, QueryResult, batch};
 
-pub(super) async fn begin_write(conn: &mut Conn) -> QueryResult<()> {
-    batch(conn, "BEGIN").await
+    /// A statement that hangs, or a transaction whose client has gone, must not hold locks for long.
+    macro_rules! begin {
+        ($begin:literal) => {
+            concat!(
+                $begin,
+                "; DEALLOCATE ALL; SET LOCAL statement_timeout = '30s'; SET LOCAL lock_timeout = '5s'; ",
+                "SET LOCAL idle_in_transaction_session_timeout = '10s'; SET LOCAL client_min_messages = 'warning'"
+            )
+        };
+    }
+
+    pub async fn reader(conn: &mut Conn) -> QueryResult<()> {
+        batch(conn, begin!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")).await
+    }
+
+    pub async fn writer(conn: &mut Conn) -> QueryResult<()> {
+        batch(conn, begin!("BEGIN")).await
+    }
 }
 
 /// Whether this transaction may merge: one instance at a time does.
@@ -125,6 +158,7 @@ pub(super) async fn compact(_: &mut Conn) -> QueryResult<()> {
 /// Migrations that are not applied yet, without changing anything.
 pub(super) async fn missing(url: &str) -> Result<Vec<String>, StoreError> {
     let mut conn = connect(url).await?;
+    begin::reader(&mut conn).await?;
     let there = sql::<Bool>("to_regclass('__diesel_schema_migrations') IS NOT NULL");
     let there: Vec<bool> = load(&mut conn, diesel::select(there)).await?;
     let applied: Vec<String> = match there == [true] {
@@ -136,15 +170,22 @@ pub(super) async fn missing(url: &str) -> Result<Vec<String>, StoreError> {
 
 /// Applies, undoes or lists migrations; one process at a time, the others wait for it.
 pub(super) async fn migrate(url: &str, order: Order) -> Result<Applied, String> {
+    let text = |error: diesel::result::Error| error.to_string();
     let mut conn = connect(url).await.map_err(|error| error.to_string())?;
-    // Building an index of a large table takes as long as it takes. The lock ends with the connection.
-    let lock =
-        format!("SET statement_timeout = 0; SET lock_timeout = 0; SELECT pg_advisory_lock({MIGRATING})");
+    Transactions::begin_transaction(&mut conn).await.map_err(text)?;
+    // Building an index of a large table takes as long as it takes.
+    let lock = format!(
+        "DEALLOCATE ALL; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; \
+         SELECT pg_advisory_xact_lock({MIGRATING})"
+    );
     if order != Order::Status {
-        conn.batch_execute(&lock).await.map_err(|error| error.to_string())?;
+        conn.batch_execute(&lock).await.map_err(text)?;
     }
     let mut harness = AsyncMigrationHarness::new(conn);
-    migrations::carry_out(&mut harness, migrations::POSTGRES, order).map_err(|error| error.to_string())
+    let applied = migrations::carry_out(&mut harness, migrations::POSTGRES, order);
+    let applied = applied.map_err(|error| error.to_string())?;
+    Transactions::commit_transaction(&mut harness.into_inner()).await.map_err(text)?;
+    Ok(applied)
 }
 
 /// Rows in portions that one statement takes.

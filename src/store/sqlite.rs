@@ -2,7 +2,6 @@
 //!
 //! Statements run on blocking threads, a whole list of rows at a time.
 
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use diesel::connection::SimpleConnection as _;
@@ -16,6 +15,7 @@ use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
+use super::file;
 use super::migrations::{self, Applied, Order};
 use super::rows::{MergedRow, RollupRow, SeriesKey, StoredChange, StoredSample};
 use super::schema::{config_changes, merged_rollups, request_samples, rollups, series};
@@ -55,19 +55,11 @@ pub(super) fn pools(path: &Path) -> (Pool<Conn>, Pool<Conn>) {
 
 async fn connect(path: &str) -> ConnectionResult<Conn> {
     let bad = |error: std::io::Error| ConnectionError::BadConnection(error.to_string());
-    create(Path::new(path)).map_err(bad)?;
+    file::create(Path::new(path)).map_err(bad)?;
     let mut conn = Conn::establish(path).await?;
     let setup = conn.spawn_blocking(|conn| conn.batch_execute(SETUP)).await;
     setup.map_err(ConnectionError::CouldntSetupConfiguration)?;
     Ok(conn)
-}
-
-/// Creates the folder, and the file for its owner alone: it tells who asked for what.
-fn create(path: &Path) -> std::io::Result<()> {
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder)?;
-    }
-    std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path).map(drop)
 }
 
 pub(super) fn load<U, Q>(conn: &mut Conn, query: Q) -> BoxFuture<'_, QueryResult<Vec<U>>>
@@ -89,13 +81,18 @@ pub(super) async fn batch(conn: &mut Conn, sql: &'static str) -> QueryResult<()>
     conn.spawn_blocking(move |conn| conn.batch_execute(sql)).await
 }
 
-pub(super) async fn begin_read(conn: &mut Conn) -> QueryResult<()> {
-    batch(conn, "BEGIN").await
-}
+/// How transactions begin.
+pub(super) mod begin {
+    use super::{Conn, QueryResult, batch};
 
-/// Takes the write lock at once: a transaction that reads first and then writes could not wait for it.
-pub(super) async fn begin_write(conn: &mut Conn) -> QueryResult<()> {
-    batch(conn, "BEGIN IMMEDIATE").await
+    pub async fn reader(conn: &mut Conn) -> QueryResult<()> {
+        batch(conn, "BEGIN").await
+    }
+
+    /// Takes the write lock at once: a transaction that reads first and then writes could not wait for it.
+    pub async fn writer(conn: &mut Conn) -> QueryResult<()> {
+        batch(conn, "BEGIN IMMEDIATE").await
+    }
 }
 
 /// The write lock is enough.

@@ -44,6 +44,8 @@ pub struct Deps {
 pub struct MetricsAggregatorActor {
     deps: Deps,
     writing: bool,
+    /// There was a first write.
+    tried: bool,
     /// Another write is wanted behind the one under way.
     again: bool,
     /// When a write last went through, or the instance started.
@@ -60,7 +62,14 @@ impl MetricsAggregatorActor {
     pub fn start_in(arbiter: &ArbiterHandle, deps: Deps) -> Addr<Self> {
         Self::start_in_arbiter(arbiter, move |ctx| {
             ctx.set_mailbox_capacity(MAILBOX);
-            Self { written: deps.metrics.stamp().1, deps, writing: false, again: false, flushers: Vec::new() }
+            Self {
+                written: deps.metrics.stamp().1,
+                deps,
+                writing: false,
+                tried: false,
+                again: false,
+                flushers: Vec::new(),
+            }
         })
     }
 
@@ -90,7 +99,7 @@ impl MetricsAggregatorActor {
         if batch.is_empty() {
             return self.answer_flushers(Written::All);
         }
-        self.writing = true;
+        (self.writing, self.tried) = (true, true);
         // Requests in whole wait for the next time, unless somebody asks: a flood of them must not fill the disk as fast
         // as it comes.
         let more = batch.rollups.len() >= BATCH;
@@ -159,6 +168,14 @@ impl Actor for MetricsAggregatorActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
+        // Whether the store can be used is to be known before there is something to write.
+        if let Some(sink) = self.deps.sink.clone() {
+            ctx.spawn(wrap_future::<_, Self>(async move { sink.open().await }).map(|opened, actor, _| {
+                if opened.is_err() && !actor.tried && actor.deps.fence.is_current() {
+                    actor.note(opened);
+                }
+            }));
+        }
         ctx.run_interval(self.deps.flush_interval, |actor, ctx| {
             let (now_ms, at) = actor.deps.metrics.stamp();
             let waiting = at.saturating_duration_since(actor.written).as_secs();

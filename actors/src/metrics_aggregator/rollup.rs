@@ -174,6 +174,11 @@ impl std::error::Error for SinkError {}
 
 /// Where rollups are kept. Given to the aggregator, which writes and never reads.
 pub trait Sink: Send + Sync {
+    /// Finds out whether anything can be written, within the sink's own time limit.
+    fn open(&self) -> Pin<Box<dyn Future<Output = Result<(), SinkError>> + Send>> {
+        Box::pin(async { Ok(()) })
+    }
+
     /// Writes a batch whole or not at all, within the sink's own time limit.
     fn write(
         &self,

@@ -6,19 +6,12 @@ use diesel::upsert::excluded;
 
 use aegis_actors::alerts::{AHEAD_MS, Alert, Entered, Entry, Lease, Push, Resolution};
 
-use super::super::{Conn, batch, begin_write, execute, load};
+use super::super::{Conn, execute, load};
 use crate::store::alert_rows::{AlertRow, HolderRow, PushRow, stage, told};
 use crate::store::schema::{alert_holders, alert_pushes, alerts};
 
 /// Enters an alert that fires, unless another one of its rule is open or fired a short time ago.
 pub(in crate::store) async fn enter(conn: &mut Conn, entry: Entry) -> QueryResult<Entered> {
-    begin_write(conn).await?;
-    let entered = enter_now(conn, entry).await?;
-    batch(conn, "COMMIT").await?;
-    Ok(entered)
-}
-
-async fn enter_now(conn: &mut Conn, entry: Entry) -> QueryResult<Entered> {
     let Entry { alert, pushes, cooled_since_ms, lease } = entry;
     if let Some(since) = cooled_since_ms {
         let newest = alerts::table
@@ -102,7 +95,6 @@ pub(in crate::store) async fn hold(
 
 /// Ends an alert that nobody else holds; the alert when it has ended, whoever ended it.
 pub(in crate::store) async fn resolve(conn: &mut Conn, wish: Resolution) -> QueryResult<Option<Alert>> {
-    begin_write(conn).await?;
     let Resolution { alert, at_ms, reason, instance, stale_ms } = wish;
     // Whoever wants it over does not hold it any more.
     let own = alert_holders::table
@@ -124,7 +116,6 @@ pub(in crate::store) async fn resolve(conn: &mut Conn, wish: Resolution) -> Quer
         let holders = alert_holders::table.filter(alert_holders::alert_id.eq(row.id.clone()));
         execute(conn, diesel::delete(holders)).await?;
     }
-    batch(conn, "COMMIT").await?;
     Ok(row.map(Alert::from))
 }
 
@@ -147,7 +138,6 @@ pub(in crate::store) async fn claim(
     lease: Lease,
     most: i64,
 ) -> QueryResult<Vec<(Alert, Push)>> {
-    begin_write(conn).await?;
     let due = alert_pushes::told
         .eq(told::NOTHING)
         .or(alert_pushes::told.eq(told::FIRED).and(alerts::resolved_at_ms.is_not_null()));
@@ -179,7 +169,6 @@ pub(in crate::store) async fn claim(
             leased.push((Alert::from(alert), push.push()));
         }
     }
-    batch(conn, "COMMIT").await?;
     Ok(leased)
 }
 

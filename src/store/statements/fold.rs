@@ -9,7 +9,7 @@ use diesel::expression::SqlLiteral;
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
 
-use super::super::{Conn, add_series, batch, begin_write, load, may_merge, replace_merged};
+use super::super::{Conn, add_series, load, may_merge, replace_merged};
 use super::query::since;
 use crate::store::merging;
 use crate::store::plan::{LEVELS, Since};
@@ -27,9 +27,7 @@ pub(in crate::store) async fn writers(conn: &mut Conn) -> QueryResult<Vec<Writer
 
 /// Merges some rows; how many. `None`: another instance is at it. `ended`: whose rows are all settled.
 pub(in crate::store) async fn fold(conn: &mut Conn, ended: Vec<WriterRow>) -> QueryResult<Option<usize>> {
-    begin_write(conn).await?;
     if !may_merge(conn).await? {
-        batch(conn, "ROLLBACK").await?;
         return Ok(None);
     }
     let since = since(conn).await?;
@@ -46,11 +44,9 @@ pub(in crate::store) async fn fold(conn: &mut Conn, ended: Vec<WriterRow>) -> Qu
     }
     let taken = rows.len();
     if taken == 0 {
-        batch(conn, "ROLLBACK").await?;
         return Ok(Some(0));
     }
     add(conn, rows, &since).await?;
-    batch(conn, "COMMIT").await?;
     Ok(Some(taken))
 }
 

@@ -8,7 +8,7 @@ use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
 
-use super::super::{Conn, batch, begin_read, load};
+use super::super::{Conn, load};
 use crate::store::answers::{Bucket, Detail, Endpoint, Filter, Question, Range, Sums};
 use crate::store::plan::{LEVELS, Since, Stretch, floor, stretches};
 use crate::store::rows::{Counts, RollupRow, SeriesKey, scope};
@@ -24,7 +24,6 @@ pub(in crate::store) async fn by_time(
     seconds: i64,
 ) -> QueryResult<Vec<Bucket>> {
     let Question { range, filter, detail, now } = question;
-    begin_read(conn).await?;
     let plan = stretches(range.from, range.to, Some(seconds), &since(conn).await?, now);
     let scope = match (&filter.route, &filter.backend) {
         (Some(_), _) => scope::SERIES,
@@ -51,7 +50,6 @@ pub(in crate::store) async fn by_time(
             sums.time(floor(row.start, seconds), row.latency);
         }
     }
-    batch(conn, "COMMIT").await?;
     let bucket = |(start, tally, classes)| Bucket { start, tally, classes };
     Ok(sums.finish().map(bucket).collect())
 }
@@ -59,7 +57,6 @@ pub(in crate::store) async fn by_time(
 /// By route, backend and method.
 pub(in crate::store) async fn by_endpoint(conn: &mut Conn, question: Question) -> QueryResult<Vec<Endpoint>> {
     let Question { range, filter, detail, now } = question;
-    begin_read(conn).await?;
     let plan = stretches(range.from, range.to, None, &since(conn).await?, now);
     let keys: HashMap<i64, SeriesKey> = matching(conn, &filter, scope::SERIES).await?.into_iter().collect();
     let ids: Vec<i64> = keys.keys().copied().collect();
@@ -86,7 +83,6 @@ pub(in crate::store) async fn by_endpoint(conn: &mut Conn, question: Question) -
             sums.time(endpoint, row.latency);
         }
     }
-    batch(conn, "COMMIT").await?;
     let endpoint = |(names, tally, classes): (Arc<Names>, Tally, [u64; 5])| {
         let (route, backend, method) = Arc::unwrap_or_clone(names);
         Endpoint { route, backend, method, tally, classes }

@@ -4,7 +4,7 @@ use diesel::dsl::{exists, not};
 use diesel::prelude::*;
 use diesel::upsert::excluded;
 
-use super::super::{Conn, batch, begin_write, execute, load, may_merge};
+use super::super::{Conn, execute, load, may_merge};
 use super::fold::end;
 use super::query::since;
 use crate::store::plan::{DAY, KEPT, LEVELS, Shortened, Since, Times, floor};
@@ -27,15 +27,12 @@ pub(in crate::store) async fn shorten(
     confirms: impl Fn(i64) -> bool,
 ) -> QueryResult<Shortened> {
     let Times { earliest, retention, .. } = times;
-    begin_write(conn).await?;
     if !may_merge(conn).await? {
-        batch(conn, "ROLLBACK").await?;
         return Ok(Shortened::Elsewhere);
     }
     let before = bring_back(conn, times).await?;
     let passed = earliest - last_time(conn, &before).await?.unwrap_or(earliest);
     if !confirms(passed) {
-        batch(conn, "COMMIT").await?;
         return Ok(Shortened::Unconfirmed);
     }
     let mut borders = Vec::new();
@@ -52,7 +49,6 @@ pub(in crate::store) async fn shorten(
     for (seconds, border) in borders.clone() {
         set_since(conn, seconds, border).await?;
     }
-    batch(conn, "COMMIT").await?;
     Ok(Shortened::To(borders))
 }
 
@@ -104,7 +100,6 @@ pub(in crate::store) async fn drop_merged(
     borders: Vec<(i32, i64)>,
 ) -> QueryResult<usize> {
     use merged_rollups as m;
-    begin_write(conn).await?;
     let mut dropped = 0;
     for (seconds, border) in borders {
         let old = m::table
@@ -113,7 +108,6 @@ pub(in crate::store) async fn drop_merged(
             .filter(m::start.lt(border));
         dropped += execute(conn, diesel::delete(old)).await?;
     }
-    batch(conn, "COMMIT").await?;
     Ok(dropped)
 }
 
@@ -123,7 +117,6 @@ pub(in crate::store) async fn drop_rest(
     before: i64,
     ended: Vec<WriterRow>,
 ) -> QueryResult<usize> {
-    begin_write(conn).await?;
     let before_ms = before.saturating_mul(1000);
     let full: Vec<i64> = load(
         conn,
@@ -154,13 +147,11 @@ pub(in crate::store) async fn drop_rest(
         let old = rollups::table.filter(own).filter(rollups::start.lt(before)).filter(end().le(settled));
         dropped += execute(conn, diesel::delete(old)).await?;
     }
-    batch(conn, "COMMIT").await?;
     Ok(dropped)
 }
 
 /// Forgets names that nothing refers to any more: series without a row, writers that have ended.
 pub(in crate::store) async fn forget(conn: &mut Conn, gone: Vec<WriterRow>) -> QueryResult<()> {
-    begin_write(conn).await?;
     if may_merge(conn).await? {
         let used = merged_rollups::table
             .filter(merged_rollups::seconds.eq_any(LEVELS.to_vec()))
@@ -179,7 +170,7 @@ pub(in crate::store) async fn forget(conn: &mut Conn, gone: Vec<WriterRow>) -> Q
             execute(conn, diesel::delete(ended)).await?;
         }
     }
-    batch(conn, "COMMIT").await
+    Ok(())
 }
 
 /// Gives back to the file system what was freed.

@@ -3,18 +3,16 @@
 use diesel::prelude::*;
 use diesel::upsert::excluded;
 
-use super::super::{Conn, add_changes, add_samples, batch, begin_write, execute, replace_rollups};
+use super::super::{Conn, add_changes, add_samples, execute, replace_rollups};
 use crate::store::StoreError;
 use crate::store::batch::{Rows, Signature};
 use crate::store::schema::writers;
 
 pub(in crate::store) async fn write(conn: &mut Conn, by: Signature, rows: Rows) -> Result<(), StoreError> {
-    begin_write(conn).await?;
     sign(conn, by).await?;
     replace_rollups(conn, rows.rollups).await?;
     add_samples(conn, rows.samples).await?;
     add_changes(conn, rows.changes).await?;
-    batch(conn, "COMMIT").await?;
     Ok(())
 }
 

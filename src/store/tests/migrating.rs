@@ -182,7 +182,7 @@ fn without_auto_migrate_the_store_says_what_to_do() {
     let options = Options { auto_migrate: false, ..database.options(&Clock::at(T)) };
     let store = Store::open(&database.url, options).unwrap();
     let error = attempt(store.prepare()).unwrap_err();
-    assert_eq!(error, StoreError::Behind(ALL.map(str::to_owned).to_vec()));
+    assert_eq!(error.why(), &StoreError::Behind(ALL.map(str::to_owned).to_vec()));
     assert!(error.to_string().contains("run `aegis migrate`"));
     store.migrate(Order::Run).unwrap();
     wait(store.prepare());

@@ -2,9 +2,11 @@
 
 mod alerts;
 mod clocks;
+mod file;
 mod merging;
 mod migrating;
 mod outage;
+mod pooler;
 mod records;
 mod sample;
 mod tls;
@@ -112,6 +114,11 @@ impl Database {
     /// How many rows a table has.
     pub fn count(&self, table: &str) -> usize {
         self.ask(&format!("SELECT CAST(count(*) AS TEXT) AS line FROM {table}"))[0].parse().unwrap()
+    }
+
+    /// The file of a SQLite database.
+    pub fn file(&self) -> std::path::PathBuf {
+        self.url.strip_prefix("sqlite://").unwrap().into()
     }
 
     pub fn is_sqlite(&self) -> bool {

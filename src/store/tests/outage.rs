@@ -109,7 +109,7 @@ fn a_server_that_is_away_at_start_is_used_when_it_is_there() {
     let batch = rollups(vec![rollup(T, some_series(0), tally(5, 1))]);
     let begin = Instant::now();
     let error = attempt(store.write_batch(writer("a", "1"), batch.clone())).unwrap_err();
-    assert!(matches!(error, StoreError::Away(_)), "{error}");
+    assert!(matches!(error.why(), StoreError::Away(_)), "{error}");
     assert!(begin.elapsed() < Duration::from_secs(5));
     server.run();
     wait(store.write_batch(writer("a", "1"), batch));
@@ -123,7 +123,7 @@ fn a_server_that_does_not_answer_costs_the_time_limit() {
     let store = limited(&url, &Clock::at(T));
     let begin = Instant::now();
     let error = attempt(store.write_batch(writer("a", "1"), Batch::default())).unwrap_err();
-    assert_eq!(error, StoreError::TimedOut { what: "write", limit: Duration::from_secs(2) });
+    assert_eq!(error.why(), &StoreError::TimedOut { limit: Duration::from_secs(2) });
     assert!(begin.elapsed() < Duration::from_secs(5));
     assert!(!format!("{error} {error:?} {}", store.place()).contains("hunter2"));
 }
@@ -133,7 +133,7 @@ fn an_error_of_the_server_does_not_show_the_password() {
     let database = Database::postgres();
     let url = database.url.replace("aegis@", "nobody%2e:hunter2@");
     let error = attempt(limited(&url, &Clock::at(T)).prepare()).unwrap_err();
-    assert!(matches!(error, StoreError::Away(_)), "{error}");
+    assert!(matches!(error.why(), StoreError::Away(_)), "{error}");
     assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
 }
 
@@ -149,7 +149,7 @@ fn a_file_that_is_locked_costs_the_time_limit_and_no_count() {
     let batch = rollups(vec![rollup(T, some_series(0), tally(5, 1))]);
     let begin = Instant::now();
     let error = attempt(store.write_batch(writer("a", "1"), batch.clone())).unwrap_err();
-    assert_eq!(error, StoreError::TimedOut { what: "write", limit: Duration::from_secs(2) });
+    assert_eq!(error.why(), &StoreError::TimedOut { limit: Duration::from_secs(2) });
     assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
     // Readers do not mind.
     let range = Range { from: T, to: T + 10 };
@@ -157,7 +157,7 @@ fn a_file_that_is_locked_costs_the_time_limit_and_no_count() {
     other.batch_execute("ROLLBACK").unwrap();
     let mut written = attempt(store.write_batch(writer("a", "1"), batch.clone()));
     // The one that was given up is still waiting for the lock, and gets it.
-    while written == Err(StoreError::TimedOut { what: "write", limit: Duration::from_secs(2) }) {
+    while written.as_ref().is_err_and(|error| matches!(error.why(), StoreError::TimedOut { .. })) {
         written = attempt(store.write_batch(writer("a", "1"), batch.clone()));
     }
     written.unwrap();

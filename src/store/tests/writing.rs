@@ -129,7 +129,7 @@ fn a_write_that_was_overtaken_fails(database: Database) {
     clock.set(T + 60);
     let overtaken =
         early.write_batch(writer("a", "1"), rollups(vec![rollup(T, some_series(0), tally(5, 1))]));
-    assert_eq!(attempt(overtaken), Err(StoreError::Overtaken));
+    assert_eq!(attempt(overtaken).as_ref().map_err(StoreError::why), Err(&StoreError::Overtaken));
     let told = wait(late.series(HOUR, 10, Filter::default(), Detail::Counts));
     assert_eq!(told[0].tally.requests, 9);
     // The connection that it failed on is not the worse for it.

@@ -51,6 +51,29 @@ fn a_flush_is_answered_when_everything_is_written() {
     });
 }
 
+/// A sink that cannot be used.
+struct Broken;
+
+impl Sink for Broken {
+    fn open(&self) -> Pin<Box<dyn Future<Output = Result<(), SinkError>> + Send>> {
+        Box::pin(async { Err(SinkError("opening x: no such folder".into())) })
+    }
+
+    fn write(&self, _: Writer, _: Batch) -> Pin<Box<dyn Future<Output = Result<(), SinkError>> + Send>> {
+        unreachable!("there is nothing to write")
+    }
+}
+
+#[test]
+fn a_store_that_cannot_be_used_is_told_before_there_is_anything_to_write() {
+    actix_rt::System::new().block_on(async {
+        let metrics = Arc::new(Metrics::default());
+        let _addr = start(Arc::new(Broken), &metrics, Instances::default().next());
+        until("it is told", || metrics.store_error().is_some()).await;
+        assert_eq!(metrics.store_error().unwrap(), "opening x: no such folder");
+    });
+}
+
 /// A sink whose answers are the test's to give.
 #[derive(Default)]
 struct Slow(Mutex<Vec<oneshot::Sender<Result<(), SinkError>>>>);
