@@ -142,7 +142,9 @@ async fn health(admin: &Admin, liveness: bool) -> InternalAnswer {
         "backends": if serves { "ok" } else { "no target can serve" },
         "actors": if !actors.is_empty() && actors.iter().all(|actor| actor.alive) { "ok" } else { "being replaced" },
         "store": status::store_state(admin),
-        "rateLimiter": rate_limit::mode(shared.limiter.mode()),
+        "storeError": shared.metrics.store_error(),
+        "rateLimiter": rate_limit::standing(&shared.limiter),
+        "rateLimiterError": shared.limiter.error().as_deref(),
     });
     let status = if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     answer::document(status, "application/json", &json!({"status": text, "dependencies": dependencies}))

@@ -14,6 +14,14 @@ use crate::supervisor;
 /// How long the actor may take for its part of the page.
 const PATIENCE: Duration = Duration::from_millis(300);
 
+/// The same in one word, of a store that is there only in part too.
+pub fn standing(limiter: &Limiter) -> &'static str {
+    match (limiter.mode(), limiter.error()) {
+        (Mode::Shared, Some(_)) => mode(Mode::Degraded),
+        (other, _) => mode(other),
+    }
+}
+
 /// The limiter in the status page.
 pub fn summary(shared: &Shared) -> Value {
     let enabled = shared.snapshot.load().limits.is_some();
@@ -21,6 +29,7 @@ pub fn summary(shared: &Shared) -> Value {
     json!({
         "enabled": enabled,
         "mode": mode(limiter.mode()),
+        "error": limiter.error().as_deref(),
         "instances": limiter.instances(),
         "keys": limiter.population.live(),
     })

@@ -304,7 +304,7 @@ impl Store {
 }
 
 impl Sink for Store {
-    fn open(&self) -> Pin<Box<dyn Future<Output = Result<(), SinkError>> + Send>> {
+    fn prove(&self) -> Pin<Box<dyn Future<Output = Result<(), SinkError>> + Send>> {
         let prepared = self.prepare();
         Box::pin(async move { prepared.await.map_err(|error| SinkError(error.to_string())) })
     }

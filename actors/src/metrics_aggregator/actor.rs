@@ -170,7 +170,7 @@ impl Actor for MetricsAggregatorActor {
     fn started(&mut self, ctx: &mut Self::Context) {
         // Whether the store can be used is to be known before there is something to write.
         if let Some(sink) = self.deps.sink.clone() {
-            ctx.spawn(wrap_future::<_, Self>(async move { sink.open().await }).map(|opened, actor, _| {
+            ctx.spawn(wrap_future::<_, Self>(async move { sink.prove().await }).map(|opened, actor, _| {
                 if opened.is_err() && !actor.tried && actor.deps.fence.is_current() {
                     actor.note(opened);
                 }

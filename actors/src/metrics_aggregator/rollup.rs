@@ -175,7 +175,7 @@ impl std::error::Error for SinkError {}
 /// Where rollups are kept. Given to the aggregator, which writes and never reads.
 pub trait Sink: Send + Sync {
     /// Finds out whether anything can be written, within the sink's own time limit.
-    fn open(&self) -> Pin<Box<dyn Future<Output = Result<(), SinkError>> + Send>> {
+    fn prove(&self) -> Pin<Box<dyn Future<Output = Result<(), SinkError>> + Send>> {
         Box::pin(async { Ok(()) })
     }
 

@@ -160,6 +160,7 @@ impl RateLimiterActor {
             self.health = Health::new(watch.redis.as_ref().is_some_and(RedisSettings::is_cluster));
             (self.generation, self.probing) = (self.generation + 1, false);
             self.redis = watch.redis;
+            self.deps.limiter.set_patience(self.redis.as_ref().map(|redis| redis.patience));
             if let Some(redis) = &self.redis {
                 match (self.deps.store)(redis) {
                     Ok(store) => self.store = Some(store),
@@ -196,6 +197,9 @@ impl RateLimiterActor {
 
     /// Tells of a change of the store's health.
     fn turned(&mut self, turn: Option<Turn>) {
+        if self.deps.fence.is_current() {
+            self.deps.limiter.set_error(self.health.error());
+        }
         let Some(turn) = turn else { return };
         let why = self.health.error().unwrap_or_default();
         match turn {
@@ -272,6 +276,9 @@ impl RateLimiterActor {
                     }
                 }
             }
+        }
+        if error.as_ref().is_some_and(|error| error.refused) {
+            self.health.refused();
         }
         let turn = self.health.call(any, error.as_ref().map(|error| &*error.why));
         self.turned(turn);

@@ -4,13 +4,16 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
 
 use super::buckets::{Buckets, Population};
 use super::clock::Clock;
 use super::key::{Fingerprints, Key, KeyedBy};
 use super::lease::Leases;
 use super::limit::{Plan, Refusal, Standing};
-use super::settings::Limit;
+use super::settings::{Limit, RedisSettings};
 use crate::traffic::Counters;
 
 /// Unique for the life of the process; a limit that a reload changes gets a new one.
@@ -160,6 +163,10 @@ pub struct Limiter {
     pub population: Population,
     mode: AtomicU8,
     instances: AtomicU64,
+    /// Why the shared store is away, or there only in part.
+    error: ArcSwapOption<String>,
+    /// The longest that an answer of the shared store is waited for, microseconds.
+    patience: AtomicU64,
     /// By how much the wall clock has been set since the clock of limits was, in nanoseconds.
     behind: AtomicI64,
 }
@@ -174,6 +181,8 @@ impl Limiter {
             population: Population::new(max_keys),
             mode: AtomicU8::new(mode as u8),
             instances: AtomicU64::new(0),
+            error: ArcSwapOption::empty(),
+            patience: AtomicU64::new(RedisSettings::PATIENCE.as_micros() as u64),
             behind: AtomicI64::new(0),
         })
     }
@@ -195,6 +204,30 @@ impl Limiter {
     /// Published by the actor.
     pub(super) fn set_behind(&self, behind: i64) {
         self.behind.store(behind, Ordering::Relaxed);
+    }
+
+    /// Published by the actor.
+    pub(super) fn set_error(&self, error: Option<&str>) {
+        let known = self.error.load();
+        if known.as_ref().map(|known| known.as_str()) != error {
+            self.error.store(error.map(|error| Arc::new(error.to_owned())));
+        }
+    }
+
+    /// Why the shared store is away, or there only in part.
+    pub fn error(&self) -> Option<Arc<String>> {
+        self.error.load_full()
+    }
+
+    /// Published by the actor; `None`: there is no shared store.
+    pub(super) fn set_patience(&self, patience: Option<Duration>) {
+        let patience = patience.unwrap_or(RedisSettings::PATIENCE);
+        self.patience.store(u64::try_from(patience.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// The longest that an answer of the shared store is waited for.
+    pub fn patience(&self) -> Duration {
+        Duration::from_micros(self.patience.load(Ordering::Relaxed))
     }
 
     /// Published by the actor.

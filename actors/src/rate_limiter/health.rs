@@ -3,12 +3,15 @@
 //! A call that fails says little by itself: it may be one key's, or those of one node of a cluster, or the store has stood
 //! still for a moment. So a failure is followed by a probe. Only when one fails that was sent after a failure, with no
 //! answer in between, the store is given up. Where it is answered and the store is several servers, it is there in part,
-//! and only the keys that failed are left alone for a while.
+//! and only the keys that failed are left alone for a while. So it is where a single one answers that it will not do what
+//! it is asked for: its ACL lacks a command, or it is a node of a cluster and has some of the keys only.
 
 /// Good probes in a row after which it is asked again.
 const PROOF: u32 = 2;
 /// Ticks without a failure after which it is there as a whole again.
 const QUIET: u32 = 5;
+/// The same where it has said that it will not: that does not pass by itself.
+const REFUSED: u32 = 60;
 
 /// See the module. Starts with trust.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +27,8 @@ pub struct Health {
     good: u32,
     /// A call has failed since the last probe.
     unsure: bool,
+    /// It has answered that it will not do what it was asked for.
+    refused: bool,
     /// Ticks until a store that is there in part is trusted as a whole.
     partly: u32,
     error: Option<String>,
@@ -79,6 +84,11 @@ impl Health {
         if answered && error.is_some() { self.partly_if_unsure() } else { None }
     }
 
+    /// Notes, before the call's end, that its error was an answer.
+    pub fn refused(&mut self) {
+        self.refused = true;
+    }
+
     /// Notes that a probe is sent.
     pub fn probing(&mut self) {
         self.following = self.failing;
@@ -119,15 +129,17 @@ impl Health {
     pub fn tick(&mut self) -> Option<Turn> {
         let was = self.partly;
         self.partly = was.saturating_sub(1);
+        self.refused &= self.partly > 0;
         (was == 1).then_some(Turn::Whole)
     }
 
     /// It answers, but not for every key.
     fn partly_if_unsure(&mut self) -> Option<Turn> {
-        if !std::mem::take(&mut self.unsure) || !self.several {
+        if !std::mem::take(&mut self.unsure) || !(self.several || self.refused) {
             return None;
         }
-        let was = std::mem::replace(&mut self.partly, QUIET);
+        let quiet = self.quiet();
+        let was = std::mem::replace(&mut self.partly, quiet);
         (was == 0).then_some(Turn::Partly)
     }
 
@@ -139,8 +151,12 @@ impl Health {
         self.failing = true;
         self.error = Some(error.to_owned());
         if self.partly > 0 {
-            self.partly = QUIET;
+            self.partly = self.quiet();
         }
+    }
+
+    fn quiet(&self) -> u32 {
+        if self.refused { REFUSED } else { QUIET }
     }
 }
 
@@ -210,6 +226,18 @@ mod tests {
         let mut health = Health::new(false);
         assert_eq!((call(&mut health, FAILED), probe(&mut health, Ok(()))), (None, None));
         assert_eq!((health.is_partly(), health.error()), (false, None));
+    }
+
+    #[test]
+    fn a_single_server_that_answers_that_it_will_not_is_there_in_part_for_a_minute() {
+        let mut health = Health::new(false);
+        health.refused();
+        assert_eq!(call(&mut health, (false, Some("NOPERM"))), None);
+        assert_eq!((probe(&mut health, Ok(())), health.error()), (Some(Turn::Partly), Some("NOPERM")));
+        (1..REFUSED).for_each(|_| assert_eq!(health.tick(), None));
+        assert_eq!((health.tick(), health.error()), (Some(Turn::Whole), None));
+        // And a moment's silence is one again.
+        assert_eq!((call(&mut health, FAILED), probe(&mut health, Ok(()))), (None, None));
     }
 
     #[test]

@@ -207,6 +207,8 @@ pub struct RedisSettings {
     pub key_prefix: String,
     /// Where sentinels ask for a password of their own. Default none.
     pub sentinel_login: Option<SentinelLogin>,
+    /// The longest that a question waits for its answer, and nearly the longest that a request does. Default 40 ms.
+    pub patience: Duration,
 }
 
 /// What the sentinels are told; the servers are told what the URL says.
@@ -218,6 +220,9 @@ pub struct SentinelLogin {
 }
 
 impl RedisSettings {
+    /// The default.
+    pub const PATIENCE: Duration = Duration::from_millis(40);
+
     /// Whether the keys are spread over several servers.
     pub fn is_cluster(&self) -> bool {
         self.url.starts_with("redis-cluster://") || self.url.starts_with("rediss-cluster://")

@@ -7,7 +7,8 @@ use super::put;
 
 /// `redis`, password included.
 pub(super) fn redis(settings: &RedisSettings) -> Value {
-    let mut shown = json!({"url": settings.url, "keyPrefix": settings.key_prefix});
+    let patience = u64::try_from(settings.patience.as_millis()).unwrap_or(u64::MAX);
+    let mut shown = json!({"url": settings.url, "keyPrefix": settings.key_prefix, "patienceMs": patience});
     if let Some(login) = &settings.sentinel_login {
         shown["sentinelUser"] = json!(login.user);
         shown["sentinelPassword"] = json!(login.password);

@@ -1,5 +1,7 @@
 //! `redis`. The URL may hold a password, so no message shows any of it.
 
+use std::time::Duration;
+
 use aegis_actors::rate_limiter::settings::{RedisSettings, SentinelLogin};
 
 use super::rate_limit::is_label;
@@ -8,6 +10,7 @@ use super::syntax;
 use crate::config::suggest;
 
 const PREFIX: &str = "aegis";
+const PATIENCE: std::ops::RangeInclusive<Duration> = Duration::from_millis(5)..=Duration::from_secs(5);
 
 /// What is behind a URL.
 #[derive(Clone, Copy, PartialEq)]
@@ -38,8 +41,24 @@ pub(super) fn read(section: Section<'_>) -> Option<RedisSettings> {
     });
     let key_prefix = key_prefix(&section).unwrap_or_else(|| PREFIX.to_owned());
     let sentinel_login = sentinel_login(&section, url.as_deref());
+    let patience = patience(&section).unwrap_or(RedisSettings::PATIENCE);
     section.finish();
-    url.map(|url| RedisSettings { url, key_prefix, sentinel_login })
+    url.map(|url| RedisSettings { url, key_prefix, sentinel_login, patience })
+}
+
+fn patience(section: &Section<'_>) -> Option<Duration> {
+    let patience = section.duration("patienceMs")?;
+    if PATIENCE.contains(&patience) {
+        return Some(patience);
+    }
+    if let Some(node) = section.node("patienceMs") {
+        let what = format!(
+            "`{}` must be between 5 ms and 5 s: write for example `100ms`",
+            section.name("patienceMs")
+        );
+        section.error(node, what);
+    }
+    None
 }
 
 fn sentinel_login(section: &Section<'_>, url: Option<&str>) -> Option<SentinelLogin> {

@@ -12,8 +12,9 @@ use super::rules::{Facts, Limited};
 use super::{Applying, Decision, longer, tightest};
 use crate::gateway::worker::Worker;
 
-/// A request waits no longer for the shared store, however many answers it waits for, those for rules in shadow included.
-const PATIENCE: Duration = Duration::from_millis(45);
+/// So much longer than an answer may take a request waits for the shared store, however many answers it waits for, those
+/// for rules in shadow included.
+const MORE: Duration = Duration::from_millis(5);
 
 /// Before an actor that has died is asked again.
 const AGAIN: Duration = Duration::from_millis(5);
@@ -88,7 +89,8 @@ async fn ask(
 ) {
     // From the request's begin: what its other limits have waited for is part of it.
     let waited = worker.shared.limiter.clock.now().saturating_sub(now);
-    let deadline = tokio::time::Instant::now() + PATIENCE.saturating_sub(Duration::from_nanos(waited));
+    let patience = worker.shared.limiter.patience() + MORE;
+    let deadline = tokio::time::Instant::now() + patience.saturating_sub(Duration::from_nanos(waited));
     loop {
         let mut open: SmallVec<[(usize, oneshot::Receiver<Reply>); 4]> = SmallVec::new();
         for (at, Applying { limited, key }) in

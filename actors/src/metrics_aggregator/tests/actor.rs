@@ -55,7 +55,7 @@ fn a_flush_is_answered_when_everything_is_written() {
 struct Broken;
 
 impl Sink for Broken {
-    fn open(&self) -> Pin<Box<dyn Future<Output = Result<(), SinkError>> + Send>> {
+    fn prove(&self) -> Pin<Box<dyn Future<Output = Result<(), SinkError>> + Send>> {
         Box::pin(async { Err(SinkError("opening x: no such folder".into())) })
     }
 

@@ -74,12 +74,14 @@ pub struct StoreError {
     pub why: String,
     /// The question was sent, and nothing has been heard since: a store that is slow will decide it all the same.
     pub sent: bool,
+    /// The store is there and answered that it does not do this: it will say so again.
+    pub refused: bool,
 }
 
 impl StoreError {
-    /// Of a question that was not sent, or refused.
+    /// Of a question that was not sent, or ended with its connection.
     pub fn new(why: impl Into<String>) -> Self {
-        Self { why: why.into(), sent: false }
+        Self { why: why.into(), sent: false, refused: false }
     }
 }
 
@@ -91,7 +93,7 @@ impl std::fmt::Display for StoreError {
 
 impl std::error::Error for StoreError {}
 
-/// Where limits are kept for several instances. Every answer comes within [`PATIENCE`].
+/// Where limits are kept for several instances. Every answer comes within the patience of its settings.
 pub trait SharedStore {
     /// Asks several buckets at once; the answers are in the order of the questions.
     fn take(&self, takes: Vec<Take>) -> Answer<Vec<Result<Taken, StoreError>>>;
@@ -105,6 +107,3 @@ pub trait SharedStore {
     /// This instance stops: it is not counted any more.
     fn unregister(&self) -> Answer<()>;
 }
-
-/// An answer that takes longer has failed.
-pub const PATIENCE: Duration = Duration::from_millis(40);

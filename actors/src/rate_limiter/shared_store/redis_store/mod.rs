@@ -6,9 +6,9 @@
 //! | `link` | the one connection: made when needed, replaced when it fails |
 //! | `quiet` | which parts of a cluster do not answer |
 //! | `scripts`, `*.lua` | what is asked and answered, and why limits hold |
-//! | `mod` | the store: batches of questions within [`PATIENCE`] |
+//! | `mod` | the store: batches of questions within the patience of the settings |
 //!
-//! Everything is bounded. A batch that is not answered within [`PATIENCE`] fails, and with one server its connection is
+//! Everything is bounded. A batch that is not answered within the patience of the settings fails, and with one server its connection is
 //! given up: so answers that come too late come to nobody, and what a frozen server has not read is not added to. At
 //! most [`BATCHES`] are on their way at a time; more wait for their turn, within the same time. A question that failed
 //! may still have been charged, which makes a limit tighter for a moment, never looser.
@@ -28,7 +28,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 use super::super::settings::RedisSettings;
-use super::{Answer, GiveBack, PATIENCE, SharedStore, StoreError, Take, Taken};
+use super::{Answer, GiveBack, SharedStore, StoreError, Take, Taken};
 
 mod connect;
 mod link;
@@ -65,7 +65,7 @@ struct Shared {
     instance: String,
     batches: Semaphore,
     quiet: Quiet,
-    /// [`PATIENCE`], except in tests that must not fail on a busy machine.
+    /// An answer that takes longer has failed.
     patience: Duration,
     /// Since when a cluster's connection, of that number, has answered nothing that it was asked.
     deaf: Mutex<Option<(u64, Instant)>>,
@@ -79,14 +79,7 @@ impl RedisStore {
     ///
     /// The URL is not one of those in `connect`'s table. The message does not repeat it.
     pub fn new(settings: &RedisSettings, instance_id: String) -> Result<Self, StoreError> {
-        Self::patient(settings, instance_id, PATIENCE)
-    }
-
-    fn patient(
-        settings: &RedisSettings,
-        instance_id: String,
-        patience: Duration,
-    ) -> Result<Self, StoreError> {
+        let patience = settings.patience;
         let shared = Shared {
             link: Arc::new(Link::new(Source::new(settings, patience)?, patience)),
             scripts: Scripts::new(),
@@ -169,10 +162,10 @@ impl From<RedisError> for Failure {
 
 impl Shared {
     async fn ask_one(&self, call: Call<'_>) -> Result<Value, StoreError> {
-        self.ask(vec![call]).await.pop().unwrap_or_else(|| Err(Failure::Silent.into()))
+        self.ask(vec![call]).await.pop().unwrap_or_else(|| Err(self.told(Failure::Silent)))
     }
 
-    /// As many answers as questions, in their order, within [`PATIENCE`].
+    /// As many answers as questions, in their order, within the patience of the settings.
     async fn ask(&self, calls: Vec<Call<'_>>) -> Vec<Result<Value, StoreError>> {
         if calls.is_empty() {
             return Vec::new();
@@ -182,26 +175,35 @@ impl Shared {
         let Ok(permit) = timeout_at(deadline, self.batches.acquire()).await else {
             return all(StoreError::new(format!("redis: {BATCHES} batches of questions wait for an answer")));
         };
-        let current = match self.link.current(deadline).await {
-            Ok(current) => current,
-            Err(error) => return all(error),
-        };
-        let replies = match &current.pipe {
-            Pipe::One(connection) => {
-                let replies = in_time(deadline, pipelined(connection.clone(), &calls)).await;
-                let replies = replies.unwrap_or(Err(Failure::Silent));
-                replies.unwrap_or_else(|failure| vec![Err(failure); calls.len()])
-            }
-            Pipe::Cluster(connection) => {
-                let questions = calls.iter().map(|call| self.of_node(connection, call, deadline));
-                join_all(questions).await
+        let mut again = true;
+        let replies = loop {
+            let current = match self.link.current(deadline).await {
+                Ok(current) => current,
+                Err(error) => return all(error),
+            };
+            let replies = match &current.pipe {
+                Pipe::One(connection) => {
+                    let replies = in_time(deadline, pipelined(connection.clone(), &calls)).await;
+                    replies.unwrap_or(Err(Failure::Silent))
+                }
+                Pipe::Cluster(connection) => {
+                    let questions = calls.iter().map(|call| self.of_node(connection, call, deadline));
+                    Ok(join_all(questions).await)
+                }
+            };
+            // The server has closed the connection, most often long before: it is asked once more over another one. What
+            // it had heard all the same is charged twice.
+            let closed = matches!(&replies, Err(Failure::Error(error)) if error.is_connection_dropped());
+            let replies = replies.unwrap_or_else(|failure| vec![Err(failure); calls.len()]);
+            self.judge(&current, &replies);
+            if !closed || !std::mem::take(&mut again) {
+                break replies;
             }
         };
         drop(permit);
-        self.judge(&current, &replies);
-        let answers = replies.into_iter().map(|reply| reply.map_err(StoreError::from));
+        let answers = replies.into_iter().map(|reply| reply.map_err(|failure| self.told(failure)));
         // A server that answers fewer questions than it was asked.
-        let missing = std::iter::repeat_with(|| Err(Failure::Silent.into()));
+        let missing = std::iter::repeat_with(|| Err(self.told(Failure::Silent)));
         answers.chain(missing).take(calls.len()).collect()
     }
 
@@ -227,7 +229,7 @@ impl Shared {
     fn judge(&self, current: &Current, replies: &[Reply]) {
         let fault = match replies.iter().find_map(|reply| reply.as_ref().err()) {
             Some(Failure::Error(error)) => breaks(error).then(|| error.to_string()),
-            Some(failure) => Some(StoreError::from(failure.clone()).why),
+            Some(failure) => Some(self.told(failure.clone()).why),
             None => None,
         };
         let answered = replies.iter().any(Result::is_ok);
@@ -236,6 +238,31 @@ impl Shared {
         }
         if let Some(why) = fault {
             self.link.discard(current.number, &why);
+        }
+    }
+
+    /// A failure as it is told.
+    fn told(&self, failure: Failure) -> StoreError {
+        let silent = || format!("redis did not answer within {} ms", self.patience.as_millis());
+        match failure {
+            Failure::Error(error) => {
+                let hint = match error.code() {
+                    Some("MOVED" | "ASK" | "CROSSSLOT") => {
+                        " (this is a cluster: its url begins with redis-cluster://)"
+                    }
+                    _ if is_of_replica(&error) => {
+                        " (this is a replica: name the master, or the sentinels that know it)"
+                    }
+                    _ if is_forbidden(&error) => {
+                        " (its ACL keeps this user from a command or a key that limits need: see `redis` in the reference)"
+                    }
+                    _ => "",
+                };
+                let refused = error.code().is_some() && !breaks(&error);
+                StoreError { refused, ..StoreError::new(format!("redis: {error}{hint}")) }
+            }
+            Failure::Silent => StoreError { sent: true, ..StoreError::new(silent()) },
+            Failure::Unsent => StoreError::new(silent()),
         }
     }
 
@@ -290,10 +317,25 @@ fn is_unknown(reply: &Reply) -> bool {
 /// Whether another connection might answer what this one refused: one that is broken, or leads to a server that is not
 /// the master any more.
 fn breaks(error: &RedisError) -> bool {
-    let elsewhere = matches!(error.code(), Some("READONLY" | "MASTERDOWN" | "NOAUTH" | "UNBLOCKED"))
-        // Before Redis 7 the error of a command in a script is told within the script's.
-        || error.detail().is_some_and(|detail| detail.contains("-READONLY "));
-    elsewhere || error.is_io_error() || error.is_timeout() || error.is_unrecoverable_error()
+    let elsewhere = matches!(error.code(), Some("MASTERDOWN" | "NOAUTH" | "UNBLOCKED"));
+    elsewhere
+        || is_of_replica(error)
+        || error.is_io_error()
+        || error.is_timeout()
+        || error.is_unrecoverable_error()
+}
+
+fn is_of_replica(error: &RedisError) -> bool {
+    // Before Redis 7 the error of a command in a script is told within the script's.
+    error.code() == Some("READONLY") || error.detail().is_some_and(|detail| detail.contains("-READONLY "))
+}
+
+fn is_forbidden(error: &RedisError) -> bool {
+    // Of a command in a script, each version tells it in other words.
+    let text = error.to_string();
+    ["NOPERM", "ACL failure", "can't run this command", "can't access at least one of the keys"]
+        .iter()
+        .any(|sign| text.contains(sign))
 }
 
 /// What came before the deadline. A thread that was kept from running finds the time over and the answer waiting: that
@@ -311,21 +353,4 @@ async fn in_time<T>(deadline: Instant, answer: impl Future<Output = T>) -> Optio
         }
     }
     None
-}
-
-impl From<Failure> for StoreError {
-    fn from(failure: Failure) -> Self {
-        let silent = || format!("redis did not answer within {} ms", PATIENCE.as_millis());
-        match failure {
-            Failure::Error(error) => {
-                let hint = match error.code() {
-                    Some("MOVED" | "ASK") => " (this is a cluster: its url begins with redis-cluster://)",
-                    _ => "",
-                };
-                Self::new(format!("redis: {error}{hint}"))
-            }
-            Failure::Silent => Self { why: silent(), sent: true },
-            Failure::Unsent => Self::new(silent()),
-        }
-    }
 }

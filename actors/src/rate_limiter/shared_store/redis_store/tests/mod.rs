@@ -52,11 +52,17 @@ fn named(url: &str, id: &str) -> RedisStore {
 /// A store that waits longer than one may in earnest: for tests where an answer lost to a busy machine, charged but
 /// not seen, would be a failure.
 fn patient(url: &str) -> RedisStore {
-    RedisStore::patient(&settings(url), "instance".to_owned(), Duration::from_secs(5)).unwrap()
+    let patience = Duration::from_secs(5);
+    RedisStore::new(&RedisSettings { patience, ..settings(url) }, "instance".to_owned()).unwrap()
 }
 
 fn settings(url: &str) -> RedisSettings {
-    RedisSettings { url: url.to_owned(), key_prefix: "test".to_owned(), sentinel_login: None }
+    RedisSettings {
+        url: url.to_owned(),
+        key_prefix: "test".to_owned(),
+        sentinel_login: None,
+        patience: RedisSettings::PATIENCE,
+    }
 }
 
 fn plan(algorithm: Algorithm, requests: u32, window: Duration) -> Plan {

@@ -2,7 +2,6 @@
 
 use futures_util::future::join_all;
 
-use super::super::PATIENCE;
 use super::servers::Server;
 use super::*;
 
@@ -28,6 +27,34 @@ async fn scripts_that_the_server_forgot_are_sent_again() {
     }
     let _: () = server.ask("SCRIPT FLUSH");
     assert_eq!(store.register().await, Ok(1));
+}
+
+#[actix_rt::test]
+async fn a_connection_that_the_server_has_closed_costs_no_question() {
+    let server = Server::start(&[]);
+    let store = patient(&server.url());
+    works(&store, ms(2000)).await;
+    for n in 0..20 {
+        let _: () = server.ask("CLIENT KILL TYPE normal SKIPME yes");
+        let answers = store.take((0..3).map(|k| any(&format!("n{n}-{k}"))).collect()).await;
+        assert!(answers.iter().all(Result::is_ok), "{n}: {answers:?}");
+    }
+}
+
+#[actix_rt::test]
+async fn what_a_server_will_never_do_is_told_with_the_mend() {
+    let server = Server::start(&[]);
+    let store = patient(&server.url());
+    works(&store, ms(2000)).await;
+    // Counting the instances still works.
+    let _: () = server.ask("ACL SETUSER default -get");
+    let error = ask(&store, &any("k2")).await.unwrap_err();
+    assert!(error.refused && error.why.contains("its ACL keeps this user"), "{error:?}");
+    assert_eq!(store.register().await, Ok(1));
+    let _: () = server.ask("ACL SETUSER default +get");
+    let _: () = server.ask("REPLICAOF 127.0.0.1 1");
+    let error = ask(&store, &any("k2")).await.unwrap_err();
+    assert!(!error.refused && error.why.contains("this is a replica"), "{error:?}");
 }
 
 #[actix_rt::test]
@@ -83,7 +110,7 @@ async fn each_call_against_a_frozen_server_ends_in_time() {
         store.unregister().await;
         in_time.judge(asked, 3 * BOUND, &"three calls");
     }
-    assert!(waits[0] >= PATIENCE, "{waits:?}");
+    assert!(waits[0] >= RedisSettings::PATIENCE, "{waits:?}");
     waits.sort();
     assert!(waits[15] < ms(60), "{waits:?}");
     server.thaw();

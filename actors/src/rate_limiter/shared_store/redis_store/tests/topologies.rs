@@ -1,6 +1,5 @@
 //! Clusters and sentinels.
 
-use super::super::PATIENCE;
 use super::servers::{Server, cluster};
 use super::*;
 
@@ -74,7 +73,7 @@ async fn a_node_that_is_frozen_or_dead_costs_only_its_own_keys() {
         answered(ms(1000), |count| count > 10 && count < 60).await;
         let asked = Instant::now();
         let answers = store.take(takes.clone()).await;
-        if asked.elapsed() < PATIENCE {
+        if asked.elapsed() < RedisSettings::PATIENCE {
             quick += 1;
             let unsent = answers.iter().filter_map(|answer| answer.as_ref().err()).all(|error| !error.sent);
             assert!(unsent, "nobody waited for an answer, so nothing was sent: {answers:?}");
