@@ -28,7 +28,11 @@ pub const TABLE: &[(&str, &str, &str)] = &[
         "/api/metrics/{what}",
         "overview, realtime, request-rate, latency, status, errors, top-endpoints, rate-limits, backends; ?range= or ?from=&to=",
     ),
-    ("GET", "/api/requests", "newest requests that were kept in whole; ?limit="),
+    (
+        "GET",
+        "/api/requests",
+        "newest requests that were kept in whole; ?limit= status= backend= route= reason= client= from= to=",
+    ),
     ("GET", "/api/requests/{id}", "how one request came to its answer"),
     // alerts
     ("GET", "/api/alerts", "alerts that fire, who has been told, and how every rule stands"),

@@ -31,7 +31,7 @@ pub fn run(file: Option<PathBuf>, set: Vec<String>, request_id: &str, json: bool
     };
     let text = match json {
         true => format!("{record:#}"),
-        false => tell(&record, |path| locate(&source, path)),
+        false => tell(&record, &loaded.hash, |path| locate(&source, path)),
     };
     say(text.trim_end());
     0
@@ -71,18 +71,23 @@ fn meaning(reason: &str) -> &'static str {
         "header_timeout" => "The request's head did not arrive in time.",
         "body_timeout" => "The client stopped sending the request's body.",
         "circuit_open" => {
-            "The breaker of every target is open: they failed too often, and get no requests until they had time to recover."
+            "The breaker of every target that could be asked is open, and lets no request pass."
         }
         "no_healthy_target" => {
             "No target may take requests: their health checks fail, or an operator has drained them."
         }
         "pool_full" => "Every target has as many requests in flight as it may.",
-        "overloaded" => "The client had a thousand requests open on one HTTP/2 connection.",
+        "overloaded" => {
+            "The requests that the client had open on one HTTP/2 connection were too large together."
+        }
         "draining" => "The gateway was shutting down.",
         "connect_failed" => "No connection to the service could be made.",
         "upstream_reset" => "The service closed the connection before it had answered whole.",
         "upstream_bad_response" => "The service answered with something that is not HTTP.",
         "upstream_timeout" => "The service did not answer in time.",
+        "auth_missing" | "auth_invalid" => {
+            "The path is the gateway's own and answers only with the admin token."
+        }
         "internal_error" => "The gateway itself failed; its log has more.",
         _ => "The gateway answered itself.",
     }
@@ -92,8 +97,8 @@ fn text<'v>(value: &'v Value, key: &str) -> &'v str {
     value[key].as_str().unwrap_or("?")
 }
 
-/// The record in words.
-pub fn tell(record: &Value, locate: impl Fn(&str) -> Located) -> String {
+/// The record in words, for a reader whose configuration has the hash `here`.
+pub fn tell(record: &Value, here: &str, locate: impl Fn(&str) -> Located) -> String {
     let details = &record["details"];
     let mut out = String::new();
     let _ = writeln!(
@@ -107,27 +112,39 @@ pub fn tell(record: &Value, locate: impl Fn(&str) -> Located) -> String {
         record["durationMs"],
     );
     match record["reason"].as_str() {
+        Some(_) if details["brokeOff"] == true => {
+            out.push_str("The answer is the service's own, and broke off before it was complete.\n");
+        }
         Some("client_gone") => out.push_str("The client left before the answer was complete.\n"),
         Some(reason) => {
             let _ = writeln!(out, "The gateway made that answer itself: {reason}. {}", meaning(reason));
+        }
+        None if details["tries"].as_array().is_none_or(Vec::is_empty) => {
+            out.push_str("The gateway answered it itself, as it was asked to.\n");
         }
         None => out.push_str("The answer is the service's own.\n"),
     }
     if let Some(why) = details["why"].as_str() {
         let _ = writeln!(out, "{why}");
     }
+    let there = text(details, "configHash");
     if let Some(path) = details["decidedBy"].as_str() {
-        let _ = match locate(path) {
-            Located::Written(Place { file, line, column }) => {
-                writeln!(out, "Decided by `{path}`, {file}:{line}:{column}.")
+        let place = match locate(path) {
+            Located::Written(place) => at(&place),
+            Located::Variable(name) => format!("set by the variable {name}"),
+            Located::Argument(key) => format!("set by --set {key}"),
+            Located::Default(Some(place)) => {
+                format!("which has its default; it would be written below {}", at(&place))
             }
-            Located::Variable(name) => writeln!(out, "Decided by `{path}`, set by the variable {name}."),
-            Located::Argument(key) => writeln!(out, "Decided by `{path}`, set by --set {key}."),
-            Located::Default(Some(Place { file, line, column })) => writeln!(
+            Located::Default(None) => "which has its default".to_owned(),
+        };
+        let _ = match here == there {
+            true => writeln!(out, "Decided by `{path}`, {place}."),
+            false => writeln!(
                 out,
-                "Decided by the default of `{path}`; it would be written below {file}:{line}:{column}.",
+                "Decided by `{path}`, as the gateway had it. The configuration here differs from the gateway's; here that is \
+                 `{path}`, {place}."
             ),
-            Located::Default(None) => writeln!(out, "Decided by the default of `{path}`."),
         };
     }
     let _ = match (text(record, "route"), text(record, "backend")) {
@@ -152,12 +169,19 @@ pub fn tell(record: &Value, locate: impl Fn(&str) -> Located) -> String {
     }
     let _ = writeln!(
         out,
-        "Configuration generation {}, instance {}, trace {}.",
+        "Configuration generation {}, hash {there}, instance {}, trace {}.",
         details["generation"],
         text(record, "instance"),
         text(details, "traceId")
     );
+    if here != there {
+        let _ = writeln!(out, "The configuration here is another one, with the hash {here}.");
+    }
     out
+}
+
+fn at(Place { file, line, column }: &Place) -> String {
+    format!("{file}:{line}:{column}")
 }
 
 fn limits(out: &mut String, details: &Value) {
@@ -219,14 +243,14 @@ mod tests {
             "status": 504, "durationMs": 1500.2, "reason": "upstream_timeout", "route": "/a", "backend": "one",
             "instance": "gw-1",
             "details": {
-                "decidedBy": "backends[one].firstByteTimeoutMs", "generation": 3, "traceId": "t",
+                "decidedBy": "backends[one].firstByteTimeoutMs", "generation": 3, "configHash": "0a", "traceId": "t",
                 "tries": [{"target": "http://10.0.0.2:80", "tookMs": 1500.0, "connection": "new", "failed": "upstream_timeout"}],
                 "limits": [{"rule": "default", "limit": 100, "windowSeconds": 60, "remaining": 7, "refused": false}],
                 "targets": [{"target": "http://10.0.0.2:80", "circuit": "open", "healthy": true, "drained": false, "inFlight": 0}],
             },
         });
         let place = Place { file: "aegis.yaml".into(), line: 7, column: 5 };
-        let told = tell(&record, |_| Located::Written(place.clone()));
+        let told = tell(&record, "0a", |_| Located::Written(place.clone()));
         for part in [
             "was answered 504 after 1500.2 ms",
             "upstream_timeout. The service did not answer in time.",
@@ -237,7 +261,19 @@ mod tests {
         ] {
             assert!(told.contains(part), "{part} is not in:\n{told}");
         }
-        let told = tell(&json!({"status": 200, "route": "none"}), |_| Located::Default(None));
-        assert!(told.contains("The answer is the service's own.") && told.contains("not sent to any target"));
+        let told = tell(&record, "0b", |_| Located::Written(place.clone()));
+        for part in [
+            "Decided by `backends[one].firstByteTimeoutMs`, as the gateway had it.",
+            "here that is `backends[one].firstByteTimeoutMs`, aegis.yaml:7:5.",
+            "generation 3, hash 0a,",
+            "The configuration here is another one, with the hash 0b.",
+        ] {
+            assert!(told.contains(part), "{part} is not in:\n{told}");
+        }
+        let told = tell(&json!({"status": 200, "route": "none"}), "0a", |_| Located::Default(None));
+        assert!(told.contains("The gateway answered it itself") && told.contains("not sent to any target"));
+        let own = json!({"status": 500, "details": {"tries": [{"target": "http://a", "status": 500}]}});
+        let told = tell(&own, "0a", |_| Located::Default(None));
+        assert!(told.contains("The answer is the service's own.") && told.contains("answered 500"), "{told}");
     }
 }

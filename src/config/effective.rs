@@ -96,7 +96,12 @@ pub fn render_redacted(settings: &Settings) -> Value {
 /// 16 hex digits that change with the configuration and with nothing else: equal on every instance of a
 /// release, whatever the layer or spelling. Secrets are left out, so that the hash can be logged and shown, and so is the
 /// instance's own name.
-pub(crate) fn hash(redacted: &Value) -> String {
+pub fn hash(settings: &Settings) -> String {
+    hash_of(&render_redacted(settings))
+}
+
+/// [`hash`] of what has been rendered already.
+pub(crate) fn hash_of(redacted: &Value) -> String {
     let mut shared = redacted.clone();
     if let Some(metrics) = shared.get_mut("metrics").and_then(Value::as_object_mut) {
         metrics.remove("instance");

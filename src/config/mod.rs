@@ -41,7 +41,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 pub use diff::{Changes, diff, running};
-pub use effective::render_redacted;
+pub use effective::{hash, render_redacted};
 pub use endpoint::{bypass_regex, endpoint_regex, glob_to_regex};
 pub use env::Env;
 pub use file::DEFAULT_FILE;
@@ -209,7 +209,7 @@ impl Inspection {
         match settings {
             Some(settings) if problems.errors() == 0 => {
                 let effective = render_redacted(&settings);
-                let hash = effective::hash(&effective);
+                let hash = effective::hash_of(&effective);
                 Ok(Loaded { settings, warnings: problems.0, effective, hash, file, says_nothing, places })
             }
             _ => Err(problems),

@@ -54,6 +54,34 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// Each of them, with some text where it has one.
+    pub const ALL: [Self; 24] = [
+        Self::NoRoute,
+        Self::MethodNotAllowed,
+        Self::BadPath(""),
+        Self::BadRequest(""),
+        Self::Denied,
+        Self::RateLimited,
+        Self::LimiterUnavailable,
+        Self::BodyTooLarge,
+        Self::HeadTooLarge(HeadBounds { bytes: 1, fields: 1 }),
+        Self::TargetTooLong,
+        Self::HeaderTimeout,
+        Self::BodyTimeout,
+        Self::CircuitOpen,
+        Self::NoHealthyTarget,
+        Self::PoolFull,
+        Self::Overloaded,
+        Self::ConnectFailed,
+        Self::UpstreamReset,
+        Self::UpstreamBadResponse,
+        Self::UpstreamTimeout,
+        Self::AdminTokenMissing,
+        Self::AdminTokenInvalid,
+        Self::Internal,
+        Self::ClientGone,
+    ];
+
     /// Status, stable code, title, and one sentence for the person who reads the answer.
     #[rustfmt::skip]
     fn facts(self) -> (u16, &'static str, &'static str, &'static str) {
@@ -168,14 +196,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_cause_is_among_all() {
+        let kinds: std::collections::HashSet<_> = Cause::ALL.iter().map(std::mem::discriminant).collect();
+        // One line of the table for each.
+        let is_row = |line: &&str| line.trim_start().starts_with("Self::") && line.contains("=> (");
+        let table = include_str!("answer.rs").lines().filter(is_row);
+        assert_eq!((kinds.len(), table.count()), (Cause::ALL.len(), Cause::ALL.len()));
+    }
+
+    #[test]
     fn every_problem_is_json_with_the_contracts_members() {
-        for cause in [
-            Cause::NoRoute,
-            Cause::BadPath("The path climbs above the root."),
-            Cause::HeadTooLarge(HeadBounds { bytes: 1, fields: 1 }),
-            Cause::CircuitOpen,
-            Cause::Internal,
-        ] {
+        for cause in Cause::ALL {
             let problem: serde_json::Value = serde_json::from_slice(&problem(cause, "id-1")).unwrap();
             assert_eq!(problem["status"], cause.status().as_u16());
             assert_eq!(problem["reason"], cause.code());

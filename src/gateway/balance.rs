@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use aegis_actors::circuit_breaker::{Admission, Phase, State};
+use aegis_actors::circuit_breaker::{Admission, Gate, Phase, State};
 use aegis_actors::{COLD, TargetCells, TargetId};
 
 use super::answer::Cause;
+use super::record::Decider;
 use super::snapshot::{Backend, Target};
 use super::worker::Worker;
 use crate::config::settings::{LoadBalance, WhenAllUnhealthy};
@@ -156,6 +157,24 @@ fn take(backend: &Backend, position: usize, needs: Needs, now: Instant) -> Resul
         Ok(admission) => Ok(Pick { target, position, admission, in_flight }),
         Err(refusal) => Err(NoTarget { cause: Cause::CircuitOpen, retry_after: refusal.retry_after }),
     }
+}
+
+/// Who keeps every target of `backend` away: the configuration, if it keeps at least one.
+pub fn decider(backend: &Backend, cause: Cause) -> Option<Decider> {
+    let mut cells = backend.targets.iter().map(|target| &target.cells);
+    let (by_itself, decider) = match cause {
+        Cause::CircuitOpen => {
+            let refuses = |gate: &Gate| gate.state() != State::Closed && !gate.forced();
+            (cells.any(|cells| refuses(&cells.gate.load())), Decider::Breaker)
+        }
+        Cause::NoHealthyTarget => {
+            let refused =
+                |cells: &TargetCells| !cells.drained.load(Ordering::Relaxed) && !cells.health.is_healthy();
+            (cells.any(|cells| refused(cells)), Decider::HealthCheck)
+        }
+        _ => return None,
+    };
+    Some(if by_itself { decider } else { Decider::Operator })
 }
 
 /// Of two refusals the one that says more; of two open breakers the one that lets pass sooner.

@@ -21,7 +21,7 @@ const SAMPLES: usize = 200;
 /// Why a request's story is worth keeping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Worth {
-    /// The gateway answered itself, or the request was slow, or its answer broke off.
+    /// The gateway answered itself, or the upstream with a 5xx, or the request was slow, or its answer broke off.
     Remarkable,
     /// Drawn among those that went well.
     Sample,

@@ -24,7 +24,7 @@ use super::request::{Refused, Request};
 use super::request_body::{BodyFailure, RequestBody, RequestFraming};
 use super::response::Response;
 use super::snapshot::Backend;
-use super::upload::{UploadLimits, upload};
+use super::upload::{UploadLimits, ended_by, upload};
 use super::upstream::{self, Asked, Body, Exchange, Head, Pool, RequestLines, Violation};
 use crate::config::settings::{HashOn, LoadBalance, Via};
 
@@ -91,7 +91,7 @@ pub async fn forward(mut request: Box<Request>) -> Result<Response, Refused> {
         let now = Instant::now();
         let pick = match (balance::pick(backend, &request.worker, needs, &tried, || hash, now), last) {
             (Ok(pick), _) => pick,
-            (Err(refusal), None) => return Err(no_target(request, refusal)),
+            (Err(refusal), None) => return Err(no_target(request, backend, refusal)),
             // What the try before came to says more than that nobody is left for another.
             (Err(_), Some(failure)) => return give_up(request, backend, failure, &body),
         };
@@ -297,6 +297,10 @@ async fn attempt(
             Ok(answered)
         }
         Err(failure) => {
+            if matches!(failure.cause, Cause::UpstreamTimeout | Cause::BodyTimeout) {
+                let limits = upload_limits(backend, times);
+                request.record.story.decider = Some(ended_by(started, &exchange, body, &limits));
+            }
             failure.outcome.and_then(report);
             Err(failure)
         }
@@ -316,8 +320,7 @@ async fn send(
     let limit = after(started, first_byte).min(deadline);
     let sending = pool.send(exchange.clone());
     let outcome = if body.framing().has_bytes() {
-        let limits = UploadLimits { overall: deadline, first_byte, idle: backend.settings.idle_timeout };
-        upload(sending, exchange, body, limits).await
+        upload(sending, exchange, body, upload_limits(backend, times)).await
     } else {
         within(limit, sending).await
     };
@@ -342,6 +345,11 @@ async fn send(
             Err(Failure { outcome: failure.outcome.filter(|_| tried), ..failure })
         }
     }
+}
+
+fn upload_limits(backend: &Backend, times: Times) -> UploadLimits {
+    let idle = backend.settings.idle_timeout;
+    UploadLimits { overall: times.deadline, first_byte: times.first_byte, idle }
 }
 
 fn timed_out(exchange: &Exchange) -> Failure {
@@ -400,7 +408,8 @@ fn unconnected(error: &SendRequestError) -> Option<Outcome> {
     })
 }
 
-fn no_target(request: Box<Request>, refusal: NoTarget) -> Refused {
+fn no_target(mut request: Box<Request>, backend: &Backend, refusal: NoTarget) -> Refused {
+    request.record.story.decider = balance::decider(backend, refusal.cause);
     let seconds = refusal.retry_after.as_millis().div_ceil(1000).max(1) as u64;
     Refused { retry_after: Some(seconds), ..Refused::new(request, refusal.cause) }
 }

@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use super::answer::Cause;
 use super::deadline::within;
 use super::own_paths::Answers;
-use super::record::RequestRecord;
+use super::record::{Decider, RequestRecord};
 use super::request::{Refused, Request};
 use super::request_body::BodyFailure;
 use super::response::{self, METHODS, Response};
@@ -48,7 +48,10 @@ async fn answer_reserved(mut request: Box<Request>) -> Result<Response, Refused>
         return Err(Refused::new(request, Cause::NoRoute));
     };
     match internal.token(request.head.fields.text("authorization")) {
-        Token::NotConfigured => return Err(Refused::new(request, Cause::NoRoute)),
+        Token::NotConfigured => {
+            request.record.story.decider = Some(Decider::AdminToken);
+            return Err(Refused::new(request, Cause::NoRoute));
+        }
         Token::Missing => return Err(Refused::new(request, Cause::AdminTokenMissing)),
         Token::Wrong => return Err(Refused::new(request, Cause::AdminTokenInvalid)),
         Token::Right => {}

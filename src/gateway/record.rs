@@ -20,6 +20,25 @@ use super::worker::Worker;
 pub struct Story {
     pub limits: SmallVec<[Consulted; 2]>,
     pub tries: SmallVec<[Try; 1]>,
+    /// What decided, where the cause alone does not say.
+    pub decider: Option<Decider>,
+}
+
+/// What a refusal goes by where its cause has more than one: noted when it is decided, for nobody can tell later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decider {
+    /// The time for the whole request.
+    Timeout,
+    /// The time for a try's answer to begin.
+    FirstByte,
+    /// The time without a byte.
+    Idle,
+    Breaker,
+    HealthCheck,
+    /// Somebody who has drained targets, or holds their breakers.
+    Operator,
+    /// There is no token for what is reserved.
+    AdminToken,
 }
 
 /// One try.

@@ -32,6 +32,8 @@ use crate::router::Router;
 pub struct Snapshot {
     /// Counts applied configurations from 1.
     pub generation: u64,
+    /// Tells configurations apart; see [`crate::config::hash`].
+    pub config_hash: String,
     /// `server.bodyLimitBytes`; 0 = unlimited.
     pub body_limit: u64,
     /// `server.trustedProxies`.

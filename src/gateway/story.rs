@@ -1,5 +1,5 @@
-//! How a request came to its answer: kept for every answer that the gateway made itself, for slow requests, and for a
-//! sample of the rest. `aegis why` tells it.
+//! How a request came to its answer: kept for every answer that the gateway made itself, for every 5xx of an upstream, for
+//! slow requests, and for a sample of the rest. `aegis why` tells it.
 
 use std::time::Duration;
 
@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 
 use super::answer::Cause;
 use super::counting::Worth;
-use super::record::{RequestRecord, TryOutcome};
+use super::record::{Decider, RequestRecord, TryOutcome};
+use super::response::bad_path;
+use crate::router::BadPath;
 
 /// Targets that a story tells of beside those that were tried: a hundred thousand stories are kept.
 const OTHERS: usize = 16;
@@ -18,13 +20,15 @@ const SAMPLED: u32 = 100;
 
 /// Whether the request's story is worth keeping.
 pub fn worth(record: &RequestRecord, took: Duration) -> Option<Worth> {
-    if record.is_refused() {
-        return Some(Worth::Remarkable);
-    }
-    if record.own.is_some() {
+    if record.is_probe() {
         return None;
     }
-    if record.broken || is_slow(record, took) {
+    let refused = record.cause.is_some() && !record.is_abandoned();
+    let failed = record.status >= 500 && record.upstream.is_some();
+    if record.own.is_some() && !refused {
+        return None;
+    }
+    if refused || record.broken || failed || is_slow(record, took) {
         return Some(Worth::Remarkable);
     }
     (record.worker.random(|random| random.u32(..SAMPLED)) == 0).then_some(Worth::Sample)
@@ -89,35 +93,41 @@ fn decided_by(record: &RequestRecord) -> Option<String> {
             },
         })
     };
+    // Where that is for the route and its backend to say, the route first.
+    let timeout = || of_route("timeout").or_else(|| backend("timeout"));
+    let decider = record.story.decider;
     match record.cause? {
+        Cause::NoRoute if decider == Some(Decider::AdminToken) => Some("admin.token".to_owned()),
         Cause::NoRoute | Cause::MethodNotAllowed => Some("backends".to_owned()),
         Cause::Denied => of_route("deny"),
         Cause::RateLimited => rule("rateLimit"),
         Cause::LimiterUnavailable => rule("onError"),
         Cause::BodyTooLarge => {
-            of_route("bodyLimitBytes").or_else(|| Some("server.bodyLimitBytes".to_owned()))
+            of_route("bodyLimitBytes").or_else(|| route.map(|_| "server.bodyLimitBytes".to_owned()))
         }
-        Cause::BadPath(_) => Some("server.paths.escapedSlash".to_owned()),
+        // All else that is refused is refused whatever the configuration says.
+        Cause::BadPath(why) if why == bad_path(BadPath::EscapedSlash) => {
+            Some("server.paths.escapedSlash".to_owned())
+        }
         Cause::HeaderTimeout => Some("server.headerTimeoutMs".to_owned()),
+        Cause::BodyTimeout if decider == Some(Decider::Timeout) => timeout(),
         Cause::BodyTimeout => backend("idleTimeoutMs"),
-        Cause::CircuitOpen => backend("circuitBreaker"),
-        Cause::NoHealthyTarget => backend("healthCheck"),
+        Cause::CircuitOpen if decider == Some(Decider::Breaker) => backend("circuitBreaker"),
+        Cause::NoHealthyTarget if decider == Some(Decider::HealthCheck) => backend("healthCheck"),
         Cause::PoolFull if record.head.upgrade.is_some() => backend("maxTunnels"),
         Cause::PoolFull => backend("maxInFlight"),
         Cause::ConnectFailed => backend("targets").map(|path| match route {
             Some(route) if route.backend.targets.len() == 1 => path.replace(".targets", ".url"),
             _ => path,
         }),
-        Cause::UpstreamTimeout => {
-            let route = route?;
-            let waited = record.story.tries.last().map_or(Duration::ZERO, |one| one.took);
-            let first_byte = route.first_byte_timeout;
-            if first_byte < route.timeout && waited + Duration::from_millis(50) >= first_byte {
-                of_route("firstByteTimeoutMs").or_else(|| backend("firstByteTimeoutMs"))
-            } else {
-                of_route("timeout").or_else(|| backend("timeout"))
-            }
-        }
+        Cause::UpstreamTimeout => match decider? {
+            Decider::FirstByte => of_route("firstByteTimeoutMs").or_else(|| {
+                let written = route.is_some_and(|route| route.backend.settings.first_byte_timeout.is_some());
+                if written { backend("firstByteTimeoutMs") } else { timeout() }
+            }),
+            Decider::Idle => backend("idleTimeoutMs"),
+            _ => timeout(),
+        },
         _ => None,
     }
 }
@@ -154,6 +164,7 @@ fn details(record: &RequestRecord) -> Value {
     });
     let mut details = json!({
         "generation": snapshot.generation,
+        "configHash": snapshot.config_hash,
         "host": record.head.host().map(|host| bounded(host, 255)),
         "tries": tries.collect::<Vec<_>>(),
         "limits": limits.collect::<Vec<_>>(),
@@ -162,11 +173,18 @@ fn details(record: &RequestRecord) -> Value {
         "traceId": record.trace.id(),
         "upstreamMs": record.upstream.map(millis),
     });
+    if record.broken && record.cause.is_none() {
+        details["brokeOff"] = json!(true);
+    }
     if let Some(path) = decided_by(record) {
         details["decidedBy"] = json!(path);
     }
     if let Some(Cause::BadPath(why) | Cause::BadRequest(why)) = record.cause {
         details["why"] = json!(why);
+    }
+    if record.cause.is_some() && record.story.decider == Some(Decider::Operator) {
+        details["why"] =
+            json!("An operator keeps the targets away: has drained them, or holds their breakers open.");
     }
     if let Some(route) = route {
         let backend = &route.backend;

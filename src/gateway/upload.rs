@@ -5,6 +5,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use super::deadline::{Deadline, after};
+use super::record::Decider;
 use super::request_body::RequestBody;
 use super::upstream::Exchange;
 
@@ -60,6 +61,24 @@ pub async fn upload<F: Future>(
         deadline.poll_passed(cx).map(|()| None)
     })
     .await
+}
+
+/// Which limit has ended a try that began at `started`: that of the phase it was in, of two the one that came first.
+pub fn ended_by(started: Instant, exchange: &Exchange, body: &RequestBody, limits: &UploadLimits) -> Decider {
+    let stalled = body.failure().is_some();
+    let sent = match body.framing().has_bytes() {
+        true => exchange.uploaded.get().filter(|_| exchange.complete.get()),
+        false => Some(started),
+    };
+    match sent {
+        _ if stalled => Decider::Idle,
+        None if body.is_stream() => Decider::Idle,
+        None => Decider::Timeout,
+        Some(sent) if body.is_stream() || after(sent, limits.first_byte) <= limits.overall => {
+            Decider::FirstByte
+        }
+        Some(_) => Decider::Timeout,
+    }
 }
 
 /// When a phase that begins now has to be over.

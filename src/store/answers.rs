@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use aegis_actors::metrics_aggregator::{HistogramSum, Tally};
+use aegis_actors::metrics_aggregator::{HistogramSum, Sample, Tally};
 
 /// A range of time, Unix seconds: from the first, up to and without the second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +17,49 @@ pub struct Filter {
     pub route: Option<String>,
     pub backend: Option<String>,
     pub instance: Option<String>,
+}
+
+/// Which samples are asked for; `None` = whatever it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Milliseconds since the Unix epoch: from the first, up to and without the second.
+    pub from_ms: Option<i64>,
+    pub to_ms: Option<i64>,
+    /// The lowest and the highest.
+    pub status: Option<(u16, u16)>,
+    pub route: Option<String>,
+    pub backend: Option<String>,
+    /// The reason of an answer that the gateway made; `Some(None)` = it made none.
+    pub reason: Option<Option<String>>,
+    pub client: Option<String>,
+}
+
+impl Wanted {
+    /// Whether one that is not in the store yet is asked for.
+    pub fn has(&self, sample: &Sample) -> bool {
+        let Self { from_ms, to_ms, status, route, backend, reason, client } = self;
+        let is = |wanted: &Option<String>, name: &str| wanted.as_ref().is_none_or(|wanted| wanted == name);
+        from_ms.is_none_or(|from| sample.at_ms >= from)
+            && to_ms.is_none_or(|to| sample.at_ms < to)
+            && status.is_none_or(|(low, high)| (low..=high).contains(&sample.status))
+            && is(route, &sample.route)
+            && is(backend, &sample.backend)
+            && reason.as_ref().is_none_or(|reason| reason.as_deref() == sample.reason)
+            && is(client, &sample.client)
+    }
+}
+
+/// How many samples are kept of each kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeptSamples {
+    /// Answers that the gateway made, or that broke off.
+    pub own: i64,
+    /// 5xx of upstreams.
+    pub failed: i64,
+    /// Slow ones, and those that were drawn.
+    pub others: i64,
+    /// When the oldest arrived, milliseconds since the Unix epoch.
+    pub since_ms: Option<i64>,
 }
 
 /// Whether durations are told by histograms too, which takes longer: without, [`Tally::latency`] stays empty.

@@ -53,7 +53,7 @@ use tokio::runtime::Runtime;
 
 use access::{Access, on};
 use answers::Question;
-pub use answers::{Bucket, Detail, Endpoint, Filter, Range};
+pub use answers::{Bucket, Detail, Endpoint, Filter, KeptSamples, Range, Wanted};
 use batch::{Rows, Signature};
 use doubts::Doubts;
 pub use error::StoreError;
@@ -215,10 +215,17 @@ impl Store {
         })
     }
 
-    /// The newest samples first; those before `before_ms`, where that is given.
-    pub fn samples(&self, limit: u32, before_ms: Option<i64>) -> Asked<Vec<StoredSample>> {
+    /// Those samples that are wanted, the newest first.
+    pub fn samples(&self, limit: u32, wanted: Wanted) -> Asked<Vec<StoredSample>> {
         self.run("reading", self.inner.options.time_limit, move |inner| async move {
-            on!(inner, reader, records::samples(i64::from(limit), before_ms))
+            on!(inner, reader, records::samples(i64::from(limit), wanted))
+        })
+    }
+
+    /// How many samples there are.
+    pub fn kept_samples(&self) -> Asked<KeptSamples> {
+        self.run("reading", self.inner.options.time_limit, move |inner| async move {
+            on!(inner, reader, records::kept_samples())
         })
     }
 

@@ -11,6 +11,7 @@ use aegis_actors::rate_limiter::{self, Decisions, KeyedBy, LimitCells};
 use rustls_pki_types::ServerName;
 use thiserror::Error;
 
+use crate::config::hash;
 use crate::config::settings::{self, Settings};
 use crate::gateway::arrival::is_host;
 use crate::gateway::own_paths::OwnPaths;
@@ -106,6 +107,7 @@ pub fn build(
     };
     Ok(Snapshot {
         generation,
+        config_hash: hash(settings),
         body_limit: settings.server.body_limit_bytes,
         trusted_proxies: settings.server.trusted_proxies.clone(),
         escaped_slash: settings.server.escaped_slash,

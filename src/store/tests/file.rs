@@ -22,7 +22,7 @@ fn whoever_looks_into_the_file_and_closes_it_leaves_its_log_to_the_store() {
     let store = database.store(&Clock::at(T + 60));
     write(&store, T, 5);
     // All readers are opened.
-    let asked: Vec<_> = (0..8).map(|_| store.samples(1, None)).collect();
+    let asked: Vec<_> = (0..8).map(|_| store.samples(1, Wanted::default())).collect();
     tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap()
@@ -94,7 +94,7 @@ fn errors_name_the_file_and_what_was_being_done() {
     let store = database.store(&Clock::at(T));
     wait(store.prepare());
     database.execute("DROP TABLE request_samples");
-    let error = attempt(store.samples(1, None)).unwrap_err().to_string();
+    let error = attempt(store.samples(1, Wanted::default())).unwrap_err().to_string();
     assert!(
         error.starts_with(&format!("reading {}: ", database.url)) && error.contains("no such table"),
         "{error}"

@@ -96,7 +96,7 @@ fn a_server_killed_in_mid_write_costs_time_but_no_count() {
         clock.set(at + 100);
         wait(store.maintain());
         truth.check(&store, range, 10);
-        assert_eq!(wait(store.samples(100_000, None)).len() as i64, (at - T) / 10);
+        assert_eq!(wait(store.samples(100_000, Wanted::default())).len() as i64, (at - T) / 10);
     });
 }
 

@@ -123,7 +123,7 @@ fn a_pooler_may_change_the_connection_after_each_transaction() {
             batch.samples = vec![sample(start * 1_000, &format!("{name}{round}"))];
             truth.write(&writer(name, "1"), &batch);
             wait(store.write_batch(writer(name, "1"), batch));
-            assert_eq!(wait(store.samples(1, None)).len(), 1);
+            assert_eq!(wait(store.samples(1, Wanted::default())).len(), 1);
         }
         let asked: Vec<_> =
             stores.iter().flat_map(|store| [store.samples(5, None), store.samples(5, None)]).collect();

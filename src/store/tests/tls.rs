@@ -20,7 +20,7 @@ fn connected(server: &Postgres, url: &str, parameters: &str) -> Result<bool, Str
     let store =
         Store::open(&format!("{url}?{parameters}"), Options { maintain_every: None, ..Options::default() });
     let store = store.map_err(|error| error.to_string())?;
-    attempt(store.samples(1, None)).map_err(|error| error.to_string())?;
+    attempt(store.samples(1, Wanted::default())).map_err(|error| error.to_string())?;
     let database = url.rsplit('/').next().unwrap();
     let ours = "SELECT DISTINCT ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) \
                 WHERE application_name = 'aegis' AND datname = current_database()";

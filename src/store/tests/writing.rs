@@ -21,7 +21,7 @@ fn an_empty_store_gives_empty_answers(database: Database) {
     Truth::default().check(&store, HOUR, 10);
     Truth::default().check(&store, Range { from: T, to: T }, 10);
     Truth::default().check(&store, Range { from: T + 10, to: T }, 10);
-    assert_eq!(wait(store.samples(10, None)), []);
+    assert_eq!(wait(store.samples(10, Wanted::default())), []);
     assert_eq!(
         attempt(store.series(HOUR, 15, Filter::default(), Detail::Counts)),
         Err(StoreError::Bucket(15))
@@ -56,7 +56,7 @@ fn writing_a_batch_again_changes_nothing(database: Database) {
         wait(store.write_batch(writer("a", "1"), batch.clone()));
     }
     truth.check(&store, HOUR, 10);
-    assert_eq!((wait(store.samples(10, None)).len(), wait(store.changes(10)).len()), (3, 1));
+    assert_eq!((wait(store.samples(10, Wanted::default())).len(), wait(store.changes(10)).len()), (3, 1));
     // Twice in one batch: the later one holds.
     let twice = rollups(vec![rollup(T, some_series(1), tally(1, 1)), rollup(T, some_series(1), tally(9, 1))]);
     truth.write(&writer("a", "1"), &twice);
