@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
@@ -9,6 +10,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use thiserror::Error;
 use tokio_rustls::TlsAcceptor;
+use x509_cert::der::Decode as _;
 
 use crate::config::settings::ServerTls as Settings;
 
@@ -24,7 +26,22 @@ pub enum CertificateError {
 }
 
 /// The listener's current TLS configuration. Connections keep the one that they were accepted with.
-pub struct ServerTls(ArcSwap<ServerConfig>);
+pub struct ServerTls(ArcSwap<Served>);
+
+/// What is served.
+struct Served {
+    config: Arc<ServerConfig>,
+    certificate: Certificate,
+}
+
+/// What is known of a certificate.
+#[derive(Clone, Debug)]
+pub struct Certificate {
+    /// Its file, as configured.
+    pub name: String,
+    /// When the first of it and those that it is sent with ends; `None` where that cannot be told.
+    pub ends: Option<SystemTime>,
+}
 
 impl ServerTls {
     /// Loads the files.
@@ -32,7 +49,7 @@ impl ServerTls {
     /// # Errors
     /// [`CertificateError`].
     pub fn load(settings: &Settings) -> Result<Arc<Self>, CertificateError> {
-        Ok(Arc::new(Self(ArcSwap::new(config(settings)?))))
+        Ok(Arc::new(Self(ArcSwap::from_pointee(serve(settings)?))))
     }
 
     /// Loads the files again; on failure the old certificate stays.
@@ -40,17 +57,22 @@ impl ServerTls {
     /// # Errors
     /// [`CertificateError`].
     pub fn reload(&self, settings: &Settings) -> Result<(), CertificateError> {
-        self.0.store(config(settings)?);
+        self.0.store(Arc::new(serve(settings)?));
         Ok(())
     }
 
     /// An acceptor for one connection.
     pub fn acceptor(&self) -> TlsAcceptor {
-        TlsAcceptor::from(self.0.load_full())
+        TlsAcceptor::from(self.0.load().config.clone())
+    }
+
+    /// The certificate that new connections get.
+    pub fn certificate(&self) -> Certificate {
+        self.0.load().certificate.clone()
     }
 }
 
-fn config(settings: &Settings) -> Result<Arc<ServerConfig>, CertificateError> {
+fn serve(settings: &Settings) -> Result<Served, CertificateError> {
     let fail = |key, path: &Path, what: String| CertificateError::File {
         key,
         path: path.display().to_string(),
@@ -68,6 +90,10 @@ fn config(settings: &Settings) -> Result<Arc<ServerConfig>, CertificateError> {
     if chain.is_empty() {
         return Err(cert_file("holds no PEM certificate".into()));
     }
+    let certificate = Certificate {
+        name: settings.cert_file.display().to_string(),
+        ends: chain.iter().filter_map(end).min(),
+    };
     let key = PrivateKeyDer::from_pem_file(&settings.key_file)
         .map_err(|e| fail("keyFile", &settings.key_file, e.to_string()))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -78,5 +104,11 @@ fn config(settings: &Settings) -> Result<Arc<ServerConfig>, CertificateError> {
         .with_single_cert(chain, key)
         .map_err(pair)?;
     config.alpn_protocols = [&b"h2"[..], b"http/1.1", b"http/1.0"].map(<[u8]>::to_vec).to_vec();
-    Ok(Arc::new(config))
+    Ok(Served { config: Arc::new(config), certificate })
+}
+
+/// When a certificate ends.
+fn end(der: &CertificateDer<'_>) -> Option<SystemTime> {
+    let certificate = x509_cert::Certificate::from_der(der).ok()?;
+    Some(certificate.tbs_certificate.validity.not_after.to_system_time())
 }

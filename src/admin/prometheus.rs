@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use aegis_actors::circuit_breaker::State;
 use aegis_actors::metrics_aggregator::{
@@ -143,12 +144,12 @@ fn requests(page: &mut Page, totals: &Totals) {
         "histogram",
         "From a request's arrival to the last byte of its answer, or of its head where that is a stream.",
     );
-    for ((route, backend), durations) in &totals.durations {
+    for ((route, backend), durations) in &totals.routes {
         let labels = [("route", &**route), ("backend", &**backend)];
         page.histogram(request, &labels, &bounds, &durations.request);
     }
     page.metric(upstream, "histogram", "From sending a request to the upstream's response head, last try.");
-    for ((route, backend), durations) in &totals.durations {
+    for ((route, backend), durations) in &totals.routes {
         let labels = [("route", &**route), ("backend", &**backend)];
         page.histogram(upstream, &labels, &bounds, &durations.upstream);
     }
@@ -158,7 +159,7 @@ fn requests(page: &mut Page, totals: &Totals) {
         "histogram",
         "How long streams were open behind their heads: tunnels, events, long bodies.",
     );
-    let streams = totals.durations.iter().filter(|(_, durations)| durations.stream.count() > 0);
+    let streams = totals.routes.iter().filter(|(_, durations)| durations.stream.count() > 0);
     for ((route, backend), durations) in streams {
         let labels = [("route", &**route), ("backend", &**backend)];
         page.histogram(stream, &labels, &stream_bounds, &durations.stream);
@@ -170,32 +171,58 @@ fn requests(page: &mut Page, totals: &Totals) {
         "Time until the response head that was not spent waiting for an upstream.",
     );
     page.histogram(name, &[], &overhead_bounds, &totals.overhead);
+    let name = "aegis_request_bytes_total";
+    page.metric(name, "counter", "Bytes of bodies and tunnels that clients have sent, of finished requests.");
+    for ((route, backend), totals) in &totals.routes {
+        page.sample(name, &[("route", route), ("backend", backend)], totals.bytes_in as f64);
+    }
+    let name = "aegis_response_bytes_total";
+    page.metric(name, "counter", "Bytes of bodies and tunnels that clients have got, of finished requests.");
+    for ((route, backend), totals) in &totals.routes {
+        page.sample(name, &[("route", route), ("backend", backend)], totals.bytes_out as f64);
+    }
     let name = "aegis_gateway_responses_total";
     page.metric(name, "counter", "Answers that the gateway made itself, by reason.");
-    for (reason, count) in &totals.reasons {
-        page.sample(name, &[("reason", reason)], *count as f64);
+    for (reason, count) in totals.reasons() {
+        page.sample(name, &[("reason", reason)], count as f64);
+    }
+    let name = "aegis_backend_gateway_responses_total";
+    page.metric(name, "counter", "Answers that the gateway made itself, by backend and reason.");
+    for (backend, totals) in &totals.backends {
+        for (reason, count) in &totals.reasons {
+            page.sample(name, &[("backend", backend), ("reason", reason)], *count as f64);
+        }
+    }
+    let name = "aegis_backend_responses_total";
+    page.metric(name, "counter", "Finished requests by backend and exact status.");
+    for (backend, totals) in &totals.backends {
+        for (code, count) in totals.codes.iter() {
+            let code = code.map_or_else(|| "other".to_owned(), |code| code.to_string());
+            page.sample(name, &[("backend", backend), ("code", &code)], count as f64);
+        }
     }
 }
 
-/// A number of each target. One that is listed twice has two sets of cells and one name: the worse of the two counts.
-fn by_target(
+/// What is counted of each target. One that is listed twice has two sets of cells and one name: `both` says what that
+/// comes to.
+fn by_target<T: Default>(
     snapshot: &Snapshot,
-    number: impl Fn(&Target) -> f64,
-    worse: fn(f64, f64) -> f64,
-) -> Vec<(&str, &str, f64)> {
-    let mut told: Vec<(&str, &str, f64)> = Vec::new();
+    counted: impl Fn(&Target) -> T,
+    both: impl Fn(T, T) -> T,
+) -> Vec<([(&'static str, &str); 2], T)> {
+    let mut told: Vec<([(&'static str, &str); 2], T)> = Vec::new();
     for backend in &snapshot.backends {
         let mut at: HashMap<&str, usize> = HashMap::new();
         for target in &backend.targets {
-            let (url, number) = (target.cells.url.as_str(), number(target));
+            let (url, counted) = (target.cells.url.as_str(), counted(target));
             match at.entry(url) {
                 Entry::Occupied(place) => {
-                    let known = &mut told[*place.get()].2;
-                    *known = worse(*known, number);
+                    let known = &mut told[*place.get()].1;
+                    *known = both(std::mem::take(known), counted);
                 }
                 Entry::Vacant(place) => {
                     place.insert(told.len());
-                    told.push((&backend.name, url, number));
+                    told.push(([("backend", &backend.name), ("target", url)], counted));
                 }
             }
         }
@@ -218,8 +245,8 @@ fn backends(page: &mut Page, snapshot: &Snapshot, overview: &Overview) {
         State::HalfOpen => 1.0,
         State::Open => 2.0,
     };
-    for (backend, target, state) in by_target(snapshot, state, f64::max) {
-        page.sample(name, &[("backend", backend), ("target", target)], state);
+    for (labels, state) in by_target(snapshot, state, f64::max) {
+        page.sample(name, &labels, state);
     }
     let name = "aegis_circuit_transitions_total";
     page.metric(name, "counter", "Changes of a breaker's state, by the new state.");
@@ -229,9 +256,10 @@ fn backends(page: &mut Page, snapshot: &Snapshot, overview: &Overview) {
     let name = "aegis_target_healthy";
     page.metric(name, "gauge", "1 while a target's active checks pass, or none run.");
     let healthy = |target: &Target| f64::from(u8::from(target.cells.health.is_healthy()));
-    for (backend, target, healthy) in by_target(snapshot, healthy, f64::min) {
-        page.sample(name, &[("backend", backend), ("target", target)], healthy);
+    for (labels, healthy) in by_target(snapshot, healthy, f64::min) {
+        page.sample(name, &labels, healthy);
     }
+    targets(page, snapshot);
     let name = "aegis_retries_total";
     page.metric(name, "counter", "Tries beyond a request's first: sent, or refused by the retry budget.");
     for backend in &snapshot.backends {
@@ -249,6 +277,28 @@ fn backends(page: &mut Page, snapshot: &Snapshot, overview: &Overview) {
         for (kind, count) in [("new", &counters.connections_new), ("reused", &counters.connections_reused)] {
             page.sample(name, &[("backend", &backend.name), ("kind", kind)], count.sum() as f64);
         }
+    }
+}
+
+fn targets(page: &mut Page, snapshot: &Snapshot) {
+    let name = "aegis_target_requests_total";
+    page.metric(name, "counter", "Tries that a target was chosen for.");
+    for (labels, count) in by_target(snapshot, |target| target.counters.requests.sum(), u64::wrapping_add) {
+        page.sample(name, &labels, count as f64);
+    }
+    let name = "aegis_target_failures_total";
+    page.metric(name, "counter", "Of them, those that count as a failure of the target.");
+    for (labels, count) in by_target(snapshot, |target| target.counters.failures.sum(), u64::wrapping_add) {
+        page.sample(name, &labels, count as f64);
+    }
+    let (name, bounds) = ("aegis_target_duration_seconds", Bounds::of(&BOUNDS_US));
+    page.metric(name, "histogram", "From sending a request to the target's response head, each try.");
+    let both = |mut one: Buckets, other: Buckets| {
+        one.merge(&other);
+        one
+    };
+    for (labels, latency) in by_target(snapshot, |target| target.counters.latency.sum(), both) {
+        page.histogram(name, &labels, &bounds, &latency);
     }
 }
 
@@ -304,6 +354,28 @@ fn gateway(page: &mut Page, admin: &Admin, overview: &Overview) {
         "Finished requests that no other number knows of: too many waited for the metrics aggregator.",
         shared.metrics.uncounted() as f64,
     );
+    page.single(
+        "aegis_client_connections",
+        "gauge",
+        "Open connections of clients.",
+        shared.connections.load(Ordering::Relaxed) as f64,
+    );
+    page.single(
+        "aegis_client_connections_accepted_total",
+        "counter",
+        "Connections of clients that were accepted.",
+        shared.accepted.sum() as f64,
+    );
+    let name = "aegis_certificate_expiry_seconds";
+    page.metric(name, "gauge", "Time until a certificate ends; negative once it has.");
+    for certificate in &overview.certificates {
+        let Some(ends) = certificate.ends else { continue };
+        let left = match ends.duration_since(SystemTime::now()) {
+            Ok(left) => left.as_secs_f64(),
+            Err(over) => -over.duration().as_secs_f64(),
+        };
+        page.sample(name, &[("name", &certificate.name)], left.round());
+    }
     let tunnels = shared.tunnels.load(Ordering::Relaxed);
     page.single("aegis_websocket_tunnels", "gauge", "Open upgrade tunnels.", tunnels as f64);
     // The name is part of the interface; a scraper that asks for it gets what is true.
@@ -311,7 +383,7 @@ fn gateway(page: &mut Page, admin: &Admin, overview: &Overview) {
     let name = "aegis_build_info";
     page.metric(name, "gauge", "1, with the version.");
     page.sample(name, &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
-    let started = admin.started_at.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let started = admin.started_at.duration_since(UNIX_EPOCH).unwrap_or_default();
     page.single(
         "process_start_time_seconds",
         "gauge",

@@ -264,7 +264,9 @@ async fn attempt(
     };
     match sent {
         Ok((head, answered_body)) => {
-            request.record.upstream = Some(took.saturating_sub(uploading));
+            let answering = took.saturating_sub(uploading);
+            request.record.upstream = Some(answering);
+            target.counters.latency.record(worker.index, answering.as_micros() as u64);
             request.record.answered = Some(now.saturating_duration_since(request.record.started));
             let status = head.status.as_u16();
             let class = usize::from(status / 100).clamp(1, 5) - 1;

@@ -72,6 +72,8 @@ pub struct Shared {
     pub report_wanted: AtomicBool,
     /// Open client connections.
     pub connections: Arc<AtomicUsize>,
+    /// Client connections accepted.
+    pub accepted: Counters,
     /// Behind `/_aegis/`.
     pub internal: ArcSwapOption<Box<dyn Internal>>,
     /// Who may use the administration interface.
@@ -113,6 +115,7 @@ impl Shared {
             metrics: Arc::default(),
             report_wanted: AtomicBool::new(false),
             connections: Arc::default(),
+            accepted: Counters::new(workers),
             internal: ArcSwapOption::empty(),
             admin: ArcSwap::from_pointee(settings.admin.clone()),
             server: ArcSwap::from_pointee(settings.server.clone()),

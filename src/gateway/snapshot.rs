@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 use aegis_actors::TargetCells;
 use aegis_actors::metrics_aggregator::Labels;
 use aegis_actors::rate_limiter::settings::RedisSettings;
-use aegis_actors::traffic::Counters;
+use aegis_actors::traffic::{Counters, Timings};
 use arc_swap::ArcSwapOption;
 use regex::RegexSet;
 
@@ -286,8 +286,11 @@ impl Way {
 pub struct TargetCounters {
     /// When a try came to nothing last, and why.
     pub last_failure: ArcSwapOption<(SystemTime, Box<str>)>,
+    /// Tries.
     pub requests: Counters,
     pub failures: Counters,
+    /// Of tries, until the response head.
+    pub latency: Timings,
     pub connections_new: Counters,
     pub connections_reused: Counters,
 }
@@ -299,6 +302,7 @@ impl TargetCounters {
             last_failure: ArcSwapOption::empty(),
             requests: Counters::new(workers),
             failures: Counters::new(workers),
+            latency: Timings::new(workers),
             connections_new: Counters::new(workers),
             connections_reused: Counters::new(workers),
         })

@@ -13,6 +13,7 @@ use thiserror::Error;
 
 use super::events::Event;
 use crate::config::{Changes, Problem};
+use crate::tls::Certificate;
 
 /// Load the configuration again and apply it.
 #[derive(Clone, Copy, Debug, Message)]
@@ -118,6 +119,8 @@ pub struct Overview {
     pub events: Vec<Event>,
     /// Changes of breakers since the start, by backend, target and new state; of targets that are there.
     pub transitions: Transitions,
+    /// What the listener serves.
+    pub certificates: Vec<Certificate>,
     /// For details that only the child knows.
     pub breaker: Option<Addr<CircuitBreakerActor>>,
     pub limiter: Option<Addr<RateLimiterActor>>,

@@ -211,6 +211,7 @@ impl Handler<Inspect> for Supervisor {
             reloads: self.reloads,
             events: self.events.recent(),
             transitions: self.transitions.clone(),
+            certificates: self.tls.iter().map(|tls| tls.certificate()).collect(),
             breaker: self.children.as_ref().map(|children| children.breaker.addr.clone()),
             limiter: self.children.as_ref().map(|children| children.limiter.addr.clone()),
             metrics: self.children.as_ref().map(|children| children.metrics.addr.clone()),

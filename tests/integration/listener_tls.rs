@@ -1,8 +1,9 @@
 //! TLS on the gateway's own listener (section 2).
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use crate::harness::scrape::scrape;
 use crate::harness::{
     Authority, Backend, Builder, Call, Client, Folder, Gateway, SOON, Upstream, eventually, holds_for,
 };
@@ -134,5 +135,31 @@ fn a_bad_certificate_or_key_at_the_start_ends_with_1_and_names_the_file() {
         assert_eq!(code, Some(1), "{name}: {log}");
         assert!(log.contains(file), "{name} is not named: {log}");
         assert!(!log.contains("panicked"), "{name}: {log}");
+    }
+}
+
+#[test]
+fn metrics_tell_how_long_the_served_certificate_is_good_for() {
+    let (authority, upstream) = (Authority::new(), Upstream::ok("ok"));
+    let (folder, _, builder) = secured(&authority, &upstream);
+    const DAY: f64 = 86_400.0;
+    let write = |days: f64| {
+        let (now, life) = (SystemTime::now(), Duration::from_secs_f64(days.abs() * DAY));
+        let end = if days < 0.0 { now - life } else { now + life };
+        authority.issue_until(&["127.0.0.1"], Some(end)).write_pem(folder.path());
+    };
+    write(10.0);
+    let gateway = builder.start();
+    let key =
+        format!("aegis_certificate_expiry_seconds{{name=\"{}\"}}", folder.path().join("cert.pem").display());
+    let tells = |days: f64| {
+        let left = scrape(&gateway)[&key];
+        assert!(left > (days - 0.1) * DAY && left <= days * DAY, "{left} s left of {days} days");
+    };
+    tells(10.0);
+    for days in [20.0, -3.0] {
+        write(days);
+        assert_eq!(gateway.admin_post("/_aegis/reload", "").status, 200);
+        tells(days);
     }
 }

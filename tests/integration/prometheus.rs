@@ -95,6 +95,66 @@ fn a_target_that_is_listed_twice_is_told_once() {
 }
 
 #[test]
+fn a_backend_is_told_by_exact_status_and_a_target_by_what_was_tried_there() {
+    let upstream = Upstream::start(|exchange| {
+        exchange.body()?;
+        match exchange.target().strip_prefix("/status/") {
+            Some(code) => exchange.reply(code.parse().unwrap(), &[], b"said"),
+            None => exchange.ok("ok"),
+        }
+    });
+    let gone = Upstream::ok("");
+    gone.stop();
+    let gateway = Gateway::builder()
+        .backend(Backend::named("main").to(&upstream).route("/status/:code").route("/x").with("retries: 0"))
+        .backend(Backend::named("gone").to(&gone).route("/gone").with("retries: 0").without_breaker())
+        .start();
+    for code in [200, 204, 404, 418, 418, 503, 799] {
+        assert_eq!(gateway.get(&format!("/status/{code}")).status, code);
+    }
+    assert_eq!(gateway.send(&Call::post("/x", "x".repeat(1_000))).status, 200);
+    (0..3).for_each(|_| assert_eq!(gateway.get("/gone").status, 502));
+    assert_eq!(gateway.get("/nowhere").status, 404);
+    let all = |samples: &BTreeMap<String, f64>| sum(samples, "aegis_requests_total", "");
+    assert!(eventually(SOON, || all(&scrape(&gateway)) == 12.0));
+    let samples = scrape(&gateway);
+    let of = |name: &str, label: &str| sum(&samples, &format!("aegis_{name}"), label);
+    let code = |backend: &str, code: &str| {
+        of("backend_responses_total", &format!("backend=\"{backend}\",code=\"{code}\""))
+    };
+    assert_eq!(
+        ["200", "204", "404", "418", "503", "other"].map(|c| code("main", c)),
+        [2.0, 1.0, 1.0, 2.0, 1.0, 1.0]
+    );
+    assert_eq!((code("gone", "502"), code("none", "404")), (3.0, 1.0));
+    assert_eq!(of("backend_responses_total", ""), 12.0);
+    assert_eq!(of("backend_gateway_responses_total", r#"backend="gone",reason="connect_failed""#), 3.0);
+    assert_eq!(of("backend_gateway_responses_total", r#"backend="none",reason="no_route""#), 1.0);
+    assert_eq!(of("backend_gateway_responses_total", ""), of("gateway_responses_total", ""));
+    let target = |name: &str, upstream: &Upstream| of(name, &format!("target=\"{}\"}}", upstream.url()));
+    assert_eq!(
+        ["target_requests_total", "target_duration_seconds_count"].map(|n| target(n, &upstream)),
+        [8.0, 8.0]
+    );
+    assert!(target("target_duration_seconds_sum", &upstream) > 0.0);
+    let counts = ["target_requests_total", "target_failures_total", "target_duration_seconds_count"];
+    assert_eq!(counts.map(|name| target(name, &gone)), [3.0, 3.0, 0.0]);
+    assert_eq!(of("request_bytes_total", r#"route="/x""#), 1_000.0);
+    assert_eq!(of("response_bytes_total", r#"route="/x""#), 2.0);
+    assert!(
+        of("response_bytes_total", r#"route="/gone""#) > 300.0,
+        "the gateway's own answers are some, too"
+    );
+    assert_eq!((of("client_connections", ""), of("client_connections_accepted_total", "")), (0.0, 12.0));
+    let _open = gateway.client().get("/x");
+    let client = gateway.client();
+    assert!(eventually(SOON, || sum(&scrape(&gateway), "aegis_client_connections", "") == 1.0));
+    drop(client);
+    assert!(eventually(SOON, || sum(&scrape(&gateway), "aegis_client_connections", "") == 0.0));
+    assert_eq!(sum(&scrape(&gateway), "aegis_client_connections_accepted_total", ""), 14.0);
+}
+
+#[test]
 fn a_breakers_changes_are_counted_by_the_new_state() {
     let upstream = Upstream::status(500);
     let backend = Backend::all(&upstream).with("circuitBreaker: {minRequests: 2}");

@@ -40,6 +40,8 @@ pub use rollup::{
     Writer,
 };
 pub use state::State;
+pub(crate) use totals::bucket;
 pub use totals::{
-    BOUNDS, BOUNDS_US, Buckets, Durations, OVERHEAD_BOUNDS_US, RouteNames, STREAM_BOUNDS_US, Totals,
+    BOUNDS, BOUNDS_US, BackendTotals, Buckets, Codes, OVERHEAD_BOUNDS_US, RouteNames, RouteTotals,
+    STREAM_BOUNDS_US, Totals,
 };

@@ -1,6 +1,6 @@
 //! Everything that is counted, in one place: sums since the start, rollups by time, and the last minute by seconds.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::histogram::Histogram;
@@ -8,7 +8,7 @@ use super::recent::{Recent, SeriesId};
 use super::record::{Labels, METHODS, NONE, Record};
 use super::rollup::{ConfigChange, FINEST, Sample, Series, Tally};
 use super::totals::{
-    BOUNDS_US, Buckets, Durations, OVERHEAD_BOUNDS_US, RouteNames, STREAM_BOUNDS_US, Totals,
+    BOUNDS_US, BackendTotals, Buckets, OVERHEAD_BOUNDS_US, RouteNames, RouteTotals, STREAM_BOUNDS_US, Totals,
 };
 use super::waiting::Waiting;
 
@@ -30,7 +30,8 @@ const UNKNOWN: SeriesId = SeriesId::MAX;
 
 /// The series of one route, looked up once per configuration.
 struct RouteSeries {
-    durations: usize,
+    /// Of `State::routes`.
+    route: usize,
     /// Of `State::backends`.
     backend: usize,
     ids: [SeriesId; METHODS.len() * CLASSES],
@@ -45,16 +46,15 @@ pub struct State {
     lost: u64,
     /// Requests by series since the start.
     requests: Vec<u64>,
-    durations: Vec<(RouteNames, Durations)>,
-    durations_of: HashMap<RouteNames, usize>,
+    routes: Vec<(RouteNames, RouteTotals)>,
+    route_of: HashMap<RouteNames, usize>,
     overhead: Buckets,
-    reasons: BTreeMap<&'static str, u64>,
     /// Rollups.
     pub recent: Recent,
     /// By second, and then by backend.
     seconds: VecDeque<(i64, Vec<Option<Box<Tally>>>)>,
-    /// Names of backends, each numbered once.
-    backends: Vec<Arc<str>>,
+    /// By the backend's name, each numbered once.
+    backends: Vec<(Arc<str>, BackendTotals)>,
     /// Series by route of the newest configuration; the first is that of requests without a route.
     labels: Option<Arc<Labels>>,
     by_route: Vec<Option<Box<RouteSeries>>>,
@@ -93,22 +93,25 @@ impl State {
     /// Counts requests that are [alike](are_alike).
     fn count(&mut self, labels: &Labels, alike: &[Record]) {
         let Some(first) = alike.first() else { return };
-        let (id, durations, backend) = self.series_of(labels, first);
+        let (id, route, backend) = self.series_of(labels, first);
         self.requests[id as usize] += alike.len() as u64;
-        let durations = &mut self.durations[durations].1;
+        let (route, answers) = (&mut self.routes[route].1, &mut self.backends[backend].1);
         for record in alike {
-            durations.request.record(&BOUNDS_US, record.duration_us);
+            route.bytes_in += record.bytes_in;
+            route.bytes_out += record.bytes_out;
+            route.request.record(&BOUNDS_US, record.duration_us);
             if let Some(upstream) = record.upstream_us {
-                durations.upstream.record(&BOUNDS_US, upstream.get());
+                route.upstream.record(&BOUNDS_US, upstream.get());
             }
             if let Some(stream) = record.stream_us {
-                durations.stream.record(&STREAM_BOUNDS_US, stream.get());
+                route.stream.record(&STREAM_BOUNDS_US, stream.get());
             }
             if let Some(overhead) = record.overhead_us {
                 self.overhead.record(&OVERHEAD_BOUNDS_US, overhead.get());
             }
+            answers.codes.count(record.status);
             if let Some(reason) = record.reason {
-                *self.reasons.entry(reason).or_default() += 1;
+                *answers.reasons.entry(reason).or_default() += 1;
             }
         }
         let (second, tally) = (second_of(first), tally(alike));
@@ -118,23 +121,24 @@ impl State {
         }
     }
 
-    /// Numbers of the series, of the route's durations and of the backend.
+    /// Numbers of the series, of the route and of the backend.
     fn series_of(&mut self, labels: &Labels, record: &Record) -> (SeriesId, usize, usize) {
         let slot = record.route.map_or(0, |route| route as usize + 1);
         let names = record.route.and_then(|route| labels.routes.get(route as usize));
         let slot = if names.is_some() { slot } else { 0 };
         let names = names.cloned().unwrap_or_else(|| (NONE.into(), NONE.into()));
         if self.by_route[slot].is_none() {
-            let durations = *self.durations_of.entry(names.clone()).or_insert_with(|| {
-                self.durations.push((names.clone(), Durations::default()));
-                self.durations.len() - 1
+            let route = *self.route_of.entry(names.clone()).or_insert_with(|| {
+                self.routes.push((names.clone(), RouteTotals::default()));
+                self.routes.len() - 1
             });
-            let backend = self.backends.iter().position(|known| *known == names.1).unwrap_or_else(|| {
-                self.backends.push(names.1.clone());
-                self.backends.len() - 1
-            });
+            let backend =
+                self.backends.iter().position(|(known, _)| *known == names.1).unwrap_or_else(|| {
+                    self.backends.push((names.1.clone(), BackendTotals::default()));
+                    self.backends.len() - 1
+                });
             let ids = [UNKNOWN; METHODS.len() * CLASSES];
-            self.by_route[slot] = Some(Box::new(RouteSeries { durations, backend, ids }));
+            self.by_route[slot] = Some(Box::new(RouteSeries { route, backend, ids }));
         }
         let Some(known) = &mut self.by_route[slot] else { return (0, 0, 0) };
         let method = usize::from(record.method).min(METHODS.len() - 1);
@@ -145,7 +149,7 @@ impl State {
             known.ids[at] = self.recent.id(&series);
             self.requests.resize(self.requests.len().max(known.ids[at] as usize + 1), 0);
         }
-        (known.ids[at], known.durations, known.backend)
+        (known.ids[at], known.route, known.backend)
     }
 
     /// The tally of a backend in a second; `None` when that is too long ago.
@@ -200,7 +204,7 @@ impl State {
             let from = now - window - (now - window).rem_euclid(FINEST.into());
             return (self.recent.sum(from, now, backend), (now - from) as f64);
         }
-        let number = backend.map(|name| self.backends.iter().position(|known| **known == *name));
+        let number = backend.map(|name| self.backends.iter().position(|(known, _)| **known == *name));
         let tally = match number {
             // Nothing has come to it yet.
             Some(None) => Tally::default(),
@@ -215,9 +219,9 @@ impl State {
         let series = |(id, count): (usize, &u64)| (self.recent.series(id as SeriesId).clone(), *count);
         Totals {
             requests: self.requests.iter().enumerate().map(series).collect(),
-            durations: self.durations.clone(),
+            routes: self.routes.clone(),
+            backends: self.backends.clone(),
             overhead: self.overhead.clone(),
-            reasons: self.reasons.clone(),
         }
     }
 }

@@ -75,7 +75,14 @@ fn requests_are_counted_by_route_method_and_class() {
     };
     assert_eq!((count("/a", "GET", 2), count("/b", "GET", 4), count("none", "GET", 4)), (2, 1, 1));
     assert_eq!(count("/a", "OTHER", 5), 1);
-    assert_eq!(totals.reasons.get("rate_limited"), Some(&1));
+    assert_eq!(totals.reasons().get("rate_limited"), Some(&1));
+    let of = |backend: &str| &totals.backends.iter().find(|(name, _)| **name == *backend).unwrap().1;
+    let codes = |backend: &str| of(backend).codes.iter().collect::<Vec<_>>();
+    assert_eq!(codes("one"), [(Some(200), 1), (Some(204), 1), (Some(503), 1)]);
+    assert_eq!((codes("two"), codes("none")), (vec![(Some(429), 1)], vec![(Some(404), 1)]));
+    assert_eq!((of("two").reasons.get("rate_limited"), of("one").reasons.len()), (Some(&1), 0));
+    let bytes = totals.routes.iter().map(|(names, route)| (&*names.0, route.bytes_in, route.bytes_out));
+    assert_eq!(bytes.collect::<Vec<_>>(), [("/a", 3, 30), ("/b", 1, 10), ("none", 1, 10)]);
     let lately = state.lately(START + 1, 5);
     assert_eq!((lately.requests, lately.failed, lately.limited), (4, 0, 1));
     assert_eq!(state.lately(START + 2, 5).failed, 1);
@@ -118,7 +125,7 @@ fn the_same_route_under_another_configuration_goes_on() {
     let turned = Arc::new(Labels { routes: vec![("/b".into(), "two".into())] });
     state.record(&turned, &[record(START, Some(0), 200, 1)]);
     assert_eq!(state.totals().requests.iter().map(|(_, count)| *count).collect::<Vec<_>>(), [2]);
-    assert_eq!(state.totals().durations.len(), 1);
+    assert_eq!(state.totals().routes.len(), 1);
 }
 
 /// What happens in a run.

@@ -49,6 +49,11 @@ pub const STREAM_BOUNDS_US: [u64; BOUNDS] = {
     bounds
 };
 
+/// The bucket that a value belongs to.
+pub(crate) fn bucket(bounds: &[u64; BOUNDS], micros: u64) -> usize {
+    bounds.iter().position(|bound| micros <= *bound).unwrap_or(BOUNDS)
+}
+
 /// A histogram with exact buckets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Buckets {
@@ -60,9 +65,14 @@ pub struct Buckets {
 impl Buckets {
     /// Counts one value.
     pub fn record(&mut self, bounds: &[u64; BOUNDS], micros: u64) {
-        let at = bounds.iter().position(|bound| micros <= *bound).unwrap_or(bounds.len());
-        self.counts[at] += 1;
+        self.counts[bucket(bounds, micros)] += 1;
         self.sum_us = self.sum_us.saturating_add(micros);
+    }
+
+    /// Counts everything that `other` has counted.
+    pub fn merge(&mut self, other: &Self) {
+        self.counts.iter_mut().zip(&other.counts).for_each(|(sum, count)| *sum += count);
+        self.sum_us = self.sum_us.saturating_add(other.sum_us);
     }
 
     /// Values counted.
@@ -71,13 +81,53 @@ impl Buckets {
     }
 }
 
-/// Durations of a route.
+/// What is counted of a route.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Durations {
+pub struct RouteTotals {
+    /// Of bodies and tunnels, from clients and to them.
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    /// Latencies.
     pub request: Buckets,
     pub upstream: Buckets,
     /// Lengths of streams, over [`STREAM_BOUNDS_US`].
     pub stream: Buckets,
+}
+
+/// Answers by exact status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Codes([u64; Self::LAST - Self::FIRST + 2]);
+
+impl Codes {
+    /// What a status may be (RFC 9110 §15).
+    const FIRST: usize = 100;
+    const LAST: usize = 599;
+
+    /// Counts one; those that are no statuses have a place in common.
+    pub fn count(&mut self, status: u16) {
+        let at = usize::from(status).wrapping_sub(Self::FIRST).min(self.0.len() - 1);
+        self.0[at] += 1;
+    }
+
+    /// Every status that there was with its count; `None`: those that are none.
+    pub fn iter(&self) -> impl Iterator<Item = (Option<usize>, u64)> {
+        let counted = self.0.iter().enumerate().filter(|(_, count)| **count > 0);
+        counted.map(|(at, count)| (Some(at + Self::FIRST).filter(|code| *code <= Self::LAST), *count))
+    }
+}
+
+impl Default for Codes {
+    fn default() -> Self {
+        Self([0; Self::LAST - Self::FIRST + 2])
+    }
+}
+
+/// What is counted of a backend; that of requests without one under [`NONE`](super::NONE).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BackendTotals {
+    pub codes: Box<Codes>,
+    /// Answers of the gateway's own, by reason.
+    pub reasons: BTreeMap<&'static str, u64>,
 }
 
 /// A route's pattern and its backend's name.
@@ -87,10 +137,20 @@ pub type RouteNames = (Arc<str>, Arc<str>);
 #[derive(Clone, Debug, Default)]
 pub struct Totals {
     pub requests: Vec<(Series, u64)>,
-    pub durations: Vec<(RouteNames, Durations)>,
+    pub routes: Vec<(RouteNames, RouteTotals)>,
+    pub backends: Vec<(Arc<str>, BackendTotals)>,
     pub overhead: Buckets,
+}
+
+impl Totals {
     /// Answers of the gateway's own, by reason.
-    pub reasons: BTreeMap<&'static str, u64>,
+    pub fn reasons(&self) -> BTreeMap<&'static str, u64> {
+        let mut reasons = BTreeMap::new();
+        for (reason, count) in self.backends.iter().flat_map(|(_, totals)| &totals.reasons) {
+            *reasons.entry(*reason).or_default() += count;
+        }
+        reasons
+    }
 }
 
 #[cfg(test)]
@@ -106,5 +166,13 @@ mod tests {
         for bounds in [BOUNDS_US, OVERHEAD_BOUNDS_US, STREAM_BOUNDS_US] {
             assert!(bounds.is_sorted_by(|one, next| one < next), "{bounds:?}");
         }
+    }
+
+    #[test]
+    fn whatever_an_upstream_calls_a_status_adds_no_series() {
+        let mut codes = Codes::default();
+        [100, 200, 200, 599, 0, 99, 600, 999, u16::MAX].iter().for_each(|status| codes.count(*status));
+        let told: Vec<_> = codes.iter().collect();
+        assert_eq!(told, [(Some(100), 1), (Some(200), 2), (Some(599), 1), (None, 5)]);
     }
 }

@@ -130,6 +130,7 @@ async fn connection(
     stop: GracefulShutdownSignal,
     tls: Option<Arc<ServerTls>>,
 ) -> io::Result<()> {
+    worker.shared.accepted.add(worker.index, 1);
     let server = worker.shared.server.load();
     let limits = Limits { head: server.header_timeout, keep_alive: server.keep_alive, bounds: server.head };
     drop(server);

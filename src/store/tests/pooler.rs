@@ -125,8 +125,10 @@ fn a_pooler_may_change_the_connection_after_each_transaction() {
             wait(store.write_batch(writer(name, "1"), batch));
             assert_eq!(wait(store.samples(1, Wanted::default())).len(), 1);
         }
-        let asked: Vec<_> =
-            stores.iter().flat_map(|store| [store.samples(5, None), store.samples(5, None)]).collect();
+        let asked: Vec<_> = stores
+            .iter()
+            .flat_map(|store| [store.samples(5, Wanted::default()), store.samples(5, Wanted::default())])
+            .collect();
         let told = tokio::runtime::Builder::new_current_thread()
             .build()
             .unwrap()

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
@@ -51,10 +52,18 @@ impl Authority {
 
     /// A certificate for these names or addresses.
     pub fn issue(&self, names: &[&str]) -> Certificate {
+        self.issue_until(names, None)
+    }
+
+    /// The same, good until then.
+    pub fn issue_until(&self, names: &[&str], end: Option<SystemTime>) -> Certificate {
         let names = names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(names).unwrap();
         params.distinguished_name.push(DnType::CommonName, "Server of one test");
+        if let Some(end) = end {
+            params.not_after = end.into();
+        }
         Certificate { certificate: params.signed_by(&key, &self.issuer).unwrap(), key }
     }
 
