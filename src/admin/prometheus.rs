@@ -3,21 +3,22 @@
 //! Sums come from the aggregator and from the workers' own counters; gauges are read from the published cells. Labels are
 //! names from the configuration, never anything that a request brought along.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use aegis_actors::circuit_breaker::State;
 use aegis_actors::metrics_aggregator::{
-    BOUNDS, BOUNDS_US, Buckets, OVERHEAD_BOUNDS_US, STREAM_BOUNDS_US, Totals,
+    BOUNDS, BOUNDS_US, Buckets, NONE, OVERHEAD_BOUNDS_US, STREAM_BOUNDS_US, Totals,
 };
 use bytes::Bytes;
 
 use super::{Admin, answer, process};
 use crate::gateway::shared::InternalAnswer;
-use crate::gateway::snapshot::{Snapshot, Target};
+use crate::gateway::snapshot::{RouteCounters, Snapshot, Target};
 use crate::supervisor::{Inspect, Overview};
 
 /// Answers a scrape.
@@ -27,6 +28,7 @@ pub async fn metrics(admin: &Admin) -> InternalAnswer {
     let totals = admin.shared.metrics.state().totals();
     let mut page = Page::default();
     requests(&mut page, &totals);
+    bytes(&mut page, &snapshot);
     backends(&mut page, &snapshot, &overview);
     limits(&mut page, &snapshot);
     gateway(&mut page, admin, &overview);
@@ -171,16 +173,6 @@ fn requests(page: &mut Page, totals: &Totals) {
         "Time until the response head that was not spent waiting for an upstream.",
     );
     page.histogram(name, &[], &overhead_bounds, &totals.overhead);
-    let name = "aegis_request_bytes_total";
-    page.metric(name, "counter", "Bytes of bodies and tunnels that clients have sent, of finished requests.");
-    for ((route, backend), totals) in &totals.routes {
-        page.sample(name, &[("route", route), ("backend", backend)], totals.bytes_in as f64);
-    }
-    let name = "aegis_response_bytes_total";
-    page.metric(name, "counter", "Bytes of bodies and tunnels that clients have got, of finished requests.");
-    for ((route, backend), totals) in &totals.routes {
-        page.sample(name, &[("route", route), ("backend", backend)], totals.bytes_out as f64);
-    }
     let name = "aegis_gateway_responses_total";
     page.metric(name, "counter", "Answers that the gateway made itself, by reason.");
     for (reason, count) in totals.reasons() {
@@ -199,6 +191,31 @@ fn requests(page: &mut Page, totals: &Totals) {
         for (code, count) in totals.codes.iter() {
             let code = code.map_or_else(|| "other".to_owned(), |code| code.to_string());
             page.sample(name, &[("backend", backend), ("code", &code)], count as f64);
+        }
+    }
+}
+
+fn bytes(page: &mut Page, snapshot: &Snapshot) {
+    type Bytes = fn(&RouteCounters) -> u64;
+    let metrics: [(&str, &str, Bytes); 2] = [
+        ("aegis_request_bytes_total", "Bytes of bodies and tunnels that clients have sent.", |counters| {
+            counters.bytes_in.sum()
+        }),
+        ("aegis_response_bytes_total", "Bytes of bodies and tunnels that clients have got.", |counters| {
+            counters.bytes_out.sum()
+        }),
+    ];
+    for (name, help, bytes) in metrics {
+        page.metric(name, "counter", help);
+        let mut sums: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+        // A route that is there twice has the same counters after a reload.
+        let mut known = HashSet::new();
+        for route in snapshot.routes.iter().filter(|route| known.insert(Arc::as_ptr(&route.counters))) {
+            *sums.entry((&route.pattern, &route.backend.name)).or_default() += bytes(&route.counters);
+        }
+        sums.insert((NONE, NONE), bytes(&snapshot.unrouted));
+        for ((route, backend), sum) in sums {
+            page.sample(name, &[("route", route), ("backend", backend)], sum as f64);
         }
     }
 }

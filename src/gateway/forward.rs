@@ -427,7 +427,7 @@ async fn take_body(request: &mut Request, limit: u64, idle: Duration) -> Result<
     if framing == RequestFraming::None {
         return Ok(RequestBody::none());
     }
-    let body = RequestBody::new(source, framing, limit, idle);
+    let body = RequestBody::new(source, framing, limit, idle).metered(request.record.meter());
     // An HTTP/2 body that is not as long as it says makes the request malformed (RFC 9113 §8.1.1), and its upstream must not
     // hear of it, as far as that can be known before.
     let whole = request.head.version == Version::HTTP_2 && body.is_small();

@@ -12,7 +12,7 @@ use super::arrival::Head;
 use super::identity::{RequestId, Trace};
 use super::own_paths::Answers;
 use super::rate_limit::Consulted;
-use super::snapshot::{SnapshotRef, Target};
+use super::snapshot::{Meter, SnapshotRef, Target};
 use super::worker::Worker;
 
 /// The steps of one request. Nothing here allocates for a request with one try and up to two limits.
@@ -146,6 +146,23 @@ impl RequestRecord {
     /// Path and query that upstreams are asked for.
     pub fn asked_for(&self) -> &str {
         self.rewritten.as_deref().unwrap_or_else(|| self.head.target.path_and_query())
+    }
+
+    /// For the bytes that its client sends.
+    pub fn meter(&self) -> Option<Meter> {
+        Some(Meter::new(self.snapshot.clone(), self.route?, self.worker.index))
+    }
+
+    /// Bytes of the answer have gone to the client.
+    pub fn sent(&mut self, bytes: u64) {
+        self.bytes_out += bytes;
+        let counters = match self.route {
+            Some(route) => &self.snapshot.routes[route].counters,
+            // No traffic.
+            None if self.own.is_some() => return,
+            None => &self.snapshot.unrouted,
+        };
+        counters.bytes_out.add(self.worker.index, bytes);
     }
 
     /// How long its client had to wait, of the time that it `took`. A stream lives for as long as its ends please: an answer

@@ -87,7 +87,7 @@ impl Relayed {
         let transferred = self.body.transfer(cx, &mut |cx, bytes| {
             let written = write(cx, bytes);
             if let Poll::Ready(Ok(n)) = written {
-                record.bytes_out += n as u64;
+                record.sent(n as u64);
             }
             written
         });

@@ -14,6 +14,7 @@ use thiserror::Error;
 
 use super::answer::Cause;
 use super::deadline::Deadline;
+use super::snapshot::Meter;
 
 /// Bytes of a body that are kept for a retry.
 pub const REPLAY_LIMIT: usize = 64 * 1024;
@@ -85,6 +86,7 @@ pub struct RequestBody {
     limit: u64,
     idle: Duration,
     received: Cell<u64>,
+    meter: Option<Meter>,
     kept: RefCell<Vec<Bytes>>,
     replayable: Cell<bool>,
     complete: Cell<bool>,
@@ -102,11 +104,17 @@ impl RequestBody {
             limit,
             idle,
             received: Cell::new(0),
+            meter: None,
             kept: RefCell::default(),
             replayable: Cell::new(true),
             failure: Cell::new(None),
             stall: RefCell::new(None),
         }
+    }
+
+    /// The same, counted as it comes.
+    pub fn metered(self, meter: Option<Meter>) -> Self {
+        Self { meter, ..self }
     }
 
     /// No body at all; one for all requests of a thread.
@@ -207,6 +215,7 @@ impl RequestBody {
                 *self.stall.borrow_mut() = None;
                 let received = self.received.get() + bytes.len() as u64;
                 self.received.set(received);
+                self.meter.iter().for_each(|meter| meter.count(bytes.len() as u64));
                 if self.limit != 0 && received > self.limit {
                     return Poll::Ready(Some(Err(self.fail(BodyFailure::TooLarge))));
                 }

@@ -63,7 +63,7 @@ impl Response {
                     match put(cx, bytes) {
                         Poll::Ready(Ok(n)) => {
                             bytes.advance(n);
-                            record.iter_mut().for_each(|record| record.bytes_out += n as u64);
+                            record.iter_mut().for_each(|record| record.sent(n as u64));
                         }
                         Poll::Ready(Err(_)) => return Step::Broken,
                         Poll::Pending => return Step::AwaitsReader,

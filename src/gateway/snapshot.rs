@@ -50,6 +50,8 @@ pub struct Snapshot {
     pub router: Router<usize>,
     /// Every route, in the order of the file.
     pub routes: Vec<Route>,
+    /// Of requests that meet none of them.
+    pub unrouted: Arc<RouteCounters>,
     /// Every backend, in the order of the file.
     pub backends: Vec<Arc<Backend>>,
     /// `rateLimit`, where it is enabled.
@@ -181,6 +183,9 @@ impl Route {
 /// What happened on one route; shared by all generations that have it.
 pub struct RouteCounters {
     pub hits: Counters,
+    /// Of bodies and tunnels, from clients and to them, as they go.
+    pub bytes_in: Counters,
+    pub bytes_out: Counters,
     /// Milliseconds since the Unix epoch; 0 = never.
     pub last_hit_ms: AtomicU64,
 }
@@ -197,7 +202,28 @@ impl RouteCounters {
 
     /// Counters at zero for `workers` workers.
     pub fn new(workers: usize) -> Arc<Self> {
-        Arc::new(Self { hits: Counters::new(workers), last_hit_ms: Default::default() })
+        let counters = || Counters::new(workers);
+        let (hits, bytes_in, bytes_out) = (counters(), counters(), counters());
+        Arc::new(Self { hits, bytes_in, bytes_out, last_hit_ms: Default::default() })
+    }
+}
+
+/// Counts the bytes of one request's body for its route, as they come.
+pub struct Meter {
+    snapshot: SnapshotRef,
+    route: usize,
+    worker: usize,
+}
+
+impl Meter {
+    /// For a request on that worker.
+    pub fn new(snapshot: SnapshotRef, route: usize, worker: usize) -> Self {
+        Self { snapshot, route, worker }
+    }
+
+    /// So many have come.
+    pub fn count(&self, bytes: u64) {
+        self.snapshot.routes[self.route].counters.bytes_in.add(self.worker, bytes);
     }
 }
 

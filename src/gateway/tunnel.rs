@@ -18,6 +18,7 @@ use super::balance::InFlight;
 use super::deadline::{Deadline, after};
 use super::record::RequestRecord;
 use super::shared::Shared;
+use super::snapshot::Meter;
 use super::socket::Socket;
 
 /// Bytes read at once.
@@ -37,6 +38,7 @@ pub struct Tunnel {
     idle: Duration,
     shared: Arc<Shared>,
     _counted: InFlight,
+    meter: Option<Meter>,
     pub record: Box<RequestRecord>,
 }
 
@@ -51,7 +53,8 @@ impl Tunnel {
     ) -> Self {
         let shared = record.worker.shared.clone();
         shared.tunnels.fetch_add(1, Ordering::Relaxed);
-        Self { upstream, early, websocket, idle, shared, _counted: counted, record }
+        let meter = record.meter();
+        Self { upstream, early, websocket, idle, shared, _counted: counted, meter, record }
     }
 }
 
@@ -80,6 +83,9 @@ impl Tunnel {
             let upwards = up.poll(cx, client, &mut self.upstream);
             let downwards = down.poll(cx, &mut self.upstream, client);
             if moved != (down.moved, up.moved) {
+                self.record.sent(down.moved - moved.0);
+                self.record.bytes_in += up.moved - moved.1;
+                self.meter.iter().for_each(|meter| meter.count(up.moved - moved.1));
                 (active, idle) = (Instant::now(), None);
             }
             if downwards.is_ready() || matches!(upwards, Poll::Ready(Err(_))) {
@@ -91,8 +97,6 @@ impl Tunnel {
             idle.get_or_insert_with(|| Deadline::at(after(active, self.idle))).poll_passed(cx)
         })
         .await;
-        self.record.bytes_in += up.moved;
-        self.record.bytes_out += down.moved;
     }
 }
 

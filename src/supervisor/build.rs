@@ -116,6 +116,7 @@ pub fn build(
         own_paths,
         router,
         routes,
+        unrouted: before.map_or_else(|| RouteCounters::new(workers), |before| before.unrouted.clone()),
         backends,
         limits,
         // The aggregator and its store are there from the start or not at all.

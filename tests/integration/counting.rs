@@ -202,3 +202,29 @@ fn a_streams_lifetime_is_its_length_and_no_latency() {
     assert!(eventually(SOON, || kept("/late") == 1));
     assert!(of("request_duration_seconds_sum", "/late") >= LIFE.as_secs_f64() - 0.1);
 }
+
+#[test]
+fn bytes_are_counted_as_they_go_and_not_only_when_all_is_over() {
+    let upstream = Upstream::start(streams);
+    let gateway = Gateway::with(Backend::named("main").to(&upstream).route("/ws").route("/upload"));
+    let bytes = |direction: &str, route: &str| {
+        sum(&scrape(&gateway), &format!("aegis_{direction}_bytes_total"), &format!("route=\"{route}\","))
+    };
+    let mut socket = WebSocket::open(gateway.addr, "/ws");
+    socket.text("hello");
+    socket.read();
+    // A head of two bytes, a mask of four from clients.
+    assert!(eventually(SOON, || (bytes("request", "/ws"), bytes("response", "/ws")) == (11.0, 7.0)));
+    let mut client = gateway.client();
+    client.write("POST /upload HTTP/1.1\r\nHost: a.test\r\nContent-Length: 100000\r\n\r\n");
+    client.write("x".repeat(70_000));
+    assert!(eventually(SOON, || bytes("request", "/upload") == 70_000.0));
+    // What was sent has been sent, whoever leaves.
+    drop((client, socket));
+    assert_eq!(gateway.get("/none").status, 404);
+    assert_eq!((bytes("request", "/upload"), bytes("request", "/ws")), (70_000.0, 11.0));
+    assert!(bytes("response", "none") > 100.0);
+    gateway.rewrite(&Gateway::builder().backend(Backend::named("main").to(&upstream).route("/ws")));
+    assert_eq!(gateway.admin_post("/_aegis/reload", "").status, 200);
+    assert_eq!((bytes("request", "/upload"), bytes("request", "/ws")), (0.0, 11.0));
+}

@@ -97,8 +97,6 @@ impl State {
         self.requests[id as usize] += alike.len() as u64;
         let (route, answers) = (&mut self.routes[route].1, &mut self.backends[backend].1);
         for record in alike {
-            route.bytes_in += record.bytes_in;
-            route.bytes_out += record.bytes_out;
             route.request.record(&BOUNDS_US, record.duration_us);
             if let Some(upstream) = record.upstream_us {
                 route.upstream.record(&BOUNDS_US, upstream.get());

@@ -84,9 +84,6 @@ impl Buckets {
 /// What is counted of a route.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RouteTotals {
-    /// Of bodies and tunnels, from clients and to them.
-    pub bytes_in: u64,
-    pub bytes_out: u64,
     /// Latencies.
     pub request: Buckets,
     pub upstream: Buckets,
