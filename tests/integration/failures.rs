@@ -96,7 +96,7 @@ fn stalling(gateway: &Gateway, _: &str) -> String {
 fn late(gateway: &Gateway, _: &str) -> String {
     let mut client = gateway.client();
     client.write("POST /main HTTP/1.1\r\nHost: a.test\r\nContent-Length: 5\r\n\r\nhalf");
-    thread::sleep(Duration::from_millis(1000));
+    thread::sleep(Duration::from_millis(2500));
     client.write("!");
     told(client.read("POST"))
 }
@@ -187,7 +187,7 @@ fn kinds() -> Vec<Kind> {
         .asking(again),
         Kind::of("the client leaves", silent()).asking(leaving),
         Kind::of("the client stalls with its body", silent()).with("timeout: 600").asking(stalling),
-        Kind::of("the client leaves too little time", silent()).with("timeout: 1300").asking(late),
+        Kind::of("the client leaves too little time", silent()).with("timeout: 4s").asking(late),
         Kind::of(
             "reset while the client still sends",
             Upstream::start(|exchange| {
@@ -249,7 +249,7 @@ fn window(gateway: &Gateway) -> serde_json::Value {
 /// Everything in which the gateway differs from the row.
 fn judge(kind: &Kind, [client, again, breaker, check]: &[String; 4]) -> Vec<String> {
     let main = kind.backend("main").with("retries: 1").with("circuitBreaker: {failureThreshold: 100}");
-    let checks = "healthCheck: {path: /main, intervalMs: 100, timeoutMs: 1000, unhealthyThreshold: 1}";
+    let checks = "healthCheck: {path: /main, intervalMs: 100, timeoutMs: 3000, unhealthyThreshold: 1}";
     let gateway = Gateway::builder().server("workers: 1").backend(main).start();
     let mut wrong = Vec::new();
     let mut is = |what: &str, seen: String, wanted: &str| {
