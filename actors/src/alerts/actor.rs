@@ -16,6 +16,8 @@ use super::courier::{Failure, MOST, Parcel, Then};
 use super::ledger::{Ledger, LedgerError};
 use super::measure::Measure;
 use super::messages::{Acknowledge, Acknowledged, AlertChanged, Watch, WatchTarget};
+use super::place;
+use super::settings::Condition;
 use super::state::{Answer, Ask, Output, State, View, Who};
 use crate::metrics_aggregator::{Metrics, Writer};
 use crate::supervision::{Fence, OnStop, Stopped, count_message, supervised};
@@ -212,7 +214,9 @@ impl AlertActor {
         }
         let (now, at) = (self.now(), Instant::now());
         let mut measure = Measure::new(&self.metrics, &self.targets, now / 1_000, at, self.counting_since);
-        let out = self.state().map(|mut state| state.look(now, view, |condition| measure.of(condition)));
+        let place = |condition: &Condition| place::of(&self.metrics, &self.targets, now / 1_000, condition);
+        let out =
+            self.state().map(|mut state| state.look(now, view, |condition| measure.of(condition), place));
         self.speak(out.unwrap_or_default());
     }
 

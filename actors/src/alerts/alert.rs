@@ -35,8 +35,8 @@ pub struct Alert {
 }
 
 impl Alert {
-    /// The alert of a rule that fires now.
-    pub(super) fn of(rule: &Rule, id: String, value: f64, instance: &str, now: i64) -> Self {
+    /// The alert of a rule that fires now; `place` is the end of its text, where that happens.
+    pub(super) fn of(rule: &Rule, id: String, value: f64, place: &str, instance: &str, now: i64) -> Self {
         let condition = &rule.condition;
         let (metric, window) = (condition.metric, condition.window.as_secs());
         let (title, shown) = (metric.title(), metric.shown(value));
@@ -46,9 +46,7 @@ impl Alert {
             (_, false) => format!("{title} is {shown} over {window} s"),
         };
         message += &format!(" ({} {})", condition.operator.as_str(), metric.shown(condition.threshold));
-        if let Some(backend) = &condition.backend {
-            message += &format!(" at backend {backend}");
-        }
+        message += place;
         Self {
             id,
             rule: rule.id.clone(),

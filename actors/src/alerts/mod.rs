@@ -21,6 +21,7 @@ mod journal;
 mod ledger;
 mod measure;
 mod messages;
+mod place;
 mod settings;
 mod state;
 #[cfg(test)]

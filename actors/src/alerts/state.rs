@@ -224,12 +224,13 @@ impl State {
         self.settings.rules.iter().find(|rule| rule.id == id)
     }
 
-    /// A look at every rule.
+    /// A look at every rule; `place` says where it is met, for whoever is told.
     pub fn look(
         &mut self,
         now: i64,
         view: View,
         mut measure: impl FnMut(&Condition) -> Measured,
+        place: impl Fn(&Condition) -> String,
     ) -> Vec<Output> {
         let mut out = Vec::new();
         match view {
@@ -247,7 +248,7 @@ impl State {
         for rule in settings.rules.iter().filter(|_| settings.enabled) {
             let verdict = self.judge(now, rule, measure(&rule.condition));
             match (self.open.get(&rule.id).map(|open| open.kept), verdict) {
-                (None, Verdict::Bad(value)) => self.fire(now, rule, value, &mut out),
+                (None, Verdict::Bad(value)) => self.fire(now, rule, value, &place, &mut out),
                 (Some(Kept::Known), Verdict::Bad(_)) => self.hold(&rule.id),
                 (Some(Kept::Known | Kept::Here), Verdict::Good) => {
                     self.resolve(now, &rule.id, None, &mut out)
@@ -297,12 +298,19 @@ impl State {
         last.is_some_and(|last| now - last < millis(&self.settings.cooldown) && last <= now + AHEAD_MS)
     }
 
-    fn fire(&mut self, now: i64, rule: &Rule, value: f64, out: &mut Vec<Output>) {
+    fn fire(
+        &mut self,
+        now: i64,
+        rule: &Rule,
+        value: f64,
+        place: impl Fn(&Condition) -> String,
+        out: &mut Vec<Output>,
+    ) {
         if self.is_cooling(&rule.id, now) {
             return;
         }
         let id = format!("{now:011x}-{:012x}", self.rng.u64(..1 << 48));
-        let alert = Alert::of(rule, id, value, &self.who.instance, now);
+        let alert = Alert::of(rule, id, value, &place(&rule.condition), &self.who.instance, now);
         let told = !self.kept || self.away.is_some();
         if self.kept {
             self.note(Write::Enter { alert: Box::new(alert.clone()), told }, out);

@@ -59,13 +59,17 @@ fn state(name: &str, kept: bool, rules: Vec<Rule>) -> State {
     state
 }
 
+fn nowhere(_: &Condition) -> String {
+    String::new()
+}
+
 fn measured(value: Option<f64>) -> Measured {
     Measured { value, whole: true }
 }
 
 /// A look at every rule, each measured alike; what happened to which rule.
 fn look(state: &mut State, now: i64, view: View, measured: Measured) -> Vec<(Change, String)> {
-    changes(state.look(now, view, |_| measured))
+    changes(state.look(now, view, |_| measured, nowhere))
 }
 
 fn changes(out: Vec<Output>) -> Vec<(Change, String)> {

@@ -54,11 +54,12 @@ fn rules_are_judged_apart() {
         ..rule("slow")
     };
     let mut state = state("a", false, vec![rule("errors"), slow]);
-    let out = state.look(T, View::Alone, |condition| {
+    let measure = |condition: &Condition| {
         measured(Some(if condition.metric == Metric::LatencyP95 { 250.0 } else { 0.0 }))
-    });
+    };
+    let out = state.look(T, View::Alone, measure, |condition| format!(" at {}", condition.metric.as_str()));
     assert_eq!(changes(out), fired("slow"));
-    assert_eq!(state.firing()[0].message, "p95 latency is 250 ms over 60 s (> 200 ms)");
+    assert_eq!(state.firing()[0].message, "p95 latency is 250 ms over 60 s (> 200 ms) at latency_p95");
 }
 
 #[test]
@@ -182,7 +183,7 @@ fn the_webhook_is_told_of_the_beginning_and_then_of_the_end() {
 #[test]
 fn neither_logs_nor_debug_output_show_the_url() {
     let mut state = state("a", false, vec![rule("errors")]);
-    let mut out = state.look(T, View::Alone, |_| BAD);
+    let mut out = state.look(T, View::Alone, |_| BAD, nowhere);
     let parcel = state.due(T).remove(0);
     let failure = Failure { what: "status 500".into(), then: Then::GiveUp };
     out.extend(state.sent(T, &parcel, Err(failure)));

@@ -60,7 +60,7 @@ fn no_alert_flaps_and_no_second_is_lost_or_counted_twice_when_the_clock_is_set_b
         let now = metrics.now_ms();
         let at = start + Duration::from_secs(second);
         let mut measure = Measure::new(&metrics, &[], now / 1_000, at, start);
-        out.extend(changes(state.look(now, View::Alone, |condition| measure.of(condition))));
+        out.extend(changes(state.look(now, View::Alone, |condition| measure.of(condition), nowhere)));
         fullest = fullest.max(metrics.state().lately(now / 1_000, 1).requests);
     }
     assert_eq!(out, fired("errors"), "it fires once, does not resolve, and no other does");

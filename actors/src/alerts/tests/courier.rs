@@ -5,7 +5,7 @@ use crate::alerts::courier::{Courier, MOST, Then};
 use crate::alerts::{Failure, Push, Told};
 
 fn alert(id: &str) -> Alert {
-    Alert { id: id.into(), ..Alert::of(&rule("r"), id.into(), 1.0, "a", T) }
+    Alert { id: id.into(), ..Alert::of(&rule("r"), id.into(), 1.0, "", "a", T) }
 }
 
 fn over(alert: &Alert) -> Alert {
@@ -85,7 +85,7 @@ fn one_alert_that_is_not_taken_lets_the_others_take_turns_and_no_webhook_waits_f
 }
 
 fn of_rule(rule_id: &str, id: &str, at: i64) -> Alert {
-    Alert::of(&rule(rule_id), id.into(), 1.0, "a", at)
+    Alert::of(&rule(rule_id), id.into(), 1.0, "", "a", at)
 }
 
 /// Everything that is sent until nothing waits.

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::*;
 use crate::TargetCells;
-use crate::alerts::{Measure, WatchTarget};
+use crate::alerts::{Measure, WatchTarget, place};
 use crate::circuit_breaker::{Gate, Held};
 use crate::health_check::Health;
 use crate::metrics_aggregator::{Labels, Metrics, Record, method_index};
@@ -121,6 +121,57 @@ fn targets_are_counted_by_what_is_published_of_them() {
     // Listed twice, it is one all the same.
     targets[1].cells.health.publish(Health { healthy: false, ..Health::default() });
     assert_eq!(measure(10, Metric::UnhealthyTargets, None), is(1.0, true));
+}
+
+#[test]
+fn an_alert_says_at_which_backends_and_targets_it_is_so() {
+    let target = |(backend, url): (&str, &str)| WatchTarget {
+        cells: TargetCells::new(backend, url, Vec::new()),
+        health_settles: Duration::ZERO,
+        breaker_settles: Duration::ZERO,
+    };
+    let targets: Vec<WatchTarget> =
+        [("one", "http://a"), ("two", "http://b"), ("two", "http://c"), ("two", "http://c")]
+            .map(target)
+            .into();
+    let record = |route, status, micros| record(NOW - 1, route, status, micros);
+    let metrics = counted(&[
+        record(0, 500, 1_000),
+        record(0, 429, 1_000),
+        record(1, 503, 9_000),
+        record(1, 502, 9_000),
+        record(1, 200, 9_000),
+    ]);
+    let place = |metric, backend| place::of(&metrics, &targets, NOW, &condition(metric, 10, backend));
+    assert_eq!(
+        place(Metric::ErrorRate, None),
+        " at backends two (2 of 3 requests), one (1 of 2 requests; target http://a)"
+    );
+    assert_eq!(place(Metric::ErrorRate, Some("one")), " at backend one (target http://a)");
+    assert_eq!(place(Metric::ErrorRate, Some("two")), " at backend two");
+    assert_eq!(place(Metric::RateLimitedRate, None), " at backend one (1 of 2 requests; target http://a)");
+    let slow = place(Metric::LatencyP99, None);
+    assert!(slow.starts_with(" at backends two (") && slow.ends_with(" ms; target http://a)"), "{slow}");
+    assert_eq!(place(Metric::UnhealthyTargets, None), "");
+    // Too few requests are nobody's fault more than another's.
+    let quiet = Condition { operator: Operator::Below, ..condition(Metric::RequestRate, 10, None) };
+    assert_eq!(place::of(&metrics, &targets, NOW, &quiet), "");
+
+    targets[2].cells.health.publish(Health { healthy: false, ..Health::default() });
+    targets[3].cells.health.publish(Health { healthy: false, ..Health::default() });
+    targets[0].cells.gate.publish(Gate { held: Some(Held { open: true, until: None }), ..Gate::default() });
+    assert_eq!(place(Metric::UnhealthyTargets, None), " at backend two (http://c)");
+    assert_eq!(place(Metric::OpenBreakers, None), " at backend one (http://a)");
+    assert_eq!(
+        place(Metric::ErrorRate, Some("two")),
+        " at backend two (unhealthy or with an open breaker: http://c)"
+    );
+    let many: Vec<WatchTarget> = ('a'..='g').map(|c| target(("m", &format!("http://{c}")))).collect();
+    many.iter().for_each(|t| t.cells.health.publish(Health { healthy: false, ..Health::default() }));
+    assert_eq!(
+        place::of(&metrics, &many, NOW, &condition(Metric::UnhealthyTargets, 0, None)),
+        " at backend m (http://a, http://b, http://c, http://d, http://e and 2 more)"
+    );
 }
 
 #[test]
