@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use aegis_actors::rate_limiter::settings::{Algorithm, OnError};
-use aegis_actors::rate_limiter::{Entry, Inspect, Limiter, Mode, Report, Sighted};
+use aegis_actors::rate_limiter::{Entry, Inspect, LIST, Limiter, Mode, Report, Sighted};
 use serde_json::{Value, json};
 
 use super::{Admin, answer};
+use crate::gateway::rate_limit::SAMPLE;
 use crate::gateway::rate_limit::rules::Limited;
 use crate::gateway::shared::{InternalAnswer, Shared};
 use crate::supervisor;
@@ -63,6 +64,21 @@ fn details(page: &mut Value, report: &Report) {
     page["storeCalls"] = json!(report.store_calls);
     page["busiest"] = report.busiest.iter().map(client).collect();
     page["mostLimited"] = report.limited.iter().map(client).collect();
+    let seconds = LIST.as_secs();
+    page["lists"] = json!({
+        "seconds": [seconds, 2 * seconds],
+        "busiest": {
+            "oneIn": SAMPLE,
+            "what": format!(
+                "estimated: one in {SAMPLE} of the requests that a limit let pass is drawn at random and stands for \
+                 {SAMPLE}; who has sent few may be missing, and n may be too many or too few by about 4 times the root of n"
+            ),
+        },
+        "mostLimited": {
+            "oneIn": 1,
+            "what": "counted: every request that a limit refused, or would have refused in shadow",
+        },
+    });
 }
 
 /// How much more than the limit may be used in a window, as things are; `None` where there is no bound. `all`: the shared
@@ -116,7 +132,8 @@ fn rule(limited: &Limited, limiter: &Limiter, all: bool, now: u64) -> Value {
     })
 }
 
-/// A client with about how many of its requests were seen in the last one to two minutes; at most `error` too many.
+/// A client with its requests of the last one to two minutes, counted as `lists` says; up to `error` of them are others',
+/// whose place in the list it took.
 fn client(entry: &Entry<Sighted>) -> Value {
     json!({
         "rule": &*entry.key.name,

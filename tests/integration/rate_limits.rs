@@ -460,6 +460,15 @@ fn the_page_lists_the_busiest_and_most_limited_clients() {
     };
     assert!(eventually(SOON, || listed().1["requests"] == 200));
     let (busiest, limited) = listed();
+    // What is an estimate says so, and how it is made.
+    let lists = gateway.admin_json("/_aegis/rate-limit")["lists"].clone();
+    let sampled = lists["busiest"]["oneIn"].as_u64().unwrap();
+    assert!(
+        sampled > 1 && busiest["requests"].as_u64().unwrap().is_multiple_of(sampled),
+        "{lists} {busiest}"
+    );
+    assert!(lists["busiest"]["what"].as_str().unwrap().starts_with("estimated: one in 16"), "{lists}");
+    assert_eq!((&lists["mostLimited"]["oneIn"], &lists["seconds"][0]), (&1.into(), &60.into()), "{lists}");
     assert_eq!(limited["key"], "ip:127.0.0.1");
     assert_eq!((busiest["rule"].as_str(), busiest["key"].as_str()), (Some("default"), Some("ip:127.0.0.1")));
 }

@@ -36,8 +36,9 @@ const SPARE: Duration = Duration::from_secs(1);
 /// Leases are not collected more often than this.
 const COLLECT: Duration = Duration::from_millis(2);
 
-/// Ticks that a list of the most frequent clients is filled for; the page shows the last two lists together.
-const LIST_TICKS: u32 = 60;
+/// How long a list of the most frequent clients is filled; the page shows the last two lists together.
+pub const LIST: Duration = Duration::from_secs(60);
+const LIST_TICKS: u32 = (LIST.as_secs() / TICK.as_secs()) as u32;
 
 /// Clients in each of those lists.
 const LISTED: usize = 256;

@@ -46,7 +46,7 @@ mod token_bucket;
 mod top;
 mod words;
 
-pub use actor::{Deps, RateLimiterActor, StoreFactory};
+pub use actor::{Deps, LIST, RateLimiterActor, StoreFactory};
 pub use buckets::{Buckets, Population};
 pub use cells::{Decisions, LimitCells, LimitId, Limiter, Mode, Share};
 pub use clock::Clock;

@@ -13,7 +13,7 @@ use crate::gateway::worker::Worker;
 const LISTED: usize = 64;
 
 /// Of what limits let pass one in so many is looked at; of what they refuse each.
-const SAMPLE: u32 = 16;
+pub const SAMPLE: u32 = 16;
 
 /// One worker's side of the rate limiter actor.
 #[derive(Default)]

@@ -17,7 +17,7 @@ use std::rc::Rc;
 use aegis_actors::rate_limiter::{Key, LimitId, Limiter, Mode, Refusal, Standing};
 use smallvec::SmallVec;
 
-pub use self::asks::Asking;
+pub use self::asks::{Asking, SAMPLE};
 pub use self::quota::{Quota, Told, Violation, is_quota};
 use self::rules::{Facts, Limited, Limits, Verified};
 use super::answer::Cause;
