@@ -40,13 +40,15 @@ fn upstream_path(record: &RequestRecord) -> Option<&str> {
 /// The line of a request that never became one.
 pub fn write_refused(out: &mut String, format: LogFormat, client: IpAddr, cause: Cause, request_id: &str) {
     let time = humantime::format_rfc3339_millis(SystemTime::now());
-    let (status, code) = (cause.status().as_u16(), cause.code());
+    let (status, code, detail) = (cause.status().as_u16(), cause.code(), cause.detail());
     let _ = match format {
         LogFormat::Json => writeln!(
             out,
-            r#"{{"time":"{time}","type":"access","requestId":"{request_id}","clientIp":"{client}","status":{status},"reason":"{code}"}}"#
+            r#"{{"time":"{time}","type":"access","requestId":"{request_id}","clientIp":"{client}","status":{status},"reason":"{code}","detail":"{detail}"}}"#
         ),
-        LogFormat::Text => writeln!(out, "{time} {client} - - {status} reason={code} id={request_id}"),
+        LogFormat::Text => {
+            writeln!(out, "{time} {client} - - {status} reason={code} id={request_id} {detail}")
+        }
     };
 }
 

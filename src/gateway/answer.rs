@@ -119,6 +119,11 @@ impl Cause {
         self.facts().1
     }
 
+    /// What the person who reads the answer is told.
+    pub fn detail(self) -> &'static str {
+        self.facts().3
+    }
+
     /// The status of the answer.
     pub fn status(self) -> StatusCode {
         // All of them are statuses.

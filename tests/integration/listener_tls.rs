@@ -57,13 +57,21 @@ fn a_connection_that_waits_takes_no_processor_time() {
 }
 
 #[test]
-fn who_does_not_speak_tls_gets_no_answer_and_harms_nobody() {
+fn who_does_not_speak_tls_is_told_so_and_harms_nobody() {
     let (authority, upstream) = (Authority::new(), Upstream::ok("ok"));
     let (_folder, _, builder) = secured(&authority, &upstream);
     let gateway = builder.server("headerTimeoutMs: 3000").start();
     let silent = gateway.client();
     let mut plain = gateway.client();
-    assert!(plain.try_send(&Call::get("/x")).is_err());
+    let told = plain.send(&Call::post("/x", "x".repeat(100_000)));
+    told.assert_problem(400, "bad_request");
+    assert!(told.text().contains("speaks TLS") && told.text().contains("https"), "{}", told.text());
+    assert!(plain.ends());
+    assert!(
+        eventually(SOON, || gateway.log().contains(r#""detail":"This port speaks TLS"#)),
+        "{}",
+        gateway.log()
+    );
     let stranger = Client::secure(gateway.addr, &Authority::new().client(&[]));
     assert!(stranger.is_err(), "a client checks whom it speaks to");
     let (mut client, _) = Client::secure(gateway.addr, &authority.client(&[])).unwrap();

@@ -241,6 +241,14 @@ async fn refuse(client: &Client, cause: Cause) -> Next {
     answer(client, response, Persistence { persists: true, modern: true }).await
 }
 
+/// Answers a client whose request is not read, and closes its connection.
+pub async fn turn_away(client: &Client, cause: Cause) {
+    refuse(client, cause).await;
+    if let Some((socket, _)) = client.take() {
+        linger(socket).await;
+    }
+}
+
 /// Writes an answer, and looks how the connection can go on.
 async fn answer(client: &Client, mut response: Response, how: Persistence) -> Next {
     let before = client.withdraw_invitation();

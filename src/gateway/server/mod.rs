@@ -27,6 +27,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use self::client::Client;
+use super::answer::Cause;
 use super::listener::Bound;
 use super::peer::Peer;
 use super::shared::Shared;
@@ -140,9 +141,15 @@ async fn connection(
     let socket = match tls {
         None => Socket::Tcp(tcp),
         Some(tls) => {
-            let handshake = Box::pin(tokio::time::timeout(limits.head, tls.acceptor().accept(tcp)));
+            let handshake = Box::pin(tokio::time::timeout(limits.head, secure(&tls, tcp)));
             tokio::select! {
-                secured = handshake => Socket::Tls(Box::new(secured??.into())),
+                secured = handshake => match secured?? {
+                    Ok(socket) => socket,
+                    Err(plain) => {
+                        Box::pin(h1::turn_away(&Client::new(plain, peer), PLAIN)).await;
+                        return Ok(());
+                    }
+                },
                 // Whoever has said nothing has nothing to lose, and must not hold up the stop.
                 () = h1::stopped(stop.clone()) => return Ok(()),
             }
@@ -156,6 +163,20 @@ async fn connection(
         Box::pin(h2::connection(worker, socket, ahead, peer, limits, stop)).await;
     }
     Ok(())
+}
+
+/// What is said to those who speak HTTP without TLS where TLS is spoken.
+const PLAIN: Cause = Cause::BadRequest("This port speaks TLS, and the request came without: use https.");
+
+/// Shakes hands with a client; gives the socket back, unread, where the client speaks HTTP in plain. A TLS record begins
+/// with its type (RFC 8446 §5.1), which is no letter.
+async fn secure(tls: &ServerTls, tcp: TcpStream) -> io::Result<Result<Socket, Socket>> {
+    let mut first = [0];
+    if tcp.peek(&mut first).await? == 1 && first[0].is_ascii_alphabetic() {
+        return Ok(Err(Socket::Tcp(tcp)));
+    }
+    let tls = tls.acceptor().accept(tcp).await?;
+    Ok(Ok(Socket::Tls(Box::new(tls.into()))))
 }
 
 /// Counts a connection among the open ones.
