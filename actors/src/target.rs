@@ -1,7 +1,7 @@
 //! A target as everybody shares it: an identity, and one published cell per owner of a fact about it.
 //!
 //! The cells are read on the request path without a lock or a message; each has exactly one writer: the
-//! breaker actor (`gate`), the health actor (`health`), the resolver (`addresses`), the supervisor (`drained`).
+//! breaker actor (`gate`), the health actor (`health`), the resolver (`addresses`, `unresolved`), the supervisor (`drained`).
 //! A target outlives reloads that do not change it, and so does everything in it.
 
 use std::net::SocketAddr;
@@ -43,6 +43,8 @@ pub struct TargetCells {
     pub health: HealthCell,
     /// Written by the resolver actor; one fixed entry for an IP literal.
     pub addresses: ArcSwap<Vec<SocketAddr>>,
+    /// Written by the resolver actor: true until the host name has been looked up once, whatever came of it.
+    pub unresolved: AtomicBool,
     /// Written by the supervisor: true while an operator keeps new requests away.
     pub drained: AtomicBool,
     /// Requests in flight over all workers; the request path counts it up and down.
@@ -61,6 +63,7 @@ impl TargetCells {
             since: Instant::now(),
             gate: GateCell::default(),
             health: HealthCell::default(),
+            unresolved: AtomicBool::new(addresses.is_empty()),
             addresses: ArcSwap::from_pointee(addresses),
             drained: AtomicBool::new(false),
             in_flight: AtomicUsize::new(0),

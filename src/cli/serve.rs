@@ -27,9 +27,6 @@ use crate::tls::ServerTls;
 
 /// How long the stop waits for the metrics store.
 const LAST_WRITE: Duration = Duration::from_secs(3);
-/// How long the start waits for host names to be resolved before it serves without them.
-const RESOLVE: Duration = Duration::from_secs(2);
-
 /// Runs the gateway until it is told to stop.
 pub fn run(source: Source) -> i32 {
     let loaded = match load_with(&source, judge) {
@@ -119,7 +116,6 @@ async fn gateway(source: Source, loaded: Loaded, started: impl FnOnce(&Started))
     let admin = Admin::new(shared.clone(), supervisor.clone(), kept, workers, &settings.admin.host);
     let internal: Box<dyn Internal> = Box::new(admin.clone());
     shared.internal.store(Some(Arc::new(internal)));
-    resolved(&shared).await;
 
     let (server, handle, late) = server::serve(gateway, shared.clone(), &settings.server, workers, tls)?;
     let (admin_server, admin_handle) = admin::serve(admin_listener.into_listener(), admin)?;
@@ -211,19 +207,6 @@ async fn cut(shared: &Shared, serving: JoinHandle<io::Result<()>>) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     };
     let _ = tokio::time::timeout(Duration::from_millis(250), ended).await;
-}
-
-/// Waits until every host name has an address, within bounds.
-async fn resolved(shared: &Shared) {
-    let deadline = Instant::now() + RESOLVE;
-    let waiting = || {
-        let snapshot = shared.snapshot.load_full();
-        let mut targets = snapshot.backends.iter().flat_map(|backend| backend.targets.clone());
-        targets.any(|target| target.cells.addresses.load().is_empty())
-    };
-    while waiting() && Instant::now() < deadline {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
 }
 
 /// Lets everything under way finish: `/ready` says no, answers close their connections, tunnels are closed with 1001;

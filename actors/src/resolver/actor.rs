@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use actix::{
@@ -136,6 +137,7 @@ impl ResolverActor {
         let Some(watched) = self.names.get_mut(&key) else { return };
         let news = watched.name.on_answer(answer);
         watched.publish(&self.fence);
+        watched.targets.iter().for_each(|cells| cells.unresolved.store(false, Ordering::Release));
         if let Some(news) = news {
             tell(&key, &watched.name, &news);
         }
@@ -163,6 +165,7 @@ impl Watched {
             if **cells.addresses.load() != self.name.addresses {
                 cells.addresses.store(Arc::new(self.name.addresses.clone()));
             }
+            cells.unresolved.store(false, Ordering::Release);
         }
     }
 }

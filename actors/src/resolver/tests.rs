@@ -125,7 +125,9 @@ async fn a_name_that_cannot_be_looked_up_at_first_is_retried_soon() {
     let (book, cells) = (Book::new(Err("no such name".into())), target());
     let (actor, _) = start(&book, LATER, Instances::default().next());
     actor.do_send(watch(&[&cells]));
+    assert!(cells.unresolved.load(Ordering::Relaxed), "whoever wants the target may wait");
     until("it was asked more than once", || book.asked() > 2).await;
+    assert!(!cells.unresolved.load(Ordering::Relaxed), "nobody waits for a name that is not known");
     book.now(Ok(addresses("10.0.0.1:80")));
     until("the answer is in", || !cells.addresses.load().is_empty()).await;
 }

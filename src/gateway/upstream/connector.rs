@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use actix_http::Uri;
@@ -52,6 +53,8 @@ pub struct TargetTls {
 
 /// How long an address may be silent before the next one is tried beside it.
 const HEAD_START: Duration = Duration::from_millis(250);
+/// How often a host name's first look-up is looked for.
+const UNRESOLVED: Duration = Duration::from_millis(5);
 
 /// Opens connections to one target; what awc calls when its pool has none.
 #[derive(Clone)]
@@ -84,6 +87,17 @@ impl Dialer {
 
 impl Dial {
     async fn connect(&self) -> io::Result<UpstreamStream> {
+        match tokio::time::timeout(self.terms.connect_timeout, self.dial()).await {
+            Ok(opened) => opened,
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+
+    async fn dial(&self) -> io::Result<UpstreamStream> {
+        // The first request after a start or a reload may be quicker than the first look-up.
+        while self.cells.unresolved.load(Ordering::Acquire) {
+            tokio::time::sleep(UNRESOLVED).await;
+        }
         let addresses = self.cells.addresses.load_full();
         if addresses.is_empty() {
             return Err(io::Error::new(io::ErrorKind::NotFound, "the host name has no address (yet)"));
@@ -92,10 +106,7 @@ impl Dial {
         let mut left = (0..addresses.len()).map(|i| addresses[(first + i) % addresses.len()]);
         // All of them get their turn.
         let head_start = HEAD_START.min(self.terms.connect_timeout / addresses.len() as u32);
-        match tokio::time::timeout(self.terms.connect_timeout, self.race(&mut left, head_start)).await {
-            Ok(opened) => opened,
-            Err(_) => Err(io::ErrorKind::TimedOut.into()),
-        }
+        self.race(&mut left, head_start).await
     }
 
     /// The first of `addresses` that answers. One that is silent does not hide the next, nor is it given up for it, for it may
@@ -224,6 +235,22 @@ mod tests {
         let refusing = TcpListener::bind(any()).await.unwrap().local_addr().unwrap();
         let error = dialer(vec![refusing; 3], timeout).0.connect().await.err().unwrap();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
-        assert_eq!(dialer(vec![], timeout).0.connect().await.err().unwrap().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[actix_rt::test]
+    async fn the_first_look_up_of_a_name_is_waited_for_and_no_other() {
+        let live = TcpListener::bind(any()).await.unwrap();
+        let dialer = dialer(Vec::new(), Duration::from_secs(10));
+        let (cells, address) = (dialer.0.cells.clone(), live.local_addr().unwrap());
+        let looked_up = async {
+            tokio::task::yield_now().await;
+            cells.addresses.store(Arc::new(vec![address]));
+            cells.unresolved.store(false, Ordering::Release);
+        };
+        let (opened, ()) = tokio::join!(dialer.0.connect(), looked_up);
+        assert!(opened.is_ok());
+        cells.addresses.store(Arc::default());
+        let error = dialer.0.connect().await.err().expect("there is no address");
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }
 }
