@@ -1,7 +1,5 @@
 //! `aegis migrate`: applies, shows or undoes the migrations of the metrics store, which are built in.
 
-use std::path::PathBuf;
-
 use super::{complain, say};
 use crate::config::{Source, load_with};
 use crate::store::{Applied, Options, Order, Place, Store, StoreError};
@@ -9,10 +7,10 @@ use crate::supervisor::judge;
 
 /// Migrates the store at `store`, or the configuration's. The exit code is 0 when the order was carried out, 1 when it was
 /// not, 2 when `store` cannot be a store; why not goes to stderr.
-pub fn run(file: Option<PathBuf>, set: Vec<String>, store: Option<String>, order: Order) -> i32 {
+pub fn run(source: &Source, store: Option<String>, order: Order) -> i32 {
     let url = match store {
         Some(url) => url,
-        None => match configured(Source { file, set, ..Source::default() }) {
+        None => match configured(source) {
             Ok(url) => url,
             Err(why) => {
                 complain(why);
@@ -41,8 +39,8 @@ pub fn run(file: Option<PathBuf>, set: Vec<String>, store: Option<String>, order
 }
 
 /// `metrics.store` of a configuration.
-fn configured(source: Source) -> Result<String, String> {
-    let loaded = load_with(&source, judge).map_err(|problems| problems.to_string())?;
+fn configured(source: &Source) -> Result<String, String> {
+    let loaded = load_with(source, judge).map_err(|problems| problems.to_string())?;
     let store = loaded.settings.metrics.store;
     store.map(|place| place.url()).ok_or_else(|| {
         "`metrics.store` is `none`: there is nothing to migrate; name a store with --store".to_owned()

@@ -84,12 +84,31 @@ enum Command {
 
 #[derive(Args, Debug)]
 struct Configuration {
-    /// Configuration file (YAML, TOML or JSON). Default: config/aegis.yaml, else built-in defaults.
+    /// Configuration file (YAML, TOML or JSON); - reads standard input. Default: config/aegis.yaml, else built-in
+    /// defaults.
     #[arg(short = 'c', long = "config", value_name = "FILE")]
     file: Option<PathBuf>,
     /// Set one key, for example --set server.port=9000; may be repeated, wins over file and environment.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
+}
+
+impl Configuration {
+    /// Runs a command with it; exit code 1 when standard input, where it is to be, cannot be read.
+    fn read(self, command: impl FnOnce(Source) -> i32) -> i32 {
+        let Self { file, set } = self;
+        let source = match file {
+            Some(file) if file.as_os_str() == "-" => Source::standard_input(),
+            file => Ok(Source { file, ..Source::default() }),
+        };
+        match source {
+            Ok(source) => command(Source { set, ..source }),
+            Err(problem) => {
+                complain(problem);
+                1
+            }
+        }
+    }
 }
 
 /// Prints what was asked for. Whoever closes the pipe early has seen enough; the exit code still tells.
@@ -105,20 +124,20 @@ fn complain(text: impl Display) {
 /// Runs a command and returns its exit code.
 pub fn run(cli: Cli) -> ExitCode {
     let code = match cli.command {
-        Command::Serve(Configuration { file, set }) => serve::run(Source { file, set, ..Source::default() }),
+        Command::Serve(configuration) => configuration.read(serve::run),
         Command::Demo { port } => demo::run(port),
-        Command::Check { configuration: Configuration { file, set }, json } => check::run(file, set, json),
-        Command::Why { request_id, configuration: Configuration { file, set }, json } => {
-            why::run(file, set, &request_id, json)
+        Command::Check { configuration, json } => configuration.read(|source| check::run(&source, json)),
+        Command::Why { request_id, configuration, json } => {
+            configuration.read(|source| why::run(&source, &request_id, json))
         }
-        Command::Routes { configuration: Configuration { file, set }, json } => routes::run(file, set, json),
-        Command::Migrate { configuration: Configuration { file, set }, store, status, revert } => {
+        Command::Routes { configuration, json } => configuration.read(|source| routes::run(&source, json)),
+        Command::Migrate { configuration, store, status, revert } => {
             let order = match (status, revert) {
                 (true, _) => Order::Status,
                 (_, true) => Order::Revert,
                 _ => Order::Run,
             };
-            migrate::run(file, set, store, order)
+            configuration.read(|source| migrate::run(&source, store, order))
         }
     };
     ExitCode::from(u8::try_from(code).unwrap_or(1))

@@ -1,15 +1,13 @@
 //! `aegis routes`: the compiled route table, most specific first.
 
-use std::path::PathBuf;
-
 use super::{complain, say};
 use crate::config::listing::{Row, table};
 use crate::config::{Settings, Source, load_with};
 use crate::supervisor::{RouteNumbers, compile, judge};
 
 /// Prints the table; the exit code is 1 when the configuration is refused, whose problems go to stderr.
-pub fn run(file: Option<PathBuf>, set: Vec<String>, json: bool) -> i32 {
-    let loaded = match load_with(&Source { file, set, ..Source::default() }, judge) {
+pub fn run(source: &Source, json: bool) -> i32 {
+    let loaded = match load_with(source, judge) {
         Ok(loaded) => loaded,
         Err(problems) => {
             complain(problems);

@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix::Addr;
 use actix_server::ServerHandle;
@@ -89,7 +89,7 @@ async fn gateway(source: Source, loaded: Loaded, started: impl FnOnce(&Started))
     let mut signals = Signals::new()?;
 
     let shared = Shared::new(snapshot, &settings, workers);
-    let (warned, file) = (loaded.warnings.len(), loaded.file.clone());
+    let (warned, label) = (loaded.warnings.len(), source.label(loaded.file.as_deref()));
     let store = open_store(&settings)?;
     let instance: Arc<str> = settings.metrics.instance(addresses.gateway.port()).into();
     let boot = format!("{:x}-{:016x}", std::process::id(), fastrand::u64(..));
@@ -127,7 +127,7 @@ async fn gateway(source: Source, loaded: Loaded, started: impl FnOnce(&Started))
         env!("CARGO_PKG_VERSION"),
         addresses.gateway,
         addresses.admin,
-        file.as_deref().map_or("built in".to_owned(), |file| file.display().to_string()),
+        label,
         settings.backends.len(),
         settings.backends.iter().map(|backend| backend.routes.len()).sum::<usize>(),
     );

@@ -1,7 +1,6 @@
 //! `aegis why`: what happened to one request, for a reader who knows nothing of it.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
 
 use serde_json::Value;
 
@@ -9,9 +8,8 @@ use super::{complain, say};
 use crate::config::{Located, Place, Source, load, locate};
 
 /// Asks the running gateway for a request's record and tells it; exit code 1 when there is none or nobody answers.
-pub fn run(file: Option<PathBuf>, set: Vec<String>, request_id: &str, json: bool) -> i32 {
-    let source = Source { file, set, ..Source::default() };
-    let loaded = match load(&source) {
+pub fn run(source: &Source, request_id: &str, json: bool) -> i32 {
+    let loaded = match load(source) {
         Ok(loaded) => loaded,
         Err(problems) => {
             complain(problems);
@@ -31,7 +29,7 @@ pub fn run(file: Option<PathBuf>, set: Vec<String>, request_id: &str, json: bool
     };
     let text = match json {
         true => format!("{record:#}"),
-        false => tell(&record, &loaded.hash, |path| locate(&source, path)),
+        false => tell(&record, &loaded.hash, |path| locate(source, path)),
     };
     say(text.trim_end());
     0

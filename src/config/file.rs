@@ -9,6 +9,8 @@ use super::tree::Pos;
 
 /// Read when no file is named and this one is there.
 pub const DEFAULT_FILE: &str = "config/aegis.yaml";
+/// What problems call a configuration that is piped in.
+pub const STANDARD_INPUT: &str = "standard input";
 
 /// The file to read: the one named, else the default one where it exists.
 pub(crate) fn choose(named: Option<&Path>) -> Option<PathBuf> {
@@ -17,13 +19,27 @@ pub(crate) fn choose(named: Option<&Path>) -> Option<PathBuf> {
 
 /// The text of the file, or the one problem with it.
 pub(crate) fn read(path: &Path, label: &str) -> Result<String, Problem> {
-    let start = Place::start(label);
     let unreadable = |error: std::io::Error| {
-        start
-            .error(format!("cannot read the file: {error}; check the path given with -c and its permissions"))
+        let what = format!("cannot read the file: {error}; check the path given with -c and its permissions");
+        Place::start(label).error(what)
     };
-    let mut bytes = Vec::new();
     let file = std::fs::File::open(path).map_err(unreadable)?;
+    text(file, label, unreadable)
+}
+
+/// The text of standard input, or the one problem with it.
+pub(crate) fn piped() -> Result<String, Problem> {
+    let unreadable =
+        |error| Place::start(STANDARD_INPUT).error(format!("cannot read standard input: {error}"));
+    text(std::io::stdin().lock(), STANDARD_INPUT, unreadable)
+}
+
+fn text(
+    file: impl Read,
+    label: &str,
+    unreadable: impl Fn(std::io::Error) -> Problem,
+) -> Result<String, Problem> {
+    let (start, mut bytes) = (Place::start(label), Vec::new());
     // One byte more than allowed tells "too large" from "just fits", and ends even on /dev/zero.
     file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > MAX_BYTES {

@@ -26,6 +26,10 @@ pub enum Located {
 /// Finds a path in what `source` holds now.
 pub fn locate(source: &Source, path: &str) -> Located {
     let unknown = Located::Default(None);
+    if let Some((name, text)) = &source.text {
+        return merged(Some((name.as_ref(), text)), source, &mut Vec::new())
+            .map_or(unknown, |(root, _)| find(&root, path, name));
+    }
     let Some(named) = file::choose(source.file.as_deref()) else {
         return merged(None, source, &mut Vec::new()).map_or(unknown, |(root, _)| find(&root, path, ""));
     };

@@ -44,7 +44,7 @@ pub use diff::{Changes, diff, running};
 pub use effective::{hash, render_redacted};
 pub use endpoint::{bypass_regex, endpoint_regex, glob_to_regex};
 pub use env::Env;
-pub use file::DEFAULT_FILE;
+pub use file::{DEFAULT_FILE, STANDARD_INPUT};
 pub use locate::{Located, locate};
 pub use problem::{Place, Problem, Problems, Severity};
 pub use read::Places;
@@ -66,6 +66,23 @@ pub struct Source {
 }
 
 impl Source {
+    /// What is written to standard input, read once: a reload reads the variables again, and has the same text.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn standard_input() -> Result<Self, Problem> {
+        Ok(Self { text: Some((STANDARD_INPUT.to_owned(), file::piped()?)), ..Self::default() })
+    }
+
+    /// What a configuration of this source goes by; `file` is the one that was read.
+    pub fn label(&self, file: Option<&Path>) -> String {
+        match (&self.text, file) {
+            (Some((name, _)), _) => name.clone(),
+            (None, Some(file)) => file.display().to_string(),
+            (None, None) => "built-in defaults".to_owned(),
+        }
+    }
+
     /// `file` alone, with the process's environment.
     pub fn file(file: impl Into<PathBuf>) -> Self {
         Self { file: Some(file.into()), ..Self::default() }

@@ -16,7 +16,7 @@ pub struct Report {
 /// Judges a configuration; `judge` adds the router's problems.
 pub fn report(source: &Source, judge: impl FnOnce(&Settings, &Places) -> Vec<Problem>) -> Report {
     let Inspection { settings, problems, file, .. } = inspect_with(source, judge);
-    let label = file.map_or_else(|| "built-in defaults".to_owned(), |file| file.display().to_string());
+    let label = source.label(file.as_deref());
     let (errors, warnings) = (problems.errors(), problems.warnings());
     let mut summary = format!("{label}: ");
     match settings {

@@ -107,8 +107,7 @@ impl Supervisor {
     }
 
     fn apply(&mut self, loaded: Loaded) -> Result<ReloadReport, Vec<Problem>> {
-        let label =
-            loaded.file.as_ref().map_or_else(|| "configuration".to_owned(), |f| f.display().to_string());
+        let label = self.source.label(loaded.file.as_deref());
         let refuse = |what: String| vec![Place::start(&label).error(what)];
         if let Some(what) = self.lost(&loaded) {
             return Err(refuse(what));

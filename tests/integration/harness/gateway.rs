@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -140,6 +141,14 @@ pub fn run(folder: &Path, arguments: &[&str]) -> Output {
 /// The same with these variables in its environment.
 pub fn run_with(folder: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> Output {
     aegis(folder).envs(variables.iter().copied()).args(arguments).output().unwrap()
+}
+
+/// Runs `aegis` with this text on its standard input.
+pub fn run_fed(folder: &Path, arguments: &[&str], text: &str) -> Output {
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    writer.write_all(text.as_bytes()).unwrap();
+    drop(writer);
+    aegis(folder).args(arguments).stdin(reader).output().unwrap()
 }
 
 /// Runs `aegis` with these arguments where nobody reads what it prints.
