@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
-use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use thiserror::Error;
 use tokio_rustls::TlsAcceptor;
@@ -21,8 +21,8 @@ pub enum CertificateError {
     #[error("server.tls.{key} {path}: {what}")]
     File { key: &'static str, path: String, what: String },
     /// The key is not the certificate's, or of a kind that is not supported.
-    #[error("server.tls: certFile {cert} and keyFile {key} cannot be used together: {error}")]
-    Pair { cert: String, key: String, error: rustls::Error },
+    #[error("server.tls: certFile {cert} and keyFile {key} cannot be used together: {what}")]
+    Pair { cert: String, key: String, what: String },
 }
 
 /// The listener's current TLS configuration. Connections keep the one that they were accepted with.
@@ -72,6 +72,24 @@ impl ServerTls {
     }
 }
 
+impl CertificateError {
+    /// The key of `server.tls` that is to be mended.
+    pub fn key(&self) -> &'static str {
+        match self {
+            Self::File { key, .. } => key,
+            Self::Pair { .. } => "keyFile",
+        }
+    }
+}
+
+/// Until when the certificate and those that it is sent with are good. Opens all that serving them would.
+///
+/// # Errors
+/// [`CertificateError`].
+pub fn good_until(settings: &Settings) -> Result<Option<SystemTime>, CertificateError> {
+    Ok(serve(settings)?.certificate.ends)
+}
+
 fn serve(settings: &Settings) -> Result<Served, CertificateError> {
     let fail = |key, path: &Path, what: String| CertificateError::File {
         key,
@@ -81,7 +99,10 @@ fn serve(settings: &Settings) -> Result<Served, CertificateError> {
     let pair = |error| CertificateError::Pair {
         cert: settings.cert_file.display().to_string(),
         key: settings.key_file.display().to_string(),
-        error,
+        what: match error {
+            rustls::Error::InconsistentKeys(_) => "the key is not the certificate's".to_owned(),
+            error => error.to_string(),
+        },
     };
     let cert_file = |what| fail("certFile", &settings.cert_file, what);
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&settings.cert_file)
@@ -94,8 +115,15 @@ fn serve(settings: &Settings) -> Result<Served, CertificateError> {
         name: settings.cert_file.display().to_string(),
         ends: chain.iter().filter_map(end).min(),
     };
-    let key = PrivateKeyDer::from_pem_file(&settings.key_file)
-        .map_err(|e| fail("keyFile", &settings.key_file, e.to_string()))?;
+    let key = PrivateKeyDer::from_pem_file(&settings.key_file).map_err(|error| {
+        let what = match error {
+            pem::Error::NoItemsFound => {
+                "holds no PEM private key (an encrypted one must be decrypted)".into()
+            }
+            error => error.to_string(),
+        };
+        fail("keyFile", &settings.key_file, what)
+    })?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

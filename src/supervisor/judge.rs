@@ -1,15 +1,59 @@
-//! The router's verdict on a configuration: what the configuration alone cannot know.
+//! The verdict on a configuration of those who work with it: what the configuration alone cannot know.
 //!
 //! `load_with` takes it as a further judge, at start, at a reload and for `aegis check`.
 
+use std::time::{Duration, SystemTime};
+
+use crate::config::settings::ServerTls;
 use crate::config::{Places, Problem, Settings};
 use crate::router::{Conflict, ConflictKind, Pattern, PatternError, RouteSpec, Router};
+use crate::{tls, trust};
 
 /// A route by the numbers of its backend and of itself, as in [`Settings::backends`].
 pub type RouteNumbers = (usize, usize);
 
-/// The router's view: patterns it cannot compile, routes that hide each other or that the gateway's own paths hide.
+/// A certificate that ends sooner should have been replaced.
+const RENEWED: Duration = Duration::from_secs(30 * 86_400);
+
+/// Patterns that the router cannot compile, routes that hide each other or that the gateway's own paths hide, certificates and
+/// keys that cannot be served.
 pub fn judge(settings: &Settings, places: &Places) -> Vec<Problem> {
+    let mut problems = routes(settings, places);
+    problems.extend(settings.server.tls.as_ref().and_then(|tls| certificate(tls, places, SystemTime::now())));
+    for (number, backend) in settings.backends.iter().enumerate() {
+        let Some(file) = &backend.tls.ca_file else { continue };
+        if let Err(why) = trust::roots(Some(file)) {
+            let key = format!("backends[{number}].tls.caFile");
+            let what = format!("`{key}` {}: {why}; it must hold certificates in PEM", file.display());
+            problems.push(places.file(&key).error(what));
+        }
+    }
+    problems
+}
+
+fn certificate(tls: &ServerTls, places: &Places, now: SystemTime) -> Option<Problem> {
+    let place = |key: &str| places.file(&format!("server.tls.{key}"));
+    let end = match tls::good_until(tls) {
+        Ok(end) => end?,
+        Err(error) => return Some(place(error.key()).error(error.to_string())),
+    };
+    let date = humantime::format_rfc3339_seconds(end);
+    let file = tls.cert_file.display();
+    let what = match end.duration_since(now) {
+        Err(_) => format!("`server.tls.certFile` {file} expired at {date}, and clients refuse it: renew it"),
+        Ok(left) if left < RENEWED => {
+            format!(
+                "`server.tls.certFile` {file} expires at {date}, in {} days: renew it",
+                left.as_secs() / 86_400
+            )
+        }
+        Ok(_) => return None,
+    };
+    Some(place("certFile").warning(what))
+}
+
+/// The router's view.
+fn routes(settings: &Settings, places: &Places) -> Vec<Problem> {
     let (own, mut problems) = own_paths(settings, places);
     // Routes in front of all others.
     let own = own.map(|(pattern, hosts)| RouteSpec {
@@ -205,5 +249,77 @@ mod tests {
             assert!(said[0].starts_with("a.yaml:1:"), "{probes}: {said:?}");
         }
         assert_eq!(said("{probes: {health: [], ready: [/]}}", "/health"), [""; 0]);
+    }
+
+    /// A folder with a certificate that is good for so many days from now on, and its key.
+    fn pair(name: &str, days: i64) -> std::path::PathBuf {
+        let folder = std::env::temp_dir().join(format!("aegis-judge-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let mut params = rcgen::CertificateParams::new(vec!["x.test".to_owned()]).expect("a name");
+        let day = Duration::from_secs(86_400);
+        let end = SystemTime::now() + Duration::from_secs(3_600);
+        let end = if days < 0 { end - day * -days as u32 } else { end + day * days as u32 };
+        params.not_after = end.into();
+        let certificate = params.self_signed(&key).expect("a certificate");
+        std::fs::write(folder.join("cert.pem"), certificate.pem()).expect("it is written");
+        std::fs::write(folder.join("key.pem"), key.serialize_pem()).expect("it is written");
+        folder
+    }
+
+    fn verdict(folder: &std::path::Path, ca: &str) -> Vec<String> {
+        let folder = folder.display();
+        let text = format!(
+            "server:\n  tls:\n    certFile: {folder}/cert.pem\n    keyFile: {folder}/key.pem\nbackends:\n  - name: a\n    \
+             url: https://h:1\n    routes: [/x]\n    tls:\n      caFile: {folder}/{ca}\n"
+        );
+        let source = Source { text: Some(("a.yaml".into(), text)), env: Env::empty(), ..Source::default() };
+        let problems = crate::config::inspect_with(&source, judge).problems;
+        problems.into_iter().map(|problem| problem.to_string()).collect()
+    }
+
+    #[test]
+    fn certificates_keys_and_authorities_are_opened_as_they_would_be_to_serve() {
+        let folder = pair("opened", 90);
+        assert_eq!(verdict(&folder, "cert.pem"), [""; 0]);
+        let said = verdict(&folder, "key.pem");
+        assert!(said[0].starts_with("a.yaml:10:15: error: `backends[0].tls.caFile`"), "{said:?}");
+        std::fs::write(folder.join("key.pem"), rcgen::KeyPair::generate().expect("a key").serialize_pem())
+            .expect("it is written");
+        let said = verdict(&folder, "cert.pem");
+        assert!(
+            said[0].starts_with("a.yaml:4:14: error: ") && said[0].contains("not the certificate's"),
+            "{said:?}"
+        );
+        std::fs::copy(folder.join("cert.pem"), folder.join("key.pem")).expect("it is copied");
+        let said = verdict(&folder, "cert.pem");
+        assert!(
+            said[0].starts_with("a.yaml:4:14: error: ") && said[0].contains("no PEM private key"),
+            "{said:?}"
+        );
+        std::fs::write(folder.join("cert.pem"), "junk").expect("it is written");
+        let said = verdict(&folder, "cert.pem");
+        assert!(said[0].starts_with("a.yaml:3:15: error: server.tls.certFile"), "{said:?}");
+        std::fs::remove_dir_all(folder).expect("it is removed");
+    }
+
+    #[test]
+    fn a_certificate_that_ends_within_thirty_days_or_has_ended_is_a_warning() {
+        for (days, said) in
+            [(31, None), (29, Some("in 29 days")), (0, Some("in 0 days")), (-1, Some("expired at"))]
+        {
+            let folder = pair(&format!("expiry{days}"), days);
+            let lines = verdict(&folder, "cert.pem");
+            match said {
+                None => assert_eq!(lines, [""; 0]),
+                Some(said) => {
+                    assert!(
+                        lines[0].starts_with("a.yaml:3:15: warning: ") && lines[0].contains(said),
+                        "{lines:?}"
+                    );
+                }
+            }
+            std::fs::remove_dir_all(folder).expect("it is removed");
+        }
     }
 }

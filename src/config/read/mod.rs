@@ -25,6 +25,7 @@ mod target;
 mod values;
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 
 use super::problem::{Place, Problem, Severity};
 use super::settings::Settings;
@@ -37,6 +38,8 @@ pub struct Places {
     routes: Vec<Vec<Place>>,
     /// With the keys' names.
     probes: Vec<(String, Place)>,
+    /// By the name of the key.
+    files: BTreeMap<String, Place>,
 }
 
 impl Places {
@@ -51,11 +54,16 @@ impl Places {
         let known = self.probes.get(number).map(|(name, place)| (name.as_str(), place.clone()));
         known.unwrap_or_else(|| ("server.probes", Place::start("built-in defaults")))
     }
+
+    /// Where the file of this key was named, such as `server.tls.certFile`.
+    pub fn file(&self, key: &str) -> Place {
+        self.files.get(key).cloned().unwrap_or_else(|| Place::start("built-in defaults"))
+    }
 }
 
 /// Reads the whole tree. `file` is the label for problems of the file.
 pub(crate) fn settings(root: &Node, file: &str, problems: &mut Vec<Problem>) -> (Settings, Places) {
-    let context = Context { file, problems: RefCell::new(Vec::new()) };
+    let context = Context { file, problems: RefCell::default(), files: RefCell::default() };
     let section = Section::open(&context, root, String::new());
     let defaults = Settings::default();
     later::refuse(&section);
@@ -76,6 +84,7 @@ pub(crate) fn settings(root: &Node, file: &str, problems: &mut Vec<Problem>) -> 
     };
     rules::across(&section, &settings);
     section.finish();
+    places.files = context.files.into_inner();
     problems.extend(context.problems.into_inner());
     (settings, places)
 }
@@ -84,6 +93,8 @@ pub(crate) fn settings(root: &Node, file: &str, problems: &mut Vec<Problem>) -> 
 struct Context<'c> {
     file: &'c str,
     problems: RefCell<Vec<Problem>>,
+    /// Where files are named, by the name of the key.
+    files: RefCell<BTreeMap<String, Place>>,
 }
 
 impl Context<'_> {

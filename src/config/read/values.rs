@@ -198,7 +198,10 @@ impl<'a> Section<'a> {
         let trouble = match std::fs::metadata(&path) {
             Ok(meta) if !meta.is_file() => "it is not a file".to_owned(),
             Ok(_) => match std::fs::File::open(&path) {
-                Ok(_) => return Some(path),
+                Ok(_) => {
+                    self.context.files.borrow_mut().insert(self.name(key), self.place(node));
+                    return Some(path);
+                }
                 Err(error) => error.to_string(),
             },
             Err(error) => error.to_string(),
