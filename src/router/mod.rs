@@ -7,6 +7,7 @@
 //! knows no HTTP types and keeps no state; the gateway calls `canonicalise` once per request and `find` once, on
 //! a table that is built anew for each configuration and shared read-only by all workers.
 
+mod bare;
 mod canonical;
 mod conflicts;
 mod escapes;

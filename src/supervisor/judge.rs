@@ -91,7 +91,25 @@ fn routes(settings: &Settings, places: &Places) -> Vec<Problem> {
         };
         Some(place.warning(format!("{conflict} ({which} is on line {line})")))
     };
-    problems.extend(router.conflicts().into_iter().filter_map(warn));
+    let kind = |at: &Option<RouteNumbers>| {
+        at.map(|(backend, number)| (backend, settings.backends[backend].routes[number].deny))
+    };
+    let alike = |a: &Option<RouteNumbers>, b: &Option<RouteNumbers>| kind(a) == kind(b);
+    let bare = router.bare(alike).filter_map(|(route, other)| {
+        let (backend, number) = (*route.payload())?;
+        let text = route.pattern().text();
+        let path = text.trim_end_matches("/**");
+        let goes = match other {
+            None => "finds no route".to_owned(),
+            Some(other) => format!("goes to `{}`", other.pattern().text()),
+        };
+        let what = format!(
+            "`{text}` takes what is below `{path}/`, and not `{path}` itself, which {goes}: add `{path}` to the routes of \
+             the backend that it is for"
+        );
+        Some(places.route(backend, number).warning(what))
+    });
+    problems.extend(router.conflicts().into_iter().filter_map(warn).chain(bare));
     problems
 }
 

@@ -1,5 +1,6 @@
 //! Tests of the router as a whole; each file states one part of section 5 of the contract.
 
+mod bare;
 mod bypass;
 mod canonical;
 mod conflicts;
