@@ -230,3 +230,22 @@ async fn torment(admin: &Admin, what: &str, actor: &str) -> InternalAnswer {
         Ok(false) => answer::not_found(format!("no actor is named {actor:?}")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reference_has_every_endpoint_and_no_other() {
+        let reference = include_str!("../../docs/admin-api.md");
+        let row = |line: &'static str| {
+            let mut cells = line.strip_prefix("| `")?.split(" | ");
+            let (method, path) =
+                (cells.next()?.strip_suffix('`')?, cells.next()?.strip_prefix('`')?.strip_suffix('`')?);
+            path.starts_with('/').then_some((method, path))
+        };
+        let written: Vec<_> = reference.lines().filter_map(row).filter(|(_, path)| *path != "/").collect();
+        let known: Vec<_> = TABLE.iter().map(|(method, path, _)| (*method, *path)).collect();
+        assert_eq!(written, known);
+    }
+}
