@@ -60,6 +60,33 @@ fn float(text: &str) -> Option<f64> {
     if has_digit && (first.is_ascii_digit() || first == '.') { text.parse().ok() } else { None }
 }
 
+/// `10MB`, `64KiB`: one whole number and one unit, in bytes. `KB`, `MB` and `GB` are powers of a thousand.
+pub(crate) fn size(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
+    let factor = match unit.trim_start().to_ascii_lowercase().as_str() {
+        "b" => 1,
+        "kb" => 1_000,
+        "mb" => 1_000_000,
+        "gb" => 1_000_000_000,
+        "kib" => 1 << 10,
+        "mib" => 1 << 20,
+        "gib" => 1 << 30,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(factor)
+}
+
+/// A character that nobody sees, or that looks like a space and is none.
+pub(crate) fn invisible(text: &str) -> Option<char> {
+    let unseen = |c: char| {
+        c.is_control()
+            || (c.is_whitespace() && c != ' ')
+            || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    };
+    text.chars().find(|c| unseen(*c))
+}
+
 /// Why a text is no duration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NoDuration {

@@ -37,7 +37,7 @@ pub(super) fn read(
         add_prefix: prefix(&section, "addPrefix"),
         timeout: section.duration("timeout"),
         first_byte_timeout: section.duration("firstByteTimeoutMs"),
-        body_limit_bytes: section.integer("bodyLimitBytes", 0..=i64::MAX.into()),
+        body_limit_bytes: section.bytes("bodyLimitBytes"),
         deny: section.flag("deny").unwrap_or(false),
     };
     strippable(&section, &route);

@@ -15,9 +15,7 @@ pub(super) fn read(section: Section<'_>, places: &mut Places) -> Server {
         host: bind_host(&section).unwrap_or(defaults.host),
         port: section.integer("port", 0..=65_535).unwrap_or(defaults.port),
         workers: section.integer("workers", 0..=1024).unwrap_or(defaults.workers),
-        body_limit_bytes: section
-            .integer("bodyLimitBytes", 0..=i64::MAX.into())
-            .unwrap_or(defaults.body_limit_bytes),
+        body_limit_bytes: section.bytes("bodyLimitBytes").unwrap_or(defaults.body_limit_bytes),
         trusted_proxies: networks(
             &section,
             "trustedProxies",

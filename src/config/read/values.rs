@@ -10,6 +10,9 @@ use crate::config::scalar::{self, NoDuration};
 use crate::config::suggest;
 use crate::config::tree::{Kind, Node};
 
+/// Whoever gives a whole request so few milliseconds has probably thought of seconds.
+const SECONDS_PERHAPS: u64 = 300;
+
 impl<'a> Section<'a> {
     /// A text.
     pub fn text(&self, key: &'static str) -> Option<(&'a str, &'a Node)> {
@@ -55,6 +58,25 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// A number of bytes.
+    pub fn bytes(&self, key: &'static str) -> Option<u64> {
+        let node = self.node(key)?;
+        let bytes = match self.scalar(node) {
+            Kind::Null => return None,
+            Kind::Int(n) => u64::try_from(n).ok(),
+            Kind::Text(text) => scalar::size(&text),
+            _ => None,
+        };
+        // Beyond what a length can be in JSON, TOML and YAML alike.
+        bytes.filter(|bytes| i64::try_from(*bytes).is_ok()).or_else(|| {
+            self.mismatch(
+                key,
+                node,
+                "a number of bytes, or a size such as `10MB` (10000000) or `10MiB` (10485760)",
+            )
+        })
+    }
+
     /// A number within `range`.
     pub fn number(&self, key: &'static str, range: RangeInclusive<f64>) -> Option<f64> {
         let node = self.node(key)?;
@@ -94,7 +116,16 @@ impl<'a> Section<'a> {
         let outcome = match self.scalar(node) {
             Kind::Null => return None,
             Kind::Int(n) => match u64::try_from(n) {
-                Ok(n) => scalar::milliseconds(n),
+                Ok(n) => {
+                    if (1..=SECONDS_PERHAPS).contains(&n) && !key.ends_with("Ms") {
+                        let what = format!(
+                            "`{}` is {n} milliseconds: write `{n}s` if seconds are meant, else `{n}ms`",
+                            self.name(key)
+                        );
+                        self.warning(node, what);
+                    }
+                    scalar::milliseconds(n)
+                }
                 Err(_) if n > 0 => Err(NoDuration::TooLong),
                 Err(_) => Err(NoDuration::Malformed),
             },
