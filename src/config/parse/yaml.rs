@@ -73,6 +73,18 @@ impl Builder<'_> {
                     }
                     return self.key(text.into_owned(), at);
                 }
+                let nothing =
+                    text.is_empty() && style == ScalarStyle::Plain && (anchor != 0 || tag.is_some());
+                // Behind an anchor or a tag, nothing is where the next thing is.
+                let at = match self.stack.last() {
+                    Some(Frame::Table { key: Some((_, key)), .. }) if nothing => *key,
+                    _ => at,
+                };
+                if nothing && anchor != 0 {
+                    let what =
+                        "a value that begins with `&` names what follows, and nothing does: put it in quotes";
+                    self.problems.push(at.place(self.file).error(what));
+                }
                 let kind = self.scalar(&text, style, tag.as_deref(), at);
                 self.finish(Node::at(kind, at), anchor)
             }
@@ -130,7 +142,9 @@ impl Builder<'_> {
             Some(tag) if tag.is_yaml_core_schema() && tag.suffix == "str" => Kind::Text(text.to_owned()),
             Some(tag) if tag.is_yaml_core_schema() => scalar::resolve(text),
             Some(tag) => {
-                let what = format!("the tag `{tag}` means nothing here: remove it");
+                let what = format!(
+                    "the tag `{tag}` means nothing here: put a value that begins with `!` in quotes, or remove it"
+                );
                 self.problems.push(at.place(self.file).error(what));
                 Kind::Text(text.to_owned())
             }
@@ -190,10 +204,22 @@ fn pos(marker: &Marker) -> Pos {
 /// saphyr's words, with the mend for the two slips that explain most of them.
 fn syntax(info: &str, text: &str, line: usize) -> String {
     let source = text.lines().nth(line.saturating_sub(1)).unwrap_or("");
+    let quotes = |what: &str| format!("not valid YAML: {what}: put the value in quotes");
+    if info.contains("unknown anchor") {
+        return quotes("a value that begins with `*` refers to another one, and there is none");
+    }
+    if let Some(c) = ["%", "@", "`"].iter().find(|c| info == format!("unexpected character: `{c}'")) {
+        return quotes(&format!("no value begins with `{c}`"));
+    }
+    if info.contains("mapping values are not allowed") && source.matches(": ").count() > 1 {
+        return quotes("there is another `: ` in a value");
+    }
     let mend = if source.contains("${") {
         "; put a value with `${…}` inside `{ }` or `[ ]` in quotes"
     } else if source.contains('\t') {
         "; indent with spaces, not tabs"
+    } else if info.contains("parsing a flow") {
+        "; put a value with `,`, `[`, `]`, `{` or `}` in quotes"
     } else if info.contains("flow construct") {
         "; indent every line inside `[ ]` or `{ }` further than the key before it"
     } else {

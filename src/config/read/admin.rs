@@ -3,6 +3,7 @@
 use super::section::{Section, shown_for};
 use super::server::bind_host;
 use super::syntax;
+use crate::config::scalar;
 use crate::config::settings::Admin;
 
 /// Reads the section. Whether the host is allowed without a token is judged by [`super::rules`].
@@ -21,16 +22,21 @@ pub(super) fn read(section: Section<'_>) -> Admin {
 fn token(section: &Section<'_>) -> Option<String> {
     let (text, node) = section.text("token")?;
     // A token that cannot stand in an Authorization header would lock everybody out.
-    if !text.bytes().all(|b| b.is_ascii_graphic()) {
-        let name = section.name("token");
-        let what = format!(
-            "`{name}` must be visible ASCII characters without spaces: make a new one, for \
-             example with `openssl rand -hex 32`"
-        );
-        section.error(node, what);
-        return None;
-    }
-    Some(text.to_owned())
+    let Some(c) = text.chars().find(|c| !c.is_ascii_graphic()) else { return Some(text.to_owned()) };
+    let found = match c {
+        ' ' => "a space".to_owned(),
+        c if scalar::invisible(c.encode_utf8(&mut [0; 4])).is_some() => {
+            format!("an invisible character (U+{:04X})", u32::from(c))
+        }
+        _ => "a character beyond ASCII".to_owned(),
+    };
+    let name = section.name("token");
+    let what = format!(
+        "`{name}` holds {found}, but it must be visible ASCII characters without spaces: make a new one, for example \
+         with `openssl rand -hex 32`"
+    );
+    section.error(node, what);
+    None
 }
 
 fn allowed_origins(section: &Section<'_>) -> Vec<String> {

@@ -2,8 +2,9 @@
 
 use super::section::Section;
 use super::syntax;
+use crate::config::problem::Severity;
 use crate::config::settings::Settings;
-use crate::config::tree::{Kind, Layer, Node};
+use crate::config::tree::{Kind, Layer, Node, Origin, Pos};
 
 /// Judges the settings as a whole; `root` says where to point.
 pub(super) fn across(root: &Section<'_>, settings: &Settings) {
@@ -14,9 +15,10 @@ pub(super) fn across(root: &Section<'_>, settings: &Settings) {
     {
         let what = "no backends: there is nothing to serve; add an entry with `name`, `url` and \
                     `routes` to `backends`";
-        match root.node("backends").filter(|node| node.origin.layer != Layer::Default) {
+        match root.written("backends").filter(|node| node.origin.layer != Layer::Default) {
             Some(node) => root.warning(node, what.to_owned()),
-            None => root.warning_here(what.to_owned()),
+            // Whatever else is set has nothing to do with it.
+            None => root.context.note(Severity::Warning, &Origin::DEFAULT, Pos::START, what.to_owned()),
         }
     }
 }

@@ -8,8 +8,8 @@ use std::fmt::Display;
 use super::Context;
 use crate::config::problem::{Place, Problem, Severity};
 use crate::config::secrets::is_secret;
-use crate::config::suggest;
 use crate::config::tree::{Given, Kind, Node, Origin};
+use crate::config::{scalar, suggest};
 
 /// A table being read.
 pub(super) struct Section<'a> {
@@ -141,6 +141,15 @@ impl<'a> Section<'a> {
         let settled = self.settled.borrow();
         for (key, node) in self.entries {
             if known.contains(&key.as_str()) || settled.contains(&key.as_str()) {
+                continue;
+            }
+            if let Some(c) = scalar::invisible(key) {
+                let what = format!(
+                    "unknown key `{}`: it holds an invisible character (U+{:04X}); write it anew, by hand",
+                    self.name(key.escape_debug()),
+                    u32::from(c)
+                );
+                self.error_at_key(node, what);
                 continue;
             }
             let mend = suggest::hint(key, known.iter().copied(), || {

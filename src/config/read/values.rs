@@ -23,6 +23,15 @@ impl<'a> Section<'a> {
     /// The text of a node read otherwise; `key` names it in messages.
     pub fn text_of(&self, key: &str, node: &'a Node) -> Option<&'a str> {
         match &node.kind {
+            Kind::Text(text) if text.ends_with(['\n', '\r']) => {
+                let what = format!(
+                    "`{}` ends in a line break: whatever wrote the value has added it (a file, `echo`, a YAML block `|`); \
+                     leave it out, for example with `printf %s` or `|-`",
+                    self.name(key)
+                );
+                self.error(node, what);
+                None
+            }
             Kind::Text(text) => Some(text),
             Kind::Bool(_) | Kind::Int(_) | Kind::Float(_) => {
                 let found = shown_for(key, node);
@@ -32,7 +41,11 @@ impl<'a> Section<'a> {
                 );
                 None
             }
-            _ => self.mismatch(key, node, "text"),
+            _ => self.mismatch(
+                key,
+                node,
+                "text (in quotes where it begins with `[`, `{`, `*`, `&`, `!`, `%` or `@`)",
+            ),
         }
     }
 

@@ -67,9 +67,36 @@ fn an_empty_file_is_the_defaults() {
 }
 
 #[test]
-fn no_backends_is_a_warning() {
+fn no_backends_is_a_warning_about_backends_and_nothing_else() {
     refused("hotReload: false", "1:1", &["warning: no backends: there is nothing to serve"]);
     refused("backends: []", "1:11", &["warning: no backends"]);
+    refused("hotReload: false\nbackends:\n", "2:9", &["warning: no backends"]);
+    for source in [env(&[("AEGIS__SERVER__PORT", "9000")]), set(&["server.port=9000"])] {
+        let said = inspect("a.yaml", "", &source).problems.to_string();
+        assert!(said.starts_with("a.yaml:1:1: warning: no backends") && !said.contains("set by"), "{said}");
+    }
+    let said = inspect("a.yaml", GOOD, &set(&["backends=[]"])).problems.to_string();
+    assert!(said.starts_with("--set:1:1: warning: no backends"), "{said}");
+}
+
+#[test]
+fn a_value_that_needs_quotes_is_refused_as_that() {
+    for (value, said) in [
+        ("*.example.com", "a value that begins with `*` refers to another one, and there is none"),
+        ("&abc", "a value that begins with `&` names what follows, and nothing does"),
+        ("%abc", "no value begins with `%`"),
+        ("@abc", "no value begins with `@`"),
+        ("`abc`", "no value begins with ``"),
+        ("abc: def", "there is another `: ` in a value"),
+        ("!abc", "put a value that begins with `!` in quotes"),
+        ("{abc}", "found a section"),
+    ] {
+        let lines = lines(&format!("{GOOD}admin:\n  token: {value}\n"));
+        assert!(lines[0].starts_with("a.yaml:3:") && lines[0].contains(said), "{value}: {lines:?}");
+        assert!(lines[0].contains("in quotes"), "{value}: {lines:?}");
+    }
+    let text = GOOD.replace("/x", "/x/{id}");
+    assert!(one(&text).contains("put a value with `,`, `[`, `]`, `{` or `}` in quotes"), "{}", one(&text));
 }
 
 #[test]

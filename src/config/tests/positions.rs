@@ -127,3 +127,23 @@ fn the_judge_gets_the_place_of_every_route() {
 fn a_key_with_line_breaks_and_escapes_stays_one_harmless_line() {
     refused(&format!("{GOOD}\"a\\n\\e[31mb\": 1\n"), "2:1", &["unknown key `a\\n\\u{1b}[31mb`"]);
 }
+
+#[test]
+fn a_character_that_nobody_sees_is_said_where_it_is() {
+    for (key, shown) in [
+        ("hotReload\u{200b}", "unknown key `hotReload\\u{200b}`: it holds an invisible character (U+200B)"),
+        (
+            "\u{a0}\u{a0}hotReload",
+            "unknown key `\\u{a0}\\u{a0}hotReload`: it holds an invisible character (U+00A0)",
+        ),
+    ] {
+        refused(&format!("{GOOD}{key}: true\n"), "2:1", &[shown, "write it anew"]);
+    }
+    refused(
+        &format!("{GOOD}admin: {{token: \"hunter\u{200b}2\"}}"),
+        "2:16",
+        &["holds an invisible character (U+200B)"],
+    );
+    refused(&format!("{GOOD}admin: {{token: 'hunter 2'}}"), "2:16", &["holds a space"]);
+    refused(&format!("{GOOD}admin: {{token: 'hünter2'}}"), "2:16", &["holds a character beyond ASCII"]);
+}

@@ -211,7 +211,7 @@ fn an_endpoint_that_no_canonical_path_can_match_is_refused_with_the_mend() {
         refused(&text, "2:47", &["error: `rateLimit.rules[0].match.endpoint` is ", why]);
     }
     refused(
-        &match_text("endpoint: \"^/a\\n\", endpointMatchType: regex"),
+        &match_text("endpoint: \"^/a\\nb\", endpointMatchType: regex"),
         "2:47",
         &["holds a line break or another control character"],
     );

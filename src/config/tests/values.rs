@@ -45,6 +45,51 @@ fn a_duration_that_must_not_be_zero_is_refused_at_zero() {
 }
 
 #[test]
+fn few_milliseconds_for_a_whole_request_are_asked_about_unless_the_unit_is_written() {
+    refused(
+        &backend_text("timeout: 60"),
+        "2:10",
+        &["warning: `backends[0].timeout` is 60 milliseconds", "`60s`"],
+    );
+    refused(&route_text("path: /x, timeout: 5"), "1:70", &["is 5 milliseconds"]);
+    for fine in ["timeout: 60ms", "timeout: 301", "connectTimeoutMs: 60"] {
+        assert_eq!(lines(&backend_text(fine)), [""; 0], "{fine}");
+    }
+}
+
+#[test]
+fn a_size_is_bytes_or_has_a_unit() {
+    let read = |size: &str| {
+        let limit =
+            good(&format!("{GOOD}server: {{bodyLimitBytes: {size}}}")).settings.server.body_limit_bytes;
+        assert_eq!(route(&format!("path: /x, bodyLimitBytes: {size}")).body_limit_bytes, Some(limit));
+        limit
+    };
+    for (size, bytes) in
+        [("10MB", 10_000_000), ("10 MiB", 10 << 20), ("64kib", 65_536), ("1GB", 1_000_000_000)]
+    {
+        assert_eq!(read(size), bytes, "{size}");
+    }
+    assert_eq!((read("0"), read("7B"), read("1024")), (0, 7, 1024));
+    let source = env(&[("AEGIS__SERVER__BODY_LIMIT_BYTES", "3MB")]);
+    assert_eq!(load_from(GOOD, &source).unwrap().settings.server.body_limit_bytes, 3_000_000);
+    for wrong in ["10M", "MB", "1.5MB", "-1MB", "99999999999GiB", "9999999999999999999"] {
+        let text = format!("{GOOD}server: {{bodyLimitBytes: {wrong}}}");
+        refused(&text, "2:26", &["a number of bytes, or a size such as `10MB` (10000000)"]);
+    }
+}
+
+#[test]
+fn a_text_that_ends_in_a_line_break_is_refused_as_that() {
+    let text = "backends:\n  - name: |\n      a\n    url: http://h:1\n    routes: [/x]\n";
+    refused(text, "3:7", &["`backends[0].name` ends in a line break", "`|-`"]);
+    let source = env(&[("TOKEN", "hunter2\n")]);
+    let problems = inspect("a.yaml", &format!("{GOOD}admin: {{token: \"${{TOKEN}}\"}}\n"), &source).problems;
+    let said = problems.to_string();
+    assert!(said.contains("`admin.token` ends in a line break") && !said.contains("hunter2"), "{said}");
+}
+
+#[test]
 fn scalars_follow_the_core_schema() {
     assert_eq!(resolve("0x1F"), Kind::Int(31));
     assert_eq!(resolve("0o17"), Kind::Int(15));
