@@ -1,7 +1,7 @@
 //! `aegis serve`: load, bind, start, wait for a signal, drain, stop.
 
 use std::io;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 
 use super::complain;
 use crate::admin::{self, Admin, Kept};
-use crate::config::{Loaded, Settings, Severity, Source, load_with};
+use crate::config::{Loaded, Settings, Severity, Source, load_with, settings};
 use crate::gateway::server::Latecomers;
 use crate::gateway::shared::{Internal, Shared};
 use crate::gateway::{listener, server, worker};
@@ -54,8 +54,10 @@ pub fn serve(source: Source, loaded: Loaded, started: impl FnOnce(&Started) + 's
     for problem in loaded.warnings.iter().filter(|problem| problem.severity == Severity::Warning) {
         log::warn!("{problem}");
     }
-    // Every client and every upstream connection is a descriptor.
-    let _ = rlimit::increase_nofile_limit(u64::MAX);
+    let descriptors = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(u64::MAX);
+    if let Some(warning) = too_few(descriptors, &loaded.settings.server) {
+        log::warn!("{warning}");
+    }
     let outcome = actix_rt::System::new().block_on(gateway(source, loaded, started));
     let code = match outcome {
         Ok(()) => 0,
@@ -70,12 +72,29 @@ pub fn serve(source: Source, loaded: Loaded, started: impl FnOnce(&Started) + 's
     code
 }
 
-async fn gateway(source: Source, loaded: Loaded, started: impl FnOnce(&Started)) -> io::Result<()> {
-    let settings = loaded.settings.clone();
-    let workers = match settings.server.workers {
+/// What is to be said where every client and every upstream connection is a descriptor, and there are few.
+fn too_few(descriptors: u64, server: &settings::Server) -> Option<String> {
+    let (workers, connections) = (workers(server), server.max_connections);
+    let wanted = workers.saturating_mul(connections) as u64;
+    (descriptors < wanted).then(|| {
+        format!(
+            "this process may have {descriptors} files and connections open, fewer than server.maxConnections for all \
+             workers ({connections} for each of {workers}): beyond, connections wait and upstreams cannot be reached; \
+             raise the limit (ulimit -n, LimitNOFILE=, --ulimit nofile=), or lower server.maxConnections"
+        )
+    })
+}
+
+fn workers(server: &settings::Server) -> usize {
+    match server.workers {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         n => n,
-    };
+    }
+}
+
+async fn gateway(source: Source, loaded: Loaded, started: impl FnOnce(&Started)) -> io::Result<()> {
+    let settings = loaded.settings.clone();
+    let workers = workers(&settings.server);
     let snapshot = build(&settings, None, 1, workers).map_err(io::Error::other)?;
     let tls = settings.server.tls.as_ref().map(ServerTls::load).transpose().map_err(io::Error::other)?;
     let gateway = listener::bind(&settings.server.host, settings.server.port, "server")?;
@@ -131,7 +150,7 @@ async fn gateway(source: Source, loaded: Loaded, started: impl FnOnce(&Started))
         settings.backends.len(),
         settings.backends.iter().map(|backend| backend.routes.len()).sum::<usize>(),
     );
-    write_port_file(&addresses);
+    let _port_file = PortFile::write(&addresses);
     started(&addresses);
 
     let mut outcome = Ok(());
@@ -264,18 +283,53 @@ impl Signals {
     }
 }
 
-/// `AEGIS_PORT_FILE`: where the gateway really listens, for whoever configured port 0. Written whole or not at all.
-fn write_port_file(started: &Started) {
-    let Some(path) = std::env::var_os("AEGIS_PORT_FILE") else { return };
-    let text = format!(
-        r#"{{"gateway":"{}","admin":"{}","pid":{}}}"#,
-        started.gateway,
-        started.admin,
-        std::process::id()
-    );
-    let path = Path::new(&path);
-    let part = path.with_extension("part");
-    if let Err(error) = std::fs::write(&part, text).and_then(|()| std::fs::rename(&part, path)) {
-        log::warn!("AEGIS_PORT_FILE {}: {error}", path.display());
+/// `AEGIS_PORT_FILE`: where the gateway really listens, for whoever configured port 0. Written whole or not at all, and
+/// gone with the process, unless another has written its own by then.
+struct PortFile {
+    path: PathBuf,
+    text: String,
+}
+
+impl PortFile {
+    fn write(started: &Started) -> Option<Self> {
+        let path = PathBuf::from(std::env::var_os("AEGIS_PORT_FILE")?);
+        let text = format!(
+            r#"{{"gateway":"{}","admin":"{}","pid":{}}}"#,
+            started.gateway,
+            started.admin,
+            std::process::id()
+        );
+        let part = path.with_extension("part");
+        match std::fs::write(&part, &text).and_then(|()| std::fs::rename(&part, &path)) {
+            Ok(()) => Some(Self { path, text }),
+            Err(error) => {
+                log::warn!("AEGIS_PORT_FILE {}: {error}", path.display());
+                None
+            }
+        }
+    }
+}
+
+impl Drop for PortFile {
+    fn drop(&mut self) {
+        if std::fs::read_to_string(&self.path).is_ok_and(|text| text == self.text) {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_descriptors_are_said_with_what_they_are_too_few_for() {
+        let server = settings::Server { workers: 2, max_connections: 1000, ..settings::Server::default() };
+        assert_eq!(too_few(2000, &server), None);
+        let said = too_few(1999, &server).expect("a warning");
+        assert!(
+            said.contains("1999") && said.contains("1000 for each of 2") && said.contains("ulimit -n"),
+            "{said}"
+        );
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::harness::{
     Backend, Builder, Call, Client, Folder, Gate, Gateway, SOON, Upstream, eventually, holds_for, run,
-    run_unheard, run_with,
+    run_fed, run_unheard, run_with,
 };
 
 /// Time enough for what these tests do between the signal and the end.
@@ -274,6 +274,52 @@ fn the_command_line_ends_with_0_1_or_2() {
     let said =
         String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("bad.yaml:") && said.contains("error:") && said.contains("unknownKey"), "{said}");
+}
+
+#[test]
+fn the_file_that_tells_the_ports_goes_with_the_process_and_another_ones_does_not() {
+    let (_upstream, _gate, builder) = holding();
+    let mut gateway = builder.clone().start();
+    let file = gateway.file("ports.json");
+    assert!(file.exists());
+    gateway.signal("TERM");
+    assert_eq!(gateway.exit(SOON).expect("it stops").code(), Some(0));
+    assert!(!file.exists());
+    let mut gateway = builder.start();
+    let file = gateway.file("ports.json");
+    std::fs::write(&file, "a successor's").unwrap();
+    gateway.signal("TERM");
+    assert_eq!(gateway.exit(SOON).expect("it stops").code(), Some(0));
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "a successor's");
+}
+
+#[test]
+fn the_help_tells_what_surrounds_a_command() {
+    let folder = Folder::new();
+    for arguments in [&["--help"][..], &["serve", "--help"], &["-h"]] {
+        let text = String::from_utf8_lossy(&run(folder.path(), arguments).stdout).into_owned();
+        for part in ["AEGIS__SERVER__PORT", "${NAME}", "AEGIS_PORT_FILE", "SIGTERM", "SIGHUP", "Exit codes"] {
+            assert!(text.contains(part), "{arguments:?} does not tell of {part}: {text}");
+        }
+    }
+}
+
+#[test]
+fn a_configuration_comes_from_standard_input_too() {
+    let folder = Folder::new();
+    let (_upstream, _gate, builder) = holding();
+    let said = |arguments: &[&str], text: &str| {
+        let output = run_fed(folder.path(), arguments, text);
+        (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    };
+    let (code, text) = said(&["check", "-c", "-"], &builder.yaml());
+    assert_eq!((code, text.as_str()), (Some(0), "standard input: ok: 1 backend, 1 route\n"));
+    let (code, text) = said(&["routes", "-c", "-", "--json"], &builder.yaml());
+    assert!(code == Some(0) && text.contains("/**"), "{text}");
+    for command in ["check", "serve"] {
+        let (code, text) = said(&[command, "-c", "-"], "backends: []\nprot: 1\n");
+        assert!(code == Some(1) && text.contains("standard input:2:1: error: unknown key `prot`"), "{text}");
+    }
 }
 
 #[test]
