@@ -20,9 +20,23 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::Source;
 use crate::store::Order;
 
+/// What a command does not say of itself.
+const SURROUNDINGS: &str = "\
+Configuration, later wins: built-in defaults, the file, the environment, --set.
+  AEGIS__SERVER__PORT=9000          sets server.port: two underscores between levels, one between words
+  AEGIS__BACKENDS__0__TIMEOUT=5s    reaches into lists by index
+  ${NAME}, ${NAME:-default}         in values of the file
+Other variables:
+  RUST_LOG          what is logged, over logging.level
+  AEGIS_PORT_FILE   a file that has the real addresses and the process id, as JSON, while the gateway runs
+Signals of serve and demo:
+  SIGTERM, SIGINT   finish what is under way, then stop (server.drainPeriodMs, server.shutdownTimeoutMs); again: stop now
+  SIGHUP            load the configuration again
+Exit codes: 0 fine, 1 what was asked for failed, 2 wrong usage.";
+
 /// An API gateway: routes, guards, limits, forwards, and shows live what happens.
 #[derive(Debug, Parser)]
-#[command(name = "aegis", version, about, arg_required_else_help = true)]
+#[command(name = "aegis", version, about, arg_required_else_help = true, after_help = SURROUNDINGS)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -31,6 +45,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the gateway.
+    #[command(after_help = SURROUNDINGS)]
     Serve(Configuration),
     /// Run the gateway before three built-in upstreams with gentle traffic; needs nothing installed.
     Demo {
