@@ -250,7 +250,7 @@ mod tests {
         let (opened, ()) = tokio::join!(dialer.0.connect(), looked_up);
         assert!(opened.is_ok());
         cells.addresses.store(Arc::default());
-        let error = dialer.0.connect().await.err().expect("there is no address");
+        let error = dialer.0.connect().await.err().unwrap();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }
 }
