@@ -97,7 +97,7 @@ fn rewrite_cookies(section: Section<'_>) -> RewriteCookies {
 /// What the head of a message may hold, a request's or a response's.
 pub(super) fn head_bounds(section: &Section<'_>, defaults: HeadBounds) -> HeadBounds {
     HeadBounds {
-        bytes: section.integer("maxHeadBytes", 1024..=16 * 1024 * 1024).unwrap_or(defaults.bytes),
+        bytes: section.size("maxHeadBytes", 1024..=16 << 20).map_or(defaults.bytes, |bytes| bytes as usize),
         fields: section.integer("maxHeadFields", 8..=10_000).unwrap_or(defaults.fields),
     }
 }

@@ -90,6 +90,17 @@ impl<'a> Section<'a> {
         })
     }
 
+    /// Likewise, within `range`.
+    pub fn size(&self, key: &'static str, range: RangeInclusive<u64>) -> Option<u64> {
+        let bytes = self.bytes(key)?;
+        if !range.contains(&bytes) {
+            let (low, high) = (range.start(), range.end());
+            let what = format!("`{}` must be between {low} and {high} bytes, found {bytes}", self.name(key));
+            self.node(key).iter().for_each(|node| self.error(node, what.clone()));
+        }
+        Some(bytes)
+    }
+
     /// A number within `range`.
     pub fn number(&self, key: &'static str, range: RangeInclusive<f64>) -> Option<f64> {
         let node = self.node(key)?;
