@@ -288,10 +288,12 @@ async fn attempt(
                 request_body,
             };
             if matches!(status, 502..=504) {
+                // Elsewhere the client is not who it is on a connection of its own.
+                let bound = answered.exchange.slot.is_bound();
                 return Err(Failure {
                     cause: Cause::UpstreamBadResponse,
                     outcome: None,
-                    again: Again::IfIdempotent,
+                    again: if bound { Again::Never } else { Again::IfIdempotent },
                     why: None,
                     answered: Some(Box::new(answered)),
                 });

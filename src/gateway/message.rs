@@ -50,7 +50,10 @@ impl Said {
                 10 if is("keep-alive") => {
                     let seconds = |item: &[u8]| {
                         let (name, seconds) = item.split_at_checked(item.iter().position(|b| *b == b'=')?)?;
-                        name.trim_ascii().eq_ignore_ascii_case(b"timeout").then(|| decimal(&seconds[1..]))?
+                        let bare = seconds[1..].trim_ascii();
+                        let bare =
+                            bare.strip_prefix(b"\"").and_then(|it| it.strip_suffix(b"\"")).unwrap_or(bare);
+                        name.trim_ascii().eq_ignore_ascii_case(b"timeout").then(|| decimal(bare))?
                     };
                     said.keeps = items(value).find_map(seconds).or(said.keeps);
                 }

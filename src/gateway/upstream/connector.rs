@@ -74,9 +74,9 @@ impl Dialer {
         Self(Rc::new(Dial { cells, tls, terms, next: Cell::new(0), opened: Opened::default() }))
     }
 
-    /// Covers all addresses and the TLS handshake.
-    pub(super) fn timeout(&self) -> Duration {
-        self.0.terms.connect_timeout
+    /// What its connections are held to.
+    pub(super) fn terms(&self) -> Terms {
+        self.0.terms
     }
 
     /// The connections that it has opened.

@@ -33,11 +33,11 @@ pub struct Pool {
 impl Pool {
     /// An empty pool above `dialer`.
     pub fn new(dialer: Dialer) -> Self {
-        dialer.opened().watch();
-        let timeout = dialer.timeout();
+        let terms = dialer.terms();
+        dialer.opened().watch(terms.idle);
         let connector = awc::Connector::new()
             .connector(dialer)
-            .timeout(timeout)
+            .timeout(terms.connect_timeout)
             .limit(0) // in-flight bounds are the gateway's own, per target over all workers
             .conn_keep_alive(FOREVER)
             .conn_lifetime(FOREVER)

@@ -14,7 +14,7 @@ use actix_http::Uri;
 use super::transport::Transport;
 use crate::gateway::socket::Socket;
 
-/// How often idle connections are looked at.
+/// How often idle connections are looked at; more often where they may rest for less.
 const ROUND: Duration = Duration::from_secs(5);
 
 /// The names of one pool.
@@ -39,11 +39,11 @@ pub struct Slot {
 pub struct Private(RefCell<Vec<Slot>>);
 
 impl Private {
-    /// One to the target of this pool.
+    /// The one to the target of this pool that was used last: of several, a handshake in two steps stays with one.
     fn take(&self, slots: &Rc<Slots>) -> Option<Slot> {
         let mut held = self.0.borrow_mut();
-        let at = held.iter().position(|slot| Rc::ptr_eq(&slot.slots, slots))?;
-        Some(held.swap_remove(at))
+        let at = held.iter().rposition(|slot| Rc::ptr_eq(&slot.slots, slots))?;
+        Some(held.remove(at))
     }
 
     /// Whether there is none at the moment.
@@ -79,9 +79,14 @@ impl Held {
         self.owner.replace(Some(owner.clone()));
     }
 
+    /// Whether it is.
+    pub fn is_bound(&self) -> bool {
+        self.owner.borrow().is_some()
+    }
+
     /// It is this one: whether it is somebody's alone.
     pub(super) fn connected(&self, transport: &Rc<Transport>) -> bool {
-        let bound = self.owner.borrow().is_some();
+        let bound = self.is_bound();
         if let Some(slot) = self.slot.borrow_mut().as_mut().filter(|_| bound) {
             slot.private = Rc::downgrade(transport);
         }
@@ -136,12 +141,13 @@ impl Opened {
         opened.push(Rc::downgrade(transport));
     }
 
-    /// Looks after them for as long as the pool is there.
-    pub fn watch(&self) {
+    /// Looks after them, which may rest for `idle`, for as long as the pool is there.
+    pub fn watch(&self, idle: Duration) {
         let opened = Rc::downgrade(&self.0);
+        let round = ROUND.min(idle.max(Duration::from_millis(100)));
         actix_rt::spawn(async move {
             loop {
-                tokio::time::sleep(ROUND).await;
+                tokio::time::sleep(round).await;
                 let Some(opened) = opened.upgrade() else { return };
                 let now = Instant::now();
                 let stays = |transport: Rc<Transport>| !transport.close_if_idle(now);

@@ -11,6 +11,7 @@ mod folder;
 mod frames;
 mod free_port;
 mod gateway;
+pub mod guarded;
 pub mod h2_client;
 pub mod h2_flood;
 pub mod h2_frames;

@@ -200,9 +200,10 @@ fn a_clock_that_was_ahead_keeps_no_rule_from_firing() {
     };
     let mut state = state("a", false, vec![rule("errors"), gauge]);
     let look = |state: &mut State, now, errors: f64, open: f64| {
-        changes(state.look(now, View::Alone, |condition| {
+        let measure = |condition: &Condition| {
             measured(Some(if condition.metric == Metric::OpenBreakers { open } else { errors }))
-        }))
+        };
+        changes(state.look(now, View::Alone, measure, nowhere))
     };
     assert_eq!(look(&mut state, ahead, 0.5, 1.0), fired("errors"));
     assert_eq!(look(&mut state, ahead + 1_000, 0.0, 1.0), resolved("errors"));
