@@ -30,14 +30,19 @@ pub fn rewrite(fields: &mut Fields, request: &Request, backend: &Backend) {
 
 /// The host that the client has asked for, as a trusted proxy or the client itself says.
 fn client_host(request: &Request) -> Option<&str> {
-    let forwarded = request.head.fields.text("x-forwarded-host").filter(|_| request.trusted);
+    let forwarded = forwarded(request, "x-forwarded-host");
     forwarded.filter(|host| is_host(host.as_bytes())).or_else(|| request.head.host())
+}
+
+/// What a trusted proxy says; of several the first, which stood before the client.
+fn forwarded<'a>(request: &'a Request, name: &'a str) -> Option<&'a str> {
+    let said = request.head.fields.text(name).filter(|_| request.trusted)?;
+    said.split(',').next().map(str::trim)
 }
 
 /// What stands in front of a path for the client; nothing where it has not named a host.
 fn client_base(request: &Request) -> String {
-    let forwarded = request.head.fields.text("x-forwarded-proto").filter(|_| request.trusted);
-    let scheme = match forwarded.map(str::trim) {
+    let scheme = match forwarded(request, "x-forwarded-proto") {
         Some(scheme) if scheme.eq_ignore_ascii_case("https") => "https",
         Some(scheme) if scheme.eq_ignore_ascii_case("http") => "http",
         _ if request.peer.secure => "https",

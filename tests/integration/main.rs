@@ -49,6 +49,7 @@ mod pipelined;
 mod prometheus;
 mod rate_limits;
 mod recovery;
+mod redirects;
 mod reload;
 mod retries;
 mod routing;
