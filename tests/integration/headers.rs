@@ -235,3 +235,48 @@ fn traceparent_is_continued_when_valid_and_started_otherwise() {
         assert_ne!(passed(Some(bad)), "00000000000000000000000000000000");
     }
 }
+
+#[test]
+fn via_is_said_where_the_configuration_says_so() {
+    let upstream = Upstream::start(|exchange| {
+        exchange.body()?;
+        let seen = exchange.head.all("via").join("; ");
+        exchange.reply(200, &[("X-Seen", &seen), ("Via", "1.0 inner")], b"ok")
+    });
+    for (via, request, response) in [
+        ("both", "1.0 edge, 1.1 aegis", "1.0 inner, 1.1 aegis"),
+        ("response", "1.0 edge", "1.0 inner, 1.1 aegis"),
+        ("off", "1.0 edge", "1.0 inner"),
+    ] {
+        let builder = Gateway::builder().server(&format!("via: {via}"));
+        let gateway = builder.backend(Backend::all(&upstream)).start();
+        let answer = gateway.send(&Call::get("/x").header("Via", "1.0 edge"));
+        assert_eq!((answer.header("x-seen"), answer.header("via")), (Some(request), Some(response)), "{via}");
+    }
+}
+
+#[test]
+fn alternatives_of_the_target_are_no_ways_to_the_gateway() {
+    let upstream = Upstream::start(|exchange| {
+        exchange.reply(200, &[("Alt-Svc", "h3=\":8443\""), ("alt-svc", "h2=\":9443\"")], b"ok")
+    });
+    let gateway = Gateway::builder()
+        .backend(Backend::named("passing").to(&upstream).route("/passing").with("passAltSvc: true"))
+        .backend(Backend::all(&upstream))
+        .start();
+    assert_eq!(gateway.get("/x").header("alt-svc"), None);
+    assert_eq!(gateway.get("/passing").head.all("alt-svc"), ["h3=\":8443\"", "h2=\":9443\""]);
+}
+
+#[test]
+fn a_blank_before_the_colon_of_an_answers_field_does_not_go_on() {
+    let bytes = "HTTP/1.1 200 OK\r\nContent-Length : 2\r\nX-One \t : 1\r\nX-Two:2\r\nX-None :\r\n\r\nok";
+    let upstream = Upstream::answering(bytes, crate::harness::Then::Keep);
+    let gateway = Gateway::with(Backend::all(&upstream));
+    // The client reads strictly.
+    let response = gateway.get("/x");
+    assert_eq!((response.status, response.text().as_str()), (200, "ok"));
+    for (name, value) in [("x-one", "1"), ("x-two", "2"), ("x-none", "")] {
+        assert_eq!(response.header(name), Some(value), "{response:?}");
+    }
+}

@@ -1,10 +1,12 @@
 //! Websockets and other upgrades (section 6; A7).
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use crate::harness::{
-    Backend, Broken, Builder, Call, Frame, Gateway, Opcode, SOON, Then, Upstream, WebSocket, echo_websocket,
-    eventually, upgrade_request,
+    Backend, Broken, Builder, Call, Frame, Gate, Gateway, Opcode, SOON, Then, Upstream, WebSocket,
+    backend_status, echo_websocket, eventually, upgrade_request,
 };
 
 fn echoing() -> (Upstream, Builder) {
@@ -310,4 +312,54 @@ fn an_offer_of_http2_is_never_forwarded_and_the_request_is_answered_as_it_is() {
         }
     }
     assert_eq!(upstream.count_of("/admin"), 0);
+}
+
+#[test]
+fn tunnels_have_a_bound_of_their_own() {
+    let upstream = Upstream::start(|exchange| match exchange.target() {
+        "/plain" => exchange.ok("ok"),
+        _ => echo_websocket(exchange),
+    });
+    let backend = Backend::all(&upstream).without_breaker().with("maxInFlight: 1").with("maxTunnels: 2");
+    let gateway = Gateway::with(backend);
+    let counted = |what: &str| backend_status(&gateway, "main")["targets"][0][what].as_u64().unwrap();
+    for _ in 0..3 {
+        let mut sockets = [(); 2].map(|()| WebSocket::open(gateway.addr, "/ws"));
+        gateway.send(&upgrade_request("/ws")).assert_problem(503, "pool_full");
+        // They are no requests in flight.
+        assert_eq!(gateway.get("/plain").status, 200);
+        assert!(eventually(SOON, || (counted("inFlight"), counted("tunnels")) == (0, 2)));
+        sockets[0].send(&Frame::close(1000, ""));
+        sockets[0].read();
+        assert!(eventually(SOON, || counted("tunnels") == 1));
+        WebSocket::open(gateway.addr, "/ws").assert_echo("in its place");
+        drop(sockets);
+        assert!(eventually(SOON, || counted("tunnels") == 0));
+    }
+}
+
+#[test]
+fn of_handshakes_at_once_no_more_become_tunnels_than_there_may_be() {
+    let (gate, held) = (Gate::new(), Arc::new(AtomicUsize::new(0)));
+    let (theirs, count) = (gate.clone(), held.clone());
+    let upstream = Upstream::start(move |exchange| {
+        count.fetch_add(1, SeqCst);
+        theirs.wait();
+        echo_websocket(exchange)
+    });
+    let backend = Backend::all(&upstream).without_breaker().with("retries: 0").with("maxTunnels: 1");
+    let gateway = Gateway::with(backend);
+    let mut clients = [(); 3].map(|()| gateway.client());
+    clients.iter_mut().for_each(|client| client.start(&upgrade_request("/ws")));
+    assert!(eventually(SOON, || held.load(SeqCst) == 3), "all of them are asked");
+    gate.open();
+    let answers = clients.each_mut().map(|client| client.read_head("GET").unwrap());
+    let mut statuses = answers.map(|answer| answer.status);
+    statuses.sort_unstable();
+    assert_eq!(statuses, [101, 503, 503]);
+    assert_eq!(gateway.in_flight(), 0);
+    drop(clients);
+    let tunnels = || backend_status(&gateway, "main")["targets"][0]["tunnels"].clone();
+    assert!(eventually(SOON, || tunnels() == 0), "{}", tunnels());
+    assert!(eventually(SOON, || upstream.open() == 0), "those of the refused ones are closed as well");
 }
