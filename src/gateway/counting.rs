@@ -77,13 +77,17 @@ impl Counting {
     /// Keeps a request in whole, where there is room for it. Beyond a bound the rest is only counted: a flood of refusals
     /// must not become a flood of stories, nor cost the writing of them. Of what went well one at a time is enough: the
     /// store keeps a hundred thousand in all, and they must not push out what did not.
-    pub fn tell(&self, worth: Worth, story: impl FnOnce() -> Sample) {
+    pub fn tell(&self, labels: &Arc<Labels>, worth: Worth, story: impl FnOnce() -> Sample) {
         let told = self.told.get();
         // Those of before may still be here, while the aggregator is being replaced.
         let room = told < SAMPLES && self.samples.borrow().len() < SAMPLES;
         if room && (worth == Worth::Remarkable || !self.drawn.replace(true)) {
             self.told.set(told + 1);
             self.samples.borrow_mut().push(story());
+            if self.batches.borrow().is_empty() {
+                // Stories go with records, and a request for one of the gateway's own paths has none.
+                self.batches.borrow_mut().push((labels.clone(), Vec::new()));
+            }
         }
     }
 
@@ -162,7 +166,7 @@ mod tests {
         let counting = Counting::default();
         let story = || Sample { path: "/".to_owned(), ..Sample::default() };
         let told = |worth, times| {
-            (0..times).for_each(|_| counting.tell(worth, story));
+            (0..times).for_each(|_| counting.tell(&Arc::default(), worth, story));
             counting.samples.take().len()
         };
         assert_eq!(told(Worth::Sample, 1_000), 1);

@@ -30,7 +30,7 @@ impl Drop for RequestRecord {
         if self.snapshot.metrics
             && let Some(worth) = story::worth(self, took)
         {
-            worker.tell(worth, || story::sample(self, status, took));
+            worker.tell(&self.snapshot.labels, worth, || story::sample(self, status, took));
         }
         let logging = &self.snapshot.logging;
         if logging.access_log && (logging.probes || !self.is_probe()) {

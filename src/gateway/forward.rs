@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use actix_http::{Method, Version};
 use aegis_actors::TargetId;
 use aegis_actors::circuit_breaker::Outcome;
-use awc::error::{ConnectError, SendRequestError};
+use awc::error::SendRequestError;
 
 use super::answer::Cause;
 use super::answered::{Answered, pass_on};
@@ -373,7 +373,7 @@ fn classify(error: &SendRequestError, exchange: &Exchange, body: &RequestBody, i
         return timed_out(exchange);
     }
     if !exchange.connected.get() {
-        return failed(Cause::ConnectFailed, unconnected(error), Again::Unprocessed);
+        return failed(Cause::ConnectFailed, upstream::unconnected(error), Again::Unprocessed);
     }
     match exchange.violation.get() {
         None | Some(Violation::Truncated) => {}
@@ -392,24 +392,6 @@ fn classify(error: &SendRequestError, exchange: &Exchange, body: &RequestBody, i
     let outcome = body.is_complete().then_some(Outcome::Unanswered);
     let again = if exchange.sent.get() { Again::IfIdempotent } else { Again::Unprocessed };
     failed(Cause::UpstreamReset, outcome, again)
-}
-
-/// What it says about a target that no connection to it came about.
-fn unconnected(error: &SendRequestError) -> Option<Outcome> {
-    use std::io::ErrorKind;
-    /// EMFILE, ENFILE, EADDRNOTAVAIL, ENOBUFS, ENOMEM: what the gateway itself has run out of.
-    const OWN_LACK: [i32; 5] = [24, 23, 99, 105, 12];
-    let SendRequestError::Connect(ConnectError::Io(error)) = error else { return Some(Outcome::Unanswered) };
-    if error.raw_os_error().is_some_and(|code| OWN_LACK.contains(&code)) {
-        return None;
-    }
-    Some(match error.kind() {
-        ErrorKind::ConnectionRefused
-        | ErrorKind::HostUnreachable
-        | ErrorKind::NetworkUnreachable
-        | ErrorKind::NotFound => Outcome::Refused,
-        _ => Outcome::Unanswered,
-    })
 }
 
 fn no_target(mut request: Box<Request>, backend: &Backend, refusal: NoTarget) -> Refused {
@@ -474,32 +456,4 @@ fn upstream_lines(request: &Request) -> Rc<RequestLines> {
     };
     headers::to_upstream(head, &facts, lines.fields());
     Rc::new(lines)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io;
-
-    use super::*;
-
-    #[test]
-    fn what_the_gateway_itself_lacks_is_no_failure_of_a_target() {
-        let says = |error: io::Error| unconnected(&SendRequestError::Connect(ConnectError::Io(error)));
-        for code in [24, 23, 99, 105, 12] {
-            assert_eq!(
-                says(io::Error::from_raw_os_error(code)),
-                None,
-                "{}",
-                io::Error::from_raw_os_error(code)
-            );
-        }
-        for kind in
-            [io::ErrorKind::ConnectionRefused, io::ErrorKind::HostUnreachable, io::ErrorKind::NotFound]
-        {
-            assert_eq!(says(kind.into()), Some(Outcome::Refused), "{kind}");
-        }
-        for kind in [io::ErrorKind::TimedOut, io::ErrorKind::ConnectionReset, io::ErrorKind::InvalidData] {
-            assert_eq!(says(kind.into()), Some(Outcome::Unanswered), "{kind}");
-        }
-    }
 }

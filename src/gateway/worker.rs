@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use aegis_actors::TargetId;
 use aegis_actors::circuit_breaker::{Outcome, Outcomes};
-use aegis_actors::metrics_aggregator::{Record, Sample};
+use aegis_actors::metrics_aggregator::{Labels, Record, Sample};
 
 use super::counting::{Counting, Worth};
 use super::deadline;
@@ -162,8 +162,8 @@ impl Worker {
     }
 
     /// Keeps a request's story for the store, where there is room for it.
-    pub fn tell(&self, worth: Worth, story: impl FnOnce() -> Sample) {
-        self.counting.tell(worth, story);
+    pub fn tell(&self, labels: &Arc<Labels>, worth: Worth, story: impl FnOnce() -> Sample) {
+        self.counting.tell(labels, worth, story);
     }
 
     /// Counts a finished request; `refused`: the gateway has answered it itself.

@@ -33,11 +33,15 @@ fn ask(gateway: &Gateway, target: &str, status: u16) -> String {
 
 fn record(gateway: &Gateway, id: &str) -> Value {
     let mut found = Value::Null;
-    assert!(eventually(SOON, || {
-        let response = gateway.ask_admin(Call::get(&format!("/api/requests/{id}")));
-        found = response.json()["data"].clone();
-        response.status == 200
-    }));
+    assert!(
+        eventually(SOON, || {
+            let response = gateway.ask_admin(Call::get(&format!("/api/requests/{id}")));
+            found = response.json()["data"].clone();
+            response.status == 200
+        }),
+        "{id} is not kept: {}",
+        gateway.log()
+    );
     found
 }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use aegis_actors::circuit_breaker::Outcome;
 use awc::error::{ConnectError, SendRequestError};
 use rustls::{CertificateError, Error as TlsError, InvalidMessage};
 
@@ -19,24 +20,50 @@ pub fn why(error: &SendRequestError, exchange: &Exchange) -> String {
     }
 }
 
+/// What it says about a target that no connection to it came about; nothing, where the gateway itself has run out of something.
+pub fn unconnected(error: &SendRequestError) -> Option<Outcome> {
+    let SendRequestError::Connect(ConnectError::Io(error)) = error else { return Some(Outcome::Unanswered) };
+    if lacking(error).is_some() {
+        return None;
+    }
+    Some(match error.kind() {
+        io::ErrorKind::ConnectionRefused
+        | io::ErrorKind::HostUnreachable
+        | io::ErrorKind::NetworkUnreachable
+        | io::ErrorKind::NotFound => Outcome::Refused,
+        _ => Outcome::Unanswered,
+    })
+}
+
+/// What the gateway itself has run out of.
+fn lacking(error: &io::Error) -> Option<&'static str> {
+    Some(match error.raw_os_error()? {
+        // EMFILE, ENFILE, EADDRNOTAVAIL, ENOBUFS, ENOMEM.
+        24 => "too many open files: raise the process's limit of descriptors",
+        23 => "too many open files in the system",
+        99 => "no local port is left for another connection",
+        105 => "no buffer space is left in the system",
+        12 => "no memory is left",
+        _ => return None,
+    })
+}
+
 const TIMED_OUT: &str = "timed out";
 
 fn of_io(error: &io::Error) -> String {
     if let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<TlsError>()) {
         return of_tls(tls);
     }
-    match (error.raw_os_error(), error.kind()) {
-        // EMFILE and ENFILE.
-        (Some(24), _) => "too many open files: raise the process's limit of descriptors".to_owned(),
-        (Some(23), _) => "too many open files in the system".to_owned(),
-        // EADDRNOTAVAIL.
-        (Some(99), _) => "no local port is left for another connection".to_owned(),
-        (_, io::ErrorKind::ConnectionRefused) => "connection refused".to_owned(),
-        (_, io::ErrorKind::HostUnreachable) => "host unreachable".to_owned(),
-        (_, io::ErrorKind::NetworkUnreachable) => "network unreachable".to_owned(),
-        (_, io::ErrorKind::TimedOut) => TIMED_OUT.to_owned(),
-        (_, io::ErrorKind::ConnectionReset) => "connection reset".to_owned(),
-        (_, io::ErrorKind::UnexpectedEof) => "closed by the target".to_owned(),
+    if let Some(what) = lacking(error) {
+        return what.to_owned();
+    }
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
+        io::ErrorKind::HostUnreachable => "host unreachable".to_owned(),
+        io::ErrorKind::NetworkUnreachable => "network unreachable".to_owned(),
+        io::ErrorKind::TimedOut => TIMED_OUT.to_owned(),
+        io::ErrorKind::ConnectionReset => "connection reset".to_owned(),
+        io::ErrorKind::UnexpectedEof => "closed by the target".to_owned(),
         _ => error.to_string(),
     }
 }
@@ -45,7 +72,9 @@ fn of_tls(error: &TlsError) -> String {
     let what = match error {
         TlsError::InvalidMessage(InvalidMessage::InvalidContentType) => "the target does not speak TLS",
         TlsError::InvalidCertificate(error) => match error {
-            CertificateError::UnknownIssuer => "the certificate's issuer is unknown (tls.caFile)",
+            CertificateError::UnknownIssuer => {
+                "the certificate's issuer is unknown to the caFile, or to the usual roots"
+            }
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
                 "the certificate has expired"
             }
@@ -53,7 +82,7 @@ fn of_tls(error: &TlsError) -> String {
                 "the certificate is not valid yet"
             }
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                "the certificate is for another name (tls.serverName)"
+                "the certificate is for another name"
             }
             other => return format!("TLS: {other}"),
         },
@@ -82,5 +111,26 @@ mod tests {
             assert!(tls(TlsError::InvalidCertificate(error)).contains(part), "{part}");
         }
         assert!(tls(TlsError::InvalidMessage(InvalidMessage::InvalidContentType)).contains("not speak TLS"));
+    }
+
+    #[test]
+    fn what_the_gateway_itself_lacks_is_no_failure_of_a_target() {
+        let says = |error: io::Error| unconnected(&SendRequestError::Connect(ConnectError::Io(error)));
+        for code in [24, 23, 99, 105, 12] {
+            assert_eq!(
+                says(io::Error::from_raw_os_error(code)),
+                None,
+                "{}",
+                io::Error::from_raw_os_error(code)
+            );
+        }
+        for kind in
+            [io::ErrorKind::ConnectionRefused, io::ErrorKind::HostUnreachable, io::ErrorKind::NotFound]
+        {
+            assert_eq!(says(kind.into()), Some(Outcome::Refused), "{kind}");
+        }
+        for kind in [io::ErrorKind::TimedOut, io::ErrorKind::ConnectionReset, io::ErrorKind::InvalidData] {
+            assert_eq!(says(kind.into()), Some(Outcome::Unanswered), "{kind}");
+        }
     }
 }

@@ -18,7 +18,7 @@ mod transport;
 pub use body::{Body, Transfer, Write};
 pub use connector::{Dialer, TargetTls, Terms};
 pub use exchange::{Exchange, RequestLines};
-pub use failure::why;
+pub use failure::{unconnected, why};
 pub use framing::{Asked, Head, Violation};
 pub use pool::Pool;
 pub use slots::Private;

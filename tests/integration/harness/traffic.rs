@@ -66,6 +66,8 @@ pub fn scripted() -> Upstream {
 /// A gateway for this traffic that keeps its counts in `store` under the name `instance`.
 pub fn counting(upstream: &Upstream, store: &str, instance: &str) -> Builder {
     Gateway::builder()
+        // No more than the machine's descriptors allow, which would be a warning.
+        .server("maxConnections: 1000")
         .top(&format!("metrics: {{store: \"{store}\", flushIntervalMs: 200, instance: {instance}}}"))
         .top(&format!(
             "rateLimit: {{defaultRequests: 1000000, rules: [{{id: few, match: {{endpoint: {LIMITED}}}, \
