@@ -67,13 +67,14 @@ impl Drop for Tunnel {
 
 impl Tunnel {
     /// Passes bytes both ways until the upstream ends, the client is gone, nobody says anything for too long, or the
-    /// gateway stops. `ahead` is what the client has sent already.
-    pub async fn run(&mut self, client: &mut Socket, ahead: BytesMut) {
+    /// gateway stops. `ahead` is what the client has sent already. Says whether the client's connection may end as if all
+    /// had been said: where nothing but that end tells of it, a tunnel that was cut must not look like one.
+    pub async fn run(&mut self, client: &mut Socket, ahead: BytesMut) -> bool {
         let mut stop = std::pin::pin!(stopped(self.shared.stop_tunnels.subscribe()));
         let mut down = Way::new(std::mem::take(&mut self.early), self.websocket, CLOSE_TO_CLIENT);
         let mut up = Way::new(ahead, self.websocket, CLOSE_TO_UPSTREAM);
         let (mut active, mut idle, mut closing) = (Instant::now(), None, None);
-        std::future::poll_fn(|cx| {
+        let ended = std::future::poll_fn(|cx| {
             if closing.is_none() && stop.as_mut().poll(cx).is_ready() {
                 closing = Some(Deadline::at(after(Instant::now(), CLOSING)));
                 (up.closes, down.closes) = (true, true);
@@ -88,15 +89,24 @@ impl Tunnel {
                 self.meter.iter().for_each(|meter| meter.count(up.moved - moved.1));
                 (active, idle) = (Instant::now(), None);
             }
-            if downwards.is_ready() || matches!(upwards, Poll::Ready(Err(_))) {
-                return Poll::Ready(());
+            if let Poll::Ready(end) = downwards {
+                return Poll::Ready(end.is_ok());
+            }
+            if matches!(upwards, Poll::Ready(Err(_))) {
+                return Poll::Ready(false);
             }
             if closing.as_mut().is_some_and(|closing| closing.poll_passed(cx).is_ready()) {
-                return Poll::Ready(());
+                return Poll::Ready(false);
             }
-            idle.get_or_insert_with(|| Deadline::at(after(active, self.idle))).poll_passed(cx)
+            idle.get_or_insert_with(|| Deadline::at(after(active, self.idle))).poll_passed(cx).map(|()| false)
         })
         .await;
+        // Websockets say themselves where they end.
+        let ended = ended || self.websocket;
+        if !ended {
+            let _ = self.upstream.tcp().set_zero_linger();
+        }
+        ended
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use crate::harness::{
-    Backend, Broken, Builder, Call, Frame, Gate, Gateway, Opcode, SOON, Then, Upstream, WebSocket,
+    Backend, Broken, Builder, Call, Frame, Framing, Gate, Gateway, Opcode, SOON, Then, Upstream, WebSocket,
     backend_status, echo_websocket, eventually, upgrade_request,
 };
 
@@ -362,4 +362,46 @@ fn of_handshakes_at_once_no_more_become_tunnels_than_there_may_be() {
     let tunnels = || backend_status(&gateway, "main")["targets"][0]["tunnels"].clone();
     assert!(eventually(SOON, || tunnels() == 0), "{}", tunnels());
     assert!(eventually(SOON, || upstream.open() == 0), "those of the refused ones are closed as well");
+}
+
+#[test]
+fn a_tunnel_that_breaks_does_not_look_like_one_that_ends() {
+    let (told, tells) = std::sync::mpsc::channel();
+    let upstream = Upstream::start(move |exchange| {
+        exchange.wire.write("HTTP/1.1 101 Other\r\nConnection: upgrade\r\nUpgrade: foo\r\n\r\nsome of it")?;
+        match exchange.target() {
+            "/ends" => Ok(Then::Close),
+            "/breaks" => Ok(Then::Reset),
+            _ => {
+                let mut seen = Vec::new();
+                let end = exchange.wire.body(Framing::Close, &mut |piece| seen.extend_from_slice(piece));
+                told.send((seen, end.is_ok())).unwrap();
+                Ok(Then::Drop)
+            }
+        }
+    });
+    let gateway = Gateway::with(Backend::all(&upstream).without_breaker());
+    let open = |target: &str| {
+        let mut client = gateway.client();
+        client.start(&Call::get(target).header("Connection", "upgrade").header("Upgrade", "foo"));
+        assert_eq!(client.read_head("GET").unwrap().status, 101);
+        client.into_wire()
+    };
+    for (target, whole) in [("/ends", true), ("/breaks", false)] {
+        let end = open(target).body(Framing::Close, &mut |_| {});
+        assert_eq!(end.is_ok(), whole, "{target}: {end:?}");
+    }
+    for whole in [true, false] {
+        let mut wire = open("/reads");
+        assert_eq!(wire.exact(10).unwrap(), b"some of it");
+        wire.write("some as well").unwrap();
+        if whole {
+            wire.finish_writing();
+        } else {
+            wire.reset_on_close();
+            drop(wire);
+        }
+        let (seen, is_whole) = tells.recv_timeout(2 * SOON).unwrap();
+        assert_eq!(is_whole, whole, "{seen:?}");
+    }
 }

@@ -271,9 +271,13 @@ async fn answer(client: &Client, mut response: Response, how: Persistence) -> Ne
     response.complete();
     if let Content::Tunnel(mut tunnel) = response.content {
         if let Some((mut socket, ahead)) = client.take() {
-            tunnel.run(&mut socket, ahead).await;
+            let ended = tunnel.run(&mut socket, ahead).await;
             drop(tunnel);
-            linger(socket).await;
+            if ended {
+                linger(socket).await;
+            } else {
+                let _ = socket.tcp().set_zero_linger();
+            }
         }
         return Next::Close;
     }
