@@ -3,11 +3,12 @@
 //!
 //! All of a connection follows from its seed (`plan`, `kinds`, `bodies`; for HTTP/2 `streams`), what must become of each
 //! request from a small model (`expected`), and both ends judge what they see (`check`, `upstream`). What a failure prints
-//! is in `report`. The tests play the first 200 seeds each. By hand:
+//! is in `report`. `hostile` plays upstreams instead of clients. The tests play the first 200 seeds each. By hand:
 //!
 //! - `AEGIS_FUZZ_SECONDS=1800 cargo test --test integration fuzz -- --nocapture` goes on with further seeds for so long;
-//! - `AEGIS_FUZZ_SEED=17 cargo test --test integration fuzz::pipelined` plays one seed (`fuzz::streams` for HTTP/2), with
-//!   `AEGIS_FUZZ_SECONDS` again and again: bytes follow from the seed, but how they meet in time does not;
+//! - `AEGIS_FUZZ_SEED=17 cargo test --test integration fuzz::pipelined` plays one seed (`fuzz::streams` for HTTP/2,
+//!   `fuzz::hostile` for upstreams), with `AEGIS_FUZZ_SECONDS` again and again: bytes follow from the seed, but how they
+//!   meet in time does not;
 //! - `AEGIS_FUZZ_FAILURES=1000` beside one of them does not end at the third seed that fails.
 //!
 //! Time is bounded everywhere by waits on conditions; only the client's glance for an early answer may end without one,
@@ -26,6 +27,7 @@ mod bodies;
 mod check;
 mod content;
 mod expected;
+mod hostile;
 mod http1;
 mod http2;
 mod kinds;
@@ -86,25 +88,50 @@ impl Stage {
 
     /// Plays seeds until there are enough, each by `play`, and ends the test with the reports of those that failed.
     fn run(self, play: impl Fn(&Self, u64) -> Result<(), String> + Sync) {
-        let (alone, seconds) = (wish("AEGIS_FUZZ_SEED"), wish("AEGIS_FUZZ_SECONDS"));
+        Runs::new().each(|seed| play(&self, seed));
+        assert!(eventually(4 * SOON, || self.gateway.in_flight() == 0), "requests are left in the gateway");
+        // What comes late comes from connections that are closed by then.
+        drop(self.gateway);
+        assert!(eventually(SOON, || self.upstream.open() == 0), "connections are left at the upstream");
+        let late = self.record.late();
+        assert!(late.is_empty(), "when the seeds were over: {late:#?}");
+    }
+}
+
+/// Which seeds are played, and until when.
+struct Runs {
+    alone: Option<u64>,
+    seconds: Option<u64>,
+    /// Failures that end it.
+    enough: usize,
+}
+
+impl Runs {
+    /// As the environment wishes.
+    fn new() -> Self {
         let enough = wish("AEGIS_FUZZ_FAILURES").unwrap_or(ENOUGH) as usize;
+        Self { alone: wish("AEGIS_FUZZ_SEED"), seconds: wish("AEGIS_FUZZ_SECONDS"), enough }
+    }
+
+    /// Plays seeds, several at once, and panics with the reports of those that failed.
+    fn each(&self, play: impl Fn(u64) -> Result<(), String> + Sync) {
         let begun = Instant::now();
-        let goes_on = |played: u64| match (seconds, alone) {
+        let goes_on = |played: u64| match (self.seconds, self.alone) {
             (Some(seconds), _) => begun.elapsed() < Duration::from_secs(seconds),
             (None, Some(_)) => played < 1,
             (None, None) => played < SEEDS,
         };
         let (next, failed) = (AtomicU64::new(0), Mutex::new(Vec::new()));
-        let connections = if alone.is_some() { 1 } else { AT_ONCE };
+        let connections = if self.alone.is_some() { 1 } else { AT_ONCE };
         thread::scope(|scope| {
             for _ in 0..connections {
                 scope.spawn(|| {
                     loop {
                         let played = next.fetch_add(1, SeqCst);
-                        if !goes_on(played) || failed.lock().unwrap().len() >= enough {
+                        if !goes_on(played) || failed.lock().unwrap().len() >= self.enough {
                             break;
                         }
-                        if let Err(report) = play(&self, alone.unwrap_or(played)) {
+                        if let Err(report) = play(self.alone.unwrap_or(played)) {
                             failed.lock().unwrap().push(report);
                         }
                     }
@@ -115,12 +142,6 @@ impl Stage {
         let played = next.load(SeqCst) - connections as u64;
         eprintln!("{played} seeds in {:?}", begun.elapsed());
         assert!(failed.is_empty(), "of {played} seeds {} failed:\n\n{}", failed.len(), failed.join("\n"));
-        assert!(eventually(4 * SOON, || self.gateway.in_flight() == 0), "requests are left in the gateway");
-        // What comes late comes from connections that are closed by then.
-        drop(self.gateway);
-        assert!(eventually(SOON, || self.upstream.open() == 0), "connections are left at the upstream");
-        let late = self.record.late();
-        assert!(late.is_empty(), "when the seeds were over: {late:#?}");
     }
 }
 
