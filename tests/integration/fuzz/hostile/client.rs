@@ -220,14 +220,16 @@ fn report(seed: u64, wrong: &[String], exchanges: &[Exchange], saw: &[Option<Saw
         let came = match saw.get(place) {
             Some(Some(Saw::Answer { response, cut })) => {
                 let Response { status, head, body, .. } = &**response;
-                format!("{status}, cut: {cut}, {:?}, {}", head.headers, escaped(body, 100))
+                let fields = format!("{:?}", head.headers);
+                let fields = escaped(fields.as_bytes(), 400);
+                format!("{status}, cut: {cut}, {fields}, {}", escaped(body, 100))
             }
             Some(Some(Saw::Nothing { body })) => format!("an end behind {body:?} bytes"),
             Some(Some(Saw::Wrong(what))) => what.clone(),
             _ => "nobody knows what".into(),
         };
         let steps = script.steps.iter().map(|step| match step {
-            Step::Write(bytes) => format!("{} bytes: {}", bytes.len(), escaped(bytes, 300)),
+            Step::Write(bytes) => format!("{} bytes: {}", bytes.len(), escaped(bytes, 150)),
             other => format!("{other:?}"),
         });
         let heading = format!(
