@@ -1,5 +1,5 @@
-//! The table "what a failure is" of `docs/configuration.md`, row by row: what its client gets, whether it is tried again,
-//! what the breaker counts, and what a health check makes of it.
+//! The table "what a failure is" of `docs/configuration.md`, row by row: what its client gets, what operators are told,
+//! whether it is tried again, what the breaker counts, and what a health check makes of it.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -213,8 +213,8 @@ fn kinds() -> Vec<Kind> {
 /// Rows that no upstream can bring about, and where they are held to.
 const ELSEWHERE: [&str; 1] = ["the gateway is short of descriptors, ports or memory"]; // gateway/forward.rs
 
-/// The cells of each row behind its name: client, again, breaker, check.
-fn table() -> BTreeMap<String, [String; 4]> {
+/// The cells of each row behind its name: client, why, again, breaker, check.
+fn table() -> BTreeMap<String, [String; 5]> {
     let text = include_str!("../../docs/configuration.md");
     let rows =
         text.split("#### What a failure is").nth(1).expect("the table").split("\n### ").next().unwrap();
@@ -222,9 +222,9 @@ fn table() -> BTreeMap<String, [String; 4]> {
     let cells =
         |line: &str| line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect::<Vec<_>>();
     rows.map(|line| {
-        let [row, client, again, breaker, check] =
-            cells(line).try_into().unwrap_or_else(|_| panic!("five cells: {line}"));
-        (row, [client, again, breaker, check])
+        let [row, client, why, again, breaker, check] =
+            cells(line).try_into().unwrap_or_else(|_| panic!("six cells: {line}"));
+        (row, [client, why, again, breaker, check])
     })
     .collect()
 }
@@ -246,8 +246,26 @@ fn window(gateway: &Gateway) -> serde_json::Value {
     serde_json::json!([window["consecutiveFailures"], window["calls"], window["failureRate"]])
 }
 
+/// Who says `why` the request failed; the status of a target only where that is what failed.
+fn told_why(gateway: &Gateway, why: &str, failed: bool) -> String {
+    let says = |value: &serde_json::Value| value["why"].as_str().is_some_and(|said| said.contains(why));
+    let logged = || {
+        let log = gateway.log();
+        let lines = log.lines().filter_map(|line| serde_json::from_str(line).ok());
+        lines.into_iter().any(|line: serde_json::Value| line["type"] == "access" && says(&line))
+    };
+    let told = || {
+        let kept = gateway.admin_json("/api/requests?limit=5")["data"].take();
+        let tries = |one: &serde_json::Value| one["details"]["tries"].as_array().cloned().unwrap_or_default();
+        kept.as_array().unwrap().iter().any(|one| tries(one).iter().any(says))
+    };
+    let shown = || !failed || says(&backend_status(gateway, "main")["targets"][0]["lastFailure"]);
+    let all = [("log", eventually(SOON, logged)), ("story", eventually(SOON, told)), ("status", shown())];
+    all.iter().filter(|(_, says)| *says).map(|(who, _)| *who).collect::<Vec<_>>().join(", ")
+}
+
 /// Everything in which the gateway differs from the row.
-fn judge(kind: &Kind, [client, again, breaker, check]: &[String; 4]) -> Vec<String> {
+fn judge(kind: &Kind, [client, why, again, breaker, check]: &[String; 5]) -> Vec<String> {
     let main = kind.backend("main").with("retries: 1").with("circuitBreaker: {failureThreshold: 100}");
     let checks = "healthCheck: {path: /main, intervalMs: 100, timeoutMs: 3000, unhealthyThreshold: 1}";
     let gateway = Gateway::builder().server("workers: 1").backend(main).start();
@@ -270,6 +288,9 @@ fn judge(kind: &Kind, [client, again, breaker, check]: &[String; 4]) -> Vec<Stri
         assert!(eventually(SOON, || gateway.log().contains(&line)), "{}: {line} is not logged", kind.row);
         let count = sum(&scrape(&gateway), "aegis_gateway_responses_total", reason);
         is("counted", (count >= 1.0).to_string(), "true");
+    }
+    if why != "–" {
+        is("why", told_why(&gateway, why, breaker == "row and rate"), "log, story, status");
     }
     (kind.ask)(&gateway, "POST");
     let (get, post) = (tries - used, requests(&gateway) - tries);

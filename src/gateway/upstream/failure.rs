@@ -2,19 +2,27 @@
 
 use std::io;
 
+use actix_http::error::ParseError;
 use aegis_actors::circuit_breaker::Outcome;
 use awc::error::{ConnectError, SendRequestError};
 use rustls::{CertificateError, Error as TlsError, InvalidMessage};
 
 use super::exchange::Exchange;
+use super::framing::Violation;
 
 /// What went wrong, as the error and the facts of the exchange say it.
 pub fn why(error: &SendRequestError, exchange: &Exchange) -> String {
-    if let Some(violation) = exchange.violation.get() {
-        return violation.to_string();
+    match exchange.violation.get() {
+        Some(Violation::Truncated) if !exchange.answered.get() => {
+            return "closed before an answer".to_owned();
+        }
+        Some(violation) => return violation.to_string(),
+        None => {}
     }
     match error {
-        SendRequestError::Connect(ConnectError::Io(error)) | SendRequestError::Send(error) => of_io(error),
+        SendRequestError::Connect(ConnectError::Io(error))
+        | SendRequestError::Send(error)
+        | SendRequestError::Response(ParseError::Io(error)) => of_io(error),
         SendRequestError::Connect(ConnectError::Timeout) | SendRequestError::Timeout => TIMED_OUT.to_owned(),
         other => other.to_string(),
     }
@@ -62,7 +70,7 @@ fn of_io(error: &io::Error) -> String {
         io::ErrorKind::HostUnreachable => "host unreachable".to_owned(),
         io::ErrorKind::NetworkUnreachable => "network unreachable".to_owned(),
         io::ErrorKind::TimedOut => TIMED_OUT.to_owned(),
-        io::ErrorKind::ConnectionReset => "connection reset".to_owned(),
+        io::ErrorKind::ConnectionReset => "reset before an answer".to_owned(),
         io::ErrorKind::UnexpectedEof => "closed by the target".to_owned(),
         _ => error.to_string(),
     }
