@@ -55,8 +55,10 @@ pub fn serve(source: Source, loaded: Loaded, started: impl FnOnce(&Started) + 's
         log::warn!("{problem}");
     }
     let descriptors = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(u64::MAX);
-    if let Some(warning) = too_few(descriptors, &loaded.settings.server) {
-        log::warn!("{warning}");
+    if let Some(said) = too_few(descriptors, &loaded.settings.server) {
+        let asked_for = loaded.settings.server.max_connections != settings::Server::default().max_connections;
+        let level = if asked_for || descriptors < FEW { log::Level::Warn } else { log::Level::Info };
+        log::log!(level, "{said}");
     }
     let outcome = actix_rt::System::new().block_on(gateway(source, loaded, started));
     let code = match outcome {
@@ -71,6 +73,9 @@ pub fn serve(source: Source, loaded: Loaded, started: impl FnOnce(&Started) + 's
     panics::flush();
     code
 }
+
+/// Fewer descriptors than this are few for any gateway, whatever number of connections nobody has asked for.
+const FEW: u64 = 4096;
 
 /// What is to be said where every client and every upstream connection is a descriptor, and there are few.
 fn too_few(descriptors: u64, server: &settings::Server) -> Option<String> {

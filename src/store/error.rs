@@ -65,6 +65,10 @@ impl StoreError {
         self
     }
 
+    pub(super) fn tells_of_a_full_disk(&self) -> bool {
+        matches!(self.why(), Self::Refused(text) if text.contains("disk is full"))
+    }
+
     pub(super) fn tells_of_missing_tables(&self) -> bool {
         matches!(self.why(), Self::Refused(text) if text.contains("no such table") || text.contains("does not exist"))
     }

@@ -191,7 +191,11 @@ impl Store {
         self.run("writing to", self.inner.options.time_limit, move |inner| async move {
             let by = inner.attempt(&writer, &doubts);
             let rows = Rows::new(&writer, batch);
-            on!(inner, writer, write::write(by, rows))?;
+            let written = on!(inner, writer, write::write(by, rows));
+            if written.as_ref().is_err_and(StoreError::tells_of_a_full_disk) {
+                inner.make_room().await;
+            }
+            written?;
             inner.doubts().acknowledged(&writer, &doubts);
             Ok(())
         })
@@ -347,6 +351,15 @@ impl Inner {
 
     fn now(&self) -> i64 {
         self.pace().now()
+    }
+
+    /// Gives back what of a full disk is not needed at the moment.
+    async fn make_room(&self) {
+        if let Access::Sqlite { writer, .. } = &*self.access.load_full()
+            && let Ok(mut connection) = writer.get().await
+        {
+            let _ = sqlite::batch(&mut connection, sqlite::SHORTEN).await;
+        }
     }
 
     /// What goes before a write; from now on its rows are in doubt.

@@ -37,6 +37,9 @@ const SETUP: &str = "PRAGMA busy_timeout = 4000; PRAGMA synchronous = NORMAL; PR
 /// 4 KiB, rows with a histogram of a busy hour, 1 to 2 KB, would each take a further page.
 const CREATE: &str = "PRAGMA page_size = 8192; PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL";
 
+/// What the write-ahead log holds beyond what it needs is given back: on a full disk others wait for it.
+pub(super) const SHORTEN: &str = "PRAGMA wal_checkpoint(TRUNCATE)";
+
 /// Pages given back to the file system at a time, 8 KiB each.
 const COMPACT: &str = "PRAGMA incremental_vacuum(1000)";
 
