@@ -74,14 +74,16 @@ fn meaning(reason: &str) -> &'static str {
         "no_healthy_target" => {
             "No target may take requests: their health checks fail, or an operator has drained them."
         }
-        "pool_full" => "Every target has as many requests in flight as it may.",
+        "pool_full" => "Every target has as many requests in flight, or tunnels, as it may.",
         "overloaded" => {
             "The requests that the client had open on one HTTP/2 connection were too large together."
         }
         "draining" => "The gateway was shutting down.",
         "connect_failed" => "No connection to the service could be made.",
         "upstream_reset" => "The service closed the connection before it had answered whole.",
-        "upstream_bad_response" => "The service answered with something that is not HTTP.",
+        "upstream_bad_response" => {
+            "The service answered with something that cannot be passed on: not HTTP, or beyond a bound."
+        }
         "upstream_timeout" => "The service did not answer in time.",
         "auth_missing" | "auth_invalid" => {
             "The path is the gateway's own and answers only with the admin token."

@@ -11,6 +11,7 @@ use super::balance::InFlight;
 use super::fields::Fields;
 use super::headers::{self, Passing};
 use super::rate_limit::is_quota;
+use super::record::Decider;
 use super::redirects;
 use super::relayed::{Blame, HeldUp, Relayed};
 use super::request::{Refused, Request};
@@ -122,10 +123,14 @@ fn add_own(request: &Request, fields: &mut Fields) {
 fn open(mut request: Box<Request>, backend: &Backend, answered: Answered) -> Result<Response, Refused> {
     let Answered { head, body, in_flight, request_body, .. } = answered;
     let Some(taken) = body.into_tunnel().filter(|_| request_body.is_complete()) else {
+        if let Some(last) = request.record.story.tries.last_mut() {
+            last.why = Some("switched protocols before it had the request".into());
+        }
         return Err(Refused::new(request, Cause::UpstreamBadResponse));
     };
     let most = backend.settings.max_tunnels;
     let Some(counted) = in_flight.and_then(|one| one.into_tunnel(most)) else {
+        request.record.story.decider = Some(Decider::Tunnels);
         return Err(Refused::new(request, Cause::PoolFull));
     };
     let mut fields = head.fields;

@@ -160,7 +160,7 @@ fn take(backend: &Backend, position: usize, needs: Needs, now: Instant) -> Resul
 }
 
 /// Who keeps every target of `backend` away: the configuration, if it keeps at least one.
-pub fn decider(backend: &Backend, cause: Cause) -> Option<Decider> {
+pub fn decider(backend: &Backend, needs: Needs, cause: Cause) -> Option<Decider> {
     let mut cells = backend.targets.iter().map(|target| &target.cells);
     let (by_itself, decider) = match cause {
         Cause::CircuitOpen => {
@@ -171,6 +171,11 @@ pub fn decider(backend: &Backend, cause: Cause) -> Option<Decider> {
             let refused =
                 |cells: &TargetCells| !cells.drained.load(Ordering::Relaxed) && !cells.health.is_healthy();
             (cells.any(|cells| refused(cells)), Decider::HealthCheck)
+        }
+        Cause::PoolFull => {
+            let most = backend.settings.max_tunnels;
+            let full = needs.tunnel && cells.any(|cells| cells.tunnels.load(Ordering::Relaxed) >= most);
+            return full.then_some(Decider::Tunnels);
         }
         _ => return None,
     };

@@ -130,6 +130,9 @@ impl Counting {
 /// Leaves the newest `most` records. Answers how many had to go.
 fn drop_oldest(batches: &mut Vec<(Arc<Labels>, Vec<Record>)>, most: usize) -> u64 {
     let excess = batches.iter().map(|(_, records)| records.len()).sum::<usize>().saturating_sub(most);
+    if excess == 0 {
+        return 0;
+    }
     let mut left = excess;
     for (_, records) in batches.iter_mut() {
         let some = left.min(records.len());

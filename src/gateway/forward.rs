@@ -91,7 +91,7 @@ pub async fn forward(mut request: Box<Request>) -> Result<Response, Refused> {
         let now = Instant::now();
         let pick = match (balance::pick(backend, &request.worker, needs, &tried, || hash, now), last) {
             (Ok(pick), _) => pick,
-            (Err(refusal), None) => return Err(no_target(request, backend, refusal)),
+            (Err(refusal), None) => return Err(no_target(request, backend, needs, refusal)),
             // What the try before came to says more than that nobody is left for another.
             (Err(_), Some(failure)) => return give_up(request, backend, failure, &body),
         };
@@ -145,12 +145,12 @@ pub async fn forward(mut request: Box<Request>) -> Result<Response, Refused> {
 
 /// The target with a connection that belongs to this client.
 fn bound_target(request: &Request, backend: &Backend) -> Option<usize> {
-    let private = &request.peer.private;
-    if private.is_empty() {
+    if request.peer.private.is_empty() {
         return None;
     }
+    let owner = request.owner();
     let pools = &request.snapshot.local(backend).pools;
-    pools.iter().position(|pool| pool.get().is_some_and(|pool| pool.is_owned(private)))
+    pools.iter().position(|pool| pool.get().is_some_and(|pool| pool.is_owned(&owner)))
 }
 
 /// Passes on what the last try came to.
@@ -188,11 +188,9 @@ async fn attempt(
     };
     let exchange = Exchange::new(asked, lines.clone(), host, body.reader());
     let pool = worker.pool(&request.snapshot, backend, target, position);
-    let private = &request.peer.private;
-    if !private.is_empty() && pool.is_owned(private)
-        || headers::binds_connection(&request.head.fields, "authorization")
-    {
-        exchange.slot.bind(private);
+    let owner = request.owner();
+    if pool.is_owned(&owner) || headers::binds_connection(&request.head.fields, "authorization") {
+        exchange.slot.bind(owner);
     }
     let mut probe = admission.probe;
     let is_probe = probe.is_some();
@@ -275,7 +273,7 @@ async fn attempt(
             // A stream of a request has taken its time; its answer gets its own.
             let deadline = if body.is_stream() { after(Instant::now(), times.whole) } else { deadline };
             if headers::binds_connection(&head.fields, "www-authenticate") {
-                answered_body.bind(&exchange, &request.peer.private);
+                answered_body.bind(&exchange, request.owner());
             }
             let request_body = body.clone();
             let answered = Answered {
@@ -394,8 +392,8 @@ fn classify(error: &SendRequestError, exchange: &Exchange, body: &RequestBody, i
     failed(Cause::UpstreamReset, outcome, again)
 }
 
-fn no_target(mut request: Box<Request>, backend: &Backend, refusal: NoTarget) -> Refused {
-    request.record.story.decider = balance::decider(backend, refusal.cause);
+fn no_target(mut request: Box<Request>, backend: &Backend, needs: Needs, refusal: NoTarget) -> Refused {
+    request.record.story.decider = balance::decider(backend, needs, refusal.cause);
     let seconds = refusal.retry_after.as_millis().div_ceil(1000).max(1) as u64;
     Refused { retry_after: Some(seconds), ..Refused::new(request, refusal.cause) }
 }

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use super::arrival::Head;
 use super::fields::Fields;
-use super::identity::Trace;
+use super::identity::{Trace, said_of_client};
 use super::rate_limit::is_quota;
 
 const VIA_SELF: &[u8] = b"1.1 aegis";
@@ -77,37 +77,36 @@ pub fn to_upstream(head: &Head, facts: &Forwarding<'_>, lines: &mut Vec<u8>) {
     if !kept.cookie.is_empty() {
         add(lines, "Cookie", b"; ", &kept.cookie, None);
     }
-    write_client(lines, head, facts, &mut kept);
+    write_client(lines, head, facts, &kept);
     add(lines, "Via", b", ", &kept.via, facts.via.then_some(VIA_SELF));
     add_bytes(lines, "X-Request-ID", facts.request_id);
     add_bytes(lines, "traceparent", facts.trace.as_bytes());
 }
 
 /// Writes who the client is, whichever way an upstream asks for it: always the one that the gateway has found.
-fn write_client<'a>(lines: &mut Vec<u8>, head: &'a Head, facts: &Forwarding<'a>, kept: &mut Kept<'a>) {
+fn write_client<'a>(lines: &mut Vec<u8>, head: &'a Head, facts: &Forwarding<'a>, kept: &Kept<'a>) {
     let text = facts.client.map(|client| client.to_string());
     let client = text.as_deref().unwrap_or(facts.peer);
-    let [chain, proto, host, prefix] = &mut kept.forwarded;
+    let [chain, proto, host, prefix] = &kept.forwarded;
     // What stands in front of the client in the chain is its own word.
     let chain = chain.iter().flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
     let chain: Values<'_> = chain.collect();
     let known = &chain[chain.len().saturating_sub(facts.hops)..];
     add(lines, "X-Forwarded-For", b", ", known, Some(facts.peer.as_bytes()));
     add_bytes(lines, "X-Real-IP", client.as_bytes());
-    if proto.is_empty() {
-        proto.push(if facts.secure { b"https" } else { b"http" });
+    let said = |values: &Values<'a>| said_of_client(values.iter().copied(), facts.hops);
+    let proto = said(proto).unwrap_or(if facts.secure { b"https" } else { b"http" });
+    add_bytes(lines, "X-Forwarded-Proto", proto);
+    if let Some(host) = said(host).or_else(|| head.host().map(str::as_bytes)) {
+        add_bytes(lines, "X-Forwarded-Host", host);
     }
-    add(lines, "X-Forwarded-Proto", b", ", proto, None);
-    if let (true, Some(own)) = (host.is_empty(), head.host()) {
-        host.push(own.as_bytes());
-    }
-    add(lines, "X-Forwarded-Host", b", ", host, None);
-    prefix.extend(facts.stripped.map(|stripped| stripped.trim_end_matches('/').as_bytes()));
-    add(lines, "X-Forwarded-Prefix", b"", prefix, None);
+    let stripped = facts.stripped.map(|stripped| stripped.trim_end_matches('/').as_bytes());
+    let prefix: Values<'_> = said(prefix).into_iter().chain(stripped).collect();
+    add(lines, "X-Forwarded-Prefix", b"", &prefix, None);
     if kept.rfc7239 {
         let quoted = if client.contains(':') { format!("\"[{client}]\"") } else { client.to_owned() };
-        let scheme = proto.first().filter(|scheme| scheme.iter().all(u8::is_ascii_alphanumeric));
-        add(lines, "Forwarded", b";proto=", &[format!("for={quoted}").as_bytes()], scheme.copied());
+        let scheme = Some(proto).filter(|scheme| scheme.iter().all(u8::is_ascii_alphanumeric));
+        add(lines, "Forwarded", b";proto=", &[format!("for={quoted}").as_bytes()], scheme);
     }
 }
 
@@ -146,7 +145,8 @@ impl Known {
             let mut room = [0; LONGEST];
             let begin = plain(name.get(..LONGEST).unwrap_or(""), &mut room).unwrap_or("");
             let family = begin.starts_with("x-forwarded-") || begin.starts_with("client-cert");
-            return if family && !facts.trusted { Self::Stays } else { Self::Passes };
+            let exact = name.bytes().all(|byte| byte != b'_' && is_plain(byte));
+            return if family && !(facts.trusted && exact) { Self::Stays } else { Self::Passes };
         };
         // `X_User_Id` becomes `X-User-Id` in CGI and WSGI backends: what only looks different from a field that the gateway
         // sets or removes goes too.
@@ -182,8 +182,8 @@ impl Known {
             "forwarded" if facts.trusted && exact => Self::Rfc7239,
             "forwarded" => Self::Stays,
             // Nothing vouches for them.
-            "x-original-url" | "x-rewrite-url" if !facts.trusted => Self::Stays,
-            _ if !facts.trusted
+            "x-original-url" | "x-rewrite-url" if !(facts.trusted && exact) => Self::Stays,
+            _ if !(facts.trusted && exact)
                 && (plain.starts_with("x-forwarded-") || plain.starts_with("client-cert")) =>
             {
                 Self::Stays

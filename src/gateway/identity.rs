@@ -35,6 +35,16 @@ pub fn client(fields: &Fields, peer: &Peer, trusted: &[IpNet]) -> (IpAddr, usize
     (client, hops)
 }
 
+/// What the proxy next to the client has said of it in a list, of which `hops` entries are known; what stands in front of that
+/// is the client's own word.
+pub fn said_of_client<'a>(
+    values: impl DoubleEndedIterator<Item = &'a [u8]>,
+    hops: usize,
+) -> Option<&'a [u8]> {
+    let entries = values.rev().flat_map(|value| value.rsplit(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+    entries.filter(|entry| !entry.is_empty()).take(hops.max(1)).last()
+}
+
 /// An address as proxies write it: bare, in brackets, or with a port.
 fn parse_hop(hop: &str) -> Option<IpAddr> {
     let parsed: Option<IpAddr> = hop.parse().ok().or_else(|| {
@@ -182,6 +192,21 @@ mod tests {
     #[test]
     fn an_untrusted_peer_is_the_client_whatever_it_says() {
         assert_eq!(client(&[b"6.6.6.6"], "9.9.9.9:1", &[]), "9.9.9.9");
+    }
+
+    #[test]
+    fn of_a_list_the_entry_of_the_proxy_next_to_the_client_counts() {
+        for (values, hops, said) in [
+            (&["evil, a, b"][..], 2, Some("a")),
+            (&["evil", "a", "b"], 2, Some("a")),
+            (&["evil, a"], 1, Some("a")),
+            (&["a"], 3, Some("a")),
+            (&["a, "], 0, Some("a")),
+            (&[], 1, None),
+        ] {
+            let found = said_of_client(values.iter().map(|value| value.as_bytes()), hops);
+            assert_eq!(found, said.map(str::as_bytes), "{values:?} {hops}");
+        }
     }
 
     #[test]

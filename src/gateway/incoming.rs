@@ -19,7 +19,7 @@ const READ: usize = 64 * 1024;
 /// Buffers that a worker keeps to lend.
 const SPARE: usize = 16;
 /// Pieces up to this are copied out of the lent buffer, larger ones take it with them.
-const COPIED: usize = 4 * 1024;
+const COPIED: usize = 16 * 1024;
 
 thread_local! {
     static BUFFERS: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };

@@ -34,6 +34,8 @@ pub enum Decider {
     /// The time without a byte.
     Idle,
     Breaker,
+    /// The bound of tunnels, and not of requests.
+    Tunnels,
     HealthCheck,
     /// Somebody who has drained targets, or holds their breakers.
     Operator,

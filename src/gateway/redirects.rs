@@ -3,6 +3,7 @@
 
 use super::arrival::{host_name, is_host};
 use super::fields::Fields;
+use super::identity::said_of_client;
 use super::request::Request;
 use super::snapshot::Backend;
 use crate::config::settings::RewriteCookies;
@@ -34,10 +35,10 @@ fn client_host(request: &Request) -> Option<&str> {
     forwarded.filter(|host| is_host(host.as_bytes())).or_else(|| request.head.host())
 }
 
-/// What a trusted proxy says; of several the first, which stood before the client.
+/// What trusted proxies say of the client.
 fn forwarded<'a>(request: &'a Request, name: &'a str) -> Option<&'a str> {
-    let said = request.head.fields.text(name).filter(|_| request.trusted)?;
-    said.split(',').next().map(str::trim)
+    let said = said_of_client(request.head.fields.get_all(name), request.hops).filter(|_| request.trusted)?;
+    std::str::from_utf8(said).ok()
 }
 
 /// What stands in front of a path for the client; nothing where it has not named a host.
@@ -63,10 +64,9 @@ impl Places<'_> {
     /// A reference that names the target, for a client that sees it under `base`; `None` for any other.
     fn location(&self, value: &str, base: &str) -> Option<Vec<u8>> {
         let (scheme, authority) = self.target.split_once("://")?;
-        let rest = match value.split_once("://") {
-            Some((own, rest)) if own.eq_ignore_ascii_case(scheme) => rest,
-            Some(_) => return None,
-            None => value.strip_prefix("//")?,
+        let rest = match value.strip_prefix("//") {
+            Some(rest) => rest,
+            None => value.split_once("://").filter(|(own, _)| own.eq_ignore_ascii_case(scheme))?.1,
         };
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (named, reference) = rest.split_at(end);
@@ -153,7 +153,7 @@ mod tests {
         for (value, expected) in [
             ("http://10.0.0.1:3001/login?a=b#c", Some("https://shop.test/login?a=b#c")),
             ("HTTP://10.0.0.1:3001", Some("https://shop.test/")),
-            ("//10.0.0.1:3001/x", Some("https://shop.test/x")),
+            ("//10.0.0.1:3001/x?u=http://y", Some("https://shop.test/x?u=http://y")),
             ("https://10.0.0.1:3001/x", None),
             ("http://10.0.0.1/x", None),
             ("http://10.0.0.1:3001.evil.test/x", None),

@@ -106,14 +106,9 @@ impl Relayed {
                 Step::AwaitsReader
             }
             Transfer::AwaitsUpstream if self.poll_silence(cx).is_pending() => Step::AwaitsUpstream,
-            Transfer::AwaitsUpstream => self.break_off(),
+            Transfer::AwaitsUpstream => self.break_off("silent for too long".to_owned()),
             Transfer::Unread(_) => Step::Broken,
-            Transfer::Broken(violation) => {
-                if let Some(last) = self.record.story.tries.last_mut() {
-                    last.why = Some(violation.to_string().into());
-                }
-                self.break_off()
-            }
+            Transfer::Broken(violation) => self.break_off(violation.to_string()),
         }
     }
 
@@ -123,7 +118,10 @@ impl Relayed {
         self.in_flight = None;
     }
 
-    fn break_off(&mut self) -> Step {
+    fn break_off(&mut self, why: String) -> Step {
+        if let Some(last) = self.record.story.tries.last_mut() {
+            last.why = Some(why.into());
+        }
         self.in_flight = None;
         if self.request_body.failure().is_some() {
             // The client stopped sending what the upstream was still reading: nobody's fault but its own.

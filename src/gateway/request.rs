@@ -10,6 +10,7 @@ use super::rate_limit::{self, Foreseen, Quota, Violation};
 use super::record::RequestRecord;
 use super::request_body::Source;
 use super::snapshot::SnapshotRef;
+use super::upstream::Owner;
 use super::worker::Worker;
 
 /// See the module.
@@ -75,6 +76,13 @@ impl Request {
             snapshot: snapshot.clone(),
         });
         Box::new(Self { worker, snapshot, peer, head, body, trusted, hops, foreseen, quota: None, record })
+    }
+}
+
+impl Request {
+    /// Who has the upstream connections that this request's client has for itself.
+    pub fn owner(&self) -> Owner {
+        (self.peer.private.clone(), self.record.client)
     }
 }
 

@@ -114,7 +114,7 @@ fn decided_by(record: &RequestRecord) -> Option<String> {
         Cause::BodyTimeout => backend("idleTimeoutMs"),
         Cause::CircuitOpen if decider == Some(Decider::Breaker) => backend("circuitBreaker"),
         Cause::NoHealthyTarget if decider == Some(Decider::HealthCheck) => backend("healthCheck"),
-        Cause::PoolFull if record.head.upgrade.is_some() => backend("maxTunnels"),
+        Cause::PoolFull if decider == Some(Decider::Tunnels) => backend("maxTunnels"),
         Cause::PoolFull => backend("maxInFlight"),
         Cause::ConnectFailed => backend("targets").map(|path| match route {
             Some(route) if route.backend.targets.len() == 1 => path.replace(".targets", ".url"),

@@ -359,3 +359,21 @@ fn a_reload_neither_ends_a_login_nor_gives_it_to_anybody() {
     drop(client);
     assert!(eventually(SOON, || guarded.bound() == 0), "{:?}", guarded.known());
 }
+
+#[test]
+fn a_proxy_that_shares_its_connections_shares_no_login() {
+    let guarded = Guarded::start();
+    let gateway = before(&[&guarded]).server("trustedProxies: [127.0.0.1]").start();
+    let mut proxy = gateway.client();
+    let mut ask = |from: &str, target: &str, credentials: &str| {
+        proxy.send(&call(target, credentials).header("X-Forwarded-For", from))
+    };
+    let challenged = ask("203.0.113.1", "/in", "NTLM type1");
+    let third = type3("alice", challenged.header("www-authenticate"));
+    assert_said(&ask("203.0.113.1", "/in", &third), Some("alice"), "/in");
+    for other in ["203.0.113.2", "203.0.113.3", "127.0.0.1"] {
+        assert_eq!(ask(other, "/in", "").status, 401, "{other} is served as alice");
+        assert_said(&ask(other, "/public", ""), None, "/public");
+    }
+    assert_said(&ask("203.0.113.1", "/in", ""), Some("alice"), "/in");
+}

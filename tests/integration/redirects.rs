@@ -101,6 +101,7 @@ fn only_a_trusted_proxy_says_what_the_client_asked_it() {
     let edge = |proto: &str, host: &str| {
         ask("/strip/x", "http://TARGET/login")
             .header("Host", "inner.test")
+            .header("X-Forwarded-For", "203.0.113.1, 127.0.0.1")
             .header("X-Forwarded-Proto", proto)
             .header("X-Forwarded-Host", host)
     };
@@ -108,6 +109,7 @@ fn only_a_trusted_proxy_says_what_the_client_asked_it() {
         ("https", "shop.test", "https://shop.test/strip/login"),
         ("HTTPS", "shop.test:8443", "https://shop.test:8443/strip/login"),
         ("https, http", "shop.test, edge.test", "https://shop.test/strip/login"),
+        ("gopher, https, http", "evil.test, shop.test, edge.test", "https://shop.test/strip/login"),
         ("gopher", "shop.test", "http://shop.test/strip/login"),
         ("https", "evil.test/?", "https://inner.test/strip/login"),
         ("https", "a@evil.test", "https://inner.test/strip/login"),

@@ -110,7 +110,9 @@ impl Latecomers {
         let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
         let mut open = JoinSet::new();
         let closing = tokio::time::Instant::now() + CLOSING;
-        while let Ok(Ok((tcp, _))) = tokio::time::timeout_at(closing, listener.accept()).await {
+        while let Ok(accepted) = tokio::time::timeout_at(closing, listener.accept()).await {
+            // One that has gone meanwhile is not the last.
+            let Ok((tcp, _)) = accepted else { continue };
             let (worker, stop, tls) = (Worker::here(&shared), stop.clone(), tls.clone());
             admission::start();
             open.spawn_local(async move {

@@ -11,7 +11,7 @@ use bytes::BytesMut;
 
 use super::exchange::Exchange;
 use super::framing::Violation;
-use super::slots::Private;
+use super::slots::Owner;
 use super::transport::Transport;
 use crate::gateway::socket::Socket;
 
@@ -59,7 +59,7 @@ impl Body {
     }
 
     /// The connection is `owner`'s alone from now on.
-    pub fn bind(&self, exchange: &Exchange, owner: &Rc<Private>) {
+    pub fn bind(&self, exchange: &Exchange, owner: Owner) {
         exchange.slot.bind(owner);
         self.0.inner.borrow_mut().private |= exchange.slot.connected(&self.0);
     }

@@ -21,5 +21,5 @@ pub use exchange::{Exchange, RequestLines};
 pub use failure::{unconnected, why};
 pub use framing::{Asked, Head, Violation};
 pub use pool::Pool;
-pub use slots::Private;
+pub use slots::{Owner, Private};
 pub use tls::{TlsError, client_config};

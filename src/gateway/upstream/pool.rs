@@ -17,7 +17,7 @@ use super::body::Body;
 use super::connector::Dialer;
 use super::exchange::Exchange;
 use super::framing::Head;
-use super::slots::{Private, Slots};
+use super::slots::{Owner, Slots};
 
 /// How long awc keeps what it knows nothing of: the transport says which connection is of no use any more.
 const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
@@ -61,8 +61,8 @@ impl Pool {
     }
 
     /// Whether one of its connections is this client's alone.
-    pub fn is_owned(&self, owner: &Private) -> bool {
-        owner.has(&self.slots)
+    pub fn is_owned(&self, (owner, client): &Owner) -> bool {
+        owner.has(&self.slots, *client)
     }
 
     /// Sends one request and waits for the response head.

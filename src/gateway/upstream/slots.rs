@@ -6,6 +6,7 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::net::IpAddr;
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
@@ -35,15 +36,30 @@ pub struct Slot {
 /// The upstream connections that one client's connection has for itself, as long as none of its requests uses them.
 ///
 /// NTLM and Negotiate authenticate a connection, not a request (RFC 4559 §6): what has come of it must answer nobody else.
+/// Behind a proxy one connection carries several clients; each has its own.
 #[derive(Default)]
-pub struct Private(RefCell<Vec<Slot>>);
+pub struct Private(RefCell<Vec<(IpAddr, Slot)>>);
+
+/// A client, and what its connection has for itself.
+pub type Owner = (Rc<Private>, IpAddr);
+
+/// As many a connection keeps for a client and pool; an HTTP/2 client might ask for hundreds at once.
+const OWNED: usize = 8;
 
 impl Private {
     /// The one to the target of this pool that was used last: of several, a handshake in two steps stays with one.
-    fn take(&self, slots: &Rc<Slots>) -> Option<Slot> {
-        let mut held = self.0.borrow_mut();
-        let at = held.iter().rposition(|slot| Rc::ptr_eq(&slot.slots, slots))?;
-        Some(held.remove(at))
+    fn take(&self, slots: &Rc<Slots>, client: IpAddr) -> Option<Slot> {
+        let at = self.places(slots, client).next_back()?;
+        Some(self.0.borrow_mut().remove(at).1)
+    }
+
+    /// Puts one back; the one that has rested longest goes where there are too many.
+    fn keep(&self, client: IpAddr, slot: Slot) {
+        let mut places = self.places(&slot.slots, client);
+        let oldest = places.next().filter(|_| places.count() + 1 >= OWNED);
+        let gone = oldest.map(|at| self.0.borrow_mut().remove(at));
+        self.0.borrow_mut().push((client, slot));
+        drop(gone);
     }
 
     /// Whether there is none at the moment.
@@ -52,8 +68,16 @@ impl Private {
     }
 
     /// Whether there is one to the target of this pool.
-    pub(super) fn has(&self, slots: &Rc<Slots>) -> bool {
-        self.0.borrow().iter().any(|slot| Rc::ptr_eq(&slot.slots, slots))
+    pub(super) fn has(&self, slots: &Rc<Slots>, client: IpAddr) -> bool {
+        self.places(slots, client).next().is_some()
+    }
+
+    /// Where those to the target of this pool stand, the one used last at the end.
+    fn places(&self, slots: &Rc<Slots>, client: IpAddr) -> impl DoubleEndedIterator<Item = usize> + use<> {
+        let held = self.0.borrow();
+        let is = |(whose, slot): &(IpAddr, Slot)| *whose == client && Rc::ptr_eq(&slot.slots, slots);
+        let places: Vec<usize> = (0..held.len()).filter(|at| is(&held[*at])).collect();
+        places.into_iter()
     }
 }
 
@@ -61,13 +85,13 @@ impl Private {
 #[derive(Default)]
 pub struct Held {
     slot: RefCell<Option<Slot>>,
-    owner: RefCell<Option<Rc<Private>>>,
+    owner: RefCell<Option<Owner>>,
 }
 
 impl Held {
     /// Takes a name of this pool; the owner's, where it has one.
     pub(super) fn fill(&self, slots: &Rc<Slots>) -> Uri {
-        let owned = self.owner.borrow().as_ref().and_then(|owner| owner.take(slots));
+        let owned = self.owner.borrow().as_ref().and_then(|(owner, client)| owner.take(slots, *client));
         let slot = owned.unwrap_or_else(|| slots.take());
         let name = slots.names.borrow()[slot.index].clone();
         self.slot.replace(Some(slot));
@@ -75,8 +99,8 @@ impl Held {
     }
 
     /// The connection, whichever it will be, is to be that client's alone.
-    pub fn bind(&self, owner: &Rc<Private>) {
-        self.owner.replace(Some(owner.clone()));
+    pub fn bind(&self, owner: Owner) {
+        self.owner.replace(Some(owner));
     }
 
     /// Whether it is.
@@ -96,8 +120,8 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        if let (Some(owner), Some(slot)) = (self.owner.take(), self.slot.take()) {
-            owner.0.borrow_mut().push(slot);
+        if let (Some((owner, client)), Some(slot)) = (self.owner.take(), self.slot.take()) {
+            owner.keep(client, slot);
         }
     }
 }
@@ -179,7 +203,7 @@ impl Transport {
     /// Nobody may use it any more.
     fn end(&self) {
         self.ended.set(true);
-        // One that is in use sees it at its end.
+        // One that is in use is asked before its next use.
         if let Ok(mut inner) = self.inner.try_borrow_mut()
             && inner.is_idle()
         {

@@ -121,7 +121,9 @@ impl Inner {
             exchange.answered.set(true);
             // Heads end in a line feed; without a new one there is nothing new to find.
             let bytes = self.incoming.bytes();
-            if memchr::memchr(b'\n', &bytes[bytes.len() - got..]).is_none() && bytes.len() < 64 * 1024 {
+            if memchr::memchr(b'\n', &bytes[bytes.len() - got..]).is_none()
+                && bytes.len() <= self.terms.head.bytes
+            {
                 continue;
             }
             let (used, head) = self.framing.head(bytes).map_err(|violation| violated(exchange, violation))?;
