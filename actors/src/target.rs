@@ -14,7 +14,7 @@ use arc_swap::ArcSwap;
 use crate::circuit_breaker::GateCell;
 use crate::health_check::HealthCell;
 
-/// Unique for the life of the process; a target that a reload changes gets a new one.
+/// Unique for the life of the process; a reload keeps that of a backend's target with the same URL.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TargetId(pub u64);
 

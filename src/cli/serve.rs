@@ -27,6 +27,7 @@ use crate::tls::ServerTls;
 
 /// How long the stop waits for the metrics store.
 const LAST_WRITE: Duration = Duration::from_secs(3);
+
 /// Runs the gateway until it is told to stop.
 pub fn run(source: Source) -> i32 {
     let loaded = match load_with(&source, judge) {

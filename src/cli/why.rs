@@ -78,7 +78,6 @@ fn meaning(reason: &str) -> &'static str {
         "overloaded" => {
             "The requests that the client had open on one HTTP/2 connection were too large together."
         }
-        "draining" => "The gateway was shutting down.",
         "connect_failed" => "No connection to the service could be made.",
         "upstream_reset" => "The service closed the connection before it had answered whole.",
         "upstream_bad_response" => {

@@ -25,6 +25,7 @@ use crate::config::settings::Via;
 /// A body with a known length up to this must be complete within the request's `timeout`; a longer one, or one of
 /// unknown length, is a stream and has as long as it makes progress.
 const WHOLE_LIMIT: u64 = 1024 * 1024;
+
 /// What a try that reached a response head hands on.
 pub struct Answered {
     pub head: Head,

@@ -64,6 +64,8 @@ pub struct Needs {
     pub tunnel: bool,
     /// A connection to this one belongs to the client, by position.
     pub bound: Option<usize>,
+    /// What `hash` goes by.
+    pub key: u64,
 }
 
 /// Chooses a target that is not in `tried`; if all are, one that is.
@@ -75,7 +77,6 @@ pub fn pick<'a>(
     worker: &Worker,
     needs: Needs,
     tried: &[TargetId],
-    hash: impl FnOnce() -> u64,
     now: Instant,
 ) -> Result<Pick<'a>, NoTarget> {
     // The usual case: one target, first try.
@@ -92,15 +93,8 @@ pub fn pick<'a>(
         return Ok(pick);
     }
     let mut refusal: Option<NoTarget> = None;
-    let mut hash = Some(hash);
-    let mut key = 0;
     while !candidates.is_empty() {
-        if let Some(hash) = hash.take()
-            && matches!(backend.settings.load_balance, LoadBalance::Hash(_))
-        {
-            key = hash();
-        }
-        let at = choose(backend, worker, &candidates, key, now);
+        let at = choose(backend, worker, &candidates, needs.key, now);
         match take(backend, candidates.swap_remove(at), needs, now) {
             Ok(pick) => return Ok(pick),
             Err(new) => refusal = Some(telling(refusal, new)),

@@ -24,7 +24,7 @@ use super::request::{Refused, Request};
 use super::request_body::{BodyFailure, RequestBody, RequestFraming};
 use super::response::Response;
 use super::snapshot::Backend;
-use super::upload::{UploadLimits, ended_by, upload};
+use super::upload::{Times, ended_by, upload};
 use super::upstream::{self, Asked, Body, Exchange, Head, Pool, RequestLines, Violation};
 use crate::config::settings::{HashOn, LoadBalance, Via};
 
@@ -56,17 +56,6 @@ enum Again {
     AtOnce,
 }
 
-/// The time limits of a try.
-#[derive(Clone, Copy)]
-struct Times {
-    started: Instant,
-    /// For all tries.
-    deadline: Instant,
-    /// The same for the answer to a stream.
-    whole: Duration,
-    first_byte: Duration,
-}
-
 /// Sends the request to its backend and passes the answer on.
 pub async fn forward(mut request: Box<Request>) -> Result<Response, Refused> {
     let Some(index) = request.record.route else { return Err(Refused::new(request, Cause::NoRoute)) };
@@ -75,21 +64,22 @@ pub async fn forward(mut request: Box<Request>) -> Result<Response, Refused> {
     let backend = &route.backend;
     let share = &snapshot.local(backend).share;
     share.earn();
+    let idle = backend.settings.idle_timeout;
     backend.counters.requests.add(request.worker.index, 1);
-    let body = match take_body(&mut request, route.body_limit, backend.settings.idle_timeout).await {
+    let body = match take_body(&mut request, route.body_limit, idle).await {
         Ok(body) => body,
         Err(cause) => return Err(Refused::new(request, cause)),
     };
-    let hash = hash_key(&request, backend);
     let lines = upstream_lines(&request);
     let deadline = after(request.record.started, route.timeout);
     let idempotent = is_idempotent(&request.head.method);
-    let needs = Needs { tunnel: request.head.upgrade.is_some(), bound: bound_target(&request, backend) };
+    let (bound, key) = (bound_target(&request, backend), hash_key(&request, backend));
+    let needs = Needs { tunnel: request.head.upgrade.is_some(), bound, key };
     let (mut tried, mut stale): (Vec<TargetId>, u32) = (Vec::new(), 0);
     let mut last: Option<Failure> = None;
     loop {
         let now = Instant::now();
-        let pick = match (balance::pick(backend, &request.worker, needs, &tried, || hash, now), last) {
+        let pick = match (balance::pick(backend, &request.worker, needs, &tried, now), last) {
             (Ok(pick), _) => pick,
             (Err(refusal), None) => return Err(no_target(request, backend, needs, refusal)),
             // What the try before came to says more than that nobody is left for another.
@@ -99,8 +89,13 @@ pub async fn forward(mut request: Box<Request>) -> Result<Response, Refused> {
         request.record.target = Some(pick.position);
         request.record.tries += 1;
         target.counters.requests.add(request.worker.index, 1);
-        let times =
-            Times { started: now, deadline, whole: route.timeout, first_byte: route.first_byte_timeout };
+        let times = Times {
+            started: now,
+            deadline,
+            stream: route.timeout,
+            first_byte: route.first_byte_timeout,
+            idle,
+        };
         let known = tried.contains(&target.cells.id);
         let failure = match attempt(&mut request, backend, pick, &lines, &body, times, known).await {
             Ok(answered) => return pass_on(request, backend, answered),
@@ -195,7 +190,7 @@ async fn attempt(
     let mut probe = admission.probe;
     let is_probe = probe.is_some();
     let mut sent = {
-        let sending = send(request, &pool, body, &exchange, backend, times);
+        let sending = send(request, &pool, body, &exchange, times);
         let mut sending = std::pin::pin!(sending);
         let mut sent = None;
         if is_probe && !body.is_complete() {
@@ -271,7 +266,7 @@ async fn attempt(
             backend.counters.statuses[class].add(worker.index, 1);
             let blame = report(settings.judge(status));
             // A stream of a request has taken its time; its answer gets its own.
-            let deadline = if body.is_stream() { after(Instant::now(), times.whole) } else { deadline };
+            let deadline = if body.is_stream() { after(Instant::now(), times.stream) } else { deadline };
             if headers::binds_connection(&head.fields, "www-authenticate") {
                 answered_body.bind(&exchange, request.owner());
             }
@@ -300,8 +295,7 @@ async fn attempt(
         }
         Err(failure) => {
             if matches!(failure.cause, Cause::UpstreamTimeout | Cause::BodyTimeout) {
-                let limits = upload_limits(backend, times);
-                request.record.story.decider = Some(ended_by(started, &exchange, body, &limits));
+                request.record.story.decider = Some(ended_by(&exchange, body, times));
             }
             failure.outcome.and_then(report);
             Err(failure)
@@ -315,14 +309,13 @@ async fn send(
     pool: &Pool,
     body: &Rc<RequestBody>,
     exchange: &Rc<Exchange>,
-    backend: &Backend,
     times: Times,
 ) -> Result<(Head, Body), Failure> {
     let Times { started, deadline, first_byte, .. } = times;
     let limit = after(started, first_byte).min(deadline);
     let sending = pool.send(exchange.clone());
     let outcome = if body.framing().has_bytes() {
-        upload(sending, exchange, body, upload_limits(backend, times)).await
+        upload(sending, exchange, body, times).await
     } else {
         within(limit, sending).await
     };
@@ -347,11 +340,6 @@ async fn send(
             Err(Failure { outcome: failure.outcome.filter(|_| tried), ..failure })
         }
     }
-}
-
-fn upload_limits(backend: &Backend, times: Times) -> UploadLimits {
-    let idle = backend.settings.idle_timeout;
-    UploadLimits { overall: times.deadline, first_byte: times.first_byte, idle }
 }
 
 fn timed_out(exchange: &Exchange) -> Failure {

@@ -222,10 +222,7 @@ fn add(lines: &mut Vec<u8>, name: &str, separator: &[u8], values: &[&[u8]], last
 
 /// One line.
 pub fn add_bytes(lines: &mut Vec<u8>, name: &str, value: &[u8]) {
-    lines.extend_from_slice(name.as_bytes());
-    lines.extend_from_slice(b": ");
-    lines.extend_from_slice(value);
-    lines.extend_from_slice(b"\r\n");
+    add(lines, name, b"", &[value], None);
 }
 
 /// Turns an upstream's header fields into the client's, `Via` included. The framing is set by the caller.

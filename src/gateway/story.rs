@@ -20,10 +20,7 @@ const SAMPLED: u32 = 100;
 
 /// Whether the request's story is worth keeping.
 pub fn worth(record: &RequestRecord, took: Duration) -> Option<Worth> {
-    if record.is_probe() {
-        return None;
-    }
-    let refused = record.cause.is_some() && !record.is_abandoned();
+    let refused = record.is_refused();
     let failed = record.status >= 500 && record.upstream.is_some();
     if record.own.is_some() && !refused {
         return None;

@@ -9,10 +9,14 @@ use super::record::Decider;
 use super::request_body::RequestBody;
 use super::upstream::Exchange;
 
-/// Time limits of a try with a body.
-pub struct UploadLimits {
-    /// Of the whole request.
-    pub overall: Instant,
+/// The time limits of a try.
+#[derive(Clone, Copy)]
+pub struct Times {
+    pub started: Instant,
+    /// When all tries must be over.
+    pub deadline: Instant,
+    /// How long the answer to a stream may take.
+    pub stream: Duration,
     /// From the end of the body to the response head.
     pub first_byte: Duration,
     /// How long the upstream may take nothing of a stream.
@@ -36,7 +40,7 @@ pub async fn upload<F: Future>(
     sending: F,
     exchange: &Exchange,
     body: &RequestBody,
-    limits: UploadLimits,
+    times: Times,
 ) -> Option<F::Output> {
     let mut sending = pin!(sending);
     let mut current: Option<(UploadPhase, Deadline)> = None;
@@ -51,7 +55,7 @@ pub async fn upload<F: Future>(
         };
         let (_, deadline) = match &mut current {
             Some(current) if current.0 == phase => current,
-            changed => changed.insert((phase, Deadline::at(due(phase, exchange, body, &limits)))),
+            changed => changed.insert((phase, Deadline::at(due(phase, exchange, body, times)))),
         };
         if matches!(phase, UploadPhase::Stream { .. }) && !exchange.blocked.get() {
             // Every byte taken moves the deadline; while the client is the slow one, the body's own limit rules.
@@ -63,18 +67,18 @@ pub async fn upload<F: Future>(
     .await
 }
 
-/// Which limit has ended a try that began at `started`: that of the phase it was in, of two the one that came first.
-pub fn ended_by(started: Instant, exchange: &Exchange, body: &RequestBody, limits: &UploadLimits) -> Decider {
+/// Which limit has ended a try: that of the phase it was in, of two the one that came first.
+pub fn ended_by(exchange: &Exchange, body: &RequestBody, times: Times) -> Decider {
     let stalled = body.failure().is_some();
     let sent = match body.framing().has_bytes() {
         true => exchange.uploaded.get().filter(|_| exchange.complete.get()),
-        false => Some(started),
+        false => Some(times.started),
     };
     match sent {
         _ if stalled => Decider::Idle,
         None if body.is_stream() => Decider::Idle,
         None => Decider::Timeout,
-        Some(sent) if body.is_stream() || after(sent, limits.first_byte) <= limits.overall => {
+        Some(sent) if body.is_stream() || after(sent, times.first_byte) <= times.deadline => {
             Decider::FirstByte
         }
         Some(_) => Decider::Timeout,
@@ -82,15 +86,15 @@ pub fn ended_by(started: Instant, exchange: &Exchange, body: &RequestBody, limit
 }
 
 /// When a phase that begins now has to be over.
-fn due(phase: UploadPhase, exchange: &Exchange, body: &RequestBody, limits: &UploadLimits) -> Instant {
+fn due(phase: UploadPhase, exchange: &Exchange, body: &RequestBody, times: Times) -> Instant {
     let now = Instant::now();
     match phase {
-        UploadPhase::Small => limits.overall,
-        UploadPhase::Stream { .. } => after(now, limits.idle),
+        UploadPhase::Small => times.deadline,
+        UploadPhase::Stream { .. } => after(now, times.idle),
         UploadPhase::Sent => {
             exchange.uploaded.set(Some(now));
-            let answer_by = after(now, limits.first_byte);
-            if body.is_stream() { answer_by } else { answer_by.min(limits.overall) }
+            let answer_by = after(now, times.first_byte);
+            if body.is_stream() { answer_by } else { answer_by.min(times.deadline) }
         }
     }
 }

@@ -23,7 +23,6 @@ pub fn why(error: &SendRequestError, exchange: &Exchange) -> String {
         SendRequestError::Connect(ConnectError::Io(error))
         | SendRequestError::Send(error)
         | SendRequestError::Response(ParseError::Io(error)) => of_io(error),
-        SendRequestError::Connect(ConnectError::Timeout) | SendRequestError::Timeout => TIMED_OUT.to_owned(),
         other => other.to_string(),
     }
 }
@@ -56,8 +55,6 @@ fn lacking(error: &io::Error) -> Option<&'static str> {
     })
 }
 
-const TIMED_OUT: &str = "timed out";
-
 fn of_io(error: &io::Error) -> String {
     if let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<TlsError>()) {
         return of_tls(tls);
@@ -69,7 +66,7 @@ fn of_io(error: &io::Error) -> String {
         io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
         io::ErrorKind::HostUnreachable => "host unreachable".to_owned(),
         io::ErrorKind::NetworkUnreachable => "network unreachable".to_owned(),
-        io::ErrorKind::TimedOut => TIMED_OUT.to_owned(),
+        io::ErrorKind::TimedOut => "timed out".to_owned(),
         io::ErrorKind::ConnectionReset => "reset before an answer".to_owned(),
         io::ErrorKind::UnexpectedEof => "closed by the target".to_owned(),
         _ => error.to_string(),

@@ -33,11 +33,10 @@ pub struct Pool {
 impl Pool {
     /// An empty pool above `dialer`.
     pub fn new(dialer: Dialer) -> Self {
-        let terms = dialer.terms();
-        dialer.opened().watch(terms.idle);
+        dialer.opened().watch(dialer.terms().idle);
         let connector = awc::Connector::new()
             .connector(dialer)
-            .timeout(terms.connect_timeout)
+            .timeout(FOREVER) // the dialer has its own
             .limit(0) // in-flight bounds are the gateway's own, per target over all workers
             .conn_keep_alive(FOREVER)
             .conn_lifetime(FOREVER)
