@@ -201,8 +201,8 @@ fn reply(outcome: Outcome) -> Reply {
 
 #[test]
 fn of_a_thousand_requests_over_fifty_connections_none_is_served_as_another_user() {
-    let guarded = Guarded::start();
-    let gateway = before(&[&guarded]).start();
+    let targets = [Guarded::start(), Guarded::start()];
+    let gateway = before(&[&targets[0], &targets[1]]).start();
     let asked = AtomicUsize::new(0);
     thread::scope(|scope| {
         for place in 0..50 {
@@ -212,8 +212,11 @@ fn of_a_thousand_requests_over_fifty_connections_none_is_served_as_another_user(
     });
     let asked = asked.into_inner();
     assert!(asked >= 1000, "only {asked} requests");
-    guarded.assert_unshared();
-    assert!(eventually(SOON, || guarded.bound() == 0), "ends with the client's: {:?}", guarded.known());
+    for target in &targets {
+        target.assert_unshared();
+        assert!(target.known().len() > 10, "both targets have their part");
+        assert!(eventually(SOON, || target.bound() == 0), "ends with the client's: {:?}", target.known());
+    }
     assert_nobody(&gateway);
 }
 
