@@ -173,7 +173,7 @@ async fn gateway(source: Source, loaded: Loaded, started: impl FnOnce(&Started))
         }
     }
     tokio::select! {
-        finished = drain(&shared, &handle, late) => {
+        finished = drain(&shared, &handle, &admin_handle, late) => {
             if !finished {
                 cut(&shared, serving).await;
             }
@@ -236,9 +236,9 @@ async fn cut(shared: &Shared, serving: JoinHandle<io::Result<()>>) {
 
 /// Lets everything under way finish: `/ready` says no, answers close their connections, tunnels are closed with 1001;
 /// after `server.drainPeriodMs`, in which load balancers see `/ready` turn and clients are told to come back elsewhere,
-/// the listener closes, and the rest gets what is left of `server.shutdownTimeoutMs`, both as they are configured now.
+/// both listeners close, and the rest gets what is left of `server.shutdownTimeoutMs`, both as they are configured now.
 /// False when that was not enough.
-async fn drain(shared: &Shared, handle: &ServerHandle, late: Latecomers) -> bool {
+async fn drain(shared: &Shared, handle: &ServerHandle, admin: &ServerHandle, late: Latecomers) -> bool {
     let server = shared.server.load_full();
     let (drain_period, timeout) = (server.drain_period, server.shutdown_timeout);
     let end = tokio::time::Instant::now() + timeout;
@@ -250,7 +250,8 @@ async fn drain(shared: &Shared, handle: &ServerHandle, late: Latecomers) -> bool
     shared.draining.store(true, Ordering::Relaxed);
     shared.stop_tunnels.send_replace(true);
     tokio::time::sleep(drain_period.min(timeout)).await;
-    let everybody = async { tokio::join!(handle.stop(true), late.serve()) };
+    // A successor with the same configuration binds both.
+    let everybody = async { tokio::join!(handle.stop(true), late.serve(), admin.stop(true)) };
     let finished = tokio::time::timeout_at(end, everybody).await.is_ok();
     if shared.in_flight() > 0 {
         log::warn!("shutdownTimeoutMs has passed: {} requests in flight are cut", shared.in_flight());

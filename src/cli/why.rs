@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::{complain, say};
 use crate::config::{Located, Place, Source, load, locate};
+use crate::gateway::identity::is_request_id;
 
 /// Asks the running gateway for a request's record and tells it; exit code 1 when there is none or nobody answers.
 pub fn run(source: &Source, request_id: &str, json: bool) -> i32 {
@@ -16,6 +17,12 @@ pub fn run(source: &Source, request_id: &str, json: bool) -> i32 {
             return 1;
         }
     };
+    if !is_request_id(request_id.as_bytes()) {
+        complain(format_args!(
+            "aegis why: {request_id:?} is no request id: it is in X-Request-ID of the answer and in the log"
+        ));
+        return 1;
+    }
     let admin = &loaded.settings.admin;
     let host = if admin.host == "0.0.0.0" { "127.0.0.1" } else { &admin.host };
     let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };

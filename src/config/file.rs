@@ -47,13 +47,19 @@ fn text(
             start.error(format!("the file is larger than {} MiB: is it the right one?", MAX_BYTES >> 20))
         );
     }
-    String::from_utf8(bytes).map_err(|error| {
-        let good = String::from_utf8_lossy(
-            error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default(),
-        )
-        .into_owned();
+    let behind = |good: &[u8]| {
+        let good = String::from_utf8_lossy(good);
         let line = good.matches('\n').count() + 1;
         let column = good.rsplit('\n').next().unwrap_or("").chars().count() + 1;
-        Pos { line, column }.place(label).error("not valid UTF-8: save the file in UTF-8")
+        Pos { line, column }.place(label)
+    };
+    if let Some(at) = memchr::memchr(0, &bytes) {
+        // YAML's reader would take it for the end.
+        let what = "there is a NUL byte: the file was cut off or is not text; write it again";
+        return Err(behind(&bytes[..at]).error(what));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let good = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
+        behind(good).error("not valid UTF-8: save the file in UTF-8")
     })
 }

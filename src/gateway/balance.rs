@@ -84,8 +84,11 @@ pub fn pick<'a>(
         return take_only(backend, only, needs, now);
     }
     let mut candidates = eligible(backend, tried);
-    if candidates.is_empty() && !tried.is_empty() {
-        candidates = eligible(backend, &[]);
+    // All have been tried: any but the last, where there is another.
+    for but in [&tried[tried.len().saturating_sub(1)..], &[]] {
+        if candidates.is_empty() && !tried.is_empty() {
+            candidates = eligible(backend, but);
+        }
     }
     if let Some(at) = needs.bound.and_then(|bound| candidates.iter().position(|it| *it == bound))
         && let Ok(pick) = take(backend, candidates[at], needs, now)

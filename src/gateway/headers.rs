@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use smallvec::SmallVec;
 
-use super::arrival::Head;
+use super::arrival::{Head, is_host};
 use super::fields::Fields;
 use super::identity::{Trace, said_of_client};
 use super::rate_limit::is_quota;
@@ -90,14 +90,15 @@ fn write_client<'a>(lines: &mut Vec<u8>, head: &'a Head, facts: &Forwarding<'a>,
     let [chain, proto, host, prefix] = &kept.forwarded;
     // What stands in front of the client in the chain is its own word.
     let chain = chain.iter().flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
-    let chain: Values<'_> = chain.collect();
+    let chain: Values<'_> = chain.filter(|entry| !entry.is_empty()).collect();
     let known = &chain[chain.len().saturating_sub(facts.hops)..];
     add(lines, "X-Forwarded-For", b", ", known, Some(facts.peer.as_bytes()));
     add_bytes(lines, "X-Real-IP", client.as_bytes());
     let said = |values: &Values<'a>| said_of_client(values.iter().copied(), facts.hops);
     let proto = said(proto).unwrap_or(if facts.secure { b"https" } else { b"http" });
     add_bytes(lines, "X-Forwarded-Proto", proto);
-    if let Some(host) = said(host).or_else(|| head.host().map(str::as_bytes)) {
+    let host = said(host).or_else(|| head.host().map(str::as_bytes));
+    if let Some(host) = host {
         add_bytes(lines, "X-Forwarded-Host", host);
     }
     let stripped = facts.stripped.map(|stripped| stripped.trim_end_matches('/').as_bytes());
@@ -105,8 +106,17 @@ fn write_client<'a>(lines: &mut Vec<u8>, head: &'a Head, facts: &Forwarding<'a>,
     add(lines, "X-Forwarded-Prefix", b"", &prefix, None);
     if kept.rfc7239 {
         let quoted = if client.contains(':') { format!("\"[{client}]\"") } else { client.to_owned() };
-        let scheme = Some(proto).filter(|scheme| scheme.iter().all(u8::is_ascii_alphanumeric));
-        add(lines, "Forwarded", b";proto=", &[format!("for={quoted}").as_bytes()], scheme);
+        let mut value = format!("for={quoted}").into_bytes();
+        for (name, said) in [(";host=", host.filter(|host| is_host(host))), (";proto=", Some(proto))] {
+            let Some(said) = said else { continue };
+            // RFC 7239 §4: what is no token is quoted.
+            let is_token = said.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(byte));
+            let quote: &[u8] = if is_token { b"" } else { b"\"" };
+            if is_token || name == ";host=" {
+                [name.as_bytes(), quote, said, quote].iter().for_each(|part| value.extend_from_slice(part));
+            }
+        }
+        add_bytes(lines, "Forwarded", &value);
     }
 }
 
@@ -390,7 +400,7 @@ mod tests {
         assert_eq!(get(&sent, "x-forwarded-proto"), ["https"]);
         assert_eq!(get(&sent, "x-forwarded-prefix"), ["/a/own"]);
         assert_eq!(get(&sent, "x-real-ip"), ["2.2.2.2"]);
-        assert_eq!(get(&sent, "forwarded"), ["for=2.2.2.2;proto=https"]);
+        assert_eq!(get(&sent, "forwarded"), ["for=2.2.2.2;host=a.test;proto=https"]);
     }
 
     #[test]

@@ -24,9 +24,10 @@ pub fn client(fields: &Fields, peer: &Peer, trusted: &[IpNet]) -> (IpAddr, usize
     }
     // Hop by hop: what a client has put in front may be no text at all, and must not hide what a proxy wrote behind it.
     let values = fields.get_all("x-forwarded-for").rev();
-    for hop in values.flat_map(|value| value.rsplit(|byte| *byte == b',')) {
-        let hop = std::str::from_utf8(hop).ok();
-        let Some(address) = hop.and_then(|hop| parse_hop(hop.trim())) else { break };
+    let entries = values.flat_map(|value| value.rsplit(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+    // Empty elements count for nothing (RFC 9110 §5.6.1).
+    for hop in entries.filter(|entry| !entry.is_empty()) {
+        let Some(address) = std::str::from_utf8(hop).ok().and_then(parse_hop) else { break };
         (client, hops) = (address, hops + 1);
         if !is_trusted(trusted, client) {
             break;
@@ -110,7 +111,7 @@ fn unix_millis() -> u64 {
 }
 
 /// 1–128 of `A-Za-z0-9._-`.
-fn is_request_id(id: &[u8]) -> bool {
+pub fn is_request_id(id: &[u8]) -> bool {
     (1..=128).contains(&id.len()) && id.iter().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(b))
 }
 

@@ -1,6 +1,10 @@
 //! What an upstream says of places, in the client's terms: `Location` and `Content-Location` that name the target, and
 //! where cookies hold.
 
+use std::net::IpAddr;
+
+use url::Url;
+
 use super::arrival::{host_name, is_host};
 use super::fields::Fields;
 use super::identity::said_of_client;
@@ -17,22 +21,32 @@ pub fn rewrite(fields: &mut Fields, request: &Request, backend: &Backend) {
     if settings.rewrite_redirects {
         for name in ["location", "content-location"] {
             fields.change(name, |value| {
-                places.location(std::str::from_utf8(value).ok()?, &client_base(request))
+                places.location(&latin1(value), &client_base(request)).map(|text| bytes(&text))
             });
         }
     }
     if settings.rewrite_cookies.path || settings.rewrite_cookies.domain {
         let host = client_host(request).map(host_name);
         fields.change("set-cookie", |value| {
-            places.cookie(std::str::from_utf8(value).ok()?, settings.rewrite_cookies, host)
+            places.cookie(&latin1(value), settings.rewrite_cookies, host).map(|it| bytes(&it))
         });
     }
+}
+
+/// Field values are bytes, whatever they spell: each as one character, and back.
+fn latin1(value: &[u8]) -> String {
+    value.iter().map(|byte| char::from(*byte)).collect()
+}
+
+fn bytes(text: &str) -> Vec<u8> {
+    text.chars().map(|c| c as u8).collect()
 }
 
 /// The host that the client has asked for, as a trusted proxy or the client itself says.
 fn client_host(request: &Request) -> Option<&str> {
     let forwarded = forwarded(request, "x-forwarded-host");
-    forwarded.filter(|host| is_host(host.as_bytes())).or_else(|| request.head.host())
+    let plain = |host: &&str| host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_:[]".contains(&b));
+    forwarded.filter(|host| is_host(host.as_bytes())).or_else(|| request.head.host()).filter(plain)
 }
 
 /// What trusted proxies say of the client.
@@ -62,7 +76,7 @@ struct Places<'a> {
 
 impl Places<'_> {
     /// A reference that names the target, for a client that sees it under `base`; `None` for any other.
-    fn location(&self, value: &str, base: &str) -> Option<Vec<u8>> {
+    fn location(&self, value: &str, base: &str) -> Option<String> {
         let (scheme, authority) = self.target.split_once("://")?;
         let rest = match value.strip_prefix("//") {
             Some(rest) => rest,
@@ -76,7 +90,10 @@ impl Places<'_> {
         }
         let end = reference.find(['?', '#']).unwrap_or(reference.len());
         let (path, more) = reference.split_at(end);
-        Some([base, &self.path(if path.is_empty() { "/" } else { path }), more].concat().into_bytes())
+        // What a client would resolve must not lead it out of the prefix.
+        let resolved = Url::parse("http://x").ok()?.join(path).ok().filter(|_| dotted(path));
+        let path = resolved.as_ref().map_or(path, Url::path);
+        Some([base, &self.path(if path.is_empty() { "/" } else { path }), more].concat())
     }
 
     /// A path of the target, as the client has to ask for it.
@@ -95,11 +112,15 @@ impl Places<'_> {
     }
 
     /// A cookie that holds where the client sees what the target means.
-    fn cookie(&self, value: &str, which: RewriteCookies, host: Option<&str>) -> Option<Vec<u8>> {
+    fn cookie(&self, value: &str, which: RewriteCookies, host: Option<&str>) -> Option<String> {
         let (_, authority) = self.target.split_once("://")?;
         let target = host_name(authority).to_ascii_lowercase();
         let mut parts = value.split(';');
         let mut out = parts.next()?.to_owned();
+        // Such a one is for all paths and one host, or no client takes it (RFC 6265bis §4.1.3.2).
+        if out.trim_start().to_ascii_lowercase().starts_with("__host-") {
+            return None;
+        }
         for part in parts {
             let (name, said) = part.split_once('=').map_or((part.trim(), ""), |(n, v)| (n.trim(), v.trim()));
             if which.path && name.eq_ignore_ascii_case("path") && said.starts_with('/') {
@@ -117,15 +138,24 @@ impl Places<'_> {
                 out += part;
             }
         }
-        Some(out.into_bytes())
+        Some(out)
     }
 }
 
 /// Whether a cookie of that domain is sent to `host` (RFC 6265 §5.1.3).
 fn holds(host: &str, domain: &str) -> bool {
     let domain = domain.trim_start_matches('.').to_ascii_lowercase();
+    if host.parse::<IpAddr>().is_ok() {
+        return host == domain;
+    }
     host == domain
         || host.strip_suffix(&domain).is_some_and(|front| !domain.is_empty() && front.ends_with('.'))
+}
+
+/// Whether a path has dot segments, escaped ones included.
+fn dotted(path: &str) -> bool {
+    let path = path.to_ascii_lowercase();
+    ["/.", "/%2e"].iter().any(|dot| path.contains(dot))
 }
 
 /// What is left of a path behind a prefix that ends at a segment's border.
@@ -144,8 +174,7 @@ mod tests {
     const BASE: &str = "https://shop.test";
 
     fn location(target: &str, strip: Option<&str>, add: Option<&str>, value: &str) -> Option<String> {
-        let rewritten = Places { target, strip, add }.location(value, BASE)?;
-        Some(String::from_utf8(rewritten).unwrap())
+        Places { target, strip, add }.location(value, BASE)
     }
 
     #[test]
@@ -186,6 +215,8 @@ mod tests {
             (Some("/api"), Some("/v2"), "/v2", "/api/"),
             (Some("/api"), Some("/v2"), "/v20", "/v20"),
             (None, Some("/v2"), "/v2/login", "/login"),
+            (Some("/api"), None, "/../a", "/api/a"),
+            (Some("/api"), None, "/b/%2E%2e/a", "/api/a"),
         ] {
             let value = format!("http://t:1{path}");
             let seen = location("http://t:1", strip, add, &value).unwrap();
@@ -206,8 +237,11 @@ mod tests {
             ("a=\"x; Path=/", RewriteCookies { path: false, domain: true }, "a=\"x; Path=/"),
         ] {
             let rewritten = places.cookie(value, which, Some("shop.test")).unwrap();
-            assert_eq!(String::from_utf8(rewritten).unwrap(), expected);
+            assert_eq!(rewritten, expected);
         }
-        assert_eq!(places.cookie("a=b; Domain=app.corp.internal", both, None).unwrap(), b"a=b");
+        assert_eq!(places.cookie("a=b; Domain=app.corp.internal", both, None).unwrap(), "a=b");
+        assert_eq!(places.cookie("__Host-a=b; Path=/; Secure", both, Some("shop.test")), None);
+        let by_address = Places { target: "http://10.0.0.1:1", strip: None, add: None };
+        assert_eq!(by_address.cookie("a=b; Domain=0.1", both, Some("x")).unwrap(), "a=b; Domain=0.1");
     }
 }

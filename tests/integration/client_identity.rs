@@ -154,7 +154,8 @@ fn every_field_tells_of_the_client_that_was_found() {
         (&["203.0.113.9,10.1.1.1", "10.2.2.2"], "203.0.113.9", "203.0.113.9, 10.1.1.1, 10.2.2.2, 127.0.0.1"),
         (&["6.6.6.6, evil, 10.1.1.1"], "10.1.1.1", "10.1.1.1, 127.0.0.1"),
         (&["203.0.113.9, evil"], "127.0.0.1", "127.0.0.1"),
-        (&["203.0.113.9,"], "127.0.0.1", "127.0.0.1"),
+        (&["203.0.113.9,"], "203.0.113.9", "203.0.113.9, 127.0.0.1"),
+        (&["203.0.113.9, , 10.1.1.1"], "203.0.113.9", "203.0.113.9, 10.1.1.1, 127.0.0.1"),
         (&["203.0.113.9:4711"], "203.0.113.9", "203.0.113.9:4711, 127.0.0.1"),
         (&["[2001:db8::9]:4711"], "2001:db8::9", "[2001:db8::9]:4711, 127.0.0.1"),
         (&["::ffff:203.0.113.9"], "203.0.113.9", "::ffff:203.0.113.9, 127.0.0.1"),
@@ -165,7 +166,11 @@ fn every_field_tells_of_the_client_that_was_found() {
             assert_eq!(values(&seen, "x-real-ip"), [client], "{chain:?}");
             assert_eq!(values(&seen, "x-forwarded-for"), [told], "{chain:?}");
             let node = if client.contains(':') { format!("\"[{client}]\"") } else { client.to_owned() };
-            assert_eq!(values(&seen, "forwarded"), [format!("for={node};proto=http")], "{chain:?}");
+            assert_eq!(
+                values(&seen, "forwarded"),
+                [format!("for={node};host={};proto=http", values(&seen, "x-forwarded-host")[0])],
+                "{chain:?}"
+            );
             assert!(!seen["headers"].to_string().contains("6.6.6.6"), "{seen}");
         }
     }
@@ -192,7 +197,7 @@ fn who_says_nothing_of_forwarded_gets_none_and_a_trusted_word_on_the_scheme_coun
     let seen = ask(&gateway, "/x", &fields);
     assert_eq!(values(&seen, "x-forwarded-proto"), ["https"]);
     assert_eq!(values(&seen, "x-forwarded-host"), ["front.test"]);
-    assert_eq!(values(&seen, "forwarded"), ["for=127.0.0.1;proto=https"]);
+    assert_eq!(values(&seen, "forwarded"), ["for=127.0.0.1;host=front.test;proto=https"]);
 }
 
 #[test]
