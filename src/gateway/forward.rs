@@ -187,6 +187,7 @@ async fn attempt(
     if pool.is_owned(&owner) || headers::binds_connection(&request.head.fields, "authorization") {
         exchange.slot.bind(owner);
     }
+    let arrived = body.is_complete();
     let mut probe = admission.probe;
     let is_probe = probe.is_some();
     let mut sent = {
@@ -230,9 +231,9 @@ async fn attempt(
         };
         kinds.iter().for_each(|kind| kind.add(worker.index, 1));
     }
-    // Whoever sends a stream takes the time that it likes.
+    // Whoever sends a body takes the time that it likes.
     let uploading = match (exchange.uploaded.get(), &sent) {
-        _ if !body.is_stream() || !exchange.sent.get() => Duration::ZERO,
+        _ if arrived || !exchange.sent.get() => Duration::ZERO,
         (Some(uploaded), _) => uploaded.saturating_duration_since(started),
         (None, Err(_)) => took,
         // Answered before it was all there.
@@ -336,7 +337,7 @@ async fn send(
             // What is left of the request's time when its client, or the tries before, have taken most of it is no trial.
             let had = now.saturating_duration_since(exchange.uploaded.get().unwrap_or(started));
             let whole = deadline.saturating_duration_since(request.record.started);
-            let tried = now < deadline || had >= first_byte.min(whole / 2);
+            let tried = now < deadline || had >= first_byte.min(whole - whole / 10);
             Err(Failure { outcome: failure.outcome.filter(|_| tried), ..failure })
         }
     }
@@ -404,6 +405,9 @@ async fn take_body(request: &mut Request, limit: u64, idle: Duration) -> Result<
     // Who waits to be invited is not asked before there is an upstream to send it to.
     if framing.has_bytes() && (whole || !request.head.expects) {
         body.look(whole).await.map_err(BodyFailure::cause)?;
+        if whole {
+            request.record.uploading += request.record.started.elapsed();
+        }
     }
     Ok(Rc::new(body))
 }

@@ -93,7 +93,7 @@ pub struct RequestRecord {
     pub answered: Option<Duration>,
     /// Its answer is one for the time limits: a tunnel, or a body that may take any time.
     pub stream: bool,
-    /// Of the tries, the time in which the client sent a body that is one.
+    /// The time in which the client sent its body while an upstream, or a try, waited for it.
     pub uploading: Duration,
     pub bytes_in: u64,
     pub bytes_out: u64,

@@ -3,6 +3,7 @@
 //! Statements run on blocking threads, a whole list of rows at a time.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use diesel::connection::SimpleConnection as _;
 use diesel::query_dsl::methods::{ExecuteDsl, LoadQuery};
@@ -39,6 +40,9 @@ const CREATE: &str = "PRAGMA page_size = 8192; PRAGMA auto_vacuum = INCREMENTAL;
 
 /// What the write-ahead log holds beyond what it needs is given back: on a full disk others wait for it.
 pub(super) const SHORTEN: &str = "PRAGMA wal_checkpoint(TRUNCATE)";
+
+/// How long a new file is waited for that another process is making; as `busy_timeout`.
+const PATIENCE: Duration = Duration::from_secs(4);
 
 /// Pages given back to the file system at a time, 8 KiB each.
 const COMPACT: &str = "PRAGMA incremental_vacuum(1000)";
@@ -112,7 +116,15 @@ pub(super) async fn compact(conn: &mut Conn) -> QueryResult<()> {
 pub(super) async fn migrate(path: &Path, order: Order) -> Result<Applied, String> {
     let mut conn = connect(&path.to_string_lossy()).await.map_err(|error| error.to_string())?;
     let carried_out = conn.spawn_blocking(move |conn| {
-        conn.batch_execute(CREATE)?;
+        let begun = Instant::now();
+        // Where two open a new file at once, one of them is refused without having waited: SQLite asks no busy handler when it
+        // changes the journal's mode.
+        while let Err(error) = conn.batch_execute(CREATE) {
+            if !error.to_string().contains("locked") || begun.elapsed() > PATIENCE {
+                return Err(error);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
         conn.exclusive_transaction(|conn| {
             migrations::carry_out(conn, migrations::SQLITE, order)
                 .map_err(diesel::result::Error::QueryBuilderError)

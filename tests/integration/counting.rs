@@ -228,3 +228,20 @@ fn bytes_are_counted_as_they_go_and_not_only_when_all_is_over() {
     assert_eq!(gateway.admin_post("/_aegis/reload", "").status, 200);
     assert_eq!((bytes("request", "/upload"), bytes("request", "/ws")), (0.0, 11.0));
 }
+
+#[test]
+fn the_time_in_which_a_client_sends_a_small_body_is_no_latency() {
+    let upstream = Upstream::echo();
+    let gateway = Gateway::with(Backend::named("main").to(&upstream).route("/slowly"));
+    let mut client = gateway.client();
+    client.write("POST /slowly HTTP/1.1\r\nHost: a.test\r\nContent-Length: 2\r\n\r\na");
+    thread::sleep(LIFE); // the pace of the client
+    client.write("b");
+    assert_eq!(client.read("POST").unwrap().status, 200);
+    let seconds = |name: &str| sum(&scrape(&gateway), &format!("aegis_{name}_duration_seconds_sum"), "main");
+    let count = || sum(&scrape(&gateway), "aegis_request_duration_seconds_count", "/slowly");
+    assert!(eventually(SOON, || count() == 1.0));
+    for name in ["request", "upstream", "target"] {
+        assert!(seconds(name) < LIFE.as_secs_f64() / 2.0, "{name}: {} s", seconds(name));
+    }
+}

@@ -265,9 +265,9 @@ fn poll_put(send: &mut SendStream<Bytes>, cx: &mut Context<'_>, bytes: &[u8]) ->
 /// Reads what still comes of a body that nobody wants, for a while. Behind a reset that came at once some clients look for
 /// no answer.
 async fn drain(wire: &Wire) {
+    let mut left = LINGER_BYTES;
     let reading = std::future::poll_fn(|cx| {
         let mut body = wire.body.borrow_mut();
-        let mut left = LINGER_BYTES;
         while left > 0 && !body.is_end_stream() {
             match ready!(body.poll_data(cx)) {
                 Some(Ok(bytes)) => {
