@@ -240,6 +240,7 @@ async fn attempt(
         (None, Ok(_)) => Duration::ZERO,
     };
     request.record.uploading += uploading;
+    request.record.streamed |= body.is_stream() && !uploading.is_zero();
     let settings = &backend.settings.circuit_breaker;
     // The client's time is not the upstream's.
     let asked = exchange.uploaded.get().or_else(|| (!body.framing().has_bytes()).then_some(started));
@@ -404,9 +405,12 @@ async fn take_body(request: &mut Request, limit: u64, idle: Duration) -> Result<
     let whole = request.head.version == Version::HTTP_2 && body.is_small();
     // Who waits to be invited is not asked before there is an upstream to send it to.
     if framing.has_bytes() && (whole || !request.head.expects) {
+        let began = Instant::now();
         body.look(whole).await.map_err(BodyFailure::cause)?;
         if whole {
-            request.record.uploading += request.record.started.elapsed();
+            let waited = began.elapsed();
+            request.record.uploading += waited;
+            request.record.waited += waited;
         }
     }
     Ok(Rc::new(body))

@@ -95,6 +95,8 @@ pub struct RequestRecord {
     pub stream: bool,
     /// The time in which the client sent its body while an upstream, or a try, waited for it.
     pub uploading: Duration,
+    /// That body was a stream.
+    pub streamed: bool,
     pub bytes_in: u64,
     pub bytes_out: u64,
     /// Status of the answer; 0 until there is one.
@@ -138,7 +140,7 @@ impl RequestRecord {
             duration_us: latency.as_micros() as u64,
             upstream_us: self.upstream.map(micros),
             overhead_us: self.answered.map(|answered| micros(answered.saturating_sub(self.waited))),
-            stream_us: (!stream.is_zero()).then(|| micros(stream)),
+            stream_us: (self.stream || self.streamed).then(|| micros(stream)),
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
             limits: self.limits.get(),

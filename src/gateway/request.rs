@@ -65,6 +65,7 @@ impl Request {
             answered: None,
             stream: false,
             uploading: std::time::Duration::ZERO,
+            streamed: false,
             bytes_in: 0,
             bytes_out: 0,
             status: 0,

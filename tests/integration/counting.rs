@@ -241,6 +241,11 @@ fn the_time_in_which_a_client_sends_a_small_body_is_no_latency() {
     let seconds = |name: &str| sum(&scrape(&gateway), &format!("aegis_{name}_duration_seconds_sum"), "main");
     let count = || sum(&scrape(&gateway), "aegis_request_duration_seconds_count", "/slowly");
     assert!(eventually(SOON, || count() == 1.0));
+    assert_eq!(
+        sum(&scrape(&gateway), "aegis_stream_duration_seconds_count", "/slowly"),
+        0.0,
+        "it is no stream"
+    );
     for name in ["request", "upstream", "target"] {
         assert!(seconds(name) < LIFE.as_secs_f64() / 2.0, "{name}: {} s", seconds(name));
     }
