@@ -26,6 +26,7 @@ Configuration, later wins: built-in defaults, the file, the environment, --set.
   AEGIS__SERVER__PORT=9000          sets server.port: two underscores between levels, one between words
   AEGIS__BACKENDS__0__TIMEOUT=5s    reaches into lists by index
   ${NAME}, ${NAME:-default}         in values of the file
+  ${file:PATH}                      likewise: what is in another file, without its last line break
 Other variables:
   RUST_LOG          what is logged, over logging.level
   AEGIS_PORT_FILE   a file that has the real addresses and the process id, as JSON, while the gateway runs

@@ -17,6 +17,17 @@ pub(crate) fn choose(named: Option<&Path>) -> Option<PathBuf> {
     named.map(Path::to_path_buf).or_else(|| Some(PathBuf::from(DEFAULT_FILE)).filter(|file| file.exists()))
 }
 
+/// Opens a file that is one. Looked at before it is opened: opening a named pipe would wait for a writer.
+///
+/// # Errors
+/// It is something else, or cannot be opened.
+pub fn regular(path: &Path) -> std::io::Result<std::fs::File> {
+    match std::fs::metadata(path)?.is_file() {
+        true => std::fs::File::open(path),
+        false => Err(std::io::Error::other("it is not a file")),
+    }
+}
+
 /// The text of the file, or the one problem with it.
 pub(crate) fn read(path: &Path, label: &str) -> Result<String, Problem> {
     let unreadable = |error: std::io::Error| {

@@ -1,23 +1,40 @@
-//! `${NAME}` and `${NAME:-default}` in the text values of the file.
+//! `${NAME}`, `${file:PATH}` and either with `:-default` in the text values of the file.
 //!
-//! As in a shell, the default also stands in for an empty variable, and may itself hold `${…}`. `$${` is a
-//! literal `${`. Keys are not touched, and neither is anything from the environment or the command line.
+//! As in a shell, the default also stands in for what is empty; it may itself hold `${…}`, and so may the path. `$${` is
+//! a literal `${`. Keys are not touched, and neither is anything from the environment or the command line.
+
+use std::collections::BTreeSet;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
 
 use super::env::Env;
+use super::file::regular;
 use super::problem::Problem;
 use super::tree::{Given, Kind, Node};
 
 /// Deepest `${A:-${B:-…}}`.
 const MAX_NESTING: usize = 8;
 
-/// Fills in every text of `node`; a text that cannot be filled in is reported and marked broken.
-pub(crate) fn fill(node: &mut Node, env: &Env, file: &str, problems: &mut Vec<Problem>) {
+/// Largest file whose content is a value: a secret, or a short list of something. More is the wrong file.
+const MAX_FILE: u64 = 64 << 10;
+
+/// Fills in every text of `node`; a text that cannot be filled in is reported and marked broken. Every file that is named
+/// comes into `files`, whether it is there or not.
+pub(crate) fn fill(
+    node: &mut Node,
+    env: &Env,
+    file: &str,
+    problems: &mut Vec<Problem>,
+    files: &mut BTreeSet<PathBuf>,
+) {
     match &mut node.kind {
-        Kind::List(items) => items.iter_mut().for_each(|item| fill(item, env, file, problems)),
-        Kind::Table(entries) => entries.iter_mut().for_each(|(_, value)| fill(value, env, file, problems)),
+        Kind::List(items) => items.iter_mut().for_each(|item| fill(item, env, file, problems, files)),
+        Kind::Table(entries) => {
+            entries.iter_mut().for_each(|(_, value)| fill(value, env, file, problems, files));
+        }
         Kind::Text(text) if text.contains("${") => {
-            let mut expansion = Expansion { env, rest: text, errors: Vec::new(), filled: false };
-            let result = expansion.run(0);
+            let mut expansion = Expansion { env, files, rest: text, errors: Vec::new(), filled: false };
+            let result = expansion.run(0, Until::Brace);
             let (errors, filled) = (expansion.errors, expansion.filled);
             if !errors.is_empty() {
                 let place = node.origin.value.place(file);
@@ -59,15 +76,24 @@ fn is_whole(text: &str) -> bool {
 
 struct Expansion<'a> {
     env: &'a Env,
+    files: &'a mut BTreeSet<PathBuf>,
     rest: &'a str,
     errors: Vec<String>,
     /// Whether anything but `$${` was replaced.
     filled: bool,
 }
 
-impl<'a> Expansion<'a> {
-    /// Expands up to the end, or inside `${…}` up to its `}`.
-    fn run(&mut self, nesting: usize) -> String {
+/// What ends a part inside `${…}`, beside the end of the text.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Until {
+    Brace,
+    /// Or the `:-` of a default.
+    Default,
+}
+
+impl Expansion<'_> {
+    /// Expands up to the end, or inside `${…}` up to what ends its part.
+    fn run(&mut self, nesting: usize, until: Until) -> String {
         let mut out = String::new();
         while let Some(c) = self.rest.chars().next() {
             if let Some(rest) = self.rest.strip_prefix("$${") {
@@ -76,7 +102,7 @@ impl<'a> Expansion<'a> {
             } else if let Some(rest) = self.rest.strip_prefix("${") {
                 self.rest = rest;
                 out.push_str(&self.variable(nesting));
-            } else if c == '}' && nesting > 0 {
+            } else if nesting > 0 && (c == '}' || (until == Until::Default && self.rest.starts_with(":-"))) {
                 return out;
             } else {
                 out.push(c);
@@ -89,27 +115,22 @@ impl<'a> Expansion<'a> {
     /// After `${`: name, default, `}`.
     fn variable(&mut self, nesting: usize) -> String {
         self.filled = true;
-        let end =
-            self.rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(self.rest.len());
-        let (name, rest) = self.rest.split_at(end);
         if nesting >= MAX_NESTING {
             self.errors.push(format!("`${{…}}` is nested deeper than {MAX_NESTING} levels: simplify it"));
             self.rest = "";
             return String::new();
         }
+        if let Some(path) = self.rest.strip_prefix("file:").filter(|rest| !rest.starts_with('-')) {
+            self.rest = path;
+            return self.file(nesting);
+        }
+        let end =
+            self.rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(self.rest.len());
+        let (name, rest) = self.rest.split_at(end);
         let value = self.env.get(name);
         if let Some(rest) = rest.strip_prefix(":-") {
             self.rest = rest;
-            // The default is read even when it is not needed, to find its end; its own missing variables then
-            // do not matter.
-            let before = self.errors.len();
-            let default = self.run(nesting + 1);
-            let value = value.filter(|value| !value.is_empty());
-            if value.is_some() {
-                self.errors.truncate(before);
-            }
-            self.close();
-            return value.map_or(default, str::to_owned);
+            return self.or_default(value.map(str::to_owned), nesting);
         }
         self.rest = rest;
         if self.rest.is_empty() {
@@ -118,9 +139,8 @@ impl<'a> Expansion<'a> {
             || name.is_empty()
             || name.starts_with(|c: char| c.is_ascii_digit())
         {
-            let what = "`${` must be followed by a variable's name (letters, digits, `_`) and `}` or \
-                        `:-default}`; \
-                        write `$${` for a literal `${`";
+            let what = "`${` must be followed by a variable's name (letters, digits, `_`) or by `file:` and a path, \
+                        then `}` or `:-default}`; write `$${` for a literal `${`";
             self.errors.push(what.to_owned());
             self.rest = self.rest.split_once('}').map_or("", |(_, rest)| rest);
         } else {
@@ -136,6 +156,54 @@ impl<'a> Expansion<'a> {
         String::new()
     }
 
+    /// After `:-`: the value, or what follows where there is none, and `}`.
+    fn or_default(&mut self, value: Option<String>, nesting: usize) -> String {
+        // The default is read even when it is not needed, to find its end; its own missing variables then do not matter.
+        let before = self.errors.len();
+        let default = self.run(nesting + 1, Until::Brace);
+        let value = value.filter(|value| !value.is_empty());
+        if value.is_some() {
+            self.errors.truncate(before);
+        }
+        self.close();
+        value.unwrap_or(default)
+    }
+
+    /// After `${file:`: path, default, `}`.
+    fn file(&mut self, nesting: usize) -> String {
+        let (from, before) = (self.rest, self.errors.len());
+        let path = self.run(nesting + 1, Until::Default);
+        // As it is written: what a variable has put into it may be meant for another place.
+        let written = from.get(..from.len() - self.rest.len()).unwrap_or_default();
+        let found = match self.errors.len() > before {
+            true => Ok(Some(String::new())),
+            false if path.is_empty() => Err("a path is missing: write `${file:PATH}`".to_owned()),
+            false => {
+                self.files.insert(PathBuf::from(&path));
+                content(Path::new(&path)).map_err(|why| format!("`${{file:{written}}}`: {why}"))
+            }
+        };
+        if let Some(rest) = self.rest.strip_prefix(":-") {
+            self.rest = rest;
+            let value = found.unwrap_or_else(|why| {
+                self.errors.push(why);
+                None
+            });
+            return self.or_default(value, nesting);
+        }
+        self.close();
+        let missing = || {
+            format!(
+                "`${{file:{written}}}`: there is no such file: check the path, or give a default with \
+                 `${{file:{written}:-default}}`"
+            )
+        };
+        found.and_then(|content| content.ok_or_else(missing)).unwrap_or_else(|why| {
+            self.errors.push(why);
+            String::new()
+        })
+    }
+
     fn close(&mut self) {
         match self.rest.strip_prefix('}') {
             Some(rest) => self.rest = rest,
@@ -146,4 +214,26 @@ impl<'a> Expansion<'a> {
             }
         }
     }
+}
+
+/// The text of a file without its last line break; `None` where there is none, or what keeps it from being a value.
+fn content(path: &Path) -> Result<Option<String>, String> {
+    let unreadable =
+        |error: io::Error| format!("cannot read the file: {error}; check its kind and permissions");
+    let file = match regular(path) {
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
+        file => file.map_err(unreadable)?,
+    };
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(format!("the file is larger than {} KiB: is it the right one?", MAX_FILE >> 10));
+    }
+    // UTF-16 without a mark is UTF-8 with NULs.
+    let text = String::from_utf8(bytes).ok().filter(|text| !text.contains('\0'));
+    let text = text.ok_or("the file is not text in UTF-8: save it so")?;
+    let line = text.strip_suffix('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
+    Ok(Some(line.unwrap_or(&text).to_owned()))
 }

@@ -28,15 +28,15 @@ pub fn locate(source: &Source, path: &str) -> Located {
     let unknown = Located::Default(None);
     if let Some((name, text)) = &source.text {
         return merged(Some((name.as_ref(), text)), source, &mut Vec::new())
-            .map_or(unknown, |(root, _)| find(&root, path, name));
+            .map_or(unknown, |merged| find(&merged.root, path, name));
     }
     let Some(named) = file::choose(source.file.as_deref()) else {
-        return merged(None, source, &mut Vec::new()).map_or(unknown, |(root, _)| find(&root, path, ""));
+        return merged(None, source, &mut Vec::new()).map_or(unknown, |merged| find(&merged.root, path, ""));
     };
     let label = named.display().to_string();
     let Ok(text) = file::read(&named, &label) else { return unknown };
     merged(Some((&named, &text)), source, &mut Vec::new())
-        .map_or(unknown, |(root, _)| find(&root, path, &label))
+        .map_or(unknown, |merged| find(&merged.root, path, &label))
 }
 
 fn find(root: &Node, path: &str, file: &str) -> Located {

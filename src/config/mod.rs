@@ -7,7 +7,7 @@
 //! ```text
 //! file.rs, env.rs       what there is to read
 //! parse/                text → tree with positions        layers.rs     variables and --set → tree
-//! interpolate.rs        ${NAME} in the tree               merge.rs      layers → one tree
+//! interpolate.rs        ${NAME}, ${file:PATH} in the tree   merge.rs      layers → one tree
 //! read/                 tree → settings and problems      defaults.rs   what is not written
 //! endpoint.rs           a set of paths as written → regular expression
 //! effective.rs          settings → tree, for showing      diff.rs       what a reload changes
@@ -37,6 +37,7 @@ mod suggest;
 mod tests;
 mod tree;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -44,7 +45,7 @@ pub use diff::{Changes, diff, running};
 pub use effective::{hash, render_redacted};
 pub use endpoint::{bypass_regex, endpoint_regex, glob_to_regex};
 pub use env::Env;
-pub use file::{DEFAULT_FILE, STANDARD_INPUT};
+pub use file::{DEFAULT_FILE, STANDARD_INPUT, regular};
 pub use locate::{Located, locate};
 pub use problem::{Place, Problem, Problems, Severity};
 pub use read::Places;
@@ -115,6 +116,8 @@ pub struct Loaded {
     pub hash: String,
     /// The file that was read.
     pub file: Option<PathBuf>,
+    /// The files that `${file:PATH}` names in it, whether they are there or not.
+    pub named: BTreeSet<PathBuf>,
     /// There is nothing but blank lines and comments in it.
     pub says_nothing: bool,
     /// Where each route was written, for the router's problems.
@@ -132,6 +135,8 @@ pub struct Inspection {
     pub problems: Problems,
     /// The file that was read, or could not be.
     pub file: Option<PathBuf>,
+    /// The files that `${file:PATH}` names in it, whether they are there or not.
+    pub named: BTreeSet<PathBuf>,
     /// There is nothing but blank lines and comments in it.
     pub says_nothing: bool,
 }
@@ -180,30 +185,36 @@ fn inspect_text(
     let is_idle = |line: &str| line.trim().is_empty() || line.trim_start().starts_with('#');
     let says_nothing = file.as_ref().is_some_and(|(_, text)| text.lines().all(is_idle));
     let file = file.map(|(path, _)| path);
-    let Some((root, label)) = tree else { return Inspection::failed(problems, file) };
+    let Some(Merged { root, label, named }) = tree else { return Inspection::failed(problems, file) };
     let (settings, places) = read::settings(&root, &label, &mut problems);
     problems.extend(judge(&settings, &places));
-    Inspection { settings: Some(settings), places, problems: Problems::sorted(problems), file, says_nothing }
+    let problems = Problems::sorted(problems);
+    Inspection { settings: Some(settings), places, problems, file, named, says_nothing }
 }
 
-/// All layers on top of each other, and what the lowest that somebody wrote goes by. `None` when they make no tree.
-fn merged(
-    file: Option<(&Path, &str)>,
-    source: &Source,
-    problems: &mut Vec<Problem>,
-) -> Option<(Node, String)> {
-    let mut root = None;
+/// All layers on top of each other.
+struct Merged {
+    root: Node,
+    /// What the lowest that somebody wrote goes by.
+    label: String,
+    /// As in [`Loaded::named`].
+    named: BTreeSet<PathBuf>,
+}
+
+/// `None` when the layers make no tree.
+fn merged(file: Option<(&Path, &str)>, source: &Source, problems: &mut Vec<Problem>) -> Option<Merged> {
+    let (mut root, mut named) = (None, BTreeSet::new());
     let mut label = "built-in defaults".to_owned();
     if let Some((path, text)) = file {
         label = path.display().to_string();
         let mut node = parse::parse(path, text, &label, problems)?;
-        interpolate::fill(&mut node, &source.env, &label, problems);
+        interpolate::fill(&mut node, &source.env, &label, problems, &mut named);
         root = Some(node);
     }
     let mut assignments = layers::environment(&source.env, problems);
     assignments.extend(layers::command_line(&source.set, problems));
     match merge::merge(defaults::layer(), root, assignments, problems) {
-        Ok(merged) => Some((merged, label)),
+        Ok(root) => Some(Merged { root, label, named }),
         Err(error) => {
             problems.push(Place::start(&label).error(format!("the layers do not fit together: {error}")));
             None
@@ -214,7 +225,7 @@ fn merged(
 impl Inspection {
     fn failed(problems: Vec<Problem>, file: Option<PathBuf>) -> Self {
         let (problems, places) = (Problems::sorted(problems), Places::default());
-        Self { settings: None, places, problems, file, says_nothing: false }
+        Self { settings: None, places, problems, file, named: BTreeSet::new(), says_nothing: false }
     }
 
     /// The configuration when it is fit for use, else everything that is wrong with it.
@@ -222,12 +233,13 @@ impl Inspection {
     /// # Errors
     /// As [`load`].
     pub fn verdict(self) -> Result<Loaded, Problems> {
-        let Self { settings, places, problems, file, says_nothing } = self;
+        let Self { settings, places, problems, file, named, says_nothing } = self;
         match settings {
             Some(settings) if problems.errors() == 0 => {
                 let effective = render_redacted(&settings);
                 let hash = effective::hash_of(&effective);
-                Ok(Loaded { settings, warnings: problems.0, effective, hash, file, says_nothing, places })
+                let warnings = problems.0;
+                Ok(Loaded { settings, warnings, effective, hash, file, named, says_nothing, places })
             }
             _ => Err(problems),
         }

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,17 +19,17 @@ use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use super::Supervisor;
 use super::messages::FilesTouched;
 use super::writing::Writing;
-use crate::config::Loaded;
+use crate::config::{Loaded, regular};
 
 /// How often the files are looked at. What is found so must be found twice: nobody has told that it is whole.
 pub(super) const LOOK: Duration = Duration::from_secs(2);
 
-/// The configuration file, certificates, keys and CA bundles.
+/// The configuration file, what `${file:PATH}` names in it, certificates, keys and CA bundles.
 pub(super) fn files(loaded: &Loaded) -> BTreeSet<PathBuf> {
     let server =
         loaded.settings.server.tls.iter().flat_map(|tls| [tls.cert_file.clone(), tls.key_file.clone()]);
     let bundles = loaded.settings.backends.iter().filter_map(|backend| backend.tls.ca_file.clone());
-    loaded.file.iter().cloned().chain(server).chain(bundles).collect()
+    loaded.file.iter().chain(&loaded.named).cloned().chain(server).chain(bundles).collect()
 }
 
 /// What was in the files when a configuration was made of them: a hash for each, `None` for one that is missing.
@@ -50,8 +51,9 @@ impl FileState {
 }
 
 fn print(file: &Path) -> Option<u64> {
-    let mut hasher = DefaultHasher::new();
-    std::fs::read(file).ok()?.hash(&mut hasher);
+    let (mut hasher, mut content) = (DefaultHasher::new(), Vec::new());
+    regular(file).ok()?.read_to_end(&mut content).ok()?;
+    content.hash(&mut hasher);
     Some(hasher.finish())
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::harness::{
-    Authority, Backend, Builder, Folder, Gateway, Load, SOON, Upstream, eventually, holds_for,
+    Authority, Backend, Builder, Call, Client, Folder, Gateway, Load, SOON, Upstream, eventually, holds_for,
 };
 
 /// A configuration whose route `/generation/N` tells which one is live.
@@ -307,7 +307,7 @@ fn requests_in_flight_finish_under_the_configuration_that_they_began_with() {
     let other = Upstream::ok("other");
     let gateway = Gateway::with(Backend::all(&slow));
     let mut client = gateway.client();
-    client.start(&crate::harness::Call::get("/x"));
+    client.start(&Call::get("/x"));
     assert!(eventually(SOON, || slow.count() == 1));
     gateway.rewrite(&Gateway::builder().backend(Backend::all(&other)));
     assert_eq!(gateway.admin_post("/_aegis/reload", "").status, 200);
@@ -358,4 +358,25 @@ fn a_file_that_a_reload_brought_in_is_watched_as_well() {
     assert!(holds_for(Duration::from_millis(400), || applied() == 2), "one change, one reload");
     Authority::new().write_pem(&bundle);
     assert!(eventually(SOON, || applied() == 3), "the bundle lies in another folder than the configuration");
+}
+
+#[test]
+fn a_secret_in_a_file_of_its_own_is_read_again_when_it_changes() {
+    let upstream = Upstream::ok("ok");
+    let folder = Folder::new();
+    let secret = folder.path().join("admin");
+    fs::write(&secret, "first\n").unwrap();
+    let token = format!("token: ${{file:{}}}", secret.display());
+    let gateway = generation(&upstream, 0).top("hotReload: true").admin(&token).start();
+    let ask = |token: &str| {
+        let call = Call::get("/_aegis/config").header("Authorization", &format!("Bearer {token}"));
+        Client::connect(gateway.admin).send(&call)
+    };
+    assert_eq!((ask("first").status, ask("second").status), (200, 401));
+    fs::write(&secret, "second\n").unwrap();
+    assert!(eventually(SOON, || ask("second").status == 200), "{}", gateway.log());
+    assert_eq!(ask("first").status, 401);
+    let (log, config) = (gateway.log(), ask("second").text());
+    assert!(!log.contains("second\"") && log.contains("admin.token"), "{log}");
+    assert!(config.contains("[redacted]") && !config.contains("second\""), "{config}");
 }

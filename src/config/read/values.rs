@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::section::{Section, loose, nothing, shown_for};
+use crate::config::file::regular;
 use crate::config::scalar::{self, NoDuration};
 use crate::config::suggest;
 use crate::config::tree::{Kind, Node};
@@ -249,17 +250,12 @@ impl<'a> Section<'a> {
     pub fn file(&self, key: &'static str) -> Option<PathBuf> {
         let (text, node) = self.text(key)?;
         let path = PathBuf::from(text);
-        // Looked at before it is opened: opening a named pipe would wait for a writer.
-        let trouble = match std::fs::metadata(&path) {
-            Ok(meta) if !meta.is_file() => "it is not a file".to_owned(),
-            Ok(_) => match std::fs::File::open(&path) {
-                Ok(_) => {
-                    self.context.files.borrow_mut().insert(self.name(key), self.place(node));
-                    return Some(path);
-                }
-                Err(error) => error.to_string(),
-            },
-            Err(error) => error.to_string(),
+        let trouble = match regular(&path) {
+            Ok(_) => {
+                self.context.files.borrow_mut().insert(self.name(key), self.place(node));
+                return Some(path);
+            }
+            Err(error) => error,
         };
         let found = shown_for(key, node);
         let what = format!(

@@ -1,4 +1,4 @@
-//! `${NAME}` in the file.
+//! `${NAME}` and `${file:PATH}` in the file.
 
 use super::*;
 
@@ -102,4 +102,70 @@ fn what_is_already_reported_is_not_reported_again() {
 fn keys_and_other_layers_are_left_alone() {
     let settings = load_from(GOOD, &set(&["admin.token=${A}"])).unwrap().settings;
     assert_eq!(settings.admin.token, "${A}");
+}
+
+#[test]
+fn a_files_content_is_put_in_without_its_last_line_break() {
+    for (content, value) in
+        [("s3cret", "s3cret"), ("s3cret\n", "s3cret"), ("s3cret\r\n", "s3cret"), ("${A}", "${A}")]
+    {
+        let file = TempFile::new("secret", content.as_bytes());
+        assert_eq!(token(&format!("${{file:{}}}", file.path()), &[("A", "no")]), value);
+    }
+    let file = TempFile::new("two", b"two\n\n");
+    assert!(problem(&format!("${{file:{}}}", file.path()), &[]).contains("ends in a line break"));
+    let file = TempFile::new("port", b"9000\n");
+    let text = format!("{GOOD}server:\n  port: ${{file:{}}}\n", file.path());
+    assert_eq!(good(&text).settings.server.port, 9000);
+}
+
+#[test]
+fn a_path_may_hold_a_variable_and_every_file_that_is_named_is_known() {
+    let file = TempFile::new("named", b"x");
+    let (folder, name) = file.path().rsplit_once('/').unwrap();
+    let text = format!("{GOOD}admin:\n  token: \"a${{file:${{DIR}}/{name}}}b${{file:/no/such:-${{C}}}}\"\n");
+    let loaded = load_from(&text, &env(&[("DIR", folder), ("C", "c")])).unwrap();
+    assert_eq!(loaded.settings.admin.token, "axbc");
+    assert_eq!(loaded.named, [PathBuf::from(file.path()), "/no/such".into()].into());
+}
+
+#[test]
+fn a_default_stands_in_for_a_missing_or_empty_file_and_for_nothing_else() {
+    let (empty, full) = (TempFile::new("empty", b"\n"), TempFile::new("full", b"y\n"));
+    assert_eq!(token("${file:/no/such:-x}", &[]), "x");
+    assert_eq!(token(&format!("${{file:{}/below:-x}}", full.path()), &[]), "x");
+    assert_eq!(token(&format!("${{file:{}:-x}}", empty.path()), &[]), "x");
+    assert_eq!(token(&format!("${{file:{}}}", empty.path()), &[]), "");
+    assert_eq!(token(&format!("${{file:{}:-${{NONE}}}}", full.path()), &[]), "y");
+    assert!(problem("${file:/:-x}", &[]).contains("it is not a file"));
+    assert_eq!(token("${file:-x}", &[("file", "variable")]), "variable");
+}
+
+#[test]
+fn a_file_that_cannot_be_a_value_is_an_error_that_names_it_at_its_place() {
+    let large = TempFile::new("large", &[b'x'; (64 << 10) + 1]);
+    let latin = TempFile::new("latin", b"hunter2\xe9");
+    let wide = TempFile::new("wide", b"h\0u\0n\0");
+    let pipe = TempFile::new("pipe", b"");
+    std::fs::remove_file(pipe.path()).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(pipe.path()).status().unwrap().success());
+    for (path, why) in [
+        ("/no/such", "there is no such file: check the path, or give a default"),
+        ("/", "it is not a file"),
+        (pipe.path(), "it is not a file"),
+        (large.path(), "larger than 64 KiB"),
+        (latin.path(), "not text in UTF-8"),
+        (wide.path(), "not text in UTF-8"),
+    ] {
+        let said = problem(&format!("${{file:{path}}}"), &[]);
+        assert!(said.starts_with(&format!("a.yaml:3:10: error: `${{file:{path}}}`: ")), "{said}");
+        assert!(said.contains(why) && said.lines().count() == 1 && !said.contains("hunter2"), "{said}");
+    }
+    let said = problem("${file:${SECRET}}", &[("SECRET", "hunter2")]);
+    assert!(
+        said.contains("`${file:${SECRET}}`: there is no such file") && !said.contains("hunter2"),
+        "{said}"
+    );
+    assert!(problem("${file:}", &[]).contains("a path is missing"));
+    assert!(problem("${file:/no/such", &[]).contains("never closed"));
 }

@@ -61,6 +61,7 @@ fn piece() -> impl Strategy<Value = String> {
         "${",
         "}",
         "${A:-",
+        "${file:",
         "http://",
         "https://[::1]:",
         "/x/**",
