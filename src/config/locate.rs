@@ -85,9 +85,7 @@ fn steps(path: &str) -> Vec<Step> {
 
 fn member<'n>(node: &'n Node, step: &Step) -> Option<&'n Node> {
     match (&node.kind, step) {
-        (Kind::Table(entries), Step::Key(key)) => {
-            entries.iter().find(|(name, _)| name == key).map(|(_, node)| node)
-        }
+        (_, Step::Key(key)) => node.member(key),
         (Kind::List(items), Step::Item(name)) => items.iter().find(|item| is_named(item, name)),
         _ => None,
     }

@@ -51,7 +51,7 @@ pub use problem::{Place, Problem, Problems, Severity};
 pub use read::Places;
 pub use secrets::{REDACTED, is_secret};
 pub use settings::Settings;
-use tree::Node;
+use tree::{Kind, Layer, Node};
 
 /// Where a configuration comes from.
 #[derive(Clone, Default)]
@@ -120,6 +120,8 @@ pub struct Loaded {
     pub named: BTreeSet<PathBuf>,
     /// There is nothing but blank lines and comments in it.
     pub says_nothing: bool,
+    /// Somebody has written a list of backends, be it an empty one.
+    pub lists_backends: bool,
     /// Where each route was written, for the router's problems.
     pub places: Places,
 }
@@ -139,6 +141,8 @@ pub struct Inspection {
     pub named: BTreeSet<PathBuf>,
     /// There is nothing but blank lines and comments in it.
     pub says_nothing: bool,
+    /// Somebody has written a list of backends, be it an empty one.
+    pub lists_backends: bool,
 }
 
 /// Loads, merges and validates.
@@ -186,10 +190,13 @@ fn inspect_text(
     let says_nothing = file.as_ref().is_some_and(|(_, text)| text.lines().all(is_idle));
     let file = file.map(|(path, _)| path);
     let Some(Merged { root, label, named }) = tree else { return Inspection::failed(problems, file) };
+    let lists_backends = root
+        .member("backends")
+        .is_some_and(|node| matches!(node.kind, Kind::List(_)) && node.origin.layer != Layer::Default);
     let (settings, places) = read::settings(&root, &label, &mut problems);
     problems.extend(judge(&settings, &places));
     let problems = Problems::sorted(problems);
-    Inspection { settings: Some(settings), places, problems, file, named, says_nothing }
+    Inspection { settings: Some(settings), places, problems, file, named, says_nothing, lists_backends }
 }
 
 /// All layers on top of each other.
@@ -225,7 +232,8 @@ fn merged(file: Option<(&Path, &str)>, source: &Source, problems: &mut Vec<Probl
 impl Inspection {
     fn failed(problems: Vec<Problem>, file: Option<PathBuf>) -> Self {
         let (problems, places) = (Problems::sorted(problems), Places::default());
-        Self { settings: None, places, problems, file, named: BTreeSet::new(), says_nothing: false }
+        let (settings, named) = (None, BTreeSet::new());
+        Self { settings, places, problems, file, named, says_nothing: false, lists_backends: false }
     }
 
     /// The configuration when it is fit for use, else everything that is wrong with it.
@@ -233,13 +241,23 @@ impl Inspection {
     /// # Errors
     /// As [`load`].
     pub fn verdict(self) -> Result<Loaded, Problems> {
-        let Self { settings, places, problems, file, named, says_nothing } = self;
+        let Self { settings, places, problems, file, named, says_nothing, lists_backends } = self;
         match settings {
             Some(settings) if problems.errors() == 0 => {
                 let effective = render_redacted(&settings);
                 let hash = effective::hash_of(&effective);
                 let warnings = problems.0;
-                Ok(Loaded { settings, warnings, effective, hash, file, named, says_nothing, places })
+                Ok(Loaded {
+                    settings,
+                    warnings,
+                    effective,
+                    hash,
+                    file,
+                    named,
+                    says_nothing,
+                    lists_backends,
+                    places,
+                })
             }
             _ => Err(problems),
         }

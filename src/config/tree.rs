@@ -103,6 +103,12 @@ impl Node {
         Self { kind, origin: Origin::file(at) }
     }
 
+    /// What is written under `key`, where this is a table that has it.
+    pub fn member(&self, key: &str) -> Option<&Self> {
+        let Kind::Table(entries) = &self.kind else { return None };
+        entries.iter().find(|(name, _)| name == key).map(|(_, node)| node)
+    }
+
     /// Whether it was already reported as unusable.
     pub fn broken(&self) -> bool {
         self.origin.given == Given::Broken

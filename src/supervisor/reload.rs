@@ -147,17 +147,22 @@ impl Supervisor {
 }
 
 impl Supervisor {
-    /// What has become of the file, where there is nothing in it any more: a redirection empties a file before it writes,
-    /// and no backends at all are hardly ever meant.
+    /// What has become of the file, where it names nothing any more, or no backends: a redirection empties a file before it
+    /// writes, a writer may rest in the middle for longer than it is waited for, and no backends at all are hardly ever
+    /// meant.
     fn lost(&self, loaded: &Loaded) -> Option<String> {
         let before = self.loaded.file.as_deref()?;
         if loaded.file.as_deref() != Some(before) {
             return Some(format!("{} is gone: put it back", before.display()));
         }
-        (loaded.says_nothing && !self.loaded.says_nothing).then(|| {
-            "nothing is configured: write it again; a gateway without backends is configured by `backends: []`"
-                .to_owned()
-        })
+        let what = if loaded.says_nothing && !self.loaded.says_nothing {
+            "nothing is configured: write it again"
+        } else if !loaded.lists_backends && !self.loaded.settings.backends.is_empty() {
+            "every backend is gone, for `backends` is missing or has nothing after it: write them again"
+        } else {
+            return None;
+        };
+        Some(format!("{what}; a gateway without backends is configured by `backends: []`"))
     }
 }
 

@@ -217,20 +217,33 @@ fn what_needs_a_restart_is_said_until_it_is_done_and_is_not_shown_as_running() {
 }
 
 #[test]
-fn a_file_that_says_nothing_any_more_is_not_applied() {
+fn a_file_that_says_nothing_any_more_or_names_no_backends_is_not_applied() {
     let upstream = Upstream::ok("ok");
     let watched = |n| generation(&upstream, n).top("hotReload: true");
     let gateway = watched(0).start();
     let errors = || gateway.admin_json("/_aegis/status")["lastReload"].to_string();
-    for nothing in ["", "\n\n", "# soon\n"] {
-        fs::write(gateway.file("aegis.yaml"), nothing).unwrap();
-        assert!(eventually(SOON, || errors().contains("nothing is configured")), "{nothing:?}: {}", errors());
-        assert!(live(&gateway, 0));
+    let whole = watched(1).yaml();
+    let half = &whole[..whole.find("  - name").unwrap()];
+    let shorter = half.strip_suffix("backends:\n").unwrap();
+    for (text, said) in [
+        ("", "nothing is configured"),
+        ("\n\n", "nothing is configured"),
+        ("# soon\n", "nothing is configured"),
+        (half, "every backend is gone"),
+        (shorter, "every backend is gone"),
+    ] {
+        fs::write(gateway.file("aegis.yaml"), text).unwrap();
+        assert!(eventually(SOON, || errors().contains(said)), "{text:?}: {}", errors());
+        assert!(errors().contains("`backends: []`") && live(&gateway, 0));
         gateway.rewrite(&watched(0));
         assert!(eventually(SOON, || errors().contains("\"ok\":true")), "{}", errors());
     }
     gateway.rewrite_text("backends: []\n");
-    assert!(eventually(SOON, || gateway.get("/x").reason() == Some("no_route")), "said in so many words");
+    assert!(eventually(SOON, || !live(&gateway, 0)), "said in so many words");
+    let applied = || gateway.admin_json("/_aegis/status")["config"]["generation"].as_u64();
+    let before = applied();
+    gateway.rewrite_text("backends:\n");
+    assert!(eventually(SOON, || applied() > before), "there was none to lose: {}", errors());
 }
 
 /// How long a change may take of which the system tells nothing: two looks, two seconds apart.
