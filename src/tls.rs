@@ -11,6 +11,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use thiserror::Error;
 use tokio_rustls::TlsAcceptor;
 use x509_cert::der::Decode as _;
+use x509_cert::time::Validity;
 
 use crate::config::settings::ServerTls as Settings;
 
@@ -39,7 +40,9 @@ struct Served {
 pub struct Certificate {
     /// Its file, as configured.
     pub name: String,
-    /// When the first of it and those that it is sent with ends; `None` where that cannot be told.
+    /// When the last of it and those that it is sent with begins; `None` where that cannot be told.
+    pub begins: Option<SystemTime>,
+    /// When the first of them ends, likewise.
     pub ends: Option<SystemTime>,
 }
 
@@ -82,12 +85,12 @@ impl CertificateError {
     }
 }
 
-/// Until when the certificate and those that it is sent with are good. Opens all that serving them would.
+/// What serving with these settings would serve. Opens all that it would.
 ///
 /// # Errors
 /// [`CertificateError`].
-pub fn good_until(settings: &Settings) -> Result<Option<SystemTime>, CertificateError> {
-    Ok(serve(settings)?.certificate.ends)
+pub fn certificate(settings: &Settings) -> Result<Certificate, CertificateError> {
+    Ok(serve(settings)?.certificate)
 }
 
 fn serve(settings: &Settings) -> Result<Served, CertificateError> {
@@ -111,9 +114,11 @@ fn serve(settings: &Settings) -> Result<Served, CertificateError> {
     if chain.is_empty() {
         return Err(cert_file("holds no PEM certificate".into()));
     }
+    let validity = || chain.iter().filter_map(validity);
     let certificate = Certificate {
         name: settings.cert_file.display().to_string(),
-        ends: chain.iter().filter_map(end).min(),
+        begins: validity().map(|validity| validity.not_before.to_system_time()).max(),
+        ends: validity().map(|validity| validity.not_after.to_system_time()).min(),
     };
     let key = PrivateKeyDer::from_pem_file(&settings.key_file).map_err(|error| {
         let what = match error {
@@ -135,8 +140,6 @@ fn serve(settings: &Settings) -> Result<Served, CertificateError> {
     Ok(Served { config: Arc::new(config), certificate })
 }
 
-/// When a certificate ends.
-fn end(der: &CertificateDer<'_>) -> Option<SystemTime> {
-    let certificate = x509_cert::Certificate::from_der(der).ok()?;
-    Some(certificate.tbs_certificate.validity.not_after.to_system_time())
+fn validity(der: &CertificateDer<'_>) -> Option<Validity> {
+    Some(x509_cert::Certificate::from_der(der).ok()?.tbs_certificate.validity)
 }

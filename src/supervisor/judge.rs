@@ -7,7 +7,8 @@ use std::time::{Duration, SystemTime};
 use crate::config::settings::ServerTls;
 use crate::config::{Places, Problem, Settings};
 use crate::router::{Conflict, ConflictKind, Pattern, PatternError, RouteSpec, Router};
-use crate::{tls, trust};
+use crate::tls::{self, Certificate};
+use crate::trust;
 
 /// A route by the numbers of its backend and of itself, as in [`Settings::backends`].
 pub type RouteNumbers = (usize, usize);
@@ -19,7 +20,9 @@ const RENEWED: Duration = Duration::from_secs(30 * 86_400);
 /// keys that cannot be served.
 pub fn judge(settings: &Settings, places: &Places) -> Vec<Problem> {
     let mut problems = routes(settings, places);
-    problems.extend(settings.server.tls.as_ref().and_then(|tls| certificate(tls, places, SystemTime::now())));
+    if let Some(tls) = &settings.server.tls {
+        problems.extend(certificate(tls, places, SystemTime::now()));
+    }
     for (number, backend) in settings.backends.iter().enumerate() {
         let Some(file) = &backend.tls.ca_file else { continue };
         if let Err(why) = trust::roots(Some(file)) {
@@ -31,25 +34,29 @@ pub fn judge(settings: &Settings, places: &Places) -> Vec<Problem> {
     problems
 }
 
-fn certificate(tls: &ServerTls, places: &Places, now: SystemTime) -> Option<Problem> {
+fn certificate(tls: &ServerTls, places: &Places, now: SystemTime) -> Vec<Problem> {
     let place = |key: &str| places.file(&format!("server.tls.{key}"));
-    let end = match tls::good_until(tls) {
-        Ok(end) => end?,
-        Err(error) => return Some(place(error.key()).error(error.to_string())),
+    let Certificate { begins, ends, .. } = match tls::certificate(tls) {
+        Ok(certificate) => certificate,
+        Err(error) => return vec![place(error.key()).error(error.to_string())],
     };
-    let date = humantime::format_rfc3339_seconds(end);
-    let file = tls.cert_file.display();
-    let what = match end.duration_since(now) {
-        Err(_) => format!("`server.tls.certFile` {file} expired at {date}, and clients refuse it: renew it"),
-        Ok(left) if left < RENEWED => {
-            format!(
-                "`server.tls.certFile` {file} expires at {date}, in {} days: renew it",
-                left.as_secs() / 86_400
-            )
+    let begins = begins.filter(|begins| *begins > now).map(|begins| {
+        let date = humantime::format_rfc3339_seconds(begins);
+        format!("is not valid before {date}, and clients refuse it until then: use one that is, or set this machine's clock")
+    });
+    let ends = ends.and_then(|ends| {
+        let date = humantime::format_rfc3339_seconds(ends);
+        match ends.duration_since(now) {
+            Err(_) => Some(format!("expired at {date}, and clients refuse it: renew it")),
+            Ok(left) if left < RENEWED => {
+                Some(format!("expires at {date}, in {} days: renew it", left.as_secs() / 86_400))
+            }
+            Ok(_) => None,
         }
-        Ok(_) => return None,
-    };
-    Some(place("certFile").warning(what))
+    });
+    let warning =
+        |what| place("certFile").warning(format!("`server.tls.certFile` {} {what}", tls.cert_file.display()));
+    begins.into_iter().chain(ends).map(warning).collect()
 }
 
 /// The router's view.
@@ -271,6 +278,11 @@ mod tests {
 
     /// A folder with a certificate that is good for so many days from now on, and its key.
     fn pair(name: &str, days: i64) -> std::path::PathBuf {
+        pair_from(name, SystemTime::UNIX_EPOCH, days)
+    }
+
+    /// Likewise, not good before `begin`.
+    fn pair_from(name: &str, begin: SystemTime, days: i64) -> std::path::PathBuf {
         let folder = std::env::temp_dir().join(format!("aegis-judge-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("a folder");
         let key = rcgen::KeyPair::generate().expect("a key");
@@ -278,6 +290,7 @@ mod tests {
         let day = Duration::from_secs(86_400);
         let end = SystemTime::now() + Duration::from_secs(3_600);
         let end = if days < 0 { end - day * -days as u32 } else { end + day * days as u32 };
+        params.not_before = begin.into();
         params.not_after = end.into();
         let certificate = params.self_signed(&key).expect("a certificate");
         std::fs::write(folder.join("cert.pem"), certificate.pem()).expect("it is written");
@@ -336,6 +349,24 @@ mod tests {
                         "{lines:?}"
                     );
                 }
+            }
+            std::fs::remove_dir_all(folder).expect("it is removed");
+        }
+    }
+
+    #[test]
+    fn a_certificate_that_is_not_good_yet_is_a_warning() {
+        let hour = Duration::from_secs(3_600);
+        for (begin, days, said) in [
+            (SystemTime::now() - hour, 90, vec![]),
+            (SystemTime::now() + hour, 90, vec!["is not valid before "]),
+            (SystemTime::now() + hour, 9, vec!["is not valid before ", "in 9 days"]),
+        ] {
+            let folder = pair_from(&format!("begin{days}"), begin, days);
+            let lines = verdict(&folder, "cert.pem");
+            assert_eq!(lines.len(), said.len(), "{lines:?}");
+            for (line, said) in lines.iter().zip(said) {
+                assert!(line.starts_with("a.yaml:3:15: warning: ") && line.contains(said), "{line}");
             }
             std::fs::remove_dir_all(folder).expect("it is removed");
         }
