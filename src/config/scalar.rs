@@ -77,14 +77,15 @@ pub(crate) fn size(text: &str) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(factor)
 }
 
-/// A character that nobody sees, or that looks like a space and is none.
-pub(crate) fn invisible(text: &str) -> Option<char> {
+/// The first character that nobody sees, or that looks like a space and is none, in words.
+pub(crate) fn invisible(text: &str) -> Option<String> {
     let unseen = |c: char| {
         c.is_control()
             || (c.is_whitespace() && c != ' ')
             || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
     };
-    text.chars().find(|c| unseen(*c))
+    let found = text.chars().find(|c| unseen(*c))?;
+    Some(format!("an invisible character (U+{:04X})", u32::from(found)))
 }
 
 /// Why a text is no duration.

@@ -25,10 +25,7 @@ fn token(section: &Section<'_>) -> Option<String> {
     let Some(c) = text.chars().find(|c| !c.is_ascii_graphic()) else { return Some(text.to_owned()) };
     let found = match c {
         ' ' => "a space".to_owned(),
-        c if scalar::invisible(c.encode_utf8(&mut [0; 4])).is_some() => {
-            format!("an invisible character (U+{:04X})", u32::from(c))
-        }
-        _ => "a character beyond ASCII".to_owned(),
+        c => scalar::invisible(c.encode_utf8(&mut [0; 4])).unwrap_or("a character beyond ASCII".to_owned()),
     };
     let name = section.name("token");
     let what = format!(

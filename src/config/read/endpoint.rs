@@ -8,6 +8,7 @@ use regex::RegexBuilder;
 
 use super::section::{Section, shown_for};
 use crate::config::endpoint::{REGEX_SIZE_LIMIT, endpoint_regex, path_or_glob};
+use crate::config::problem::Severity;
 use crate::config::settings::EscapedSlash;
 use crate::config::tree::Node;
 
@@ -99,6 +100,9 @@ fn judged(
         Ok(path) => path,
         Err(why) => return refused(why),
     };
+    if !section.all_seen(Severity::Error, name, text, node) {
+        return None;
+    }
     match kind {
         Kind::Glob => {
             if let Err(why) = compiles(&endpoint_regex(&Endpoint::Glob(path.clone()))) {

@@ -2,6 +2,7 @@
 
 use super::section::{Section, quoted};
 use super::syntax;
+use crate::config::problem::Severity;
 use crate::config::tree::Kind;
 
 /// Reads the table: names in lower case, each once. Of `secret` values nothing is shown.
@@ -46,6 +47,7 @@ pub(super) fn read(section: &Section<'_>, secret: bool) -> Vec<(String, String)>
             table.error(node, what);
             continue;
         }
+        table.all_seen(Severity::Warning, &table.name(key), value, node);
         headers.push((name, value.to_owned()));
     }
     headers

@@ -8,6 +8,7 @@ use aegis_actors::rate_limiter::settings::{
 
 use super::section::{Section, nothing, quoted, shown_for};
 use super::{endpoint, rate_limit_rule, server};
+use crate::config::problem::Severity;
 use crate::config::settings::EscapedSlash;
 use crate::config::tree::Node;
 
@@ -175,6 +176,7 @@ pub(super) fn ids(section: &Section<'_>, key: &'static str, then: &str) -> Vec<S
             );
             section.error(node, what);
         } else if !ids.iter().any(|known| known == text) {
+            section.all_seen(Severity::Warning, &name, text, node);
             ids.push(text.to_owned());
         }
     }

@@ -6,6 +6,7 @@ use super::headers;
 use super::later;
 use super::section::{Section, quoted, shown_for};
 use super::syntax;
+use crate::config::problem::Severity;
 use crate::config::settings::Route;
 use crate::config::tree::{Kind, Node};
 
@@ -81,7 +82,7 @@ fn path(section: &Section<'_>, key: &str, text: &str, node: &Node) -> Option<Str
     } else if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
         "it must not hold spaces or control characters: percent-encode them"
     } else {
-        return Some(text.to_owned());
+        return section.all_seen(Severity::Error, &name, text, node).then(|| text.to_owned());
     };
     section.error(node, format!("`{name}` is {found}: {trouble}"));
     None
@@ -111,6 +112,9 @@ pub(super) fn methods(section: &Section<'_>) -> Vec<String> {
 pub(super) fn hosts(section: &Section<'_>) -> Vec<String> {
     let mut hosts = Vec::new();
     for (text, node, name) in section.texts("hosts").unwrap_or_default() {
+        if !section.all_seen(Severity::Error, &name, text, node) {
+            continue;
+        }
         match syntax::host_pattern(text) {
             Ok(host) if hosts.contains(&host) => {}
             Ok(host) => hosts.push(host),

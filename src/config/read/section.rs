@@ -123,6 +123,15 @@ impl<'a> Section<'a> {
         self.context.note(Severity::Warning, self.origin, self.origin.key, message);
     }
 
+    /// Whether all of a text can be seen; notes at `node` where not. A path can say otherwise that it means such a
+    /// character, and no host has one; elsewhere somebody may mean it, which is a warning.
+    pub fn all_seen(&self, severity: Severity, name: &str, text: &str, node: &Node) -> bool {
+        let Some(found) = scalar::invisible(text) else { return true };
+        let escape = if text.starts_with('/') { ", or percent-encode it" } else { "" };
+        self.note(severity, node, format!("`{name}` holds {found}: write it anew, by hand{escape}"));
+        false
+    }
+
     /// Where the value of `node` is.
     pub fn place(&self, node: &Node) -> Place {
         let Problem { file, line, column, .. } = super::located(
@@ -143,11 +152,10 @@ impl<'a> Section<'a> {
             if known.contains(&key.as_str()) || settled.contains(&key.as_str()) {
                 continue;
             }
-            if let Some(c) = scalar::invisible(key) {
+            if let Some(found) = scalar::invisible(key) {
                 let what = format!(
-                    "unknown key `{}`: it holds an invisible character (U+{:04X}); write it anew, by hand",
+                    "unknown key `{}`: it holds {found}; write it anew, by hand",
                     self.name(key.escape_debug()),
-                    u32::from(c)
                 );
                 self.error_at_key(node, what);
                 continue;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::section::{Section, shown_for};
 use super::{Places, backend::head_bounds, route, syntax};
+use crate::config::problem::Severity;
 use crate::config::settings::{EscapedSlash, Probes, Server, ServerTls, Via};
 use crate::config::tree::Layer;
 
@@ -120,6 +121,7 @@ fn probes(section: Section<'_>, places: &mut Places) -> Probes {
     let mut paths = |key| {
         let written = section.texts(key).unwrap_or_default().into_iter();
         let noted = written.map(|(text, node, name)| {
+            section.all_seen(Severity::Error, &name, text, node);
             places.probes.push((name, section.place(node)));
             text.to_owned()
         });

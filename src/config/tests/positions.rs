@@ -147,3 +147,37 @@ fn a_character_that_nobody_sees_is_said_where_it_is() {
     refused(&format!("{GOOD}admin: {{token: 'hunter 2'}}"), "2:16", &["holds a space"]);
     refused(&format!("{GOOD}admin: {{token: 'hünter2'}}"), "2:16", &["holds a character beyond ASCII"]);
 }
+
+#[test]
+fn a_path_a_host_or_a_value_that_is_compared_holds_nothing_invisible() {
+    for unseen in ['\u{200b}', '\u{feff}', '\u{ad}', '\u{202e}'] {
+        let code = format!("an invisible character (U+{:04X}): write it anew, by hand", u32::from(unseen));
+        let path = [&code, ", or percent-encode it"].concat();
+        refused(
+            &route_text(&format!("path: '/a{unseen}b'")),
+            "1:57",
+            &["error: `backends[0].routes[0].path`", &path],
+        );
+        refused(
+            &format!("backends: [{{name: a, url: 'http://h:1', routes: ['/a{unseen}b']}}]"),
+            "1:50",
+            &["error: `backends[0].routes[0]`", &path],
+        );
+        refused(&route_text(&format!("path: /x, hosts: ['a{unseen}.test']")), "1:69", &["error: ", &code]);
+        refused(
+            &route_text(&format!("path: /x, headers: {{k: 'a{unseen}b'}}")),
+            "1:74",
+            &["warning: ", &code],
+        );
+        let probes = format!("{GOOD}server: {{probes: {{ready: ['/up{unseen}']}}}}");
+        refused(&probes, "2:27", &["error: `server.probes.ready[0]`", &path]);
+        let rule = |matched: &str| {
+            format!(
+                "{GOOD}rateLimit: {{rules: [{{id: a, match: {{{matched}}}, rateLimit: {{requests: 1, windowSeconds: 1}}}}]}}"
+            )
+        };
+        refused(&rule(&format!("endpoint: '/a{unseen}'")), "2:47", &["error: ", "endpoint`", &path]);
+    }
+    assert_eq!(route("path: /a%E2%80%8Bb").path, "/a%E2%80%8Bb");
+    assert_eq!(route("path: /é").path, "/é");
+}
