@@ -210,7 +210,7 @@ pub fn host_name(host: &str) -> &str {
 }
 
 /// RFC 9110 §7.2 with RFC 3986 §3.2.2, narrowed to what is in use: a registered name of letters, digits and
-/// `-._~%!$&'()*+;=` or an address, and an optional numeric port; no user information.
+/// `-._~%!$&'()*+;=` or an address, and an optional port that there can be; no user information.
 pub fn is_host(host: &[u8]) -> bool {
     let (name, rest) = if host.first() == Some(&b'[') {
         let Some(end) = memchr::memchr(b']', host) else { return false };
@@ -226,7 +226,10 @@ pub fn is_host(host: &[u8]) -> bool {
     let registered = |b: &u8| b.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=".contains(b);
     let port = match rest {
         [] | [b':'] => true,
-        [b':', digits @ ..] => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
+        [b':', digits @ ..] => {
+            let number = || std::str::from_utf8(digits).ok().and_then(|digits| digits.parse::<u16>().ok());
+            digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit) && number().is_some()
+        }
         _ => false,
     };
     !name.is_empty() && name.iter().all(registered) && port
@@ -241,6 +244,8 @@ mod tests {
         for good in [
             "a.test",
             "a.test:80",
+            "a.test:65535",
+            "a.test:",
             "127.0.0.1:1",
             "[::1]",
             "[::1]:8080",
@@ -250,8 +255,28 @@ mod tests {
             assert!(is_host(good.as_bytes()), "{good}");
         }
         for bad in [
-            "a b", "a/b", "u@a", "a, b", "a?b", "a#b", "a:xx", "a\u{1}b", "<a>", "[::1", "[x]", "a:1:2",
-            "a:123456", "a[b]", "a]", ":80",
+            "a b",
+            "a/b",
+            "u@a",
+            "a, b",
+            "a?b",
+            "a#b",
+            "a:xx",
+            "a\u{1}b",
+            "<a>",
+            "[::1",
+            "[x]",
+            "a:1:2",
+            "a:123456",
+            "a:65536",
+            "a:99999",
+            "a:-1",
+            "a:+1",
+            "[::1]:99999",
+            "a:4294967376",
+            "a[b]",
+            "a]",
+            ":80",
         ] {
             assert!(!is_host(bad.as_bytes()), "{bad}");
         }

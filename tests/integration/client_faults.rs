@@ -42,6 +42,12 @@ fn hostile_heads() -> Vec<(&'static str, String)> {
         ("a host with a path", "GET /x HTTP/1.1\r\nHost: a.test/y\r\n\r\n".into()),
         ("a list of hosts", "GET /x HTTP/1.1\r\nHost: a.test, b.test\r\n\r\n".into()),
         ("a host with a bad port", "GET /x HTTP/1.1\r\nHost: a.test:xx\r\n\r\n".into()),
+        ("a host with a negative port", "GET /x HTTP/1.1\r\nHost: a.test:-1\r\n\r\n".into()),
+        ("a host with a port beyond 65535", "GET /x HTTP/1.1\r\nHost: a.test:99999\r\n\r\n".into()),
+        (
+            "a target with a port beyond 65535",
+            "GET http://a.test:65536/x HTTP/1.1\r\nHost: a.test\r\n\r\n".into(),
+        ),
         ("asterisk with GET", "GET * HTTP/1.1\r\nHost: a.test\r\n\r\n".into()),
         ("authority-form with GET", "GET a.test:80 HTTP/1.1\r\nHost: a.test\r\n\r\n".into()),
         ("a method with a bracket", "G[T /x HTTP/1.1\r\nHost: a.test\r\n\r\n".into()),

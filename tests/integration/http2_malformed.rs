@@ -190,6 +190,8 @@ fn a_request_names_one_host() {
             bare("a space in :authority", at("a.test b.test"), RefusedWithConnection),
             bare("a field inside :authority", at("a.test\r\nx-admin: 1"), RefusedWithConnection),
             bare("a port that is no number", at("a.test:x"), Refused),
+            bare("a port that there cannot be", at("a.test:99999"), Refused),
+            bare("likewise in host", nowhere().field("host", "a.test:65536"), Refused),
             bare(
                 "host alone",
                 nowhere().field("host", "b.test"),
