@@ -30,9 +30,10 @@ pub enum CertificateError {
 pub struct ServerTls(ArcSwap<Served>);
 
 /// What is served.
-struct Served {
+pub struct Served {
     config: Arc<ServerConfig>,
-    certificate: Certificate,
+    /// What is known of it.
+    pub certificate: Certificate,
 }
 
 /// What is known of a certificate.
@@ -52,16 +53,12 @@ impl ServerTls {
     /// # Errors
     /// [`CertificateError`].
     pub fn load(settings: &Settings) -> Result<Arc<Self>, CertificateError> {
-        Ok(Arc::new(Self(ArcSwap::from_pointee(serve(settings)?))))
+        Ok(Arc::new(Self(ArcSwap::from_pointee(read(settings)?))))
     }
 
-    /// Loads the files again; on failure the old certificate stays.
-    ///
-    /// # Errors
-    /// [`CertificateError`].
-    pub fn reload(&self, settings: &Settings) -> Result<(), CertificateError> {
-        self.0.store(Arc::new(serve(settings)?));
-        Ok(())
+    /// Serves another certificate from now on.
+    pub fn replace(&self, served: Served) {
+        self.0.store(Arc::new(served));
     }
 
     /// An acceptor for one connection.
@@ -85,15 +82,11 @@ impl CertificateError {
     }
 }
 
-/// What serving with these settings would serve. Opens all that it would.
+/// Reads certificate and key.
 ///
 /// # Errors
 /// [`CertificateError`].
-pub fn certificate(settings: &Settings) -> Result<Certificate, CertificateError> {
-    Ok(serve(settings)?.certificate)
-}
-
-fn serve(settings: &Settings) -> Result<Served, CertificateError> {
+pub fn read(settings: &Settings) -> Result<Served, CertificateError> {
     let fail = |key, path: &Path, what: String| CertificateError::File {
         key,
         path: path.display().to_string(),

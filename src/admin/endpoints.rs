@@ -214,7 +214,7 @@ async fn hold(admin: &Admin, backend: &str, body: &[u8]) -> InternalAnswer {
     }
 }
 
-/// Test builds: `panic/ACTOR`, `panic/next-request`, `hang/ACTOR`.
+/// Test builds: `panic/ACTOR`, `panic/next-request`, `hang/ACTOR`, `hang/reader`.
 #[cfg(feature = "test-hooks")]
 async fn torment(admin: &Admin, what: &str, actor: &str) -> InternalAnswer {
     use crate::supervisor::Torment;

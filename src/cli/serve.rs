@@ -282,8 +282,9 @@ impl Signals {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
                 _ = self.hangup.recv() => {
-                    // What came of it is in the log and on the status page.
-                    let _ = supervisor.send(Reload { by: ReloadBy::Signal }).await;
+                    // What came of it is in the log and on the status page. It is not waited for: files may be long in
+                    // coming, and the next signal may be to stop.
+                    actix_rt::spawn(supervisor.send(Reload { by: ReloadBy::Signal }));
                 }
             }
         }

@@ -36,8 +36,8 @@ pub fn judge(settings: &Settings, places: &Places) -> Vec<Problem> {
 
 fn certificate(tls: &ServerTls, places: &Places, now: SystemTime) -> Vec<Problem> {
     let place = |key: &str| places.file(&format!("server.tls.{key}"));
-    let Certificate { begins, ends, .. } = match tls::certificate(tls) {
-        Ok(certificate) => certificate,
+    let Certificate { begins, ends, .. } = match tls::read(tls) {
+        Ok(served) => served.certificate,
         Err(error) => return vec![place(error.key()).error(error.to_string())],
     };
     let begins = begins.filter(|begins| *begins > now).map(|begins| {

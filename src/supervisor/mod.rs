@@ -12,6 +12,7 @@ mod judge;
 mod messages;
 mod patience;
 mod prober;
+mod reading;
 mod reload;
 mod watch;
 mod writing;
@@ -31,6 +32,7 @@ pub use self::events::Event;
 pub use self::judge::{RouteNumbers, compile, judge};
 pub use self::messages::*;
 use self::patience::HEARTBEAT;
+use self::reading::Reader;
 use self::watch::{FileState, LOOK, Watch};
 use crate::config::{Settings, Source};
 use crate::gateway::shared::Shared;
@@ -75,6 +77,7 @@ pub struct Supervisor {
     last_reload: Option<ReloadRecord>,
     reloads: ReloadCounts,
     file_state: FileState,
+    reader: Reader,
     /// When the files were touched first since they were looked at, and when they are to be.
     file_check: Option<(Instant, SpawnHandle)>,
     watch: Watch,
@@ -107,6 +110,7 @@ impl Supervisor {
                 last_reload: None,
                 reloads: ReloadCounts::default(),
                 file_state,
+                reader: Reader::default(),
                 file_check: None,
                 watch: Watch::default(),
                 seen: None,
@@ -168,7 +172,8 @@ impl Actor for Supervisor {
         self.publish_mailboxes();
         self.last_beat = Instant::now();
         ctx.run_later(HEARTBEAT, Self::beat);
-        self.watch_files(ctx);
+        // The configuration was read just now, on this thread too.
+        self.watch_folders(watch::folders(&self.loaded), ctx);
         ctx.run_interval(LOOK, Self::look);
     }
 }
@@ -278,6 +283,12 @@ impl Handler<Torment> for Supervisor {
 
     fn handle(&mut self, torment: Torment, _: &mut Self::Context) -> bool {
         assert!(torment.actor != "supervisor", "a test asked the supervisor to panic");
+        if let ("reader", Some(hang), Some(turn)) =
+            (torment.actor.as_str(), torment.hang, self.reader.turn_now())
+        {
+            actix_rt::spawn(self.reader.read(turn, move || std::thread::sleep(hang * 12)));
+            return true;
+        }
         self.children.as_ref().is_some_and(|children| children.torment(&torment))
     }
 }

@@ -1,18 +1,23 @@
 //! Applying a configuration while the old one serves.
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use actix::{AsyncContext as _, Context, Handler};
+use actix::fut::ready;
+use actix::{ActorFutureExt as _, AsyncContext as _, Context, Handler, ResponseActFuture, WrapFuture as _};
 use aegis_actors::metrics_aggregator::{Changed, ConfigChange};
 use aegis_actors::supervision::count_message;
 
 use super::events::Event;
 use super::messages::{FilesTouched, Reload, ReloadBy, ReloadRecord, ReloadReport};
-use super::watch::{self, FileState};
+use super::reading::{Turn, Unread};
+use super::watch::{self, FileState, Folders};
 use super::{Supervisor, build, judge};
 use crate::config::{Loaded, Place, Problem, Problems, Severity, diff, load_with, render_redacted, running};
-use crate::logging;
+use crate::gateway::snapshot::Snapshot;
+use crate::{logging, tls};
 
 /// Editors write a file in several steps, and a copy may take a while: the last touch counts.
 const SETTLE: Duration = Duration::from_millis(150);
@@ -20,18 +25,68 @@ const SETTLE: Duration = Duration::from_millis(150);
 /// Though not for longer than this after the first one: something may touch the folder all the time.
 const SETTLED: Duration = Duration::from_secs(2);
 
+/// What was read of the files for a reload.
+struct Found {
+    /// The files of the configuration that runs, and what was in them before they were read: what is written meanwhile is
+    /// another change.
+    files: BTreeSet<PathBuf>,
+    state: FileState,
+    /// Nothing was written meanwhile.
+    still: bool,
+    loaded: Result<Ready, Problems>,
+}
+
+/// A configuration, with all that putting it to work needs files for.
+struct Ready {
+    loaded: Loaded,
+    snapshot: Result<Snapshot, String>,
+    tls: Option<tls::Served>,
+    /// Of its own files.
+    state: FileState,
+    folders: Folders,
+}
+
+type Reading<T> = ResponseActFuture<Supervisor, T>;
+
 impl Supervisor {
-    /// Applies what was loaded, and tells what came of it. `files`: what was in them before they were read; what is
-    /// written meanwhile is another change.
+    /// Reads what is in the files and makes it ready to be applied.
+    fn read(&self, turn: Turn) -> Reading<Result<(Found, Turn), Unread>> {
+        let (source, files, workers) = (self.source.clone(), watch::files(&self.loaded), self.workers);
+        // Nobody else replaces it during this turn.
+        let (running, serves) = (self.shared.snapshot.load_full(), self.tls.is_some());
+        let read = move || {
+            let state = FileState::of(&files);
+            let ready = |loaded: Loaded| {
+                let snapshot = build(&loaded.settings, Some(&running), running.generation + 1, workers);
+                let mut snapshot = snapshot.map_err(|error| error.to_string());
+                let tls = loaded.settings.server.tls.as_ref().filter(|_| serves).map(tls::read).transpose();
+                let tls = tls.unwrap_or_else(|error| {
+                    snapshot = Err(error.to_string());
+                    None
+                });
+                let (state, folders) = (state.extended(&watch::files(&loaded)), watch::folders(&loaded));
+                Ready { loaded, snapshot, tls, state, folders }
+            };
+            let loaded = load_with(&source, judge).map(ready);
+            let still = FileState::of(&files) == state;
+            Found { files, state, still, loaded }
+        };
+        Box::pin(self.reader.read(turn, read).into_actor(self))
+    }
+
+    /// Applies what was found, and tells what came of it.
     fn reload(
         &mut self,
         by: ReloadBy,
-        files: FileState,
-        loaded: Result<Loaded, Problems>,
+        found: Result<Found, Unread>,
         ctx: &mut Context<Self>,
     ) -> Result<ReloadReport, Vec<Problem>> {
-        (self.file_state, self.seen) = (files, None);
-        let outcome = loaded.map_err(|problems| problems.0).and_then(|loaded| self.apply(loaded));
+        let label = self.source.label(self.loaded.file.as_deref());
+        let found = found.map_err(|unread| vec![Place::start(&label).error(unread.to_string())]);
+        let outcome = found.and_then(|Found { state, loaded, .. }| {
+            (self.file_state, self.seen) = (state, None);
+            self.apply(loaded.map_err(|problems| problems.0)?, ctx)
+        });
         let by_whom = match by {
             ReloadBy::File => "the file changed",
             ReloadBy::Signal => "SIGHUP",
@@ -47,7 +102,6 @@ impl Supervisor {
                 );
                 self.events.push(Event::reload(format!("applied: {}", report.changes)));
                 self.store_change(report);
-                self.watch_files(ctx);
                 (Vec::new(), Some(report.changes.clone()))
             }
             Err(problems) => {
@@ -79,34 +133,45 @@ impl Supervisor {
     }
 
     /// Reloads because the files have changed, unless they are being written.
-    fn reload_files(&mut self, ctx: &mut Context<Self>) {
+    fn reload_files(&self, turn: Turn, ctx: &mut Context<Self>) {
+        ctx.spawn(self.read(turn).map(|found, this, ctx| {
+            let Ok((found, _turn)) = found else { return };
+            // Half a list is a list, so a look in the middle would be applied. The close, or the next look, comes back to it.
+            if found.still && !this.watch.sees_writing(&found.files) {
+                let _ = this.reload(ReloadBy::File, Ok(found), ctx);
+            }
+        }));
+    }
+
+    /// Looks whether the files have changed. What somebody has `told` of is applied, of anything else nobody knows whether
+    /// it is whole, so it must be found twice.
+    fn look_in(&self, turn: Turn, told: bool, ctx: &mut Context<Self>) {
         let files = watch::files(&self.loaded);
-        let before = FileState::of(&files);
-        let loaded = load_with(&self.source, judge);
-        // Half a list is a list, so a look in the middle would be applied. The close, or the next look, comes back to it.
-        if self.watch.sees_writing(&files) || FileState::of(&files) != before {
-            return;
-        }
-        let _ = self.reload(ReloadBy::File, before, loaded, ctx);
+        let looked = self.reader.read(turn, move || (watch::folders_of(&files), FileState::of(&files)));
+        ctx.spawn(looked.into_actor(self).map(move |looked, this, ctx| {
+            let Ok(((folders, files), turn)) = looked else { return };
+            this.watch_folders(folders, ctx);
+            if files == this.file_state {
+                this.seen = None;
+            } else if told || this.seen.as_ref() == Some(&files) {
+                this.reload_files(turn, ctx);
+            } else {
+                this.seen = Some(files);
+            }
+        }));
     }
 
-    /// Looks whether the files have changed in a way that nobody has told.
+    /// A look of which nobody has told. While files are being read there is none.
     pub(super) fn look(&mut self, ctx: &mut Context<Self>) {
-        if !self.loaded.settings.hot_reload {
-            return;
-        }
-        self.watch_files(ctx);
-        let files = FileState::of(&watch::files(&self.loaded));
-        if files == self.file_state {
-            self.seen = None;
-        } else if self.seen.as_ref() == Some(&files) {
-            self.reload_files(ctx);
-        } else {
-            self.seen = Some(files);
+        if self.loaded.settings.hot_reload
+            && let Some(turn) = self.reader.turn_now()
+        {
+            self.look_in(turn, false, ctx);
         }
     }
 
-    fn apply(&mut self, loaded: Loaded) -> Result<ReloadReport, Vec<Problem>> {
+    fn apply(&mut self, ready: Ready, ctx: &Context<Self>) -> Result<ReloadReport, Vec<Problem>> {
+        let Ready { loaded, snapshot, tls, state, folders } = ready;
         let label = self.source.label(loaded.file.as_deref());
         let refuse = |what: String| vec![Place::start(&label).error(what)];
         if let Some(what) = self.lost(&loaded) {
@@ -119,14 +184,12 @@ impl Supervisor {
                 self.admin
             )));
         }
-        let before = self.shared.snapshot.load_full();
-        let generation = before.generation + 1;
-        let snapshot = build(&loaded.settings, Some(&before), generation, self.workers)
-            .map_err(|error| refuse(error.to_string()))?;
-        if let (Some(tls), Some(files)) = (&self.tls, &loaded.settings.server.tls) {
-            tls.reload(files).map_err(|error| refuse(error.to_string()))?;
-        }
+        let snapshot = snapshot.map_err(refuse)?;
+        let generation = snapshot.generation;
         // From here on nothing fails.
+        if let (Some(serving), Some(read)) = (&self.tls, tls) {
+            serving.replace(read);
+        }
         let changes = diff(&running(&self.started, &self.loaded.settings), &loaded.settings);
         self.shared.snapshot.store(Arc::new(snapshot));
         self.shared.admin.store(Arc::new(loaded.settings.admin.clone()));
@@ -141,7 +204,8 @@ impl Supervisor {
         self.effective = render_redacted(&running(&self.started, &loaded.settings));
         self.pending_restart.clone_from(&changes.needs_restart);
         self.loaded = loaded;
-        self.file_state.extend(&watch::files(&self.loaded));
+        self.file_state = state;
+        self.watch_folders(folders, ctx);
         Ok(ReloadReport { generation, hash: self.loaded.hash.clone(), changes, warnings })
     }
 }
@@ -167,13 +231,21 @@ impl Supervisor {
 }
 
 impl Handler<Reload> for Supervisor {
-    type Result = Result<ReloadReport, Vec<Problem>>;
+    type Result = Reading<Result<ReloadReport, Vec<Problem>>>;
 
-    fn handle(&mut self, reload: Reload, ctx: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, Reload { by }: Reload, _: &mut Self::Context) -> Self::Result {
         count_message();
-        let files = FileState::of(&watch::files(&self.loaded));
-        let loaded = load_with(&self.source, judge);
-        self.reload(reload.by, files, loaded, ctx)
+        let read = self.reader.turn().into_actor(self).then(|turn, this: &mut Self, _| match turn {
+            Ok(turn) => this.read(turn),
+            Err(unread) => Box::pin(ready(Err(unread))),
+        });
+        Box::pin(read.map(move |found, this, ctx| {
+            let (found, _turn) = match found {
+                Ok((found, turn)) => (Ok(found), Some(turn)),
+                Err(unread) => (Err(unread), None),
+            };
+            this.reload(by, found, ctx)
+        }))
     }
 }
 
@@ -196,10 +268,12 @@ impl Handler<FilesTouched> for Supervisor {
         };
         let check = ctx.run_later(SETTLE, |this, ctx| {
             this.file_check = None;
-            let changed = || FileState::of(&watch::files(&this.loaded)) != this.file_state;
-            if this.loaded.settings.hot_reload && changed() {
-                this.reload_files(ctx);
-            }
+            // Whoever is given up at the turn has the next look behind it.
+            ctx.spawn(this.reader.turn().into_actor(this).map(|turn, this, ctx| {
+                if let (true, Ok(turn)) = (this.loaded.settings.hot_reload, turn) {
+                    this.look_in(turn, true, ctx);
+                }
+            }));
         });
         self.file_check = Some((first, check));
     }

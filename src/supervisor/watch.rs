@@ -42,11 +42,10 @@ impl FileState {
         Self(files.iter().map(|file| (file.clone(), print(file))).collect())
     }
 
-    /// The files are now these: what is known of one stays, the others are read.
-    pub fn extend(&mut self, files: &BTreeSet<PathBuf>) {
-        let mut known = std::mem::take(&mut self.0);
-        let mut state = |file: &PathBuf| known.remove(file).unwrap_or_else(|| print(file));
-        self.0 = files.iter().map(|file| (file.clone(), state(file))).collect();
+    /// The files are these: what is known of one stays, the others are read.
+    pub fn extended(&self, files: &BTreeSet<PathBuf>) -> Self {
+        let state = |file: &PathBuf| self.0.get(file).copied().unwrap_or_else(|| print(file));
+        Self(files.iter().map(|file| (file.clone(), state(file))).collect())
     }
 }
 
@@ -58,7 +57,7 @@ fn print(file: &Path) -> Option<u64> {
 }
 
 /// Folders, each with the number that the system knows it by: one that was made again is another.
-type Folders = BTreeMap<PathBuf, Option<(u64, u64)>>;
+pub(super) type Folders = BTreeMap<PathBuf, Option<(u64, u64)>>;
 
 /// The watcher there is, the folders that it was made for, and what it knows.
 #[derive(Default)]
@@ -77,13 +76,9 @@ impl Watch {
 }
 
 impl Supervisor {
-    /// Watches what the running configuration wants watched: after a start, after every reload, and where a folder has
-    /// become another. What was written just before is left to the next look: nobody knows whether it is whole.
-    pub(super) fn watch_files(&mut self, ctx: &Context<Self>) {
-        let wanted = match self.loaded.settings.hot_reload {
-            true => files(&self.loaded).iter().map(|file| folder(file)).collect(),
-            false => Folders::new(),
-        };
+    /// Watches these folders: after a start, after every reload, and where one has become another. What was written just
+    /// before is left to the next look: nobody knows whether it is whole.
+    pub(super) fn watch_folders(&mut self, wanted: Folders, ctx: &Context<Self>) {
         if wanted == self.watch.folders {
             return;
         }
@@ -91,6 +86,19 @@ impl Supervisor {
         let watcher = watcher(&wanted, ctx.address(), Arc::clone(&writing));
         self.watch = Watch { folders: wanted, _watcher: watcher, writing };
     }
+}
+
+/// What a configuration wants watched.
+pub(super) fn folders(loaded: &Loaded) -> Folders {
+    match loaded.settings.hot_reload {
+        true => folders_of(&files(loaded)),
+        false => Folders::new(),
+    }
+}
+
+/// Where these files lie.
+pub(super) fn folders_of(files: &BTreeSet<PathBuf>) -> Folders {
+    files.iter().map(|file| folder(file)).collect()
 }
 
 /// Editors and orchestrators replace files rather than write them, so a file itself is the wrong thing to watch.

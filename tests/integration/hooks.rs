@@ -235,3 +235,25 @@ fn a_gateway_whose_supervisor_dies_finishes_its_requests_and_ends_with_an_error(
     assert_eq!(gateway.exit(SOON).expect("it ends by itself").code(), Some(1));
     assert!(gateway.log().contains("the supervisor has died"), "{}", gateway.log());
 }
+
+#[test]
+fn files_that_do_not_answer_hold_up_neither_requests_nor_a_stop_and_are_said_once() {
+    let upstream = Upstream::ok("ok");
+    let mut gateway = Gateway::builder().top("hotReload: true").backend(Backend::all(&upstream)).start();
+    // A look may have its turn just then.
+    assert!(eventually(SOON, || gateway.admin_post("/_aegis/test/hang/reader", "").status < 300));
+    gateway.signal("HUP");
+    let refused = gateway.admin_post("/_aegis/reload", "");
+    assert_eq!(refused.status, 422, "{}", refused.text());
+    assert!(refused.text().contains("those who read them before have not ended"), "{}", refused.text());
+    assert_eq!(gateway.get("/x").status, 200);
+    let said = || gateway.log().matches("no answer within 5s").count();
+    assert!(eventually(SOON, || said() == 1), "{}", gateway.log());
+    // Through a look and a half.
+    assert!(holds_for(Duration::from_secs(3), || said() == 1), "{}", gateway.log());
+    let told = gateway.admin_json("/_aegis/status")["lastReload"].clone();
+    assert_eq!(told["ok"], false, "{told}");
+    gateway.signal("TERM");
+    let status = gateway.exit(SOON).expect("the reader is not waited for");
+    assert!(status.success(), "{}", gateway.log());
+}
