@@ -146,7 +146,7 @@ async fn health(admin: &Admin, liveness: bool) -> InternalAnswer {
         "backends": if serves { "ok" } else { "no target can serve" },
         "actors": if !actors.is_empty() && actors.iter().all(|actor| actor.alive) { "ok" } else { "being replaced" },
         "store": status::store_state(admin),
-        "storeError": shared.metrics.store_error(),
+        "storeError": status::store_error(admin),
         "rateLimiter": rate_limit::standing(&shared.limiter),
         "rateLimiterError": shared.limiter.error().as_deref(),
     });

@@ -12,6 +12,7 @@ use super::{Admin, answer};
 use crate::config::{REDACTED, is_secret};
 use crate::gateway::shared::InternalAnswer;
 use crate::gateway::snapshot::{Backend, Target};
+use crate::store::Store;
 use crate::supervisor::{Inspect, Overview};
 
 /// How long an actor may take for its part of the page; without it the page shows what is published.
@@ -56,7 +57,8 @@ pub async fn status(admin: &Admin) -> InternalAnswer {
         "rateLimiter": super::rate_limit::summary(shared),
         "store": {
             "state": store_state(admin),
-            "error": shared.metrics.store_error(),
+            "error": store_error(admin),
+            "setAside": admin.kept.store.as_ref().and_then(Store::set_aside),
             "pendingRollups": shared.metrics.waiting(),
         },
         "backends": snapshot.backends.iter().map(|b| backend(b, &breakers)).collect::<Vec<_>>(),
@@ -70,15 +72,20 @@ pub async fn status(admin: &Admin) -> InternalAnswer {
     answer::ok(&value)
 }
 
-/// What the metrics store was when it was last written to: `none`, `opening` (not yet), `ok` or `away`.
+/// What the metrics store was when it was last used: `none`, `opening` (not yet), `ok` or `away`.
 pub fn store_state(admin: &Admin) -> &'static str {
-    let metrics = &admin.shared.metrics;
-    match (&admin.kept.store, metrics.store_up(), metrics.store_error()) {
-        (None, ..) => "none",
-        (Some(_), true, _) => "ok",
-        (Some(_), false, None) => "opening",
-        (Some(_), false, Some(_)) => "away",
+    match (&admin.kept.store, store_error(admin)) {
+        (None, _) => "none",
+        (Some(_), Some(_)) => "away",
+        (Some(_), None) if admin.shared.metrics.store_up() => "ok",
+        (Some(_), None) => "opening",
     }
+}
+
+/// Why it is away.
+pub fn store_error(admin: &Admin) -> Option<String> {
+    let damaged = admin.kept.store.as_ref().and_then(Store::trouble);
+    damaged.or_else(|| admin.shared.metrics.store_error())
 }
 
 /// Every backend with its targets.

@@ -30,6 +30,12 @@ pub enum StoreError {
     Bucket(u32),
     #[error("it refused: {0}")]
     Refused(String),
+    /// Of SQLite.
+    #[error(
+        "the file is damaged, or no SQLite database ({0}): move it away, and a new one is made, or name another with \
+         metrics.store"
+    )]
+    Damaged(String),
     /// Any of these, with what was being done, and where.
     #[error("{doing} {place}: {why}")]
     During { doing: &'static str, place: String, why: Box<StoreError> },
@@ -63,6 +69,28 @@ impl StoreError {
             *text = text.replace(password, "[redacted]");
         }
         self
+    }
+
+    /// Of a SQLite database that is none (`SQLITE_NOTADB`) or broken (`SQLITE_CORRUPT`).
+    pub(super) fn tells_of_damage(&self) -> bool {
+        match self.why() {
+            Self::Damaged(_) => true,
+            Self::Away(text) | Self::Migration(text) | Self::Refused(text) => {
+                text.contains("file is not a database") || text.contains("malformed")
+            }
+            _ => false,
+        }
+    }
+
+    /// The same, with the mend.
+    pub(super) fn of_damage(self) -> Self {
+        match self {
+            Self::During { doing, place, why } => {
+                Self::During { doing, place, why: Box::new(why.of_damage()) }
+            }
+            Self::Away(text) | Self::Migration(text) | Self::Refused(text) => Self::Damaged(text),
+            other => other,
+        }
     }
 
     pub(super) fn tells_of_a_full_disk(&self) -> bool {

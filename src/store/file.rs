@@ -1,9 +1,11 @@
-//! The file of a SQLite store: made when it is not there, and noticed when it is another than was opened. Who holds a file
-//! open goes on with it when it has been deleted: everything would seem well, and be gone at the next start.
+//! The file of a SQLite store: made when it is not there, noticed when it is another than was opened, and set aside when it
+//! is damaged. Who holds a file open goes on with it when it has been deleted: everything would seem well, and be gone at the
+//! next start.
 
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
 
 /// Which file a path leads to.
 type Id = (u64, u64);
@@ -54,11 +56,34 @@ fn id(path: &Path) -> Option<Id> {
 }
 
 fn logs(path: &Path) -> [PathBuf; 2] {
-    ["-wal", "-shm"].map(|suffix| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(suffix);
-        PathBuf::from(name)
-    })
+    ["-wal", "-shm"].map(|suffix| with(path, suffix))
+}
+
+fn with(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// Gives a damaged database another name, its write-ahead log with it: what can be saved of it is in both. Returns that name.
+/// A link stays, and leads to the new file.
+pub(super) fn set_aside(path: &Path, now_ms: i64) -> io::Result<PathBuf> {
+    let path = std::fs::canonicalize(path)?;
+    let at = UNIX_EPOCH + Duration::from_millis(u64::try_from(now_ms).unwrap_or(0));
+    let stamp = humantime::format_rfc3339_seconds(at).to_string().replace(['-', ':'], "");
+    let name = |n: u32| {
+        let again = if n == 0 { String::new() } else { format!("-{n}") };
+        with(&path, &format!(".damaged-{stamp}{again}"))
+    };
+    // Nobody's file is overwritten.
+    let free = (0..).map(name).find(|name| name.symlink_metadata().is_err()).unwrap_or_else(|| name(0));
+    // The database first: whoever closes it from now on leaves the log alone, since SQLite sees that it has moved.
+    std::fs::rename(&path, &free)?;
+    for (log, aside) in logs(&path).iter().zip(logs(&free)) {
+        let _ = std::fs::rename(log, aside);
+    }
+    create(&path)?;
+    Ok(free)
 }
 
 /// Creates the folder, and the file for its owner alone: it tells who asked for what. A file that is there is not opened:
@@ -111,6 +136,25 @@ mod tests {
         std::fs::write(&log, "new").unwrap();
         std::fs::remove_file(&path).unwrap();
         assert_eq!((files.moved(&path), log.exists()), (Some(Moved::Deleted), true));
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_damaged_file_is_set_aside_with_its_log_and_over_nobodys_file() {
+        let folder = folder();
+        let (path, real) = (folder.join("m.db"), folder.join("real.db"));
+        std::os::unix::fs::symlink(&real, &path).unwrap();
+        let mut named = Vec::new();
+        for turn in ["first", "second"] {
+            std::fs::write(&real, turn).unwrap();
+            std::fs::write(folder.join("real.db-wal"), format!("log of the {turn}")).unwrap();
+            named.push(set_aside(&path, 1_700_000_000_000).unwrap());
+            assert_eq!(std::fs::read(&path).unwrap(), b"", "a new one, where the link leads");
+        }
+        let aside = |end: &str| folder.join(format!("real.db.damaged-20231114T221320Z{end}"));
+        assert_eq!(named, [aside(""), aside("-1")]);
+        let held = ["", "-wal", "-1", "-1-wal"].map(|end| std::fs::read_to_string(aside(end)).unwrap());
+        assert_eq!(held, ["first", "log of the first", "second", "log of the second"]);
         std::fs::remove_dir_all(folder).unwrap();
     }
 }

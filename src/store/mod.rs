@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `url`, `tls` | which database a URL means, and how it is spoken to |
 //! | `migrations` | the files of `migrations/`, built in |
-//! | `file` | the file of a SQLite store |
+//! | `file`, `damage` | the file of a SQLite store, and what is done when it is none any more |
 //! | `postgres`, `sqlite` | connections, and what the two want said differently |
 //! | `statements` | everything else that is said to a database |
 //! | `schema`, `rows`, `alert_rows`, `batch` | tables, their rows, a batch as rows |
@@ -23,6 +23,7 @@ mod alert_rows;
 mod alerts;
 mod answers;
 mod batch;
+mod damage;
 mod doubts;
 mod error;
 mod file;
@@ -55,6 +56,7 @@ use access::{Access, on};
 use answers::Question;
 pub use answers::{Bucket, Detail, Endpoint, Filter, KeptSamples, Range, Wanted};
 use batch::{Rows, Signature};
+use damage::Damage;
 use doubts::Doubts;
 pub use error::StoreError;
 use file::{Files, Moved};
@@ -111,6 +113,7 @@ struct Inner {
     doubts: Mutex<Doubts>,
     pace: Mutex<Pace>,
     writers: Mutex<Writers>,
+    damage: Mutex<Damage>,
     /// The schema is known to be there, in these files where it is SQLite.
     prepared: tokio::sync::Mutex<Option<Option<Files>>>,
 }
@@ -155,7 +158,8 @@ impl Store {
         };
         let pace = Mutex::new(Pace::new((options.clock)()));
         let (doubts, writers, prepared) = (Mutex::default(), Mutex::default(), tokio::sync::Mutex::new(None));
-        let inner = Arc::new(Inner { place, access, options, doubts, pace, writers, prepared });
+        let damage = Mutex::default();
+        let inner = Arc::new(Inner { place, access, options, doubts, pace, writers, damage, prepared });
         if let Some(every) = inner.options.maintain_every {
             runtime.spawn(maintenance::regularly(Arc::downgrade(&inner), every));
         }
@@ -306,7 +310,13 @@ impl Store {
                 };
                 match outcome {
                     Ok(value) => Ok(value),
-                    Err(error) => Err(inner.judged(error, doing).await),
+                    Err(error) => {
+                        let error = inner.judged(error, doing).await;
+                        if error.tells_of_damage() {
+                            tokio::spawn(async move { inner.look_for_damage(true).await });
+                        }
+                        Err(error)
+                    }
                 }
             });
             task.await.unwrap_or(Err(StoreError::Stopped))
@@ -419,6 +429,7 @@ impl Inner {
             Place::Sqlite(path) => Some(Files::of(path)),
             Place::Postgres(_) => None,
         });
+        self.damage().trouble = None;
         Ok(())
     }
 
@@ -437,7 +448,7 @@ impl Inner {
         }
     }
 
-    /// Notices a file that has been deleted or replaced, when nobody else uses the store.
+    /// Notices a file that has been deleted, replaced or overwritten, when nobody else uses the store.
     async fn look_at_file(&self) {
         let Place::Sqlite(path) = &self.place else { return };
         let known = self.prepared.lock().await.flatten();
@@ -446,6 +457,7 @@ impl Inner {
         {
             log::warn!("{}", self.judged(error, "opening").await);
         }
+        self.look_for_damage(false).await;
     }
 
     /// An error as it may be shown; and when it says that the schema has gone, it is looked for again next time.
@@ -455,6 +467,12 @@ impl Inner {
         {
             *prepared = None;
         }
-        error.during(doing, &self.place).without(self.place.password())
+        let damaged = matches!(self.place, Place::Sqlite(_)) && error.tells_of_damage();
+        let error = if damaged { error.of_damage() } else { error };
+        let error = error.during(doing, &self.place).without(self.place.password());
+        if damaged {
+            self.damage().trouble = Some(error.to_string());
+        }
+        error
     }
 }

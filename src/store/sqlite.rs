@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use diesel::connection::SimpleConnection as _;
 use diesel::query_dsl::methods::{ExecuteDsl, LoadQuery};
+use diesel::sql_types::Text;
 use diesel::sqlite::SqliteConnection;
-use diesel::{ConnectionError, ConnectionResult, QueryResult, RunQueryDsl};
+use diesel::{ConnectionError, ConnectionResult, QueryResult, QueryableByName, RunQueryDsl};
 use diesel_async::AsyncConnection as _;
 use diesel_async::pooled_connection::deadpool::Pool;
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig};
@@ -16,10 +17,10 @@ use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
-use super::file;
 use super::migrations::{self, Applied, Order};
 use super::rows::{MergedRow, RollupRow, SeriesKey, StoredChange, StoredSample};
 use super::schema::{config_changes, merged_rollups, request_samples, rollups, series};
+use super::{StoreError, file};
 
 #[path = "statements/mod.rs"]
 #[allow(clippy::duplicate_mod, reason = "compiled once per database, on purpose")]
@@ -110,6 +111,40 @@ pub(super) async fn may_merge(_: &mut Conn) -> QueryResult<bool> {
 /// Gives back space of deleted rows.
 pub(super) async fn compact(conn: &mut Conn) -> QueryResult<()> {
     batch(conn, COMPACT).await
+}
+
+/// Whether the file is a database that can be read; `thoroughly`: every page of it. The connection is a new one, since those of
+/// the pools may have in memory what is no longer in the file. It is open until `then` has been done: the last one to close
+/// a database writes its log into it.
+pub(super) async fn examine<T>(
+    path: &Path,
+    thoroughly: bool,
+    then: impl AsyncFnOnce(Result<(), StoreError>) -> T,
+) -> T {
+    #[derive(QueryableByName)]
+    struct Verdict {
+        #[diesel(sql_type = Text)]
+        verdict: String,
+    }
+    let mut conn = match connect(&path.to_string_lossy()).await {
+        Ok(conn) => conn,
+        Err(error) => return then(Err(error.into())).await,
+    };
+    // What no statement of the store's writes is never in the log: this reads the file itself.
+    let table = "SELECT max(version) AS verdict FROM __diesel_schema_migrations HAVING count(*) < 0";
+    let pages = "SELECT quick_check AS verdict FROM pragma_quick_check(1) WHERE quick_check <> 'ok'";
+    let mut found = Ok(());
+    for question in [Some(table), thoroughly.then_some(pages)].into_iter().flatten() {
+        found = match load::<Verdict, _>(&mut conn, diesel::sql_query(question)).await {
+            Ok(verdicts) => match verdicts.into_iter().next() {
+                Some(verdict) => Err(StoreError::Damaged(verdict.verdict)),
+                None => continue,
+            },
+            Err(error) => Err(error.into()),
+        };
+        break;
+    }
+    then(found).await
 }
 
 /// Applies, undoes or lists migrations; one process at a time, the others wait for it.

@@ -135,9 +135,54 @@ fn a_store_that_cannot_be_written_costs_no_request_and_is_caught_up_with() {
     std::fs::remove_file(&place).unwrap();
     assert!(eventually(Duration::from_secs(10), || gateway.log().contains("takes writes again")));
     assert!(eventually(SOON, || {
-        status() == serde_json::json!({"state": "ok", "error": null, "pendingRollups": 0})
+        status() == serde_json::json!({"state": "ok", "error": null, "setAside": null, "pendingRollups": 0})
     }));
     judge(&gateway, 1);
+}
+
+#[test]
+fn a_store_that_is_overwritten_is_set_aside_and_said_to_be() {
+    let upstream = answers();
+    let folder = Folder::new();
+    let file = folder.path().join("m.db");
+    let gateway = kept(&upstream, &format!("sqlite://{}", file.display())).start();
+    mix(&gateway);
+    judge(&gateway, 1);
+    let junk: Vec<u8> = (0..100_000).map(|n: u32| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    std::fs::write(&file, &junk).unwrap();
+    let mut store = Value::Null;
+    // Nobody asks and nothing is written: it is looked at all the same.
+    assert!(
+        eventually(Duration::from_secs(60), || {
+            store = gateway.admin_json("/_aegis/status")["store"].clone();
+            store["setAside"].is_string() && store["state"] == "ok"
+        }),
+        "{store}"
+    );
+    let aside = store["setAside"].as_str().unwrap();
+    assert!(aside.starts_with(&format!("{}.damaged-", file.display())), "{aside}");
+    assert!(std::fs::read(aside).unwrap() == junk, "it is not as it was");
+    assert_eq!(gateway.log().matches("cannot be read any more; it was set aside as").count(), 1);
+    assert_eq!(gateway.get("/users/1").status, 200);
+    assert!(eventually(SOON, || data(&gateway, "overview?range=1h")["totalRequests"].as_u64() >= Some(1)));
+}
+
+#[test]
+fn a_store_that_is_no_database_is_said_to_be_away_and_left_alone() {
+    let upstream = answers();
+    let folder = Folder::new();
+    let file = folder.path().join("letter.txt");
+    let letter = "Dear customer, this is no database, and longer than the head of one would be. ".repeat(9);
+    std::fs::write(&file, &letter).unwrap();
+    let gateway = kept(&upstream, &format!("sqlite://{}", file.display())).start();
+    let health = || gateway.admin_json("/health")["dependencies"].clone();
+    assert!(eventually(SOON, || health()["store"] == "away"), "{}", health());
+    let error = health()["storeError"].to_string();
+    assert!(error.contains("letter.txt") && error.contains("move it away"), "{error}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), letter);
+    std::fs::rename(&file, folder.path().join("moved.txt")).unwrap();
+    mix(&gateway);
+    assert!(eventually(SOON, || health()["store"] == "ok"), "{}", health());
 }
 
 #[test]

@@ -74,6 +74,111 @@ fn a_file_that_is_replaced_is_gone_on_with() {
     assert_eq!(database.ask("SELECT integrity_check AS line FROM pragma_integrity_check"), ["ok"]);
 }
 
+/// Overwrites the file where it is, as `>` does.
+fn overwrite(database: &Database, with: &[u8]) {
+    let file = std::fs::metadata(database.file()).unwrap().ino();
+    std::fs::write(database.file(), with).unwrap();
+    assert_eq!(std::fs::metadata(database.file()).unwrap().ino(), file);
+}
+
+fn junk() -> Vec<u8> {
+    (0..100_000).map(|n: u32| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
+}
+
+/// Names of the damaged files beside the database.
+fn aside(database: &Database) -> Vec<std::path::PathBuf> {
+    let files =
+        std::fs::read_dir(database.file().parent().unwrap()).unwrap().map(|file| file.unwrap().path());
+    // Not their logs.
+    files.filter(|file| file.extension().is_some_and(|end| end.to_string_lossy().ends_with('Z'))).collect()
+}
+
+fn look(store: &Store) {
+    let inner = store.inner.clone();
+    store.runtime.0.as_ref().unwrap().block_on(async move { inner.look_at_file().await });
+}
+
+#[test]
+fn a_file_that_is_overwritten_is_set_aside_and_made_anew() {
+    // With a log that holds the first page, and without.
+    for rows in [1, 40] {
+        let database = Database::sqlite();
+        let store = database.store(&Clock::at(T + 60));
+        (0..rows).for_each(|n| write(&store, T + n * 10, 5));
+        if rows == 1 {
+            database.execute("PRAGMA wal_checkpoint(TRUNCATE)");
+        }
+        overwrite(&database, &junk());
+        assert_eq!((store.trouble(), store.set_aside()), (None, None));
+        look(&store);
+        let damaged = aside(&database);
+        assert_eq!(damaged.len(), 1, "{damaged:?}");
+        assert!(std::fs::read(&damaged[0]).unwrap() == junk(), "it is as it was");
+        assert_eq!(store.set_aside().as_deref(), damaged[0].to_str());
+        assert_eq!((store.trouble(), requests(&store)), (None, 0));
+        write(&store, T + 30, 7);
+        assert_eq!((requests(&store), database.count("rollups")), (7, 1));
+        // Damaged again so soon it stays, and that is told.
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)");
+        overwrite(&database, &junk());
+        look(&store);
+        assert!(store.trouble().is_some_and(|why| why.contains("it stays")), "{:?}", store.trouble());
+        assert_eq!(aside(&database), damaged);
+        // Moved away by somebody it is made anew.
+        std::fs::rename(database.file(), database.file().with_extension("mine")).unwrap();
+        write(&store, T + 40, 3);
+        assert_eq!((store.trouble(), requests(&store)), (None, 3));
+    }
+}
+
+#[test]
+fn a_file_that_is_emptied_is_made_anew() {
+    for rows in [1, 40] {
+        let database = Database::sqlite();
+        let store = database.store(&Clock::at(T + 60));
+        (0..rows).for_each(|n| write(&store, T + n * 10, 5));
+        if rows == 1 {
+            database.execute("PRAGMA wal_checkpoint(TRUNCATE)");
+        }
+        overwrite(&database, b"");
+        look(&store);
+        assert_eq!((store.trouble(), requests(&store)), (None, 0));
+        write(&store, T + 30, 7);
+        assert_eq!((requests(&store), database.count("rollups")), (7, 1));
+    }
+}
+
+#[test]
+fn a_question_that_meets_damage_says_so_and_has_it_mended() {
+    let database = Database::sqlite();
+    let store = database.store(&Clock::at(T + 60));
+    write(&store, T, 5);
+    database.execute("PRAGMA wal_checkpoint(TRUNCATE)");
+    overwrite(&database, &junk());
+    let error = attempt(store.samples(1, Wanted::default())).unwrap_err().to_string();
+    assert!(error.contains("not a database") && error.contains("metrics.store"), "{error}");
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while attempt(store.samples(1, Wanted::default())).is_err() {
+        assert!(Instant::now() < deadline, "{:?}", store.trouble());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!((aside(&database).len(), store.trouble()), (1, None));
+}
+
+#[test]
+fn a_file_that_never_was_a_database_is_nobodys_to_move() {
+    let database = Database::sqlite();
+    std::fs::create_dir_all(database.file().parent().unwrap()).unwrap();
+    std::fs::write(database.file(), junk()).unwrap();
+    let store = database.store(&Clock::at(T));
+    let error = attempt(store.prepare()).unwrap_err().to_string();
+    assert!(error.contains("move it away"), "{error}");
+    assert_eq!(store.trouble(), Some(error));
+    look(&store);
+    assert!(std::fs::read(database.file()).unwrap() == junk());
+    assert_eq!((aside(&database).len(), store.set_aside()), (0, None));
+}
+
 #[test]
 fn errors_name_the_file_and_what_was_being_done() {
     let folder = Folder::new();
