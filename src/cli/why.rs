@@ -173,12 +173,13 @@ pub fn tell(record: &Value, here: &str, locate: impl Fn(&str) -> Located) -> Str
     if let Some(more) = details["moreTargets"].as_u64() {
         let _ = writeln!(out, "And {more} more targets.");
     }
+    // A request that could not be read has none.
+    let trace = details["traceId"].as_str().map(|trace| format!(", trace {trace}")).unwrap_or_default();
     let _ = writeln!(
         out,
-        "Configuration generation {}, hash {there}, instance {}, trace {}.",
+        "Configuration generation {}, hash {there}, instance {}{trace}.",
         details["generation"],
         text(record, "instance"),
-        text(details, "traceId")
     );
     if here != there {
         let _ = writeln!(out, "The configuration here is another one, with the hash {here}.");

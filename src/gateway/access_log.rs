@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use super::answer::Cause;
 use super::record::RequestRecord;
+use super::unread::Unread;
 use crate::config::settings::LogFormat;
 use crate::logging::printable;
 
@@ -38,18 +39,36 @@ fn upstream_path(record: &RequestRecord) -> Option<&str> {
 }
 
 /// The line of a request that never became one.
-pub fn write_refused(out: &mut String, format: LogFormat, client: IpAddr, cause: Cause, request_id: &str) {
+pub fn write_unread(
+    out: &mut String,
+    format: LogFormat,
+    client: IpAddr,
+    cause: Cause,
+    request_id: &str,
+    unread: &Unread,
+) {
     let time = humantime::format_rfc3339_millis(SystemTime::now());
     let (status, code, detail) = (cause.status().as_u16(), cause.code(), cause.detail());
-    let _ = match format {
-        LogFormat::Json => writeln!(
-            out,
-            r#"{{"time":"{time}","type":"access","requestId":"{request_id}","clientIp":"{client}","status":{status},"reason":"{code}","detail":"{detail}"}}"#
-        ),
-        LogFormat::Text => {
-            writeln!(out, "{time} {client} - - {status} reason={code} id={request_id} {detail}")
+    let (method, path) = (unread.method.as_deref(), unread.path.as_deref());
+    match format {
+        LogFormat::Json => {
+            let _ = write!(out, r#"{{"time":"{time}","type":"access","requestId":"{request_id}""#);
+            let _ = write!(out, r#","clientIp":"{client}""#);
+            for (name, value) in [("method", method), ("path", path)] {
+                if let Some(value) = value {
+                    member(out, name, value);
+                }
+            }
+            let _ = writeln!(out, r#","status":{status},"reason":"{code}","detail":"{detail}"}}"#);
         }
-    };
+        LogFormat::Text => {
+            let (method, path) = (method.unwrap_or("-"), path.unwrap_or("-"));
+            let _ = writeln!(
+                out,
+                "{time} {client} {method} {path} {status} reason={code} id={request_id} {detail}"
+            );
+        }
+    }
 }
 
 /// The rules that refused the request or, in `shadow`, would have.

@@ -120,8 +120,13 @@ impl Cause {
     }
 
     /// What the person who reads the answer is told.
-    pub fn detail(self) -> &'static str {
-        self.facts().3
+    pub fn detail(self) -> Cow<'static, str> {
+        match self {
+            Self::HeadTooLarge(HeadBounds { bytes, fields }) => Cow::Owned(format!(
+                "The request line and header fields exceed {bytes} bytes or {fields} fields."
+            )),
+            _ => Cow::Borrowed(self.facts().3),
+        }
     }
 
     /// The status of the answer.
@@ -141,13 +146,8 @@ pub const REQUEST_ID: &str = "x-request-id";
 
 /// The problem document of `cause`.
 pub fn problem(cause: Cause, request_id: &str) -> Bytes {
-    let (status, code, title, detail) = cause.facts();
-    let detail = match cause {
-        Cause::HeadTooLarge(HeadBounds { bytes, fields }) => {
-            Cow::Owned(format!("The request line and header fields exceed {bytes} bytes or {fields} fields."))
-        }
-        _ => Cow::Borrowed(detail),
-    };
+    let (status, code, title, _) = cause.facts();
+    let detail = cause.detail();
     // The parts are constants without quotes or escapes and a validated request id.
     Bytes::from(format!(
         r#"{{"type":"about:blank","title":"{title}","status":{status},"detail":"{detail}","reason":"{code}","requestId":"{request_id}"}}"#,

@@ -2,12 +2,8 @@
 
 use std::time::Instant;
 
-use aegis_actors::metrics_aggregator::{LimitCounts, Record, method_index};
-
 use super::answer::{CLIENT_CLOSED_REQUEST, Cause};
-use super::peer::Peer;
 use super::record::RequestRecord;
-use super::worker::Worker;
 use super::{access_log, story};
 
 impl Drop for RequestRecord {
@@ -36,32 +32,5 @@ impl Drop for RequestRecord {
         if logging.access_log && (logging.probes || !self.is_probe()) {
             worker.log(|out| access_log::write(out, self, status, took));
         }
-    }
-}
-
-/// Counts and logs a request that never became one.
-pub fn log_refused(peer: &Peer, cause: Cause, request_id: &str) {
-    let Some(worker) = Worker::current() else { return };
-    worker.in_flight_begin();
-    worker.in_flight_end();
-    let snapshot = worker.snapshot();
-    let record = Record {
-        ended_ms: worker.shared.metrics.now_ms() as u64,
-        route: None,
-        method: method_index(""),
-        status: cause.status().as_u16(),
-        reason: Some(cause.code()),
-        duration_us: 0,
-        upstream_us: None,
-        overhead_us: None,
-        stream_us: None,
-        bytes_in: 0,
-        bytes_out: 0,
-        limits: LimitCounts::default(),
-    };
-    worker.count(&snapshot, record, true);
-    if snapshot.logging.access_log {
-        worker
-            .log(|out| access_log::write_refused(out, snapshot.logging.format, peer.ip(), cause, request_id));
     }
 }

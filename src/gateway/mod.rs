@@ -41,6 +41,7 @@ pub mod snapshot;
 mod socket;
 mod story;
 mod tunnel;
+mod unread;
 mod upload;
 pub mod upstream;
 pub mod worker;

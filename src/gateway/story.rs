@@ -15,6 +15,10 @@ use crate::router::BadPath;
 /// Targets that a story tells of beside those that were tried: a hundred thousand stories are kept.
 const OTHERS: usize = 16;
 
+/// What is kept of a method and of a path, in characters: the client chooses them.
+pub const METHOD: usize = 32;
+pub const PATH: usize = 1024;
+
 /// One in so many requests that are neither refused nor slow is kept.
 const SAMPLED: u32 = 100;
 
@@ -44,8 +48,8 @@ pub fn sample(record: &RequestRecord, status: u16, took: Duration) -> Sample {
         at_ms: record.arrived_ms as i64,
         request_id: record.request_id.as_str().to_owned(),
         instance: "".into(),
-        method: bounded(record.head.method.as_str(), 32),
-        path: bounded(record.head.target.path(), 1024),
+        method: bounded(record.head.method.as_str(), METHOD),
+        path: bounded(record.head.target.path(), PATH),
         route: name(route.map(|route| route.pattern.as_str())),
         backend: name(route.map(|route| route.backend.name.as_str())),
         status,

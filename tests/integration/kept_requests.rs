@@ -4,6 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
+use crate::harness::h2_client::{Outcome, RawHttp2};
+use crate::harness::hpack::Block;
 use crate::harness::{Backend, Builder, Call, Gateway, SOON, Then, Upstream, eventually, run};
 
 /// Answers below `/STATUS` with that status, and breaks off below `/broken`.
@@ -248,4 +250,80 @@ fn why_names_a_key_only_where_that_key_decided() {
         assert!(told.contains(said), "{target}: {said} is not in:\n{told}");
         assert_eq!(told.contains("Decided by"), decided.is_some(), "{target}:\n{told}");
     }
+}
+
+#[test]
+fn what_was_refused_before_it_was_a_request_is_kept_with_what_could_be_read() {
+    let upstream = upstream();
+    let gateway = builder(&upstream).server("headerTimeoutMs: 500").server("maxHeadBytes: 100000").start();
+    let long = "a".repeat(70_000);
+    let get = |line: &str, fields: &str| {
+        format!("GET {line} HTTP/1.1\r\nHost: a.test\r\n{fields}\r\n").into_bytes()
+    };
+    let cut = format!("/{}", &long[..1023]);
+    let big = format!("X: {long}\r\nY: {long}\r\n");
+    let mut wrong = Vec::new();
+    for (bytes, status, method, path, told) in [
+        (get("/a?token=secret", "Host: b\r\n"), 400, "GET", "/a", "more than one Host"),
+        (get("/a\u{1}b", ""), 400, "GET", "/a\\x01b", "not valid"),
+        (get("http://me:secret@h/a", ""), 400, "GET", "/a", "host is not valid"),
+        (b"GET /a HTTP/1.1\nHost: a\n\n".to_vec(), 400, "GET", "/a", "CRLF"),
+        (b"\x16\x03\x01\x00 / HTTP/1.1\r\n\r\n".to_vec(), 400, "-", "-", "not valid"),
+        (get("/b", &big), 431, "GET", "/b", "server.maxHeadBytes"),
+        (get(&format!("/{long}"), ""), 414, "GET", &cut, "65536"),
+        (b"PUT /slow?token=secret HT".to_vec(), 408, "PUT", "/slow", "server.headerTimeoutMs"),
+    ] {
+        let mut client = gateway.client();
+        client.write(&bytes);
+        let response = client.read("GET").unwrap();
+        let id = response.header("x-request-id").unwrap().to_owned();
+        assert_eq!(response.json()["requestId"], *id);
+        let kept = record(&gateway, &id);
+        let seen = (kept["status"].as_u64(), kept["method"].as_str(), kept["path"].as_str());
+        if seen != (Some(status), Some(method), Some(path)) {
+            wrong.push(format!("{status} {method}: {kept}"));
+        }
+        let (code, said) = why(&gateway, &id);
+        if code != Some(0) || !said.contains(told) || said.contains("secret") {
+            wrong.push(format!("{status}: {said}"));
+        }
+        let mut line = Value::Null;
+        assert!(eventually(SOON, || {
+            let log = gateway.log();
+            line = log
+                .lines()
+                .filter_map(|line| serde_json::from_str(line).ok())
+                .find(|line: &Value| line["requestId"] == *id)
+                .unwrap_or_default();
+            line.is_object()
+        }));
+        let or_dash = |name: &str| line[name].as_str().unwrap_or("-").to_owned();
+        if (or_dash("method"), or_dash("path")) != (method.to_owned(), path.to_owned()) {
+            wrong.push(format!("{status}: {line}"));
+        }
+        if status == 408 && kept["durationMs"].as_f64() < Some(400.0) {
+            wrong.push(format!("{status}: {kept}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(!gateway.log().contains("secret"), "{}", gateway.log());
+    let listed = gateway.admin_json("/api/requests?status=4xx")["data"].as_array().unwrap().len();
+    assert_eq!(listed, 8);
+}
+
+#[test]
+fn a_request_of_http2_that_is_refused_by_its_head_is_kept_too() {
+    let upstream = upstream();
+    let gateway = builder(&upstream).server("maxHeadFields: 20").start();
+    let mut client = RawHttp2::connect(gateway.addr);
+    client.headers(1, &Block::request("GET", "/x?token=secret").numbered(30, "x-", "v"), true);
+    let Outcome::Answer(reply) = client.outcome(1) else { panic!("no answer") };
+    let body: Value = serde_json::from_slice(&reply.body).unwrap();
+    let kept = record(&gateway, body["requestId"].as_str().unwrap());
+    assert_eq!(
+        (&kept["status"], &kept["method"], &kept["path"]),
+        (&431.into(), &"GET".into(), &"/x".into()),
+        "{kept}"
+    );
+    assert_eq!(kept["details"]["decidedBy"], "server.maxHeadFields", "{kept}");
 }

@@ -68,7 +68,11 @@ fn who_does_not_speak_tls_is_told_so_and_harms_nobody() {
     assert!(told.text().contains("speaks TLS") && told.text().contains("https"), "{}", told.text());
     assert!(plain.ends());
     assert!(
-        eventually(SOON, || gateway.log().contains(r#""detail":"This port speaks TLS"#)),
+        eventually(SOON, || {
+            gateway.log().contains(
+            r#""method":"POST","path":"/x","status":400,"reason":"bad_request","detail":"This port speaks TLS"#
+        )
+        }),
         "{}",
         gateway.log()
     );

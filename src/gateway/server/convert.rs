@@ -16,6 +16,7 @@ use crate::gateway::fields::Fields;
 use crate::gateway::message::Said;
 use crate::gateway::request_body::RequestFraming;
 use crate::gateway::response::{Length, Response};
+use crate::gateway::unread::Unread;
 
 /// Bytes of a head, what its lines would take in HTTP/1.1.
 pub fn size(parts: &Parts) -> usize {
@@ -23,6 +24,12 @@ pub fn size(parts: &Parts) -> usize {
     let target = parts.uri.path_and_query().map_or(0, |path| path.as_str().len());
     let authority = parts.uri.authority().map_or(0, |authority| authority.as_str().len());
     parts.method.as_str().len() + target + authority + fields
+}
+
+/// What the log tells of a request whose head is refused.
+pub fn unread(parts: &Parts) -> Unread {
+    let path = parts.uri.path_and_query().map_or("", |path| path.as_str());
+    Unread::new(parts.method.as_str().as_bytes(), path.as_bytes(), size(parts))
 }
 
 /// A request's head; `ended`: no body follows.

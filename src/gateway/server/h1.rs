@@ -23,13 +23,13 @@ use crate::config::settings::HeadBounds;
 use crate::gateway::answer::Cause;
 use crate::gateway::arrival::Head;
 use crate::gateway::deadline::{after, within};
-use crate::gateway::ending::log_refused;
 use crate::gateway::identity::request_id;
 use crate::gateway::relayed::Step;
 use crate::gateway::request::Request;
 use crate::gateway::response::{self, Content, Response};
 use crate::gateway::serve;
 use crate::gateway::socket::Socket;
+use crate::gateway::unread::{self, Unread};
 use crate::gateway::worker::Worker;
 
 /// HTTP/2's connection preface as far as it looks like a request (RFC 9113 §3.4).
@@ -183,13 +183,14 @@ async fn exchange(
     first: bool,
 ) -> Next {
     // The first head has its time from the accept on, another one from its first byte.
-    let by = after(if first { since } else { Instant::now() }, limits.head);
+    let begun = if first { since } else { Instant::now() };
+    let by = after(begun, limits.head);
     let head = match within(by, read_head(client, first, limits.bounds)).await {
         Some(Ok(Some(head))) => head,
         Some(Ok(None)) => return Next::Http2,
-        Some(Err(Some(cause))) => return refuse(client, cause).await,
+        Some(Err(Some(cause))) => return refuse(client, cause, begun).await,
         Some(Err(None)) => return Next::Close,
-        None => return refuse(client, Cause::HeaderTimeout).await,
+        None => return refuse(client, Cause::HeaderTimeout, begun).await,
     };
     let how = Persistence { persists: head.persists, modern: head.version == Version::HTTP_11 };
     let body = client.begin(head.framing, head.expects);
@@ -234,16 +235,18 @@ async fn read_head(client: &Client, first: bool, bounds: HeadBounds) -> Result<O
 }
 
 /// Answers a request that never became one. Nobody can tell where it ends.
-async fn refuse(client: &Client, cause: Cause) -> Next {
+async fn refuse(client: &Client, cause: Cause, begun: Instant) -> Next {
     let id = request_id();
-    log_refused(&client.peer, cause, &id);
+    unread::end(&client.peer, cause, &id, &client.ahead(Unread::of_head), begun);
     let response = Response { last: true, ..response::bare(cause, &id, false) };
     answer(client, response, Persistence { persists: true, modern: true }).await
 }
 
 /// Answers a client whose request is not read, and closes its connection.
 pub async fn turn_away(client: &Client, cause: Cause) {
-    refuse(client, cause).await;
+    // What it has sent by now is enough for the log.
+    let _ = std::future::poll_fn(|cx| Poll::Ready(client.poll_fill(cx))).await;
+    refuse(client, cause, Instant::now()).await;
     if let Some((socket, _)) = client.take() {
         linger(socket).await;
     }

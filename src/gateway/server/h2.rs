@@ -20,7 +20,6 @@ use crate::config::settings::HeadBounds;
 use crate::gateway::answer::Cause;
 use crate::gateway::arrival::Head;
 use crate::gateway::deadline::{after, within};
-use crate::gateway::ending::log_refused;
 use crate::gateway::identity::request_id;
 use crate::gateway::peer::Peer;
 use crate::gateway::relayed::Step;
@@ -29,6 +28,7 @@ use crate::gateway::request_body::{BodyFailure, Source};
 use crate::gateway::response::{self, Content, Length, Response};
 use crate::gateway::serve;
 use crate::gateway::socket::Socket;
+use crate::gateway::unread;
 use crate::gateway::worker::Worker;
 
 /// Requests that may be open at once; announced.
@@ -160,20 +160,26 @@ pub async fn connection(
 
 /// Begins one request.
 fn begin(streams: &Rc<Streams>, request: http::Request<RecvStream>, respond: SendResponse<Bytes>) {
+    let begun = Instant::now();
     let (parts, body) = request.into_parts();
     let is_head = parts.method == http::Method::HEAD;
     let size = convert::size(&parts);
     let ended = body.is_end_stream();
     let head = convert::head(&parts, ended, streams.bounds);
-    drop(parts);
     let too_many = streams.heads.get() + size > HEADS_BYTES.max(2 * streams.bounds.bytes);
-    let opened = Opened::new(streams, if head.is_ok() && !too_many { size } else { 0 });
-    let wire = Rc::new(Wire { respond: RefCell::new(respond), body: RefCell::new(body) });
     let head = if too_many { head.and(Err(Cause::Overloaded)) } else { head };
+    let head = head.map_err(|cause| (cause, convert::unread(&parts)));
+    drop(parts);
+    let opened = Opened::new(streams, if head.is_ok() { size } else { 0 });
+    let wire = Rc::new(Wire { respond: RefCell::new(respond), body: RefCell::new(body) });
     actix_rt::spawn(async move {
         match head {
             Ok(head) => serve_one(&opened.streams, &wire, head, ended).await,
-            Err(cause) => refuse(&opened.streams, &wire, cause, is_head, ended).await,
+            Err((cause, unread)) => {
+                let id = request_id();
+                unread::end(&opened.streams.peer, cause, &id, &unread, begun);
+                refuse(&wire, cause, &id, is_head, ended).await;
+            }
         }
         drain(&wire).await;
     });
@@ -203,14 +209,12 @@ async fn serve_one(streams: &Streams, wire: &Rc<Wire>, head: Head, ended: bool) 
 
 /// Answers a request that never became one. One that is malformed as a message, with a body that nobody can tell the length
 /// of, is reset (RFC 9113 §8.1.1); the library may do so in the middle of an answer.
-async fn refuse(streams: &Streams, wire: &Wire, cause: Cause, is_head: bool, ended: bool) {
-    let id = request_id();
-    log_refused(&streams.peer, cause, &id);
+async fn refuse(wire: &Wire, cause: Cause, id: &str, is_head: bool, ended: bool) {
     if matches!(cause, Cause::BadRequest(_)) && !ended {
         wire.respond.borrow_mut().send_reset(Reason::PROTOCOL_ERROR);
         return;
     }
-    let mut response = response::bare(cause, &id, is_head);
+    let mut response = response::bare(cause, id, is_head);
     if cause == Cause::Overloaded {
         // A body would wait for room with all the others.
         (response.length, response.content) = (Length::None, Content::Whole(Bytes::new(), None));
