@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -178,7 +179,8 @@ async fn gateway(source: Source, loaded: Loaded, started: impl FnOnce(&Started))
                 cut(&shared, serving).await;
             }
         }
-        () = signals.stop(&supervisor) => {
+        // What is dropped with the other branch is cut already.
+        () = async { signals.stop(&supervisor).await; shared.cutting.store(true, Ordering::Release) } => {
             log::warn!("second stop signal: {} requests in flight are cut", shared.in_flight());
             cut(&shared, serving).await;
         }
@@ -251,8 +253,10 @@ async fn drain(shared: &Shared, handle: &ServerHandle, admin: &ServerHandle, lat
     shared.stop_tunnels.send_replace(true);
     tokio::time::sleep(drain_period.min(timeout)).await;
     // A successor with the same configuration binds both.
-    let everybody = async { tokio::join!(handle.stop(true), late.serve(), admin.stop(true)) };
-    let finished = tokio::time::timeout_at(end, everybody).await.is_ok();
+    let mut everybody = pin!(async { tokio::join!(handle.stop(true), late.serve(), admin.stop(true)) });
+    let finished = tokio::time::timeout_at(end, everybody.as_mut()).await.is_ok();
+    // From here on, also for those that are dropped with `everybody`.
+    shared.cutting.store(!finished, Ordering::Release);
     if shared.in_flight() > 0 {
         log::warn!("shutdownTimeoutMs has passed: {} requests in flight are cut", shared.in_flight());
     }

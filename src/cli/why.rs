@@ -85,6 +85,7 @@ fn meaning(reason: &str) -> &'static str {
         "overloaded" => {
             "The requests that the client had open on one HTTP/2 connection were too large together."
         }
+        "draining" => "The gateway was stopped, and cut it off; its client was told nothing.",
         "connect_failed" => "No connection to the service could be made.",
         "upstream_reset" => "The service closed the connection before it had answered whole.",
         "upstream_bad_response" => {
@@ -118,6 +119,12 @@ pub fn tell(record: &Value, here: &str, locate: impl Fn(&str) -> Located) -> Str
         record["durationMs"],
     );
     match record["reason"].as_str() {
+        Some("draining") if details["brokeOff"] == true => {
+            out.push_str("The answer is the service's own; the gateway was stopped, and cut it off before it was complete.\n");
+        }
+        Some("draining") => {
+            let _ = writeln!(out, "There was no answer: draining. {}", meaning("draining"));
+        }
         Some(_) if details["brokeOff"] == true => {
             out.push_str("The answer is the service's own, and broke off before it was complete.\n");
         }

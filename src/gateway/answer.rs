@@ -39,6 +39,8 @@ pub enum Cause {
     PoolFull,
     /// The heads of the requests that an HTTP/2 connection has open are too large together.
     Overloaded,
+    /// The gateway stopped while it was under way; nobody can be told any more.
+    Draining,
     ConnectFailed,
     UpstreamReset,
     UpstreamBadResponse,
@@ -55,7 +57,7 @@ pub enum Cause {
 
 impl Cause {
     /// Each of them, with some text where it has one.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::NoRoute,
         Self::MethodNotAllowed,
         Self::BadPath(""),
@@ -72,6 +74,7 @@ impl Cause {
         Self::NoHealthyTarget,
         Self::PoolFull,
         Self::Overloaded,
+        Self::Draining,
         Self::ConnectFailed,
         Self::UpstreamReset,
         Self::UpstreamBadResponse,
@@ -103,6 +106,7 @@ impl Cause {
             Self::NoHealthyTarget => (503, "no_healthy_target", "No healthy target", "No instance of the service may take requests: unhealthy, or kept away by an operator."),
             Self::PoolFull => (503, "pool_full", "Too many requests in flight", "Every instance of the service has as many requests or tunnels as it may."),
             Self::Overloaded => (503, "overloaded", "Too many requests at once", "The requests that the connection has open are too large; wait for answers, or open another."),
+            Self::Draining => (503, "draining", "Shutting down", "The gateway stopped before the answer was complete."),
             Self::ConnectFailed => (502, "connect_failed", "Upstream unreachable", "No connection to the service could be made."),
             Self::UpstreamReset => (502, "upstream_reset", "Upstream connection lost", "The service closed the connection before it had answered."),
             Self::UpstreamBadResponse => (502, "upstream_bad_response", "Invalid upstream response", "The service answered with something that cannot be passed on."),

@@ -14,8 +14,12 @@ impl Drop for RequestRecord {
         if std::thread::panicking() {
             self.refuse(Cause::Internal);
         } else if !self.complete && !self.broken && self.cause.is_none() {
-            // The connection dropped the request or its answer: nobody is there any more.
-            self.cause = Some(Cause::ClientGone);
+            // The connection dropped the request or its answer: nobody is there any more, or there is no more time.
+            match worker.shared.is_cutting() {
+                false => self.cause = Some(Cause::ClientGone),
+                true if self.status == 0 => self.refuse(Cause::Draining),
+                true => self.cut = true,
+            }
         }
         let status = if self.status == 0 { CLIENT_CLOSED_REQUEST } else { self.status };
         let took = now.saturating_duration_since(self.started);

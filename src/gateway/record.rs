@@ -108,6 +108,8 @@ pub struct RequestRecord {
     pub story: Story,
     /// The upstream's answer broke off after its head had been passed on.
     pub broken: bool,
+    /// The end of a stop cut the answer off after its head had been passed on.
+    pub cut: bool,
     /// The response was handed over completely.
     pub complete: bool,
 }
@@ -201,6 +203,7 @@ impl RequestRecord {
         match self.cause {
             Some(cause) => Some(cause.code()),
             None if self.broken => Some(Cause::UpstreamReset.code()),
+            None if self.cut => Some(Cause::Draining.code()),
             None => None,
         }
     }

@@ -72,6 +72,7 @@ impl Request {
             cause: None,
             limits: Default::default(),
             broken: false,
+            cut: false,
             complete: false,
             worker: worker.clone(),
             snapshot: snapshot.clone(),

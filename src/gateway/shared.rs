@@ -91,6 +91,8 @@ pub struct Shared {
     pub tunnels: AtomicUsize,
     /// True from the stop signal on: `/ready` is 503 and every answer closes its connection.
     pub draining: AtomicBool,
+    /// True once the time for a stop is over: what is still under way is cut off, whoever waits for it.
+    pub cutting: AtomicBool,
     /// Turns true when tunnels are to end.
     pub stop_tunnels: watch::Sender<bool>,
     /// The next request panics in its handler.
@@ -125,6 +127,7 @@ impl Shared {
             refused: Counters::new(workers),
             tunnels: AtomicUsize::new(0),
             draining: AtomicBool::new(false),
+            cutting: AtomicBool::new(false),
             stop_tunnels: watch::Sender::new(false),
             #[cfg(feature = "test-hooks")]
             panic_next: AtomicBool::new(false),
@@ -147,6 +150,11 @@ impl Shared {
     /// Whether the gateway is on its way out.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing under way is waited for any more.
+    pub fn is_cutting(&self) -> bool {
+        self.cutting.load(Ordering::Acquire)
     }
 
     /// Whether some backend could serve a request now: a target neither drained nor unhealthy, its breaker not open.

@@ -29,7 +29,7 @@ pub fn worth(record: &RequestRecord, took: Duration) -> Option<Worth> {
     if record.own.is_some() && !refused {
         return None;
     }
-    if refused || record.broken || failed || is_slow(record, took) {
+    if refused || record.broken || record.cut || failed || is_slow(record, took) {
         return Some(Worth::Remarkable);
     }
     (record.worker.random(|random| random.u32(..SAMPLED)) == 0).then_some(Worth::Sample)
@@ -174,8 +174,13 @@ fn details(record: &RequestRecord) -> Value {
         "traceId": record.trace.id(),
         "upstreamMs": record.upstream.map(millis),
     });
-    if record.broken && record.cause.is_none() {
+    if (record.broken || record.cut) && record.cause.is_none() {
         details["brokeOff"] = json!(true);
+    }
+    if record.cut || record.cause == Some(Cause::Draining) {
+        details["why"] = json!(
+            "It was still under way when server.shutdownTimeoutMs had passed since the stop signal, or a second one came."
+        );
     }
     if let Some(path) = decided_by(record) {
         details["decidedBy"] = json!(path);

@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use crate::harness::{
-    Backend, Builder, Call, Client, Folder, Gate, Gateway, SOON, Upstream, eventually, holds_for, run,
+    Backend, Builder, Call, Client, Folder, Gate, Gateway, SOON, Then, Upstream, eventually, holds_for, run,
     run_fed, run_unheard, run_with,
 };
 
@@ -20,6 +22,9 @@ fn holding() -> (Upstream, Gate, Builder) {
     let upstream = Upstream::start(move |exchange| {
         if exchange.target().starts_with("/slow") {
             theirs.wait();
+        }
+        if exchange.target() == "/half" {
+            return exchange.answer("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", Then::Keep);
         }
         exchange.ok("finished")
     });
@@ -188,6 +193,56 @@ fn a_request_that_never_ends_is_cut_after_the_shutdown_timeout() {
     gateway.signal("TERM");
     assert!(gateway.exit(SOON).expect("it stops").code().is_some(), "by itself, not by a signal");
     assert!(asked.elapsed() >= Duration::from_millis(450), "it had its time: {:?}", asked.elapsed());
+}
+
+#[test]
+fn what_a_stop_cuts_off_is_said_to_be_cut_off_and_not_left_by_its_client() {
+    for ordered in [false, true] {
+        let (upstream, _gate, builder) = holding();
+        let folder = Folder::new();
+        let store = format!("metrics: {{store: \"sqlite://{}\"}}", folder.path().join("m.db").display());
+        let builder = builder.top(&store).server(if ordered {
+            "shutdownTimeoutMs: 30000"
+        } else {
+            "shutdownTimeoutMs: 500"
+        });
+        let mut gateway = builder.clone().start();
+        let (mut slow, mut half) = (gateway.client(), gateway.client());
+        slow.start(&Call::get("/slow"));
+        half.start(&Call::get("/half"));
+        assert_eq!(half.read_head("GET").unwrap().status, 200);
+        assert!(eventually(SOON, || upstream.count() == 2));
+        gateway.signal("TERM");
+        if ordered {
+            assert!(draining(&gateway));
+            gateway.signal("TERM");
+        }
+        assert!(gateway.exit(SOON).expect("it stops").code().is_some());
+        let log = gateway.log();
+        let lines: Vec<Value> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        let line =
+            |path: &str| lines.iter().find(|line| line["path"] == path).unwrap_or_else(|| panic!("{log}"));
+        let again = builder.start();
+        for (path, status) in [("/slow", 503), ("/half", 200)] {
+            let line = line(path);
+            assert_eq!((&line["status"], &line["reason"]), (&status.into(), &"draining".into()), "{line}");
+            let id = line["requestId"].as_str().unwrap();
+            let kept = again.admin_json(&format!("/api/requests/{id}"))["data"].clone();
+            assert_eq!((&kept["status"], &kept["reason"]), (&status.into(), &"draining".into()), "{kept}");
+            assert!(
+                kept["details"]["why"].as_str().is_some_and(|why| why.contains("shutdownTimeoutMs")),
+                "{kept}"
+            );
+            let output = run(
+                again.file(".").as_path(),
+                &["why", id, "--set", &format!("admin.port={}", again.admin.port())],
+            );
+            let said = String::from_utf8(output.stdout).unwrap();
+            assert!(said.contains("cut it off") && !said.contains("left before"), "{said}");
+        }
+        assert!(!log.contains("client_gone"), "{log}");
+        assert_eq!(again.admin_json("/api/requests?reason=draining")["data"].as_array().unwrap().len(), 2);
+    }
 }
 
 #[test]
@@ -381,7 +436,7 @@ fn a_stop_takes_the_shutdown_timeout_and_no_longer() {
     let at = |what: &str| {
         let line =
             log.lines().find(|line| line.contains(what)).unwrap_or_else(|| panic!("no {what:?}: {log}"));
-        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        let line: Value = serde_json::from_str(line).unwrap();
         humantime::parse_rfc3339(line["time"].as_str().unwrap()).unwrap()
     };
     let took = at("1 requests in flight are cut").duration_since(at("stopping: ")).unwrap();
