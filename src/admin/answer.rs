@@ -72,10 +72,16 @@ pub fn unavailable(detail: impl Into<String>) -> InternalAnswer {
     answer
 }
 
-/// An order that was not carried out: 404 for what does not exist, 503 while an actor is being replaced.
+/// An order that was not carried out: 404 for what does not exist, 409 for what is another, 503 while an actor is being replaced.
 pub fn not_done(why: &NotDone) -> InternalAnswer {
     match why {
         NotDone::NoSuch(_) => not_found(why.to_string()),
+        NotDone::Other(actual) => {
+            let target = |(n, (url, drained)): (usize, &(String, bool))| json!({"target": n, "url": url, "drained": drained});
+            let targets: Vec<Value> = actual.targets.iter().enumerate().map(target).collect();
+            let more = json!({"generation": actual.generation, "targets": targets});
+            problem(StatusCode::CONFLICT, "conflict", why.to_string(), more)
+        }
         NotDone::Busy(_) => unavailable(why.to_string()),
     }
 }

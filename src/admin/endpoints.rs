@@ -7,12 +7,12 @@ use aegis_actors::circuit_breaker::{self, HoldState};
 use bytes::Bytes;
 use futures_core::future::LocalBoxFuture;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Admin, alerts, answer, history, prometheus, rate_limit, requests, status};
-use crate::config::Severity;
+use crate::config::{Severity, target_url};
 use crate::gateway::shared::InternalAnswer;
-use crate::supervisor::{Drain, Hold, Inspect, Reload, ReloadBy};
+use crate::supervisor::{Drain, Expected, Hold, Inspect, Reload, ReloadBy};
 
 /// Every endpoint: method, path, what it is for. Path parts in braces are taken from the request.
 pub const TABLE: &[(&str, &str, &str)] = &[
@@ -44,8 +44,12 @@ pub const TABLE: &[(&str, &str, &str)] = &[
     ("GET", "/_aegis/rate-limit", "limits: rules, decisions, busiest and most limited clients"),
     ("GET", "/_aegis/config", "running configuration, secrets redacted"),
     ("POST", "/_aegis/reload", "load the configuration again"),
-    ("POST", "/_aegis/backends/{name}/targets/{n}/drain", "no new requests to one target"),
-    ("POST", "/_aegis/backends/{name}/targets/{n}/undrain", "requests to it again"),
+    (
+        "POST",
+        "/_aegis/backends/{name}/targets/{n}/drain",
+        r#"no new requests to one target; {"url","generation"}: only where it is that one"#,
+    ),
+    ("POST", "/_aegis/backends/{name}/targets/{n}/undrain", "requests to it again; likewise"),
     (
         "POST",
         "/_aegis/backends/{name}/breaker",
@@ -89,7 +93,7 @@ pub fn dispatch(
             ["_aegis", "config"] if read => config(&admin).await,
             ["_aegis", "reload"] => reload(&admin).await,
             ["_aegis", "backends", name, "targets", n, action @ ("drain" | "undrain")] => {
-                drain(&admin, name, n, *action == "drain").await
+                drain(&admin, name, n, *action == "drain", &body).await
             }
             ["_aegis", "backends", name, "breaker"] => hold(&admin, name, &body).await,
             #[cfg(feature = "test-hooks")]
@@ -175,11 +179,51 @@ async fn reload(admin: &Admin) -> InternalAnswer {
     }
 }
 
-async fn drain(admin: &Admin, backend: &str, target: &str, drained: bool) -> InternalAnswer {
+/// The largest body of an order to one target.
+const EXPECTED: usize = 4096;
+
+/// What is expected of the target that an order is for.
+fn expected(body: &[u8]) -> Result<Expected, String> {
+    let mut expected = Expected::default();
+    if body.trim_ascii().is_empty() {
+        return Ok(expected);
+    }
+    if body.len() > EXPECTED {
+        return Err(format!("the body is larger than {EXPECTED} bytes"));
+    }
+    const FORM: &str = r#"the body must be {"url": …, "generation": …}, one of them, or none at all"#;
+    let members: serde_json::Map<String, Value> =
+        serde_json::from_slice(body).map_err(|error| format!("{FORM}: {error}"))?;
+    if members.is_empty() {
+        return Err(FORM.to_owned());
+    }
+    for (name, value) in members {
+        match (name.as_str(), value) {
+            ("url", Value::String(url)) => {
+                expected.url = Some(target_url(&url).map_err(|why| format!("url is {url:?}: {why}"))?);
+            }
+            ("url", value) => {
+                return Err(format!("url must be a text, the target's as status shows it, not {value}"));
+            }
+            ("generation", value) => match value.as_u64() {
+                Some(generation) => expected.generation = Some(generation),
+                None => return Err(format!("generation must be a number, as status shows it, not {value}")),
+            },
+            (name, _) => return Err(format!("{FORM}; there is no member {name:?}")),
+        }
+    }
+    Ok(expected)
+}
+
+async fn drain(admin: &Admin, backend: &str, target: &str, drained: bool, body: &[u8]) -> InternalAnswer {
     let Ok(target) = target.parse::<usize>() else {
         return answer::bad_request(format!("{target:?} is not a target's number; they count from 0"));
     };
-    match admin.supervisor.send(Drain { backend: backend.to_owned(), target, drained }).await {
+    let expected = match expected(body) {
+        Ok(expected) => expected,
+        Err(why) => return answer::bad_request(why),
+    };
+    match admin.supervisor.send(Drain { backend: backend.to_owned(), target, drained, expected }).await {
         Ok(Ok(())) => answer::ok(&json!({"backend": backend, "target": target, "drained": drained})),
         Ok(Err(why)) => answer::not_done(&why),
         Err(_) => answer::gone(),

@@ -38,10 +38,17 @@ pub fn serve(listener: TcpListener, admin: Admin) -> io::Result<(Server, ServerH
     Ok((server, handle))
 }
 
-async fn handle(request: HttpRequest, admin: web::Data<Admin>, body: web::Bytes) -> HttpResponse {
-    let answer = match refuse(&request, &admin) {
-        Some(refusal) => refusal,
-        None => {
+async fn handle(
+    request: HttpRequest,
+    admin: web::Data<Admin>,
+    body: Result<web::Bytes, actix_web::Error>,
+) -> HttpResponse {
+    let answer = match (refuse(&request, &admin), body) {
+        (Some(refusal), _) => refusal,
+        (None, Err(why)) => {
+            answer::bad_request(format!("the body cannot be used; it may have {BODY_LIMIT} bytes: {why}"))
+        }
+        (None, Ok(body)) => {
             let (path, query) = (request.uri().path().to_owned(), request.query_string().to_owned());
             endpoints::dispatch(admin.get_ref().clone(), request.method().clone(), path, query, body).await
         }

@@ -48,7 +48,7 @@ pub use env::Env;
 pub use file::{DEFAULT_FILE, STANDARD_INPUT, regular};
 pub use locate::{Located, locate};
 pub use problem::{Place, Problem, Problems, Severity};
-pub use read::Places;
+pub use read::{Places, target_url};
 pub use secrets::{REDACTED, is_secret};
 pub use settings::Settings;
 use tree::{Kind, Layer, Node};

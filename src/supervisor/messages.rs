@@ -92,6 +92,23 @@ pub struct Drain {
     /// Position in the backend's `targets`, from 0.
     pub target: usize,
     pub drained: bool,
+    /// What the operator has seen there.
+    pub expected: Expected,
+}
+
+/// What an operator takes for granted of the target that an order is for: positions shift when the configuration changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Expected {
+    pub url: Option<String>,
+    pub generation: Option<u64>,
+}
+
+/// How things are instead: the generation, and the backend's targets in their order, each with its URL and whether it is
+/// drained.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Actual {
+    pub generation: u64,
+    pub targets: Vec<(String, bool)>,
 }
 
 /// Hold all breakers of a backend; answers how many.
@@ -147,6 +164,11 @@ pub enum NotDone {
     /// What it names does not exist.
     #[error("{0}")]
     NoSuch(String),
+    /// It is there, but not what the operator takes it for.
+    #[error(
+        "the configuration is not the one that the order was made for: look at the targets, and give it again"
+    )]
+    Other(Actual),
     /// The actor that would have to do it is being replaced.
     #[error("the {0} actor is being replaced; try again")]
     Busy(&'static str),

@@ -234,6 +234,15 @@ impl Handler<Drain> for Supervisor {
         let backend = snapshot.backends.iter().find(|b| b.name == drain.backend);
         let backend = backend.ok_or_else(|| NotDone::backend(&drain.backend))?;
         let target = backend.targets.get(drain.target);
+        let Expected { url, generation } = &drain.expected;
+        let is_other = url.as_ref().is_some_and(|url| target.is_none_or(|target| target.cells.url != *url));
+        if is_other || generation.is_some_and(|generation| generation != snapshot.generation) {
+            let shown = |target: &Arc<crate::gateway::snapshot::Target>| {
+                (target.cells.url.clone(), target.cells.drained.load(std::sync::atomic::Ordering::Relaxed))
+            };
+            let targets = backend.targets.iter().map(shown).collect();
+            return Err(NotDone::Other(Actual { generation: snapshot.generation, targets }));
+        }
         let target =
             target.ok_or_else(|| NotDone::target(&drain.backend, drain.target, backend.targets.len()))?;
         target.cells.drained.store(drain.drained, std::sync::atomic::Ordering::Relaxed);

@@ -119,6 +119,75 @@ fn an_operator_can_drain_a_target_and_take_it_back() {
 }
 
 #[test]
+fn an_order_for_a_target_that_has_moved_is_409_with_what_is_there_now() {
+    let (a, b) = (Upstream::ok("a"), Upstream::ok("b"));
+    let gateway = Gateway::with(pair(&a, &b));
+    let url = |at: usize| backend_status(&gateway, "main")["targets"][at]["url"].as_str().unwrap().to_owned();
+    let drained = || -> Vec<bool> {
+        let status = backend_status(&gateway, "main");
+        status["targets"].as_array().unwrap().iter().map(|target| target["drained"] == true).collect()
+    };
+    let (first, second) = (url(0), url(1));
+    let order =
+        |what: &str, body: &str| gateway.admin_post(&format!("/_aegis/backends/main/targets/{what}"), body);
+    assert_eq!(order("0/drain", &format!(r#"{{"url":"{first}/","generation":1}}"#)).status, 200);
+    assert_eq!(order("0/undrain", r#"{"generation":1}"#).status, 200);
+    assert_eq!(order("1/drain", &format!(r#"{{"url":"{second}"}}"#)).status, 200);
+    assert_eq!(drained(), [false, true]);
+    // The first is gone, and the second has its number.
+    gateway.rewrite(
+        &Gateway::builder().admin(&format!("port: {}", gateway.admin.port())).backend(Backend::all(&b)),
+    );
+    assert_eq!(gateway.admin_post("/_aegis/reload", "").status, 200);
+    assert_eq!((url(0), drained()), (second.clone(), vec![true]));
+    for (what, body) in [
+        ("0/undrain", format!(r#"{{"url":"{first}"}}"#)),
+        ("0/undrain", format!(r#"{{"url":"{second}","generation":1}}"#)),
+        ("0/undrain", r#"{"generation":1}"#.to_owned()),
+        ("1/undrain", format!(r#"{{"url":"{second}"}}"#)),
+    ] {
+        let response = order(what, &body);
+        // Operators are told what clients must not be.
+        assert_eq!((response.status, response.reason()), (409, Some("conflict")), "{what} {body}");
+        let now = response.json();
+        assert_eq!(now["generation"], 2, "{now}");
+        assert_eq!(now["targets"], serde_json::json!([{"target": 0, "url": second, "drained": true}]));
+        assert_eq!(drained(), [true], "{what} {body}");
+    }
+    assert_eq!(order("1/undrain", r#"{"generation":2}"#).status, 404);
+    assert_eq!(order("0/undrain", &format!(r#"{{"generation":2,"url":"{second}"}}"#)).status, 200);
+    assert_eq!(drained(), [false]);
+}
+
+#[test]
+fn a_body_of_an_order_that_makes_no_sense_is_400_that_names_it_and_does_nothing() {
+    let upstream = Upstream::ok("a");
+    let gateway = Gateway::with(Backend::all(&upstream));
+    let spaces = " ".repeat(5_000);
+    for (body, named) in [
+        (r#"{"url":7}"#, "url"),
+        (r#"{"url":null}"#, "url"),
+        (r#"{"url":"nowhere"}"#, "url"),
+        (r#"{"generation":"1"}"#, "generation"),
+        (r#"{"generation":-1}"#, "generation"),
+        (r#"{"generation":1.5}"#, "generation"),
+        (r#"{"generation":1,"urls":"x"}"#, "urls"),
+        ("{}", "url"),
+        ("[1]", "url"),
+        ("drain it", "url"),
+        (&format!(r#"{{"generation":{spaces}1}}"#), "4096"),
+        (&format!(r#"{{"generation":{}1}}"#, spaces.repeat(20)), "65536"),
+    ] {
+        for action in ["drain", "undrain"] {
+            let response = gateway.admin_post(&format!("/_aegis/backends/main/targets/0/{action}"), body);
+            response.assert_problem(400, "bad_request");
+            assert!(response.text().contains(named), "{body}: {}", response.text());
+        }
+    }
+    assert_eq!(backend_status(&gateway, "main")["targets"][0]["drained"], false);
+}
+
+#[test]
 fn requests_in_flight_on_a_drained_target_finish() {
     let gate = Gate::new();
     let theirs = gate.clone();

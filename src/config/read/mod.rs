@@ -31,6 +31,7 @@ use super::problem::{Place, Problem, Severity};
 use super::settings::Settings;
 use super::tree::{Layer, Node, Origin, Pos};
 use section::Section;
+pub use target::target_url;
 
 /// Where things that are judged later (by the router) were written.
 #[derive(Clone, Debug, Default, PartialEq)]

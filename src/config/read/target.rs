@@ -76,6 +76,14 @@ fn target(section: &Section<'_>, key: &str, text: &str, node: &Node) -> Option<T
     }
 }
 
+/// A target's URL as it is shown, whatever way of writing it is `text`.
+///
+/// # Errors
+/// Why it is none.
+pub fn target_url(text: &str) -> Result<String, &'static str> {
+    parse(text).map(|target| target.url())
+}
+
 fn parse(text: &str) -> Result<Target, &'static str> {
     const FORM: &str = "write it as http://HOST:PORT or https://HOST:PORT";
     let (scheme, rest) = text.split_once("://").ok_or(FORM)?;
