@@ -1,7 +1,7 @@
 //! A Redis cluster of three nodes works as one (R4).
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::harness::limits::{ALGORITHMS, MONTH, get_from, rule, shared, somebody, together, undisturbed};
 use crate::harness::{Gateway, RedisCluster, Upstream, eventually};
@@ -16,7 +16,10 @@ fn limits(on_error: &str) -> String {
 }
 
 fn two_gateways(upstream: &Upstream, cluster: &RedisCluster, on_error: &str) -> [Gateway; 2] {
-    let start = || shared(upstream, &cluster.url(), &limits(on_error)).start();
+    let url = cluster.url();
+    // So patient that a busy machine's delay is nobody's error: what is not exact then is the gateway's doing.
+    let redis = format!("redis: {{url: \"{url}\", patienceMs: 5000}}");
+    let start = || shared(upstream, &url, &limits(on_error)).top(&redis).start();
     let gateways = [start(), start()];
     together(&[&gateways[0], &gateways[1]]);
     gateways
@@ -66,7 +69,7 @@ fn a_node_that_dies_costs_only_its_own_keys() {
         let is = |key: &str| key.contains(&format!("{{{rule}:")) && key.contains(&format!(":{client}}}"));
         keys.iter().position(|keys| keys.lines().any(is))
     };
-    let (dead, count) = (0, |gateway: &Gateway| gateway.decisions("slidingWindow").error);
+    let (dead, undecided) = (0, |gateway: &Gateway| gateway.decisions("slidingWindow").error);
     let theirs: Vec<_> = clients.iter().filter(|client| home(client, "tokenBucket") == Some(dead)).collect();
     let others: Vec<_> = clients
         .iter()
@@ -75,24 +78,15 @@ fn a_node_that_dies_costs_only_its_own_keys() {
     assert!(theirs.len() > 5 && others.len() > 15, "{theirs:?} {keys:?}");
     cluster.nodes[dead].kill();
     // The clients of the others, all the while: counted in Redis, by both gateways together.
-    let (mut exact, mut disturbed, mut worst) = (0, 0, Duration::ZERO);
     for (turn, client) in others.iter().enumerate() {
-        let before = count(&a) + count(&b);
         let left = [&b, &a, &b].map(|gateway| {
-            let asked = Instant::now();
             let victim = ask(&a, theirs[turn % theirs.len()], "tokenBucket");
-            worst = worst.max(asked.elapsed());
             assert!([200, 429].contains(&victim.status));
             ask(gateway, client, "slidingWindow").remaining()
         });
-        let errors = count(&a) + count(&b) - before;
-        assert!(left == [8, 7, 6] || errors > 0, "{client}: {left:?}\n{}", a.log());
-        (exact, disturbed) = (exact + usize::from(errors == 0), disturbed + usize::from(errors > 0));
+        assert_eq!(left, [8, 7, 6], "{client} {} {}", a.limits(), b.limits());
     }
-    println!("{exact} exact, {disturbed} disturbed; a victim waited {worst:?} at most");
-    // While a dead node is looked for, the others may answer late on a busy machine.
-    let busy = worst > Duration::from_millis(30);
-    assert!(exact > disturbed || (busy && exact > 0), "{exact} exact, {disturbed} disturbed\n{}", a.log());
+    assert_eq!(undecided(&a) + undecided(&b), 0, "nobody of them was left to onError");
     // It comes back empty, and with it its clients' limits.
     cluster.nodes[dead].restart();
     assert!(eventually(Duration::from_secs(15), || {

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `connect` | what a URL means, and how to connect there |
 //! | `link` | the one connection: made when needed, replaced when it fails |
-//! | `quiet` | which parts of a cluster do not answer |
+//! | `quiet` | which parts of a cluster are not there |
 //! | `scripts`, `*.lua` | what is asked and answered, and why limits hold |
 //! | `mod` | the store: batches of questions within the patience of the settings |
 //!
@@ -21,7 +21,8 @@ use std::time::Duration;
 
 use deadpool_redis::redis::aio::ConnectionLike;
 use deadpool_redis::redis::cluster_async::ClusterConnection;
-use deadpool_redis::redis::{Pipeline, RedisError, ServerErrorKind, Value};
+use deadpool_redis::redis::cluster_routing::{RoutingInfo, SingleNodeRoutingInfo};
+use deadpool_redis::redis::{Pipeline, RedisError, ServerErrorKind, Value, cmd};
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use tokio::sync::Semaphore;
@@ -40,7 +41,7 @@ mod tests;
 
 use connect::{Pipe, Source};
 use link::{Current, Link};
-use quiet::{Group, Quiet};
+use quiet::Quiet;
 use scripts::{Call, Scripts};
 
 /// Batches on their way at a time.
@@ -150,7 +151,9 @@ enum Failure {
     Error(RedisError),
     /// Nothing came in time.
     Silent,
-    /// It was not sent, for its node has been silent lately.
+    /// Its node takes no connection.
+    Refused(RedisError),
+    /// It was not sent, for its node is away.
     Unsent,
 }
 
@@ -161,12 +164,12 @@ impl From<RedisError> for Failure {
 }
 
 impl Shared {
-    async fn ask_one(&self, call: Call<'_>) -> Result<Value, StoreError> {
+    async fn ask_one(self: &Arc<Self>, call: Call<'_>) -> Result<Value, StoreError> {
         self.ask(vec![call]).await.pop().unwrap_or_else(|| Err(self.told(Failure::Silent)))
     }
 
     /// As many answers as questions, in their order, within the patience of the settings.
-    async fn ask(&self, calls: Vec<Call<'_>>) -> Vec<Result<Value, StoreError>> {
+    async fn ask(self: &Arc<Self>, calls: Vec<Call<'_>>) -> Vec<Result<Value, StoreError>> {
         if calls.is_empty() {
             return Vec::new();
         }
@@ -188,7 +191,9 @@ impl Shared {
                 }
                 Pipe::Cluster(connection) => {
                     let questions = calls.iter().map(|call| self.of_node(connection, call, deadline));
-                    Ok(join_all(questions).await)
+                    let replies = join_all(questions).await;
+                    self.learn(connection, current.number, &replies);
+                    Ok(replies)
                 }
             };
             // The server has closed the connection, most often long before: it is asked once more over another one. What
@@ -207,22 +212,41 @@ impl Shared {
         answers.chain(missing).take(calls.len()).collect()
     }
 
-    /// Asks the node of the call's key, unless that has been silent.
+    /// Asks the node of the call's key, unless that is away.
     async fn of_node(&self, connection: &ClusterConnection, call: &Call<'_>, deadline: Instant) -> Reply {
-        let group = Group::of(call.key());
-        if !self.quiet.may_ask(group, Instant::now()) {
+        let slot = quiet::slot(call.key());
+        if !self.quiet.may_ask(slot, Instant::now()) {
             return Err(Failure::Unsent);
         }
         let reply = match in_time(deadline, single(connection.clone(), call)).await {
             None => Err(Failure::Silent),
             Some(Err(Failure::Error(error))) if error.is_timeout() => Err(Failure::Silent),
+            Some(Err(Failure::Error(error))) if leads_nowhere(&error) => Err(Failure::Refused(error)),
             Some(reply) => reply,
         };
         match reply {
-            Err(Failure::Silent) => self.quiet.was_silent(group, Instant::now()),
-            _ => self.quiet.answered(group),
+            Err(Failure::Silent) => self.quiet.was_silent(slot, Instant::now()),
+            Err(Failure::Refused(_)) => self.quiet.was_refused(slot, Instant::now()),
+            _ => self.quiet.answered(slot),
         }
         reply
+    }
+
+    /// Has the cluster asked for its ranges of slots where they may be others than is known.
+    fn learn(self: &Arc<Self>, connection: &ClusterConnection, number: u64, replies: &[Reply]) {
+        let amiss = replies.iter().any(|reply| matches!(reply, Err(Failure::Silent | Failure::Refused(_))));
+        if self.quiet.may_learn(number, amiss, Instant::now()) {
+            let (shared, mut connection) = (Arc::clone(self), connection.clone());
+            tokio::spawn(async move {
+                let mut question = cmd("CLUSTER");
+                question.arg("SLOTS");
+                let any_node = RoutingInfo::SingleNode(SingleNodeRoutingInfo::Random);
+                let told = connection.route_command(question, any_node).await.and_then(Value::extract_error);
+                if let Some(ranges) = told.ok().and_then(scripts::ranges) {
+                    shared.quiet.learn(&ranges);
+                }
+            });
+        }
     }
 
     /// Gives the connection up where what came shows that it does not lead anywhere.
@@ -243,7 +267,6 @@ impl Shared {
 
     /// A failure as it is told.
     fn told(&self, failure: Failure) -> StoreError {
-        let silent = || format!("redis did not answer within {} ms", self.patience.as_millis());
         match failure {
             Failure::Error(error) => {
                 let hint = match error.code() {
@@ -261,8 +284,14 @@ impl Shared {
                 let refused = error.code().is_some() && !breaks(&error);
                 StoreError { refused, ..StoreError::new(format!("redis: {error}{hint}")) }
             }
-            Failure::Silent => StoreError { sent: true, ..StoreError::new(silent()) },
-            Failure::Unsent => StoreError::new(silent()),
+            Failure::Silent => {
+                let why = format!("redis did not answer within {} ms", self.patience.as_millis());
+                StoreError { sent: true, ..StoreError::new(why) }
+            }
+            Failure::Refused(error) => {
+                StoreError::new(format!("redis: a node of the cluster is away: {error}"))
+            }
+            Failure::Unsent => StoreError::new("redis: a node of the cluster is away"),
         }
     }
 
@@ -323,6 +352,12 @@ fn breaks(error: &RedisError) -> bool {
         || error.is_io_error()
         || error.is_timeout()
         || error.is_unrecoverable_error()
+}
+
+/// Whether a cluster's connection has not got to the node of a key: it could not connect, or was still sent on after its
+/// last retry, to a node that it cannot connect to.
+fn leads_nowhere(error: &RedisError) -> bool {
+    error.is_io_error() || matches!(error.code(), Some("MOVED" | "ASK"))
 }
 
 fn is_of_replica(error: &RedisError) -> bool {

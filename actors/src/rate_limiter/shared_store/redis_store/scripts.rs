@@ -164,6 +164,14 @@ pub(super) fn count(value: Value) -> Result<u64, StoreError> {
     from_redis_value(value).map_err(|_| StoreError::new("redis: not a number of instances".to_owned()))
 }
 
+/// The ranges that `CLUSTER SLOTS` answered, as first and last slots; `None` where there is none.
+pub(super) fn ranges(value: Value) -> Option<Vec<(u16, u16)>> {
+    let entries: Vec<Vec<Value>> = from_redis_value(value).ok()?;
+    let slot = |entry: &[Value], at: usize| from_redis_value(entry.get(at)?.clone()).ok();
+    let ranges = entries.iter().filter_map(|entry| slot(entry, 0).zip(slot(entry, 1)));
+    Some(ranges.collect()).filter(|ranges: &Vec<_>| !ranges.is_empty())
+}
+
 /// Rounded up.
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos().div_ceil(1000)).unwrap_or(u64::MAX)

@@ -96,6 +96,38 @@ async fn a_node_that_is_frozen_or_dead_costs_only_its_own_keys() {
 }
 
 #[actix_rt::test]
+async fn questions_for_a_dead_node_stand_in_the_way_of_no_others() {
+    let mut nodes = cluster();
+    let store = patient(&url(&nodes));
+    let takes: Vec<Take> = (0..2000).map(wide).collect();
+    assert!(store.take(takes.clone()).await.iter().all(Result::is_ok));
+    nodes[1].kill();
+    // Wherever they are in front of the others.
+    let errors: Vec<_> = store.take(takes.clone()).await.into_iter().filter_map(Result::err).collect();
+    assert!(errors.len() > 100 && errors.iter().all(|error| !error.refused), "{errors:?}");
+    assert!(errors.iter().all(|error| error.why.starts_with("redis: a node of the cluster")), "{errors:?}");
+    // Each look at who owns which slot keeps the living waiting.
+    let looks = || {
+        let of_node = |node: &Server| {
+            let stats: String = node.ask("INFO commandstats");
+            let calls =
+                stats.split_once("cmdstat_cluster|slots:calls=").and_then(|(_, rest)| rest.split_once(','));
+            calls.map_or(0, |(calls, _)| calls.parse::<u128>().unwrap())
+        };
+        of_node(&nodes[0]) + of_node(&nodes[2])
+    };
+    let (before, begun) = (looks(), Instant::now());
+    let mut failed = 0;
+    for take in &takes {
+        failed += usize::from(ask(&store, take).await.is_err());
+    }
+    assert!(failed == errors.len(), "{failed} of them, {} before", errors.len());
+    // A question from time to time, which looks three times; and one for the ranges themselves.
+    let looked = looks() - before;
+    assert!(looked <= 4 * (begun.elapsed().as_millis() / 150 + 1), "{looked} looks in {:?}", begun.elapsed());
+}
+
+#[actix_rt::test]
 async fn a_slot_that_moved_is_followed() {
     let nodes = cluster();
     let store = store(&url(&nodes));
