@@ -9,7 +9,7 @@ use aegis_actors::circuit_breaker::{self, State};
 use serde_json::{Value, json};
 
 use super::{Admin, answer};
-use crate::config::{REDACTED, is_secret};
+use crate::config::{REDACTED, is_secret_field};
 use crate::gateway::shared::InternalAnswer;
 use crate::gateway::snapshot::{Backend, Target};
 use crate::store::Store;
@@ -186,7 +186,7 @@ fn target(target: &Target, breaker: Option<&circuit_breaker::Report>) -> Value {
 
 /// A header that a route asks for; its value may be a secret that stands for the client's right to the route.
 fn shown((name, value): &(String, String)) -> (&str, &str) {
-    (name, if is_secret(name) { REDACTED } else { value })
+    (name, if is_secret_field(name) { REDACTED } else { value })
 }
 
 /// Compiled routes, most specific first.

@@ -9,9 +9,18 @@ pub const REDACTED: &str = "[redacted]";
 pub fn is_secret(key: &str) -> bool {
     const PARTS: [&str; 8] =
         ["token", "secret", "password", "passwd", "credential", "authorization", "apikey", "privatekey"];
-    let folded: String =
-        key.chars().filter(|c| !matches!(c, '_' | '-')).flat_map(char::to_lowercase).collect();
+    let folded = folded(key);
     PARTS.iter().any(|part| folded.contains(part))
+}
+
+/// The same for a field of a request, which may be what its sender is known by: sessions, and whatever is a key.
+pub fn is_secret_field(name: &str) -> bool {
+    let folded = folded(name);
+    is_secret(name) || folded.contains("cookie") || folded.contains("session") || folded.ends_with("key")
+}
+
+fn folded(name: &str) -> String {
+    name.chars().filter(|c| !matches!(c, '_' | '-')).flat_map(char::to_lowercase).collect()
 }
 
 /// Replaces, everywhere below `value`, scalars under secret-looking keys and the userinfo of URLs. An empty

@@ -13,6 +13,7 @@ use super::request::{Refused, Request};
 use super::request_body::BodyFailure;
 use super::response::{self, METHODS, Response};
 use super::shared::Token;
+use crate::config::is_secret_field;
 
 /// Largest body that an administration request may have.
 const BODY_LIMIT: usize = 64 * 1024;
@@ -80,9 +81,8 @@ pub fn answer_as_server(record: Box<RequestRecord>) -> Response {
         let allow = vec![("allow", METHODS.to_owned())];
         return response::small(record, StatusCode::NO_CONTENT, "", allow, Bytes::new());
     }
-    const SECRET: [&str; 3] = ["authorization", "cookie", "proxy-authorization"];
     let mut fields = record.head.fields.clone();
-    fields.retain(|name, _| !SECRET.iter().any(|secret| name.eq_ignore_ascii_case(secret)));
+    fields.retain(|name, _| !is_secret_field(name));
     let mut body = format!("TRACE {} HTTP/1.1\r\n", record.head.target.path_and_query()).into_bytes();
     fields.write(&mut body);
     body.extend_from_slice(b"\r\n");

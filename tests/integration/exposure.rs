@@ -197,3 +197,28 @@ fn a_reload_cannot_take_the_token_away_from_a_listener_that_everybody_can_reach(
     assert!(reload.text().contains("admin.token"), "{}", reload.text());
     assert_eq!(Client::connect(gateway.admin).send(&Call::get("/_aegis/status")).status, 401);
 }
+
+#[test]
+fn a_trace_that_ends_at_the_gateway_tells_nothing_by_which_its_sender_is_known() {
+    let (_upstream, builder) = guarded();
+    let gateway = builder.start();
+    let mut call = Call::new("TRACE", "/x").header("Max-Forwards", "0").header("X-Seen", "plain");
+    let secret = [
+        "Authorization",
+        "Proxy-Authorization",
+        "Cookie",
+        "X-API-Key",
+        "X-Auth-Token",
+        "Client_Secret",
+        "X-Session-Id",
+        "Ocp-Apim-Subscription-Key",
+    ];
+    for name in secret {
+        call = call.header(name, "hunter2");
+    }
+    let answer = gateway.send(&call);
+    let body = answer.text();
+    assert_eq!((answer.status, answer.header("content-type")), (200, Some("message/http")), "{body}");
+    assert!(body.starts_with("TRACE /x HTTP/1.1\r\n") && body.contains("X-Seen: plain\r\n"), "{body}");
+    assert!(!body.contains("hunter2"), "{body}");
+}

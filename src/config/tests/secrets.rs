@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::config::secrets::{is_secret, redact, without_userinfo};
+use crate::config::secrets::{is_secret, is_secret_field, redact, without_userinfo};
 
 #[test]
 fn the_effective_configuration_has_the_defaults_and_no_secret() {
@@ -32,7 +32,7 @@ fn the_hash_does_not_depend_on_a_secret_but_on_everything_else() {
 #[test]
 fn secrets_are_known_by_the_names_of_their_keys() {
     for key in ["token", "clientSecret", "PASSWORD", "x-api-key", "apiKey", "AUTHORIZATION", "db_password"] {
-        assert!(is_secret(key), "{key}");
+        assert!(is_secret(key) && is_secret_field(key), "{key}");
     }
     for key in ["keyFile", "name", "headerTimeoutMs", "hashOn", "path"] {
         assert!(!is_secret(key), "{key}");
