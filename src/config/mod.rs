@@ -49,7 +49,7 @@ pub use file::{DEFAULT_FILE, STANDARD_INPUT, regular};
 pub use locate::{Located, locate};
 pub use problem::{Place, Problem, Problems, Severity};
 pub use read::{Places, target_url};
-pub use secrets::{REDACTED, is_secret_field};
+pub use secrets::{REDACTED, is_secret_field, userinfo};
 pub use settings::Settings;
 use tree::{Kind, Layer, Node};
 

@@ -1,5 +1,7 @@
 //! What must not be shown, and what stands in its place.
 
+use std::ops::Range;
+
 use serde_json::Value;
 
 /// What is shown instead of a secret.
@@ -50,11 +52,18 @@ pub(crate) fn redact(value: &mut Value) {
 
 /// The URL with `user:password@` replaced, when it has one.
 pub(crate) fn without_userinfo(text: &str) -> Option<String> {
-    let (scheme, rest) = text.split_once("://")?;
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let userinfo = userinfo(text.as_bytes())?;
+    Some(format!("{}{REDACTED}@{}", text.get(..userinfo.start)?, text.get(userinfo.end..)?))
+}
+
+/// Where in a URL `user:password@` stands.
+pub fn userinfo(url: &[u8]) -> Option<Range<usize>> {
+    let start = url.windows(3).position(|three| three == b"://")? + 3;
+    let rest = &url[start..];
+    let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#')).unwrap_or(rest.len());
     // The last `@`: a password may hold one itself.
-    let at = rest.get(..end)?.rfind('@')?;
-    Some(format!("{scheme}://{REDACTED}{}", rest.get(at..)?))
+    let at = rest[..end].iter().rposition(|byte| *byte == b'@')?;
+    Some(start..start + at + 1)
 }
 
 /// The URL up to its host: the path of a webhook is what lets one post there.

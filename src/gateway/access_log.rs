@@ -1,5 +1,6 @@
 //! The lines of the access log.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
@@ -8,6 +9,7 @@ use super::answer::Cause;
 use super::record::RequestRecord;
 use super::unread::Unread;
 use crate::config::settings::LogFormat;
+use crate::config::userinfo;
 use crate::logging::printable;
 
 /// The rules of limits that refused a request, and those in shadow that would have, as the lines call them.
@@ -21,11 +23,16 @@ pub fn write(out: &mut String, record: &RequestRecord, status: u16, took: Durati
     }
 }
 
-/// The client's `Referer`. The queries of pages hold secrets as often as those of requests.
-fn referer(record: &RequestRecord) -> Option<&[u8]> {
+/// The client's `Referer`. The queries of pages hold secrets as often as those of requests; a name and a password in front
+/// of the host have no business there (RFC 9110, section 10.1.3).
+fn referer(record: &RequestRecord) -> Option<Cow<'_, [u8]>> {
     let whole = record.head.fields.get("referer")?;
     let query = whole.iter().position(|byte| matches!(byte, b'?' | b'#'));
-    Some(query.filter(|_| !record.snapshot.logging.query).map_or(whole, |at| &whole[..at]))
+    let shown = query.filter(|_| !record.snapshot.logging.query).map_or(whole, |at| &whole[..at]);
+    Some(match userinfo(shown) {
+        None => shown.into(),
+        Some(userinfo) => [&shown[..userinfo.start], &shown[userinfo.end..]].concat().into(),
+    })
 }
 
 /// The query, where the lines are to have it.

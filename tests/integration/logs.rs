@@ -164,16 +164,17 @@ fn what_a_client_calls_itself_can_be_read_from_the_log_whatever_bytes_it_sends()
 }
 
 #[test]
-fn queries_stay_out_of_the_log_unless_they_are_asked_for() {
+fn queries_stay_out_of_the_log_unless_they_are_asked_for_and_passwords_always() {
     for (query, format) in [(false, "json"), (true, "json"), (false, "text"), (true, "text")] {
         let (_upstream, builder) = logging(format);
         let gateway = builder.top(&format!("logging: {{format: {format}, query: {query}}}")).start();
         let page = "http://a.test/page?from=secret2#part";
-        gateway.send(&Call::get("/x/asked?token=secret1&x").header("Referer", page));
+        let sent = page.replace("a.test", "ann:secret3@a.test");
+        gateway.send(&Call::get("/x/asked?token=secret1&x").header("Referer", &sent));
         assert!(eventually(SOON, || gateway.log().contains("/x/asked")), "{}", gateway.log());
         let log = gateway.log();
         assert_eq!([log.contains("secret1"), log.contains("secret2")], [query; 2], "{format}: {log}");
-        assert!(log.contains("http://a.test/page"), "{format}: {log}");
+        assert!(log.contains("http://a.test/page") && !log.contains("secret3"), "{format}: {log}");
         if format == "json" {
             let line = line(&gateway, "/x/asked");
             let expected = if query { Value::from("token=secret1&x") } else { Value::Null };
