@@ -88,18 +88,11 @@ pub fn end(peer: &Peer, cause: Cause, request_id: &str, unread: &Unread, begun: 
     let now_ms = worker.shared.metrics.now_ms();
     let record = Record {
         ended_ms: now_ms as u64,
-        route: None,
         method: method_index(unread.method.as_deref().unwrap_or_default()),
         status: cause.status().as_u16(),
         reason: Some(cause.code()),
         // What it took was the client's time.
-        duration_us: 0,
-        upstream_us: None,
-        overhead_us: None,
-        stream_us: None,
-        bytes_in: 0,
-        bytes_out: 0,
-        limits: LimitCounts::default(),
+        ..Record::default()
     };
     worker.count(&snapshot, record, true);
     if snapshot.metrics {

@@ -44,8 +44,8 @@ pub fn micros(us: u64) -> Micros {
     Micros::MIN.saturating_add(us.saturating_sub(1))
 }
 
-/// One finished request.
-#[derive(Clone, Copy, Debug)]
+/// One finished request. By default a GET of which nothing more is known.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Record {
     /// Milliseconds since the Unix epoch.
     pub ended_ms: u64,

@@ -44,10 +44,10 @@ fn record(second: i64, route: Option<u32>, status: u16, micros: u64) -> Record {
         duration_us: micros,
         upstream_us: Some(super::micros(micros / 2)),
         overhead_us: Some(super::micros(50)),
-        stream_us: None,
         bytes_in: 1,
         bytes_out: 10,
         limits: LimitCounts { allowed: 1, ..LimitCounts::default() },
+        ..Record::default()
     }
 }
 

@@ -13,14 +13,8 @@ fn second_of_traffic(metrics: &Metrics) {
         route: Some(0),
         method: method_index("GET"),
         status,
-        reason: None,
         duration_us: 1_000,
-        upstream_us: None,
-        overhead_us: None,
-        stream_us: None,
-        bytes_in: 0,
-        bytes_out: 0,
-        limits: Default::default(),
+        ..Record::default()
     };
     metrics.state().record(&labels, &[200, 200, 200, 200, 500].map(record));
 }

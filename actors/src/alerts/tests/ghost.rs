@@ -100,17 +100,10 @@ impl House {
         let metrics = Metrics::with_clock(by_hand(T).0);
         let bad = Record {
             ended_ms: T as u64 - 1_000,
-            route: None,
             method: method_index("GET"),
             status: 500,
-            reason: None,
             duration_us: 1,
-            upstream_us: None,
-            overhead_us: None,
-            stream_us: None,
-            bytes_in: 0,
-            bytes_out: 0,
-            limits: Default::default(),
+            ..Record::default()
         };
         metrics.state().record(&Arc::new(Labels::default()), &[bad]);
         let writer = Writer { instance: "a".into(), boot: "1".into() };

@@ -26,12 +26,7 @@ fn record(second: i64, route: u32, status: u16, micros: u64) -> Record {
         status,
         reason: (status == 429).then_some("rate_limited"),
         duration_us: micros,
-        upstream_us: None,
-        overhead_us: None,
-        stream_us: None,
-        bytes_in: 0,
-        bytes_out: 0,
-        limits: Default::default(),
+        ..Record::default()
     }
 }
 
