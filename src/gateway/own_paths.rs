@@ -13,7 +13,7 @@ const RESERVED: &str = "/_aegis/";
 /// The server itself (RFC 9110 §9.3.7): who asks that has no other question than whether it is there.
 const SERVER: &str = "*";
 
-/// What is answered at such a path.
+/// What is answered at such a path. The first two are there once, at their places in [`OwnPaths::all`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answers {
     Server,
@@ -21,6 +21,9 @@ pub enum Answers {
     Health,
     Ready,
 }
+
+/// Where the probes begin.
+const PROBES: usize = Answers::Health as usize;
 
 /// One of the paths.
 pub struct OwnPath {
@@ -62,16 +65,16 @@ impl OwnPaths {
 
     /// The place of the one that answers a request for the server itself.
     pub fn server(&self) -> usize {
-        0
+        Answers::Server as usize
     }
 
     /// The place of the one that a canonical path belongs to, asked of `host`.
     pub fn find(&self, canonical: &str, host: &str) -> Option<usize> {
         if canonical.strip_prefix("/_aegis").is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
-            return Some(1);
+            return Some(Answers::Reserved as usize);
         }
-        let at = self.all.iter().skip(2).position(|own| own.path == canonical)?;
-        self.hosts.has(host).then_some(at + 2)
+        let at = self.all.iter().skip(PROBES).position(|own| own.path == canonical)?;
+        self.hosts.has(host).then_some(at + PROBES)
     }
 }
 
