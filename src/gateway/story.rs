@@ -117,10 +117,8 @@ fn decided_by(record: &RequestRecord) -> Option<String> {
         Cause::NoHealthyTarget if decider == Some(Decider::HealthCheck) => backend("healthCheck"),
         Cause::PoolFull if decider == Some(Decider::Tunnels) => backend("maxTunnels"),
         Cause::PoolFull => backend("maxInFlight"),
-        Cause::ConnectFailed => backend("targets").map(|path| match route {
-            Some(route) if route.backend.targets.len() == 1 => path.replace(".targets", ".url"),
-            _ => path,
-        }),
+        // One target may be written as `url` or in `targets`; who knows the backend finds it.
+        Cause::ConnectFailed => route.map(|route| format!("backends[{}]", route.backend.name)),
         Cause::UpstreamTimeout => match decider? {
             Decider::FirstByte => of_route("firstByteTimeoutMs").or_else(|| {
                 let written = route.is_some_and(|route| route.backend.settings.first_byte_timeout.is_some());

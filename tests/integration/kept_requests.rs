@@ -225,6 +225,7 @@ fn why_names_a_key_only_where_that_key_decided() {
         .top("metrics: {store: none}")
         .backend(backend("main", &upstream).route("/x/**"))
         .backend(backend("kept", &upstream).route("/kept"))
+        .backend(Backend::named("gone").target("url: http://127.0.0.1:1").route("/gone"))
         .backend(slow_backend("first", "/first", &["firstByteTimeoutMs: 300", "timeout: 400"]))
         .backend(slow_backend("whole", "{path: /whole, timeout: 300}", &["firstByteTimeoutMs: 340"]))
         .backend(slow_backend("plain", "/plain", &["firstByteTimeoutMs: 340", "timeout: 300"]));
@@ -239,6 +240,7 @@ fn why_names_a_key_only_where_that_key_decided() {
         ("/_aegis/status", 404, Some("admin.token"), "no_route"),
         ("/none", 404, Some("backends"), "no_route"),
         ("/kept", 503, None, "An operator keeps the targets away"),
+        ("/gone", 502, Some("backends[gone]"), "Decided by `backends[gone]`, /"),
         ("/first", 504, Some("backends[first].firstByteTimeoutMs"), "upstream_timeout"),
         ("/whole", 504, Some("backends[whole].routes[/whole].timeout"), "upstream_timeout"),
         ("/plain", 504, Some("backends[plain].timeout"), "upstream_timeout"),
