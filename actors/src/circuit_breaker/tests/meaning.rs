@@ -163,14 +163,19 @@ async fn a_target_that_takes_connections_again_is_half_open_long_before_the_paus
     let door = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = door.local_addr().unwrap();
     drop(door);
+    let next_door = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let cells = TargetCells::new("users", "http://users", vec![address]);
-    // As a replaced instance finds it: open for minutes.
+    let others = TargetCells::new("orders", "http://orders", vec![next_door.local_addr().unwrap()]);
+    // As a replaced instance finds them: open for minutes.
     let (until_then, fault) = (Instant::now() + Duration::from_secs(600), Fault::Refused);
     let phase = super::super::Phase::Open { until: until_then, reopened: 0, fault };
-    cells.gate.publish(super::super::Gate { phase, ..Default::default() });
-    let watch = Watch { targets: vec![(Arc::clone(&cells), Settings::default())] };
-    actor.send(watch).await.unwrap();
-    actix_rt::time::sleep(Duration::from_millis(300)).await; // one knock in vain
+    let gate = super::super::Gate { phase, ..Default::default() };
+    let both = [&cells, &others];
+    both.iter().for_each(|cells| cells.gate.publish(gate.clone()));
+    let targets = both.map(|cells| (Arc::clone(cells), Settings::default())).into();
+    actor.send(Watch { targets }).await.unwrap();
+    // At both doors is knocked at the same time: at the shut one in vain.
+    until("the first knock", || others.gate.peek() == State::HalfOpen).await;
     assert_eq!(cells.gate.peek(), State::Open);
     let _door = tokio::net::TcpListener::bind(address).await.unwrap();
     until("the breaker is half-open", || cells.gate.peek() == State::HalfOpen).await;
