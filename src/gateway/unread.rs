@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
-use aegis_actors::metrics_aggregator::{LimitCounts, NONE, Record, Sample, method_index};
+use aegis_actors::metrics_aggregator::{NONE, Record, Sample, method_index};
 use serde_json::json;
 
 use super::access_log;
