@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aegis_actors::rate_limiter::settings::{Algorithm, OnError};
+use aegis_actors::rate_limiter::settings::OnError;
 use aegis_actors::rate_limiter::{Entry, Inspect, LIST, Limiter, Mode, Report, Sighted};
 use serde_json::{Value, json};
 
@@ -103,22 +103,14 @@ fn rule(limited: &Limited, limiter: &Limiter, all: bool, now: u64) -> Value {
     let (limit, decisions) = (&cells.limit, &cells.decisions);
     json!({
         "id": &*cells.name,
-        "algorithm": match limit.algorithm {
-            Algorithm::TokenBucket => "tokenBucket",
-            Algorithm::SlidingWindow => "slidingWindow",
-            Algorithm::FixedWindow => "fixedWindow",
-        },
+        "algorithm": limit.algorithm.as_str(),
         "requests": limit.requests,
         "windowSeconds": limit.window.as_secs(),
         "burst": limit.burst,
         "cost": limited.cost,
-        "key": cells.keyed_by.strategy.name(),
+        "key": cells.keyed_by.strategy.as_str(),
         "shadow": limited.shadow,
-        "onError": match limited.on_error {
-            OnError::Local => "local",
-            OnError::Allow => "allow",
-            OnError::Deny => "deny",
-        },
+        "onError": limited.on_error.as_str(),
         "decisions": {
             "allowed": decisions.allowed.sum(),
             "limited": decisions.limited.sum(),

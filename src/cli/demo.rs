@@ -116,7 +116,7 @@ mod tests {
             assert_eq!(settings.backends.len(), expected.len());
             for (backend, (name, port)) in settings.backends.iter().zip(expected) {
                 assert_eq!((backend.name.as_str(), backend.targets.len()), (name, 1));
-                assert_eq!(backend.targets[0].port, port);
+                assert_eq!(backend.targets[0].url.port, port);
             }
             assert!(!settings.hot_reload && !settings.logging.access_log);
             assert_eq!(settings.logging.format, LogFormat::Text);

@@ -1,30 +1,12 @@
 //! What a reload would change: the difference of two configurations.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
+use aegis_schema::{Describe, Description, Reload};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::effective;
-use super::settings::{Metrics, Settings};
-
-/// Keys that only a restart applies: they belong to sockets and threads that exist already. Of `server.tls`
-/// only its presence: the files themselves are read again when they change.
-const RESTART: [&str; 12] = [
-    "server.host",
-    "server.port",
-    "server.workers",
-    "server.maxConnections",
-    "admin.host",
-    "admin.port",
-    "metrics.enabled",
-    "metrics.store",
-    "metrics.flushIntervalMs",
-    "metrics.retentionDays",
-    "metrics.autoMigrate",
-    "metrics.instance",
-];
+use super::Settings;
 
 /// The difference of two configurations.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -56,17 +38,7 @@ impl Changes {
 /// were.
 pub fn running(started: &Settings, loaded: &Settings) -> Settings {
     let mut running = loaded.clone();
-    running.server.host.clone_from(&started.server.host);
-    running.server.port = started.server.port;
-    running.server.workers = started.server.workers;
-    running.server.max_connections = started.server.max_connections;
-    if started.server.tls.is_some() != loaded.server.tls.is_some() {
-        running.server.tls = started.server.tls.clone();
-    }
-    running.admin.host.clone_from(&started.admin.host);
-    running.admin.port = started.admin.port;
-    let slow_request = loaded.metrics.slow_request;
-    running.metrics = Metrics { slow_request, ..started.metrics.clone() };
+    running.keep(started);
     running
 }
 
@@ -83,56 +55,33 @@ pub fn diff(old: &Settings, new: &Settings) -> Changes {
     }
     let gone = |name: &String| !new.backends.iter().any(|backend| backend.name == *name);
     changes.removed = old.backends.iter().map(|backend| backend.name.clone()).filter(gone).collect();
-
-    let (before, after) = (keys(old), keys(new));
-    let mut names: Vec<&String> = before.keys().chain(after.keys()).collect();
-    names.sort();
-    names.dedup();
-    // A section that comes or goes is one change, not one for each of its keys.
-    let turned = [
-        ("rateLimit", old.rate_limit.is_some() != new.rate_limit.is_some()),
-        ("alerts", old.alerts.is_some() != new.alerts.is_some()),
-        ("redis", old.redis.is_some() != new.redis.is_some()),
-    ];
-    for name in names.into_iter().filter(|name| before.get(*name) != after.get(*name)) {
-        let section = name.split('.').next().unwrap_or(name);
-        if turned.contains(&(section, true)) {
-            if changes.applied.last().is_none_or(|last| last != section) {
-                changes.applied.push(section.to_owned());
-            }
-            continue;
-        }
-        if RESTART.contains(&name.as_str()) {
-            changes.needs_restart.push(name.clone());
-        } else if !name.starts_with("server.tls.") || old.server.tls.is_some() == new.server.tls.is_some() {
-            changes.applied.push(name.clone());
-        }
-    }
-    if old.server.tls.is_some() != new.server.tls.is_some() {
-        changes.needs_restart.push("server.tls".to_owned());
-    }
+    let mut description = Settings::describe();
+    description.keys.retain(|key| key.name != "backends");
+    changes.compare("", &description, &old.show(true), &new.show(true));
+    changes.applied.sort();
+    changes.needs_restart.sort();
     changes
 }
 
-/// Every key outside `backends` with its value.
-fn keys(settings: &Settings) -> BTreeMap<String, Value> {
-    fn walk(path: String, value: Value, out: &mut BTreeMap<String, Value>) {
-        match value {
-            Value::Object(map) => {
-                for (key, value) in map {
-                    let path = if path.is_empty() { key } else { format!("{path}.{key}") };
-                    walk(path, value, out);
+impl Changes {
+    /// Of a section that comes or goes it is one change, not one for each of its keys.
+    fn compare(&mut self, prefix: &str, description: &Description, old: &Value, new: &Value) {
+        for key in &description.keys {
+            let (before, after, name) =
+                (old.get(key.name), new.get(key.name), format!("{prefix}{}", key.name));
+            match (key.reload, key.shape.inner, before, after) {
+                _ if before == after => {}
+                (Reload::Restart, ..) => self.needs_restart.push(name),
+                (_, Some(inner), Some(before @ Value::Object(_)), Some(after @ Value::Object(_)))
+                    if !key.shape.many =>
+                {
+                    self.compare(&format!("{name}."), &inner(), before, after);
                 }
-            }
-            value => {
-                out.insert(path, value);
+                (Reload::Presence, ..) => self.needs_restart.push(name),
+                _ => self.applied.push(name),
             }
         }
     }
-    let mut out = BTreeMap::new();
-    walk(String::new(), effective::render(settings), &mut out);
-    out.remove("backends");
-    out
 }
 
 /// One line: `backends: 2 kept, added new, changed users; applied logging.level; needs a restart:

@@ -6,30 +6,30 @@
 //! paths in the form in which routes are found: without escapes of what may stand for itself. The readers write endpoints
 //! in that form, but for `%2A`, which in a glob is no wildcard.
 
-use aegis_actors::rate_limiter::settings::Endpoint;
+use aegis_actors::rate_limiter::settings::MatchType;
 
 /// Bytes that one compiled expression may take. The readers refuse an endpoint that takes more; a set of several
 /// needs a larger limit of its own.
 pub const REGEX_SIZE_LIMIT: usize = 1 << 20;
 
 /// The expression that finds something in exactly the paths that `endpoint` means.
-pub fn endpoint_regex(endpoint: &Endpoint) -> String {
-    match endpoint {
-        Endpoint::Exact(path) => format!("^{}$", literal(path)),
-        Endpoint::Prefix(prefix) => format!("^{}", literal(prefix)),
-        Endpoint::Glob(glob) => glob_to_regex(glob),
-        Endpoint::Regex(regex) => regex.clone(),
+pub fn endpoint_regex(kind: MatchType, endpoint: &str) -> String {
+    match kind {
+        MatchType::Exact => format!("^{}$", literal(endpoint)),
+        MatchType::Prefix => format!("^{}", literal(endpoint)),
+        MatchType::Glob => glob_to_regex(endpoint),
+        MatchType::Regex => endpoint.to_owned(),
     }
 }
 
 /// [`endpoint_regex`] for one of `bypass.paths`.
 pub fn bypass_regex(path: &str) -> String {
-    endpoint_regex(&path_or_glob(path))
+    endpoint_regex(path_or_glob(path), path)
 }
 
 /// One of `bypass.paths`: a glob where it has wildcards, else exactly that path.
-pub fn path_or_glob(path: &str) -> Endpoint {
-    if path.contains(['*', '?']) { Endpoint::Glob(path.to_owned()) } else { Endpoint::Exact(path.to_owned()) }
+pub fn path_or_glob(path: &str) -> MatchType {
+    if path.contains(['*', '?']) { MatchType::Glob } else { MatchType::Exact }
 }
 
 /// The expression for a text that means itself.
@@ -114,8 +114,8 @@ mod tests {
 
     #[test]
     fn an_escaped_star_is_that_character_and_no_wildcard() {
-        judge(&endpoint_regex(&Endpoint::Exact("/a%2Ab".into())), &["/a*b"], &["/ab", "/axb"]);
-        judge(&endpoint_regex(&Endpoint::Prefix("/%2A".into())), &["/*a"], &["/a"]);
+        judge(&endpoint_regex(MatchType::Exact, "/a%2Ab"), &["/a*b"], &["/ab", "/axb"]);
+        judge(&endpoint_regex(MatchType::Prefix, "/%2A"), &["/*a"], &["/a"]);
         judge(&glob_to_regex("/%2A/*"), &["/*/a"], &["/x/a", "/%2A/a"]);
         judge(&glob_to_regex("/a%2Fb%3Bc/*"), &["/a%2Fb%3Bc/d"], &["/a/b;c/d"]);
         judge(&bypass_regex("/%2A"), &["/*"], &["/x", "/%2A"]);
@@ -123,18 +123,10 @@ mod tests {
 
     #[test]
     fn every_kind_of_endpoint_has_its_expression() {
-        judge(
-            &endpoint_regex(&Endpoint::Exact("/a.b/*".into())),
-            &["/a.b/*"],
-            &["/axb/*", "/a.b/c", "/a.b/*/"],
-        );
-        judge(
-            &endpoint_regex(&Endpoint::Prefix("/a.b".into())),
-            &["/a.b", "/a.bc", "/a.b/c"],
-            &["/axb", "/x/a.b"],
-        );
-        judge(&endpoint_regex(&Endpoint::Glob("/a/*".into())), &["/a/b"], &["/a/b/c"]);
-        judge(&endpoint_regex(&Endpoint::Regex("/a(b|c)".into())), &["/ab", "/x/acd"], &["/ad"]);
+        judge(&endpoint_regex(MatchType::Exact, "/a.b/*"), &["/a.b/*"], &["/axb/*", "/a.b/c", "/a.b/*/"]);
+        judge(&endpoint_regex(MatchType::Prefix, "/a.b"), &["/a.b", "/a.bc", "/a.b/c"], &["/axb", "/x/a.b"]);
+        judge(&endpoint_regex(MatchType::Glob, "/a/*"), &["/a/b"], &["/a/b/c"]);
+        judge(&endpoint_regex(MatchType::Regex, "/a(b|c)"), &["/ab", "/x/acd"], &["/ad"]);
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::parse::MAX_BYTES;
-use super::problem::{Place, Problem};
-use super::tree::Pos;
+use aegis_schema::problem::{Place, Problem};
+use aegis_schema::tree::Pos;
 
 /// Read when no file is named and this one is there.
 pub const DEFAULT_FILE: &str = "config/aegis.yaml";
@@ -15,17 +15,6 @@ pub const STANDARD_INPUT: &str = "standard input";
 /// The file to read: the one named, else the default one where it exists.
 pub(crate) fn choose(named: Option<&Path>) -> Option<PathBuf> {
     named.map(Path::to_path_buf).or_else(|| Some(PathBuf::from(DEFAULT_FILE)).filter(|file| file.exists()))
-}
-
-/// Opens a file that is one. Looked at before it is opened: opening a named pipe would wait for a writer.
-///
-/// # Errors
-/// It is something else, or cannot be opened.
-pub fn regular(path: &Path) -> std::io::Result<std::fs::File> {
-    match std::fs::metadata(path)?.is_file() {
-        true => std::fs::File::open(path),
-        false => Err(std::io::Error::other("it is not a file")),
-    }
 }
 
 /// The text of the file, or the one problem with it.

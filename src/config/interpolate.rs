@@ -8,9 +8,9 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use super::env::Env;
-use super::file::regular;
-use super::problem::Problem;
-use super::tree::{Given, Kind, Node};
+use aegis_schema::form::regular;
+use aegis_schema::problem::Problem;
+use aegis_schema::tree::{Given, Kind, Node};
 
 /// Deepest `${A:-${B:-…}}`.
 const MAX_NESTING: usize = 8;

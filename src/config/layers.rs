@@ -1,11 +1,11 @@
 //! The two layers that are not files: `AEGIS__…` variables and `--set KEY=VALUE`.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::env::Env;
 use super::parse;
-use super::problem::{Place, Problem};
-use super::tree::{Kind, Layer, Node, Origin};
+use aegis_schema::problem::{Place, Problem};
+use aegis_schema::tree::{Kind, Layer, Node, Origin};
 
 /// Prefix of the variables that are configuration.
 const PREFIX: &str = "AEGIS__";
@@ -33,7 +33,7 @@ pub(crate) fn environment(env: &Env, problems: &mut Vec<Problem>) -> Vec<Assignm
     for (name, text) in env.starting_with(PREFIX) {
         let parts: Vec<String> = name.get(PREFIX.len()..).unwrap_or("").split("__").map(camel).collect();
         match path(&parts) {
-            Ok(path) => assignments.push(assign(path, text, Layer::Environment(Rc::from(name)))),
+            Ok(path) => assignments.push(assign(path, text, Layer::Environment(Arc::from(name)))),
             Err(why) => problems.push(Place::start("environment").error(format!(
                 "{name}: {why}; write for example AEGIS__SERVER__HEADER_TIMEOUT_MS, or unset the variable"
             ))),
@@ -56,7 +56,7 @@ pub(crate) fn command_line(set: &[String], problems: &mut Vec<Problem>) -> Vec<A
         let key = key.trim();
         let parts: Vec<String> = key.split('.').map(str::to_owned).collect();
         match path(&parts) {
-            Ok(path) => assignments.push(assign(path, text, Layer::Set(Rc::from(key)))),
+            Ok(path) => assignments.push(assign(path, text, Layer::Set(Arc::from(key)))),
             Err(why) => problems.push(Place::start("--set").error(format!(
                 "`{key}`: {why}; write for example server.port=9000 or backends.0.timeout=5s"
             ))),

@@ -3,12 +3,9 @@
 //! A path is written as `backends[users].circuitBreaker.failureThreshold`: what stands in brackets is the `name`, `id`,
 //! `path` or `url` of an item of a list, or a text item itself.
 
-use super::problem::Place;
-use super::tree::{Kind, Layer, Node};
 use super::{Source, file, merged};
-
-/// Members that name an item of a list.
-const NAMES: [&str; 4] = ["name", "id", "path", "url"];
+use aegis_schema::problem::Place;
+use aegis_schema::tree::{Layer, Node, Origin};
 
 /// Where something was set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,64 +37,14 @@ pub fn locate(source: &Source, path: &str) -> Located {
 }
 
 fn find(root: &Node, path: &str, file: &str) -> Located {
-    let (mut node, mut around) = (root, None);
-    for step in steps(path) {
-        match member(node, &step) {
-            Some(next) => node = next,
-            None => return Located::Default(around),
-        }
-        match &node.origin.layer {
-            Layer::File => around = Some(node.origin.key.place(file)),
-            Layer::Default | Layer::Environment(_) | Layer::Set(_) => {}
-        }
-    }
-    match &node.origin.layer {
-        Layer::File => Located::Written(node.origin.key.place(file)),
-        Layer::Environment(name) => Located::Variable(name.to_string()),
-        Layer::Set(key) => Located::Argument(key.to_string()),
-        Layer::Default => Located::Default(around),
-    }
-}
-
-enum Step {
-    Key(String),
-    Item(String),
-}
-
-fn steps(path: &str) -> Vec<Step> {
-    let (mut steps, mut rest) = (Vec::new(), path);
-    while !rest.is_empty() {
-        let end = rest.find(['.', '[']).unwrap_or(rest.len());
-        if end > 0 {
-            steps.push(Step::Key(rest[..end].to_owned()));
-        }
-        rest = &rest[end..];
-        if let Some(inside) = rest.strip_prefix('[') {
-            // Names may hold dots and brackets of their own; a path's bracket closes before a dot or at the end.
-            let close = inside.find("].").unwrap_or(inside.len().saturating_sub(1));
-            steps.push(Step::Item(inside[..close].to_owned()));
-            rest = &inside[(close + 1).min(inside.len())..];
-        }
-        rest = rest.strip_prefix('.').unwrap_or(rest);
-    }
-    steps
-}
-
-fn member<'n>(node: &'n Node, step: &Step) -> Option<&'n Node> {
-    match (&node.kind, step) {
-        (_, Step::Key(key)) => node.member(key),
-        (Kind::List(items), Step::Item(name)) => items.iter().find(|item| is_named(item, name)),
-        _ => None,
-    }
-}
-
-fn is_named(item: &Node, name: &str) -> bool {
-    match &item.kind {
-        Kind::Text(text) => text == name,
-        Kind::Table(entries) => entries
-            .iter()
-            .any(|(key, node)| NAMES.contains(&key.as_str()) && node.kind == Kind::Text(name.to_owned())),
-        _ => false,
+    let (trail, whole) = root.trail(path);
+    let written = |node: &&&Node| node.origin.layer == Layer::File;
+    let around = || trail.iter().rev().find(written).map(|node| node.origin.key.place(file));
+    match trail.last().filter(|_| whole).map(|node| &node.origin) {
+        Some(Origin { layer: Layer::File, key, .. }) => Located::Written(key.place(file)),
+        Some(Origin { layer: Layer::Environment(name), .. }) => Located::Variable(name.to_string()),
+        Some(Origin { layer: Layer::Set(key), .. }) => Located::Argument(key.to_string()),
+        Some(Origin { layer: Layer::Default, .. }) | None => Located::Default(around()),
     }
 }
 

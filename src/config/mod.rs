@@ -1,20 +1,20 @@
 //! The configuration: file as written → merged layers → validated [`Settings`].
 //!
-//! Layers, later ones win: built-in defaults, the file, `AEGIS__…` variables, `--set`. The merge is the
-//! `config` crate's; reading and judging are done here over a tree that knows the line and column of every
-//! value, so that [`load`] reports every problem at once. A configuration is applied whole or not at all.
+//! Layers, later ones win: built-in defaults, the file, `AEGIS__…` variables, `--set`. What is read is a tree that knows the
+//! line and column of every value, so that [`load`] reports every problem at once. A configuration is applied whole or not at
+//! all. Each key is declared once, in [`settings`] or beside the actor that it configures; what follows from that alone is
+//! `aegis_schema`'s.
 //!
 //! ```text
-//! file.rs, env.rs       what there is to read
-//! parse/                text → tree with positions        layers.rs     variables and --set → tree
-//! interpolate.rs        ${NAME}, ${file:PATH} in the tree   merge.rs      layers → one tree
-//! read/                 tree → settings and problems      defaults.rs   what is not written
-//! endpoint.rs           a set of paths as written → regular expression
-//! effective.rs          settings → tree, for showing      diff.rs       what a reload changes
-//! report.rs, listing.rs what `aegis check` and `aegis routes` print
+//! file.rs, env.rs       what there is to read             settings/      every key: struct, default, form
+//! parse/                text → tree with positions        layers.rs      variables and --set → tree
+//! interpolate.rs        ${NAME}, ${file:PATH} in the tree  merge.rs       layers → one tree
+//! across.rs             what spans sections               rate_limit_paths.rs, endpoint.rs   paths of rate limits
+//! effective.rs          what is shown, and its hash       diff.rs        what a reload changes
+//! places.rs, locate.rs  where something was written       report.rs, listing.rs   what `check` and `routes` print
 //! ```
 
-mod defaults;
+mod across;
 pub mod diff;
 mod effective;
 pub mod endpoint;
@@ -26,32 +26,29 @@ pub mod listing;
 mod locate;
 mod merge;
 mod parse;
-mod problem;
-mod read;
+mod places;
+mod rate_limit_paths;
 pub mod report;
-mod scalar;
-mod secrets;
 pub mod settings;
-mod suggest;
 #[cfg(test)]
 mod tests;
-mod tree;
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+pub use aegis_schema::form::regular;
+pub use aegis_schema::problem::{Place, Problem, Problems, Severity};
+pub use aegis_schema::secrets::{REDACTED, is_secret_field, userinfo};
+use aegis_schema::tree::{Kind, Layer, Node};
 pub use diff::{Changes, diff, running};
 pub use effective::{hash, render_redacted};
 pub use endpoint::{bypass_regex, endpoint_regex, glob_to_regex};
 pub use env::Env;
-pub use file::{DEFAULT_FILE, STANDARD_INPUT, regular};
+pub use file::{DEFAULT_FILE, STANDARD_INPUT};
 pub use locate::{Located, locate};
-pub use problem::{Place, Problem, Problems, Severity};
-pub use read::{Places, target_url};
-pub use secrets::{REDACTED, is_secret_field, userinfo};
+pub use places::Places;
 pub use settings::Settings;
-use tree::{Kind, Layer, Node};
 
 /// Where a configuration comes from.
 #[derive(Clone, Default)]
@@ -193,7 +190,8 @@ fn inspect_text(
     let lists_backends = root
         .member("backends")
         .is_some_and(|node| matches!(node.kind, Kind::List(_)) && node.origin.layer != Layer::Default);
-    let (settings, places) = read::settings(&root, &label, &mut problems);
+    let (settings, lists) = aegis_schema::read(&root, &label, &mut problems, across::across);
+    let places = Places::new(root, label, lists);
     problems.extend(judge(&settings, &places));
     let problems = Problems::sorted(problems);
     Inspection { settings: Some(settings), places, problems, file, named, says_nothing, lists_backends }
@@ -220,13 +218,7 @@ fn merged(file: Option<(&Path, &str)>, source: &Source, problems: &mut Vec<Probl
     }
     let mut assignments = layers::environment(&source.env, problems);
     assignments.extend(layers::command_line(&source.set, problems));
-    match merge::merge(defaults::layer(), root, assignments, problems) {
-        Ok(root) => Some(Merged { root, label, named }),
-        Err(error) => {
-            problems.push(Place::start(&label).error(format!("the layers do not fit together: {error}")));
-            None
-        }
-    }
+    Some(Merged { root: merge::merge(root, assignments, problems), label, named })
 }
 
 impl Inspection {

@@ -1,301 +1,240 @@
-//! The validated configuration: what the rest of the program works with.
+//! The validated configuration: what the rest of the program works with, each key declared once.
 //!
 //! Everything here is already checked, defaulted and typed; no option is left to be looked at twice.
+
+mod backend;
+mod route;
+mod target;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use aegis_actors::rate_limiter::settings::RedisSettings;
-use aegis_actors::{alerts, circuit_breaker, health_check, rate_limiter};
+use aegis_actors::{alerts, rate_limiter};
+use aegis_schema::form::{matching, parsed};
+use aegis_schema::problem::Severity;
+use aegis_schema::tree::Layer;
+use aegis_schema::{Form, Secret, Section, choice, scalar, secrets, section, suggest, syntax};
 use ipnet::IpNet;
 
+pub use self::backend::{Backend, HashOn, LoadBalance, RewriteCookies, WhenAllUnhealthy};
+pub use self::route::Route;
+pub use self::target::{Target, UpstreamTls};
 use crate::store::Place;
 
-/// A whole validated configuration.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Settings {
-    pub server: Server,
-    pub admin: Admin,
-    /// Watch the configuration file and reload when it changes. Default true.
-    pub hot_reload: bool,
-    pub backends: Vec<Backend>,
-    /// Where rate limits are shared by several instances; absent = each process limits by itself.
-    pub redis: Option<RedisSettings>,
-    /// Absent = nothing is limited.
-    pub rate_limit: Option<rate_limiter::settings::Settings>,
-    pub metrics: Metrics,
-    /// Absent = nothing is judged.
-    pub alerts: Option<alerts::Settings>,
-    pub logging: Logging,
+/// Sections of the contract that a later release brings, and what each arrives with.
+const LATER: &[(&str, &str)] = &[
+    ("auth", "authentication"),
+    ("transform", "transformation"),
+    ("cors", "CORS"),
+    ("compression", "compression"),
+    ("securityHeaders", "security headers"),
+];
+/// How often may be written. Oftener costs more than it tells; rarer, and a crash loses more than a minute.
+const FLUSH: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(60);
+
+section! {
+    /// A whole configuration of AEGIS, an API gateway.
+    pub struct Settings, later LATER {
+        /// The gateway listener
+        server: Server, "server" section();
+        /// The admin listener
+        admin: Admin, "admin" section();
+        /// watch the configuration file, and the certificates and CA bundles that it names, and reload when they change
+        hot_reload: bool = true, "hotReload" flag();
+        /// What stands behind the gateway
+        backends: Vec<Backend>, "backends" list(section());
+        /// Where rate limits are shared by several instances; absent = each process limits by itself
+        redis: Option<rate_limiter::settings::RedisSettings>, "redis" section().option();
+        /// Absent = nothing is limited
+        rate_limit: Option<rate_limiter::settings::Settings>,
+            "rateLimit" section().braces("write `{}` after it for the default limit, or remove it").option();
+        /// What is counted of requests, and where it is kept
+        metrics: Metrics, "metrics" section();
+        /// Absent = nothing is judged
+        alerts: Option<alerts::Settings>, "alerts" section().option();
+        /// Log lines and access log
+        logging: Logging, "logging" section();
+    }
 }
 
-/// `server`: the gateway listener.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Server {
-    /// Address or name to bind. Default `0.0.0.0`.
-    pub host: String,
-    /// Port to bind; 0 lets the system choose. Default 8080.
-    pub port: u16,
-    /// Worker threads; 0 = one per core. Default 0.
-    pub workers: usize,
-    /// Largest request body in bytes; 0 = unlimited. Default 10 MiB.
-    pub body_limit_bytes: u64,
-    /// Peers whose forwarding headers are believed. Default none.
-    pub trusted_proxies: Vec<IpNet>,
-    /// Time for a whole request head. Default 5 s.
-    pub header_timeout: Duration,
-    /// Idle time of a client connection between requests. Default 75 s.
-    pub keep_alive: Duration,
-    /// Time in-flight work gets after SIGTERM. Default 30 s.
-    pub shutdown_timeout: Duration,
-    /// How long of that connections are still accepted. Default 1 s, at most a quarter of it.
-    pub drain_period: Duration,
-    /// Connections per worker. Default 25 000.
-    pub max_connections: usize,
-    /// Of a request. Default 128 KiB and 256 fields.
-    pub head: HeadBounds,
-    /// TLS; absent = plain HTTP/1.1 and h2c.
-    pub tls: Option<ServerTls>,
-    /// What `%2F` and `%5C` in a path mean. Default reject.
-    pub escaped_slash: EscapedSlash,
-    /// Which messages say `Via: 1.1 aegis`. Default both.
-    pub via: Via,
-    pub probes: Probes,
+section! {
+    /// `server`: the gateway listener.
+    pub struct Server, check judge_server {
+        /// address to bind; `"::"` for IPv6 and IPv4
+        host: String = "0.0.0.0".to_owned(), "host" host(), restart;
+        /// 0 = any free port
+        port: u16 = 8080, "port" int(0..=65_535), restart;
+        /// threads; 0 = one per core
+        workers: usize = 0, "workers" int(0..=1024), restart;
+        /// larger request bodies get 413; 0 = unlimited
+        body_limit_bytes: u64 = 10 * 1024 * 1024, "bodyLimitBytes" size();
+        /// peers whose `X-Forwarded-*` and `X-Request-ID` are believed; see [Who the client is](#who-the-client-is)
+        trusted_proxies: Vec<IpNet>, "trustedProxies" list(network(
+            "trusts everybody: any client can claim any address; list the proxies' networks"));
+        /// a whole request head must arrive in this time, else 408
+        header_timeout: Duration = Duration::from_secs(5), "headerTimeoutMs" duration(), live_for(NEW);
+        /// idle time of a client connection between requests
+        keep_alive: Duration = Duration::from_secs(75), "keepAliveMs" duration(), live_for(NEW);
+        /// the longest that a stop may take; work in flight gets this long after SIGTERM
+        shutdown_timeout: Duration = Duration::from_secs(30), "shutdownTimeoutMs" duration_or_zero(), live_for(SIGNAL);
+        /// after SIGTERM connections are accepted and served for so long, while `/ready` is 503; then both listeners
+        /// close, the admin listener too, and a successor can bind. Longer than the interval of the balancer's probes
+        drain_period: Duration = Duration::from_secs(1),
+            "drainPeriodMs" duration_or_zero().unset("1000, or a quarter of `shutdownTimeoutMs` if that is less"),
+            live_for(SIGNAL);
+        /// per worker
+        max_connections: usize = 25_000, "maxConnections" int(1..=10_000_000), restart;
+        /// bytes of a request head; above it 431. A target above 65536 bytes is 414
+        max_head_bytes: usize = 128 * 1024, "maxHeadBytes" size_in(HEAD_BYTES, HEAD_WORDS), live_for(NEW);
+        /// fields of it; above it 431
+        max_head_fields: usize = 256, "maxHeadFields" int(8..=10_000), live_for(NEW);
+        /// TLS; absent = plain HTTP/1.1 and h2c
+        tls: Option<ServerTls>, "tls" section().option().kept(), presence;
+        /// What a path may hold
+        paths: Paths, "paths" section();
+        /// which messages say `Via: 1.1 aegis`; some upstreams (nginx) stop compressing when they see it
+        via: Via, "via" one_of();
+        /// Paths that tell of the gateway itself
+        probes: Probes, "probes" section();
+    }
 }
 
-/// `server.via`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Via {
-    #[default]
-    Both,
-    Response,
-    Off,
+section! {
+    /// `server.tls`.
+    pub struct ServerTls {
+        /// PEM chain, leaf first; turns HTTPS on together with `keyFile`. `check` opens it, the key and CA files as
+        /// `serve` does, and warns of a certificate that ends within 30 days
+        cert_file: PathBuf, "certFile" file().required(BOTH);
+        /// PEM private key
+        key_file: PathBuf, "keyFile" file().required(BOTH);
+    }
 }
 
-/// `maxHeadBytes` and `maxHeadFields`: what a message's head may hold.
+section! {
+    /// `server.paths`.
+    pub struct Paths {
+        /// `%2F` and `%5C` in a path: 400, or stay as they are within one segment
+        escaped_slash: EscapedSlash, "escapedSlash" one_of();
+    }
+}
+
+section! {
+    /// `server.probes`: paths of the gateway listener that tell of the gateway itself.
+    pub struct Probes {
+        /// answered 200 while the process lives; `[]` = none
+        health: Vec<String> = vec!["/health".to_owned(), "/healthz".to_owned()],
+            "health" list(text().seen(Severity::Error)).words("list of paths");
+        /// answered 200 while some backend could serve a request and the gateway does not stop, else 503
+        ready: Vec<String> = vec!["/ready".to_owned()], "ready" list(text().seen(Severity::Error)).words("list of paths");
+        /// hosts on which these paths are the gateway's, exact or `*.example.com`; empty = on every host. On others
+        /// they are paths as any
+        hosts: Vec<String>, "hosts" list(host_pattern()).unique().words("list of hosts");
+    }
+}
+
+section! {
+    /// `admin`: the admin listener.
+    pub struct Admin {
+        /// any other than a loopback address needs `token`
+        host: String = "127.0.0.1".to_owned(), "host" host(), restart;
+        /// must not collide with `server`
+        port: u16 = 8081, "port" int(0..=65_535), restart;
+        /// bearer token; empty = none. Visible ASCII without spaces
+        token: Secret, "token" token().unset("empty"),
+            live_for("; it cannot be taken away while the listener is bound to more than loopback");
+        /// further origins that pages may ask from, compared whole, and hosts that this listener answers to. With the
+        /// right bearer token, and for `/health`, `/healthz` and `/ready`, any `Host` will do
+        allowed_origins: Vec<String>, "allowedOrigins" list(origin());
+    }
+}
+
+section! {
+    /// `metrics`: what is counted of requests, and where it is kept.
+    pub struct Metrics {
+        /// count requests, and keep what was counted
+        enabled: bool = true, "enabled" flag(), restart;
+        /// a file, which is made with its folder, relative to the working directory; or
+        /// `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, which several instances share; `none` = in memory only, for
+        /// minutes
+        store: Option<Place> = Some(Place::Sqlite("data/aegis.db".into())), "store" store(), restart;
+        /// what was counted is written so often; what a crash loses at most, and up to 0.2 s that the workers still
+        /// held
+        flush_interval: Duration = Duration::from_secs(5),
+            "flushIntervalMs" duration_in(FLUSH, "duration, 100 ms to 1 min", "5s"), restart;
+        /// older rollups, samples, changes and resolved alerts are deleted
+        retention: Duration = Duration::from_secs(30 * 86_400), "retentionDays" days(1..=3_650), restart;
+        /// requests that take at least this long are kept whole; 0 = none is slow. A stream counts to its head
+        /// ([metrics.md](metrics.md))
+        slow_request: Duration = Duration::from_secs(1), "slowRequestMs" duration_or_zero();
+        /// make and change the tables of a PostgreSQL store at start. A SQLite file's always are
+        auto_migrate: bool = true, "autoMigrate" flag(), restart;
+        /// the name that this instance writes under; different for each. Not part of the hash
+        instance: Option<String>, "instance" instance().option().unset("host name and gateway port"), restart;
+    }
+}
+
+section! {
+    /// `logging`.
+    pub struct Logging {
+        /// `off`, `error`, `warn`, `info`, `debug`, `trace`, or an env_logger filter such as
+        /// `info,aegis::gateway=debug`. Release builds know no `trace`: it means `debug` there
+        level: String = "info".to_owned(), "level" level();
+        /// how a line is written
+        format: LogFormat, "format" one_of();
+        /// one line per request, whatever `level` says, with `limitedBy`, the rule of `rateLimit` that refused it, and
+        /// `wouldLimit`, those in shadow that would have; a filter can still turn it off (`info,access=off`, also in
+        /// `RUST_LOG`)
+        access_log: bool = true, "accessLog" flag();
+        /// the lines have the request's query, and that of its `Referer`. Off, because queries hold tokens and names
+        /// more often than one thinks
+        query: bool = false, "query" flag();
+        /// `/health`, `/healthz` and `/ready` on the gateway listener have lines too
+        probes: bool = false, "probes" flag();
+    }
+}
+
+choice! {
+    /// `server.via`: which messages say `Via: 1.1 aegis`.
+    pub enum Via {
+        #[default]
+        Both = "both",
+        Response = "response",
+        Off = "off",
+    }
+}
+
+choice! {
+    /// `server.paths.escapedSlash`.
+    pub enum EscapedSlash {
+        /// 400 `bad_path`.
+        #[default]
+        Reject = "reject",
+        /// The escape stays as it is, one segment.
+        Keep = "keep",
+    }
+}
+
+choice! {
+    /// `logging.format`.
+    pub enum LogFormat {
+        #[default]
+        Json = "json",
+        Text = "text",
+    }
+}
+
+/// What a message's head may hold: `maxHeadBytes` and `maxHeadFields`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeadBounds {
     pub bytes: usize,
     pub fields: usize,
 }
 
-/// `server.probes`: paths of the gateway listener that tell of the gateway itself.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Probes {
-    /// 200 while the process lives. Default `/health`, `/healthz`.
-    pub health: Vec<String>,
-    /// 200 while requests can be served. Default `/ready`.
-    pub ready: Vec<String>,
-    /// As a route's `hosts`; empty = every host.
-    pub hosts: Vec<String>,
-}
-
-/// `server.tls`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ServerTls {
-    /// PEM chain, leaf first.
-    pub cert_file: PathBuf,
-    /// PEM private key (PKCS#8, PKCS#1 or SEC1).
-    pub key_file: PathBuf,
-}
-
-/// `server.paths.escapedSlash`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum EscapedSlash {
-    /// 400 `bad_path`.
-    #[default]
-    Reject,
-    /// The escape stays as it is, one segment.
-    Keep,
-}
-
-/// `admin`: the admin listener.
-#[derive(Clone, PartialEq)]
-pub struct Admin {
-    /// Default `127.0.0.1`; a non-loopback host needs a token.
-    pub host: String,
-    /// Default 8081.
-    pub port: u16,
-    /// Bearer token; empty = none.
-    pub token: String,
-    /// Extra origins for the dashboard websocket, and hosts this listener answers to.
-    pub allowed_origins: Vec<String>,
-}
-
-impl std::fmt::Debug for Admin {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Admin")
-            .field("host", &self.host)
-            .field("port", &self.port)
-            .field("token", &if self.token.is_empty() { "" } else { "[redacted]" })
-            .field("allowed_origins", &self.allowed_origins)
-            .finish()
+impl Server {
+    /// Of a request.
+    pub fn head(&self) -> HeadBounds {
+        HeadBounds { bytes: self.max_head_bytes, fields: self.max_head_fields }
     }
-}
-
-/// One entry of `backends`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Backend {
-    /// Unique; the label in metrics.
-    pub name: String,
-    /// At least one.
-    pub targets: Vec<Target>,
-    pub load_balance: LoadBalance,
-    pub routes: Vec<Route>,
-    /// Whole request, retries included; for streams and tunnels only until the response head. Default 30 s.
-    pub timeout: Duration,
-    /// Per connection attempt. Default 2 s.
-    pub connect_timeout: Duration,
-    /// Per try, from the request's end to the response head. Absent = what the request's `timeout` leaves.
-    pub first_byte_timeout: Option<Duration>,
-    /// No byte either way. Default 60 s.
-    pub idle_timeout: Duration,
-    /// Extra tries. Default 2.
-    pub retries: u32,
-    /// Requests per target. Default 1024.
-    pub max_in_flight: usize,
-    /// Websockets and other tunnels per target. Default 10 000.
-    pub max_tunnels: usize,
-    /// Of a response. Default 256 KiB and 512 fields.
-    pub head: HeadBounds,
-    /// How long an upstream connection may rest in the pool. Default 15 s.
-    pub pool_idle: Duration,
-    /// Active checks; absent = none run.
-    pub health_check: Option<health_check::Settings>,
-    pub circuit_breaker: circuit_breaker::Settings,
-    pub when_all_unhealthy: WhenAllUnhealthy,
-    /// Send the client's `Host` instead of the target's. Default false.
-    pub preserve_host: bool,
-    /// Make `Location` and `Content-Location` that name the target name the gateway. Default true.
-    pub rewrite_redirects: bool,
-    pub rewrite_cookies: RewriteCookies,
-    /// Pass `Alt-Svc` on. Default false: it names the target's ports, not the gateway's.
-    pub pass_alt_svc: bool,
-    pub tls: UpstreamTls,
-}
-
-/// `backends[].rewriteCookies`: what of a cookie is made to fit what the client asked for. Default nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RewriteCookies {
-    pub path: bool,
-    pub domain: bool,
-}
-
-/// One target of a backend.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Target {
-    /// `https://` instead of `http://`.
-    pub https: bool,
-    /// Name or address, IPv6 without brackets.
-    pub host: String,
-    /// Explicit or the scheme's default.
-    pub port: u16,
-    /// Share of new requests relative to the others. Default 1, at least 1.
-    pub weight: u32,
-}
-
-impl Target {
-    /// `host` or `host:port` where the port is not the scheme's own: the `Host` header for this target.
-    pub fn authority(&self) -> String {
-        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
-        match (self.https, self.port) {
-            (false, 80) | (true, 443) => host,
-            (_, port) => format!("{host}:{port}"),
-        }
-    }
-
-    /// `scheme://authority`.
-    pub fn url(&self) -> String {
-        format!("{}://{}", if self.https { "https" } else { "http" }, self.authority())
-    }
-}
-
-/// `backends[].loadBalance` with `hashOn`.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub enum LoadBalance {
-    /// Power of two choices by requests in flight per weight.
-    #[default]
-    LeastRequest,
-    /// Smooth weighted round robin.
-    RoundRobin,
-    /// Weighted rendezvous hashing.
-    Hash(HashOn),
-}
-
-/// `backends[].hashOn`.
-#[derive(Clone, Debug, PartialEq)]
-pub enum HashOn {
-    Ip,
-    /// Lower-case header name.
-    Header(String),
-    Cookie(String),
-}
-
-/// `backends[].whenAllUnhealthy`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum WhenAllUnhealthy {
-    /// 503 `no_healthy_target`.
-    #[default]
-    FailFast,
-    /// Treat every target as healthy.
-    RouteAll,
-}
-
-/// One entry of `backends[].routes`.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Route {
-    /// Pattern of section 5 of the contract.
-    pub path: String,
-    /// Upper-case; empty = every method.
-    pub methods: Vec<String>,
-    /// Lower-case, exact or `*.suffix`; empty = every host.
-    pub hosts: Vec<String>,
-    /// Lower-case name to exact value; all must match.
-    pub headers: Vec<(String, String)>,
-    /// Beats specificity when set.
-    pub priority: Option<i64>,
-    /// Removed from the front of the path.
-    pub strip_prefix: Option<String>,
-    /// Put in front of the path (after stripping).
-    pub add_prefix: Option<String>,
-    /// Overrides the backend's.
-    pub timeout: Option<Duration>,
-    /// Overrides the backend's.
-    pub first_byte_timeout: Option<Duration>,
-    /// Overrides the server's; 0 = unlimited.
-    pub body_limit_bytes: Option<u64>,
-    /// Refuse with 403 `denied`, whoever asks.
-    pub deny: bool,
-}
-
-/// `backends[].tls`, for `https://` targets.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct UpstreamTls {
-    /// PEM bundle that replaces the built-in roots.
-    pub ca_file: Option<PathBuf>,
-    /// Accept any certificate. Default false.
-    pub insecure_skip_verify: bool,
-    /// Name to verify and to send as SNI instead of the target's host.
-    pub server_name: Option<String>,
-}
-
-/// `metrics`: what is counted of requests, and where it is kept.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Metrics {
-    /// Default true.
-    pub enabled: bool,
-    /// Default `sqlite://data/aegis.db`; `None` = in memory only.
-    pub store: Option<Place>,
-    /// What was counted is written so often. Default 5 s.
-    pub flush_interval: Duration,
-    /// How old anything in the store may get; whole days. Default 30 days.
-    pub retention: Duration,
-    /// A request that takes at least this long is kept whole; zero = none is slow. Default 1 s.
-    pub slow_request: Duration,
-    /// Apply missing migrations of a PostgreSQL store at start. SQLite's always are. Default true.
-    pub auto_migrate: bool,
-    /// The name that this instance writes under; `None` = [`Metrics::instance`] makes one.
-    pub instance: Option<String>,
 }
 
 impl Metrics {
@@ -310,24 +249,101 @@ impl Metrics {
     }
 }
 
-/// `logging`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Logging {
-    /// `error`, `warn`, `info`, `debug`, `trace` or an env_logger filter. Default `info`.
-    pub level: String,
-    pub format: LogFormat,
-    /// One line per request. Default true.
-    pub access_log: bool,
-    /// Queries are in the lines, of the request and of its `Referer`. Default false: they may hold secrets.
-    pub query: bool,
-    /// The gateway's own `/health`, `/healthz` and `/ready` have lines. Default false.
-    pub probes: bool,
+const NEW: &str = ", for new connections";
+const SIGNAL: &str = ": what holds at the signal";
+const BOTH: &str = "TLS needs both `certFile` and `keyFile`; add it, or remove `tls`";
+const HEAD_BYTES: std::ops::RangeInclusive<usize> = 1024..=16 << 20;
+const HEAD_WORDS: &str = "[size](#durations-and-sizes), 1 KiB to 16 MiB";
+
+/// Of a stop that is short, most is for the requests; what is written may leave them nothing.
+fn judge_server(server: &mut Server, section: &Section<'_>) {
+    let whole = server.shutdown_timeout;
+    let written = section.node("drainPeriodMs").is_some_and(|node| node.origin.layer != Layer::Default);
+    if !written {
+        server.drain_period = server.drain_period.min(whole / 4);
+    } else if server.drain_period >= whole && !whole.is_zero() {
+        section.warning_of(
+            "drainPeriodMs",
+            format_args!(
+                "leaves nothing of `shutdownTimeoutMs` ({} ms) to the requests that are in flight when the listener closes: \
+                 make it shorter, or `shutdownTimeoutMs` longer",
+                whole.as_millis()
+            ),
+        );
+    }
 }
 
-/// `logging.format`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LogFormat {
-    #[default]
-    Json,
-    Text,
+/// A token that cannot stand in an Authorization header would lock everybody out.
+fn token() -> Form<Secret> {
+    aegis_schema::form::secret().check(|token, at| {
+        let Some(c) = token.chars().find(|c| !c.is_ascii_graphic()) else { return };
+        let found = match c {
+            ' ' => "a space".to_owned(),
+            c => scalar::invisible(c.encode_utf8(&mut [0; 4]))
+                .unwrap_or_else(|| "a character beyond ASCII".to_owned()),
+        };
+        at.error(format_args!(
+            "holds {found}, but it must be visible ASCII characters without spaces: make a new one, for example with \
+             `openssl rand -hex 32`"
+        ));
+    }).words("text")
+}
+
+fn origin() -> Form<String> {
+    let read = |text: &str| syntax::origin(text).map_err(|why| format!("is {{found}}: {why}"));
+    parsed("`scheme://host[:port]`", read, String::clone)
+}
+
+/// The store's URL may hold a password, so no message shows any of it.
+fn store() -> Form<Option<Place>> {
+    let read = |text: &str| match text {
+        "none" => Ok(None),
+        _ => Place::parse(text)
+            .map(Some)
+            .map_err(|why| format!("cannot be used: {why}; or `none` to keep nothing")),
+    };
+    let show = |store: &Option<Place>| store.as_ref().map_or("none".to_owned(), Place::url);
+    parsed("URL or `none`", read, show).redacted(|store| {
+        let url = store.as_ref().map_or("none".to_owned(), Place::url);
+        secrets::without_userinfo(&url).unwrap_or(url).into()
+    })
+}
+
+fn instance() -> Form<String> {
+    const WHAT: &str = "must be 1 to 128 of the characters A-Z a-z 0-9 . _ : -, found {found}: change it";
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b':');
+    let fits = move |text: &str| (1..=128).contains(&text.len()) && text.bytes().all(allowed);
+    matching("1–128 of `A-Za-z0-9._:-`", WHAT, fits)
+}
+
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+/// A level, or an env_logger filter: `info,aegis::gateway=debug`. A lone unknown word is refused although env_logger would
+/// take it for a module's name: it is a misspelt level nearly always.
+fn level() -> Form<String> {
+    let read = |text: &str| {
+        let directives = text.split('/').next().unwrap_or("");
+        for directive in directives.split(',').map(str::trim) {
+            let (module, word) = match directive.split_once('=') {
+                Some((module, word)) => (module.trim(), word.trim()),
+                None => ("", directive),
+            };
+            let known = LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word));
+            let module_fits =
+                module.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | ':' | '-'));
+            let module_alone = module.is_empty() && word.contains("::");
+            if (known || module_alone) && module_fits && !(module.is_empty() && directive.contains('=')) {
+                continue;
+            }
+            let mend = suggest::hint(word, LEVELS, || {
+                "write for example `info` or `info,aegis::gateway=debug`".to_owned()
+            });
+            let levels = LEVELS.join(", ");
+            return Err(format!(
+                "must be a level ({levels}) or an env_logger filter, found {{found}}: {mend}"
+            ));
+        }
+        Ok(text.to_owned())
+    };
+    parsed("level or filter", read, String::clone)
 }

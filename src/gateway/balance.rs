@@ -239,7 +239,7 @@ fn choose(backend: &Backend, worker: &Worker, candidates: &[usize], key: u64, no
             }
             next
         }
-        LoadBalance::Hash(_) => {
+        LoadBalance::Hash => {
             let score = |at: usize| if open(at) { -1.0 } else { rendezvous(key, &targets[candidates[at]]) };
             (0..candidates.len()).max_by(|a, b| score(*a).total_cmp(&score(*b))).unwrap_or(0)
         }

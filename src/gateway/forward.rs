@@ -26,7 +26,7 @@ use super::response::Response;
 use super::snapshot::Backend;
 use super::upload::{Times, ended_by, upload};
 use super::upstream::{self, Asked, Body, Exchange, Head, Pool, RequestLines, Violation};
-use crate::config::settings::{HashOn, LoadBalance, Via};
+use crate::config::settings::{HashOn, Via};
 
 /// Room for the field lines that the gateway adds to a request, in bytes.
 const OWN_LINES: usize = 448;
@@ -417,7 +417,7 @@ async fn take_body(request: &mut Request, limit: u64, idle: Duration) -> Result<
 }
 
 fn hash_key(request: &Request, backend: &Backend) -> u64 {
-    let LoadBalance::Hash(on) = &backend.settings.load_balance else { return 0 };
+    let Some(on) = &backend.settings.hash_on else { return 0 };
     let fields = &request.head.fields;
     let ip = || balance::fnv(request.record.client.to_string().as_bytes());
     match on {

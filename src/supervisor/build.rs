@@ -110,7 +110,7 @@ pub fn build(
         config_hash: hash(settings),
         body_limit: settings.server.body_limit_bytes,
         trusted_proxies: settings.server.trusted_proxies.clone(),
-        escaped_slash: settings.server.escaped_slash,
+        escaped_slash: settings.server.paths.escaped_slash,
         via: settings.server.via,
         logging: settings.logging.clone(),
         own_paths,
@@ -192,7 +192,7 @@ fn backend_of(
     old: Option<&Backend>,
     workers: usize,
 ) -> Result<Backend, BuildError> {
-    let secure = written.targets.iter().any(|target| target.https);
+    let secure = written.targets.iter().any(|target| target.url.https);
     let tls_print = tls_print(&written.tls);
     let same_tls = old.is_some_and(|old| old.tls_print == tls_print);
     let kept_config = old.filter(|_| same_tls).and_then(|old| old.tls_config.clone());
@@ -210,7 +210,7 @@ fn backend_of(
     for target in &written.targets {
         let taken = |t: &Arc<Target>| targets.iter().any(|other: &Arc<Target>| other.cells.id == t.cells.id);
         let same = old.and_then(|old| {
-            old.targets.iter().find(|old| old.cells.url == target.url() && !taken(old)).cloned()
+            old.targets.iter().find(|old| old.cells.url == target.url.to_string() && !taken(old)).cloned()
         });
         targets.push(match same {
             Some(same) if same_way && same.weight == target.weight => same,
@@ -242,7 +242,7 @@ fn backend_of(
 
 /// What the connections to its targets are held to.
 fn terms(backend: &settings::Backend) -> Terms {
-    Terms { connect_timeout: backend.connect_timeout, idle: backend.pool_idle, head: backend.head }
+    Terms { connect_timeout: backend.connect_timeout, idle: backend.pool_idle, head: backend.head() }
 }
 
 fn target_of(
@@ -251,26 +251,26 @@ fn target_of(
     tls_config: Option<Arc<rustls::ClientConfig>>,
     workers: usize,
 ) -> Result<Target, BuildError> {
-    let authority = target.authority();
+    let authority = target.url.authority();
     if !is_host(authority.as_bytes()) {
         return Err(BuildError::Authority(backend.name.clone(), authority));
     }
-    let tls = match tls_config.filter(|_| target.https) {
+    let tls = match tls_config.filter(|_| target.url.https) {
         None => None,
         Some(config) => {
-            let name = backend.tls.server_name.clone().unwrap_or_else(|| target.host.clone());
+            let name = backend.tls.server_name.clone().unwrap_or_else(|| target.url.host.clone());
             let name = ServerName::try_from(name.clone())
                 .map_err(|_| BuildError::ServerName(backend.name.clone(), name))?;
             Some(TargetTls { config, name })
         }
     };
-    let addresses = match target.host.parse::<IpAddr>() {
-        Ok(ip) => vec![SocketAddr::new(ip, target.port)],
+    let addresses = match target.url.host.parse::<IpAddr>() {
+        Ok(ip) => vec![SocketAddr::new(ip, target.url.port)],
         // The resolver fills them in.
         Err(_) => Vec::new(),
     };
     Ok(Target {
-        cells: TargetCells::new(&backend.name, &target.url(), addresses),
+        cells: TargetCells::new(&backend.name, &target.url.to_string(), addresses),
         weight: target.weight,
         way: Way::new(),
         host: authority.into(),

@@ -309,8 +309,8 @@ impl Children {
                     breaker_settles: settings.circuit_breaker.window,
                 });
                 checked.push(WatchTarget { cells: cells.clone(), settings: settings.health_check.clone() });
-                if written.host.parse::<std::net::IpAddr>().is_err() {
-                    named.push((cells.clone(), written.host.clone(), written.port));
+                if written.url.host.parse::<std::net::IpAddr>().is_err() {
+                    named.push((cells.clone(), written.url.host.clone(), written.url.port));
                 }
             }
         }

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use aegis_actors::TargetCells;
 use aegis_actors::alerts::{Failure, Format, Parcel, PostFuture, Poster, PosterFactory, Then, Webhook};
+use aegis_schema::Secret;
 use bytes::Bytes;
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
@@ -94,7 +95,7 @@ fn tls(host: &str, ca_file: Option<&Path>, made: &OnceCell<Arc<ClientConfig>>) -
 }
 
 /// The request for such a URL with these fields, and its host.
-fn head(url: &Url, more: &[(String, String)]) -> (RequestLines, Rc<str>) {
+fn head(url: &Url, more: &[(String, Secret)]) -> (RequestLines, Rc<str>) {
     let target = url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()));
     let host = match (url.host_str().unwrap_or_default(), url.port()) {
         (host, None) => host.to_owned(),

@@ -26,6 +26,7 @@ mod settings;
 mod state;
 #[cfg(test)]
 mod tests;
+mod webhook_url;
 
 pub use actor::{AlertActor, Alerts, Deps, PostFuture, Poster, PosterFactory};
 pub use alert::{Alert, Push, Told};
@@ -33,5 +34,5 @@ pub use courier::{Failure, Parcel, Then};
 pub use ledger::{AHEAD_MS, Asked, Entered, Entry, Lease, Ledger, LedgerError, Resolution};
 pub use measure::{LONGEST_WINDOW, Measure, Measured};
 pub use messages::{Acknowledge, Acknowledged, AlertChanged, Change, Watch, WatchTarget};
-pub use settings::{Condition, Format, Metric, Operator, Rule, Settings, Severity, Webhook};
+pub use settings::{Action, Condition, Format, Metric, Operator, Rule, Settings, Severity, Webhook};
 pub use state::{RuleReport, Standing};

@@ -1,161 +1,193 @@
 //! `alerts` of the configuration.
 
-use std::fmt;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// `alerts`. Without the section nothing is judged.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Settings {
-    /// Default true where the section is present.
-    pub enabled: bool,
-    /// Time between two looks at every rule. Default 10 s.
-    pub check_interval: Duration,
-    /// Shortest time between two alerts of one rule, from firing to firing. Default 5 min.
-    pub cooldown: Duration,
-    /// Whom to tell.
-    pub webhooks: Vec<Webhook>,
-    /// In the order of the file; ids are unique.
-    pub rules: Vec<Rule>,
-}
+use aegis_schema::form::{Words, header_value, parsed, text};
+use aegis_schema::section::quoted;
+use aegis_schema::{Form, Secret, Section, choice, secrets, section, suggest};
 
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            enabled: true,
-            check_interval: Duration::from_secs(10),
-            cooldown: Duration::from_secs(300),
-            webhooks: Vec::new(),
-            rules: Vec::new(),
-        }
+use super::measure::LONGEST_WINDOW;
+use super::webhook_url;
+
+/// How often may be looked. Rarer than once an hour is not watching.
+const CHECK: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3_600);
+/// Time between two alerts of a rule.
+const COOLDOWN: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(30 * 86_400);
+/// Time limit of one try to tell a webhook.
+const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(60);
+/// What is judged where a rule does not say.
+const WINDOW: Duration = Duration::from_secs(60);
+/// The longest name.
+const NAME: usize = 128;
+/// Fields of a request that say its length, host and type.
+const OWN: [&str; 11] = [
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "expect",
+    "host",
+    "keep-alive",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+section! {
+    /// Without the section nothing is judged.
+    pub struct Settings, check check {
+        /// `false` resolves what fires
+        enabled: bool = true, "enabled" flag();
+        /// time between two looks at every rule
+        check_interval: Duration = Duration::from_secs(10),
+            "checkIntervalMs" duration_in(CHECK, "duration, 100 ms to 1 h", "10s");
+        /// shortest time between two alerts of one rule, from firing to firing
+        cooldown: Duration = Duration::from_secs(300),
+            "cooldownMs" duration_in(COOLDOWN, "duration, up to 30 days", "10s");
+        /// see below
+        webhooks: Vec<Webhook>, "webhooks" list(section());
+        /// see below
+        rules: Vec<Rule>, "rules" list(section());
     }
 }
 
-/// A receiver of alerts.
-#[derive(Clone, PartialEq)]
-pub struct Webhook {
-    /// Unique; what `actions` name it by.
-    pub name: String,
-    /// `http://` or `https://`. A secret: whoever knows a Slack URL can post there.
-    pub url: String,
-    pub format: Format,
-    /// For one try, connecting included. Default 5 s.
-    pub timeout: Duration,
-    /// Fields that its requests carry, names in lower case. Secrets: most of them let one in.
-    pub headers: Vec<(String, String)>,
-    /// Whose certificates are believed, in PEM. Default: those that are believed of everybody.
-    pub ca_file: Option<PathBuf>,
-}
-
-impl fmt::Debug for Webhook {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, url: _, format, timeout, headers: _, ca_file } = self;
-        write!(f, "Webhook {{ {name}, {format:?}, {timeout:?}, {ca_file:?} }}")
+section! {
+    /// A receiver of alerts.
+    pub struct Webhook, check judge_webhook {
+        /// unique; what `actions` name it by
+        name: String,
+            "name" label("rename it").required("give the webhook a unique name; actions name it as `webhook:NAME`");
+        /// a secret: no part of it is logged or shown but the host in `/_aegis/config`
+        url: Secret, "url" url().required("write where it is told, as `url: https://HOST/PATH`");
+        /// see below
+        format: Format, "format" one_of();
+        /// one try, connecting included
+        timeout: Duration = Duration::from_secs(5),
+            "timeoutMs" duration_in(TIMEOUT, "duration, 10 ms to 1 min", "10s");
+        /// what its requests carry beside their own fields, such as `Authorization: "Bearer ${HOOK_TOKEN}"`. The values are
+        /// secrets like the URL. `Content-Type`, `Host` and framing cannot be set
+        headers: Vec<(String, Secret)>, "headers" fields("names and texts", field()).sparse().unset("none");
+        /// PEM bundle to verify it with, as of a backend; read for each push
+        ca_file: Option<PathBuf>, "caFile" file().option().unset("the usual roots");
     }
 }
 
-/// What a webhook is sent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Format {
-    /// The alert as a document of our own.
-    #[default]
-    Json,
-    /// What an incoming webhook of Slack takes.
-    Slack,
-}
-
-/// One entry of `rules`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Rule {
-    pub id: String,
-    /// For people. Default: the id.
-    pub name: String,
-    pub severity: Severity,
-    pub condition: Condition,
-    /// Write a line to the log when it fires and when it resolves.
-    pub log: bool,
-    /// Names of webhooks to tell.
-    pub webhooks: Vec<String>,
-}
-
-/// How bad it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Severity {
-    Info,
-    #[default]
-    Warning,
-    Critical,
-}
-
-impl Severity {
-    /// As it is written in the configuration.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Info => "info",
-            Self::Warning => "warning",
-            Self::Critical => "critical",
-        }
+section! {
+    /// One entry of `rules`.
+    pub struct Rule, check judge_rule {
+        /// unique; what its alerts are known by, over all instances and restarts
+        id: String, "id" label("rename it").required("give the rule a unique id; it is what alerts are known by");
+        /// for people
+        name: String, "name" name().unset("the id");
+        /// how bad it is
+        severity: Severity, "severity" one_of();
+        /// When it fires
+        condition: Condition, "condition" section().required(
+            "write for example `condition: {metric: error_rate, operator: '>', threshold: 0.05}`");
+        /// what is done when it fires, and when it resolves
+        actions: Vec<Action> = vec![Action::Log], "actions" list(action()).unique();
     }
 }
 
-/// When a rule fires.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Condition {
-    pub metric: Metric,
-    pub operator: Operator,
-    pub threshold: f64,
-    /// What happened in so many whole seconds is judged. Of a gauge: it must hold for so long, zero = at once.
-    pub window: Duration,
-    /// Of one backend only.
-    pub backend: Option<String>,
+section! {
+    /// When a rule fires.
+    pub struct Condition, check judge_condition {
+        /// see below
+        metric: Metric,
+            "metric" one_of().words("metric").required("write what is judged, for example `metric: error_rate`");
+        /// `gt`, `gte`, `lt` and `lte` are understood too
+        operator: Operator, "operator" one_of().required("write `>`, `>=`, `<` or `<=`, in quotes");
+        /// in the metric's unit
+        threshold: f64 = 1.0, "threshold" number(-1e9..=1e9).words("number").required(
+            "write the number that the metric is compared with");
+        /// see below
+        window: Duration = WINDOW, "windowSeconds" seconds(1..=LONGEST_WINDOW).sparse().unset("60");
+        /// requests and targets of this backend only
+        backend: Option<String>, "backend" text().option().words("name of a backend").unset("all");
+    }
 }
 
-/// What is judged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Metric {
-    /// Share of requests that failed, 0–1.
-    ErrorRate,
-    /// Milliseconds that the share of the requests did not exceed.
-    LatencyP50,
-    LatencyP95,
-    LatencyP99,
-    /// Finished requests per second.
-    RequestRate,
-    /// Requests per second that a rate limit refused.
-    RateLimitedRate,
-    /// Targets that their health checks call unhealthy, now.
-    UnhealthyTargets,
-    /// Targets whose breaker is open, now.
-    OpenBreakers,
+/// What is done when a rule fires, and when it resolves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// A line in the log.
+    Log,
+    /// The webhook of this name is told.
+    Webhook(String),
+}
+
+choice! {
+    /// What a webhook is sent.
+    pub enum Format {
+        /// The alert as a document of our own.
+        #[default]
+        Json = "json",
+        /// What an incoming webhook of Slack takes.
+        Slack = "slack",
+    }
+}
+
+choice! {
+    /// How bad it is.
+    pub enum Severity {
+        Info = "info",
+        #[default]
+        Warning = "warning",
+        Critical = "critical",
+    }
+}
+
+choice! {
+    /// What is judged.
+    pub enum Metric {
+        /// Share of requests that failed, 0–1.
+        #[default]
+        ErrorRate = "error_rate",
+        /// Milliseconds that the share of the requests did not exceed.
+        LatencyP50 = "latency_p50",
+        LatencyP95 = "latency_p95",
+        LatencyP99 = "latency_p99",
+        /// Finished requests per second.
+        RequestRate = "request_rate",
+        /// Requests per second that a rate limit refused.
+        RateLimitedRate = "rate_limited_rate",
+        /// Targets that their health checks call unhealthy, now.
+        UnhealthyTargets = "unhealthy_targets",
+        /// Targets whose breaker is open, now.
+        OpenBreakers = "open_breakers",
+    }
+}
+
+choice! {
+    /// How a value is compared with the threshold.
+    pub enum Operator {
+        #[default]
+        Above = ">" | "gt",
+        AtLeast = ">=" | "gte",
+        Below = "<" | "lt",
+        AtMost = "<=" | "lte",
+    }
+}
+
+impl Rule {
+    /// Whether a line is written to the log.
+    pub fn logs(&self) -> bool {
+        self.actions.contains(&Action::Log)
+    }
+
+    /// Names of the webhooks to tell.
+    pub fn webhooks(&self) -> impl Iterator<Item = &str> {
+        self.actions.iter().filter_map(|action| match action {
+            Action::Log => None,
+            Action::Webhook(name) => Some(name.as_str()),
+        })
+    }
 }
 
 impl Metric {
-    /// All of them.
-    pub const ALL: [Self; 8] = [
-        Self::ErrorRate,
-        Self::LatencyP50,
-        Self::LatencyP95,
-        Self::LatencyP99,
-        Self::RequestRate,
-        Self::RateLimitedRate,
-        Self::UnhealthyTargets,
-        Self::OpenBreakers,
-    ];
-
-    /// As it is written in the configuration.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::ErrorRate => "error_rate",
-            Self::LatencyP50 => "latency_p50",
-            Self::LatencyP95 => "latency_p95",
-            Self::LatencyP99 => "latency_p99",
-            Self::RequestRate => "request_rate",
-            Self::RateLimitedRate => "rate_limited_rate",
-            Self::UnhealthyTargets => "unhealthy_targets",
-            Self::OpenBreakers => "open_breakers",
-        }
-    }
-
     /// Whether it is how things are now, and not what happened in a stretch of time.
     pub fn is_gauge(self) -> bool {
         matches!(self, Self::UnhealthyTargets | Self::OpenBreakers)
@@ -192,26 +224,7 @@ fn rounded(value: f64) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-/// How a value is compared with the threshold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operator {
-    Above,
-    AtLeast,
-    Below,
-    AtMost,
-}
-
 impl Operator {
-    /// As it is written in the configuration.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Above => ">",
-            Self::AtLeast => ">=",
-            Self::Below => "<",
-            Self::AtMost => "<=",
-        }
-    }
-
     /// Whether the value is on the bad side.
     pub fn holds(self, value: f64, threshold: f64) -> bool {
         match self {
@@ -221,4 +234,140 @@ impl Operator {
             Self::AtMost => value <= threshold,
         }
     }
+}
+
+impl Metric {
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Self::WORDS.iter().map(|(_, metric)| *metric)
+    }
+
+    /// What it can be at all.
+    fn range(self) -> (f64, f64) {
+        match self {
+            Self::ErrorRate => (0.0, 1.0),
+            // A day.
+            Self::LatencyP50 | Self::LatencyP95 | Self::LatencyP99 => (0.0, 86_400_000.0),
+            Self::RequestRate | Self::RateLimitedRate => (0.0, 1e9),
+            Self::UnhealthyTargets | Self::OpenBreakers => (0.0, 1e6),
+        }
+    }
+}
+
+fn check(settings: &mut Settings, section: &Section<'_>) {
+    let errors = section.context.errors();
+    let names: Vec<&str> = settings.webhooks.iter().map(|webhook| webhook.name.as_str()).collect();
+    section.distinct("webhooks", "name", &names);
+    let ids: Vec<&str> = settings.rules.iter().map(|rule| rule.id.as_str()).collect();
+    section.distinct("rules", "id", &ids);
+    for (rule, section) in settings.rules.iter().zip(section.sections("rules")) {
+        let unknown = |(action, _): &(&Action, _)| matches!(action, Action::Webhook(name) if !names.contains(&name.as_str()));
+        for (action, at) in rule.actions.iter().zip(section.items("actions")).filter(unknown) {
+            let Action::Webhook(name) = action else { continue };
+            let mend = suggest::hint(name, names.iter().copied(), || {
+                "add it to `alerts.webhooks`, or remove it here".to_owned()
+            });
+            at.error(format_args!("names no webhook, found {}: {mend}", at.found()));
+        }
+    }
+    // What is wrong was read as if it were not there, and may only seem to be unused.
+    if section.clean("webhooks") && section.clean("rules") && section.context.errors() == errors {
+        for (name, at) in names.iter().zip(section.items("webhooks")) {
+            if !settings.rules.iter().any(|rule| rule.webhooks().any(|told| told == *name)) {
+                let what = format!(
+                    "webhook {name:?} is never told: no rule has `webhook:{name}` among its `actions`"
+                );
+                section.warning(at.node, what);
+            }
+        }
+    }
+}
+
+fn judge_webhook(webhook: &mut Webhook, section: &Section<'_>) {
+    if webhook.url.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http://")) {
+        section.warning_of("caFile", "has no effect: its URL is not https://");
+    }
+    for (name, value) in &webhook.headers {
+        let trouble = if OWN.contains(&name.as_str()) {
+            "is set by the gateway itself: remove it"
+        } else if !value.is_ascii() {
+            "holds characters beyond ASCII: write it without them"
+        } else {
+            continue;
+        };
+        if let Some(node) = section.node("headers") {
+            section.error(node, format!("`{}.{name}` {trouble}", section.name("headers")));
+        }
+    }
+}
+
+fn judge_rule(rule: &mut Rule, section: &Section<'_>) {
+    if !section.has("name") {
+        rule.name.clone_from(&rule.id);
+    }
+}
+
+fn judge_condition(condition: &mut Condition, section: &Section<'_>) {
+    let Condition { metric, operator, threshold, .. } = *condition;
+    if metric.is_gauge() && !section.has("windowSeconds") {
+        condition.window = Duration::ZERO;
+    }
+    // Else it is not known what the threshold is of.
+    let known = section.says("metric", metric.as_str());
+    let (low, high) = metric.range();
+    if known && !(low..=high).contains(&threshold) {
+        section.error_of(
+            "threshold",
+            format_args!("must be a number between {low} and {high}, found the number {threshold}"),
+        );
+    }
+    if !section.unharmed() {
+        return;
+    }
+    let at_most = metric == Metric::ErrorRate && threshold >= 1.0;
+    let how = match operator {
+        Operator::Below if threshold <= 0.0 => "is never met: it is never below 0",
+        Operator::AtLeast if threshold <= 0.0 => "is always met: it is always at least 0",
+        Operator::Above if at_most => "is never met: it is never above 1",
+        Operator::AtMost if at_most => "is always met: it is always at most 1",
+        _ => return,
+    };
+    if let Some(node) = section.node("threshold") {
+        section.warning(node, format!("`{}` {how}; change the threshold or the operator", section.path));
+    }
+}
+
+fn name() -> Form<String> {
+    text().words("1–128 characters").check(|text, at| {
+        if text.trim().is_empty() || text.chars().count() > NAME || text.contains(char::is_control) {
+            let found = at.found();
+            at.error(format_args!("must be 1 to {NAME} characters on one line, found {found}: shorten it"));
+        }
+    })
+}
+
+fn action() -> Form<Action> {
+    let read = |text: &str| match text.strip_prefix("webhook:").map(str::trim) {
+        Some(name) => Ok(Action::Webhook(name.to_owned())),
+        None if text == "log" => Ok(Action::Log),
+        None => Err(format!("must be `log` or `webhook:NAME`, found {}", quoted(text))),
+    };
+    let show = |action: &Action| match action {
+        Action::Log => "log".to_owned(),
+        Action::Webhook(name) => format!("webhook:{name}"),
+    };
+    parsed("`log`, `webhook:NAME`", read, show)
+}
+
+fn url() -> Form<Secret> {
+    let judged = |text: &str| {
+        webhook_url::judge(text).map(|()| text.into()).map_err(|why| format!("cannot be used: {why}"))
+    };
+    parsed("`http(s)://HOST[:PORT]/PATH`", judged, |url: &Secret| url.to_string())
+        .redacted(|url| secrets::host_alone(url).into())
+}
+
+/// The value of a field that a webhook's requests carry.
+fn field() -> Form<Secret> {
+    header_value().map(Secret::from, |value| value.to_string()).redacted(|value| value.redacted().into())
 }

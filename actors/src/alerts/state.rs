@@ -324,8 +324,9 @@ impl State {
 
     /// An alert fires without the ledger's word.
     fn tell_here(&mut self, alert: &Alert, out: &mut Vec<Output>) {
-        let webhooks = self.rule(&alert.rule).map(|rule| rule.webhooks.clone()).unwrap_or_default();
-        let lost = self.courier.add(alert, &webhooks);
+        let webhooks: Option<Vec<String>> =
+            self.rule(&alert.rule).map(|rule| rule.webhooks().map(str::to_owned).collect());
+        let lost = self.courier.add(alert, &webhooks.unwrap_or_default());
         if lost > 0 {
             let what = format!("{lost} alerts are not sent to their webhooks: too many wait");
             out.push(Output::Log(log::Level::Error, what));
@@ -338,7 +339,7 @@ impl State {
             self.fired(&alert.rule, alert.fired_at_ms);
         }
         // A rule that is gone cannot say any more whether its end is to be logged.
-        if self.rule(&alert.rule).is_none_or(|rule| rule.log) {
+        if self.rule(&alert.rule).is_none_or(Rule::logs) {
             let (level, what) = match change {
                 Change::Fired => (log::Level::Warn, format!("fires: {}", alert.message)),
                 _ => (log::Level::Info, resolved(alert)),

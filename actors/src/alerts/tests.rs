@@ -31,8 +31,7 @@ fn rule(id: &str) -> Rule {
             window: Duration::from_secs(60),
             backend: None,
         },
-        log: true,
-        webhooks: vec!["ops".into()],
+        actions: vec![Action::Log, Action::Webhook("ops".into())],
     }
 }
 

@@ -2,52 +2,85 @@
 
 use std::time::Duration;
 
+use aegis_schema::tree::Kind;
+use aegis_schema::{Form, Json, Section};
+
 use super::outcome::{Outcome, UNJUDGED};
 
-/// When a target's breaker opens and how it comes back. A rule whose number is 0 is off.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Settings {
-    /// Off: it never opens by itself; outcomes are counted and decide nothing. Default true.
-    pub enabled: bool,
-    /// Failures to reach the target, one after the other, that open the breaker; 0 turns the rule off. Default 5.
-    pub failure_threshold: u32,
-    /// Statuses of answers that count as failures, by rate only. Default 500, 502, 503, 504.
-    pub failure_statuses: Vec<u16>,
-    /// Successful probes that close a half-open breaker. Default 1.
-    pub success_threshold: u32,
-    /// The longest that the breaker stays open: a second the first time (or this, if it is less), and twice as long
-    /// (with jitter) after every probe that fails. Default 30 s.
-    pub reset_timeout: Duration,
-    /// Share of failed calls in the window that opens it, 0–1; 0 turns the rule off. Default 0.5.
-    pub failure_rate: f64,
-    /// Calls the window must hold before a rate is judged. Default 20.
-    pub min_requests: u32,
-    /// Length of the sliding window. Default 10 s.
-    pub window: Duration,
-    /// A call that took at least this long is slow; zero turns the slow-call rule off. Default off.
-    pub slow_call: Duration,
-    /// Share of slow calls in the window that opens it, 0–1. Default 1.0.
-    pub slow_call_rate: f64,
-    /// Probes in flight at once while half-open. Default 1.
-    pub half_open_requests: u32,
+/// Largest count that any threshold takes.
+const MAX_COUNT: u32 = 1_000_000;
+
+aegis_schema::section! {
+    /// When a target's breaker opens and how it comes back. A rule whose number is 0 is off.
+    pub struct Settings, check check {
+        /// `false`: it never opens and nothing is probed; calls are counted for the status page (`circuitEnabled: false`
+        /// there), and an operator can still hold it. A reload switches it
+        enabled: bool = true, "enabled" flag();
+        /// requests in a row that did not reach the target; 0 = rule off
+        failure_threshold: u32 = 5, "failureThreshold" int(0..=MAX_COUNT);
+        /// answers that are failures. 501 and 505 are refused here, like everything below 500: callers can provoke them
+        failure_statuses: Vec<u16> = vec![500, 502, 503, 504], "failureStatuses" list(status());
+        /// good probes that close it again
+        success_threshold: u32 = 1, "successThreshold" int(1..=MAX_COUNT);
+        /// the longest pause. The first is a second, or this if it is less, and each probe that fails doubles it (±10 %)
+        reset_timeout: Duration = Duration::from_secs(30), "resetTimeoutMs" duration();
+        /// share of failures of both kinds in the window that opens it; 0 = rule off
+        failure_rate: f64 = 0.5, "failureRate" number(0.0..=1.0);
+        /// calls the window needs before a rate is judged
+        min_requests: u32 = 20, "minRequests" int(1..=MAX_COUNT);
+        /// length of the sliding window
+        window: Duration = Duration::from_secs(10), "windowMs" duration();
+        /// calls at least this long are slow; 0 = rule off
+        slow_call: Duration = Duration::ZERO, "slowCallMs" duration_or_zero();
+        /// share of slow calls in the window that opens it
+        slow_call_rate: f64 = 1.0, "slowCallRate" number(0.0..=1.0).words("above 0 to 1");
+        /// probes at once while half-open
+        half_open_requests: u32 = 1, "halfOpenRequests" int(1..=MAX_COUNT);
+    }
 }
 
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            enabled: true,
-            failure_threshold: 5,
-            failure_statuses: vec![500, 502, 503, 504],
-            success_threshold: 1,
-            reset_timeout: Duration::from_secs(30),
-            failure_rate: 0.5,
-            min_requests: 20,
-            window: Duration::from_secs(10),
-            slow_call: Duration::ZERO,
-            slow_call_rate: 1.0,
-            half_open_requests: 1,
-        }
+fn check(settings: &mut Settings, section: &Section<'_>) {
+    settings.failure_statuses.sort_unstable();
+    settings.failure_statuses.dedup();
+    if settings.slow_call_rate == 0.0 {
+        section.error_of(
+            "slowCallRate",
+            "must be above 0: any call would be too many; set `slowCallMs: 0` to turn the rule off",
+        );
     }
+}
+
+/// A status that an upstream itself is to blame for.
+fn status() -> Form<u16> {
+    Form::new(
+        "500–599",
+        || {
+            Json::from_iter([
+                ("type", Json::from("integer")),
+                ("minimum", 500.into()),
+                ("maximum", 599.into()),
+            ])
+        },
+        |at| {
+            match at.scalar() {
+            Kind::Int(status) => match u16::try_from(status) {
+                Ok(status) if UNJUDGED.contains(&status) => at.refuse(format_args!(
+                    "must not be {status}: callers can provoke it, and would keep a target from everybody else; remove it"
+                )),
+                Ok(status @ 500..=599) => Some(status),
+                _ => at.refuse(format_args!(
+                    "must be a status from 500 to 599, found {status}: an answer below says that the target is there, and \
+                     what was wrong with the request; remove it"
+                )),
+            },
+            _ => at.refuse(format_args!(
+                "must be a status from 500 to 599, found {}: write for example `[500, 503]`",
+                at.found()
+            )),
+        }
+        },
+        |status, _| Some((*status).into()),
+    )
 }
 
 impl Settings {

@@ -2,29 +2,41 @@
 
 use std::time::Duration;
 
-/// Active checks of one backend's targets. They run only when the section is present.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Settings {
-    /// Path and query asked with GET; a status of 200–399 is healthy. Default `/health`.
-    pub path: String,
-    /// Time between two checks of one target, jittered by ±10 %. Default 30 s.
-    pub interval: Duration,
-    /// Time one check may take, connect included. Default 5 s.
-    pub timeout: Duration,
-    /// Consecutive failed checks that make a target unhealthy. Default 3.
-    pub unhealthy_threshold: u32,
-    /// Consecutive passed checks that make it healthy again. Default 2.
-    pub healthy_threshold: u32,
+use aegis_schema::form::matching;
+use aegis_schema::{Form, Section};
+
+aegis_schema::section! {
+    /// Active checks of one backend's targets. They run only when the section is present.
+    pub struct Settings, check check {
+        /// asked with GET; 200–399 is healthy
+        path: String = "/health".into(), "path" path();
+        /// between two checks of a target, ±10 %
+        interval: Duration = Duration::from_secs(30), "intervalMs" duration();
+        /// one check, connect included
+        timeout: Duration = Duration::from_secs(5), "timeoutMs" duration();
+        /// failed checks in a row that make a target unhealthy
+        unhealthy_threshold: u32 = 3, "unhealthyThreshold" int(1..=1000);
+        /// passed checks in a row that make it healthy again
+        healthy_threshold: u32 = 2, "healthyThreshold" int(1..=1000);
+    }
 }
 
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            path: "/health".into(),
-            interval: Duration::from_secs(30),
-            timeout: Duration::from_secs(5),
-            unhealthy_threshold: 3,
-            healthy_threshold: 2,
+fn check(settings: &mut Settings, section: &Section<'_>) {
+    if settings.timeout > settings.interval {
+        let key = if section.node("timeoutMs").is_some() { "timeoutMs" } else { "intervalMs" };
+        if let Some(node) = section.node(key) {
+            let what = format!(
+                "`{}` is longer than `intervalMs`: a slow target is checked less often than it says; shorten it",
+                section.name("timeoutMs")
+            );
+            section.warning(node, what);
         }
     }
+}
+
+fn path() -> Form<String> {
+    const WHAT: &str = "must be a path such as /health, found {found}: start it with `/`, without host";
+    matching("path, query allowed", WHAT, |text| {
+        text.starts_with('/') && !text.contains('#') && text.bytes().all(|b| b.is_ascii_graphic())
+    })
 }

@@ -34,6 +34,7 @@ mod lease;
 mod limit;
 mod logs;
 mod messages;
+mod redis_url;
 pub mod settings;
 pub mod shared_store;
 mod sliding_window;

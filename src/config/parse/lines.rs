@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use crate::config::tree::Pos;
+use aegis_schema::tree::Pos;
 
 /// The line starts of a text.
 pub(super) struct Lines<'t> {

@@ -10,8 +10,8 @@ mod yaml;
 
 use std::path::Path;
 
-use super::problem::Problem;
-use super::tree::{Kind, Node, Pos};
+use aegis_schema::problem::Problem;
+use aegis_schema::tree::{Kind, Node, Pos};
 
 /// Largest file read: far beyond any real configuration, far below what hurts.
 pub(crate) const MAX_BYTES: u64 = 32 * 1024 * 1024;

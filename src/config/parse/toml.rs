@@ -4,8 +4,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::lines::Lines;
-use crate::config::problem::Problem;
-use crate::config::tree::{Kind, Node, Pos};
+use aegis_schema::problem::Problem;
+use aegis_schema::tree::{Kind, Node, Pos};
 
 /// Parses a TOML text; `None` after syntax errors, all of which are reported.
 pub(super) fn parse(text: &str, file: &str, problems: &mut Vec<Problem>) -> Option<Node> {

@@ -8,9 +8,9 @@ use std::collections::HashMap;
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Tag};
 
 use super::duplicate;
-use crate::config::problem::Problem;
-use crate::config::scalar;
-use crate::config::tree::{Kind, MAX_DEPTH, Node, Pos};
+use aegis_schema::problem::Problem;
+use aegis_schema::scalar;
+use aegis_schema::tree::{Kind, MAX_DEPTH, Node, Pos};
 
 /// Nodes that aliases may add in total, against exponential growth ("billion laughs").
 const MAX_EXPANDED: usize = 100_000;

@@ -47,8 +47,7 @@ fn without_the_section_nothing_is_judged_and_empty_it_has_its_defaults() {
         name: "errors".into(),
         severity: Severity::Warning,
         condition,
-        log: true,
-        webhooks: Vec::new(),
+        actions: vec![Action::Log],
     };
     assert_eq!(rule, expected);
 }
@@ -69,8 +68,8 @@ fn every_key_is_read_and_shown_as_it_is_written() {
         (Duration::from_secs(2), Format::Slack)
     );
     let slow = &settings.rules[0];
-    assert_eq!((slow.name.as_str(), slow.severity, slow.log), ("Slow, rather", Severity::Critical, true));
-    assert_eq!(slow.webhooks, ["ops", "chat"]);
+    assert_eq!((slow.name.as_str(), slow.severity, slow.logs()), ("Slow, rather", Severity::Critical, true));
+    assert_eq!(slow.webhooks().collect::<Vec<_>>(), ["ops", "chat"]);
     let condition = Condition {
         metric: Metric::LatencyP99,
         operator: Operator::AtLeast,
@@ -81,14 +80,14 @@ fn every_key_is_read_and_shown_as_it_is_written() {
     assert_eq!(slow.condition, condition);
     let quiet = &settings.rules[1];
     assert_eq!(
-        (quiet.log, quiet.condition.operator, quiet.condition.window),
+        (quiet.logs(), quiet.condition.operator, quiet.condition.window),
         (false, Operator::Below, Duration::ZERO)
     );
     let shown = &good(&section(keys)).effective["alerts"];
     assert_eq!(shown["rules"][0]["actions"], serde_json::json!(["log", "webhook:ops", "webhook:chat"]));
     assert_eq!(shown["rules"][0]["condition"]["windowSeconds"], 300);
     assert_eq!(shown["rules"][1]["condition"]["operator"], "<");
-    for metric in Metric::ALL {
+    for metric in Metric::all() {
         let window = if metric.is_gauge() { "" } else { ", windowSeconds: 840" };
         let text = with_rule(&format!(
             "id: x, condition: {{metric: {}, operator: gte, threshold: 1{window}}}",
@@ -204,7 +203,7 @@ fn the_url_and_the_headers_of_a_webhook_are_shown_nowhere() {
         "webhooks: [{{name: chat, url: '{url}', format: slack, headers: {{X-Key: hunter2}}}}], rules: [{{{RULE}, actions: ['webhook:chat']}}]"
     );
     let loaded = good(&section(&keys));
-    assert_eq!(loaded.settings.alerts.as_ref().unwrap().webhooks[0].url, url);
+    assert_eq!(loaded.settings.alerts.as_ref().unwrap().webhooks[0].url.as_str(), url);
     assert_eq!(loaded.effective["alerts"]["webhooks"][0]["url"], "https://hooks.slack.com/[redacted]");
     assert_eq!(loaded.effective["alerts"]["webhooks"][0]["headers"]["x-key"], "[redacted]");
     assert!(!format!("{loaded:?}").contains("hunter2"));

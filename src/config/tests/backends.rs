@@ -1,7 +1,7 @@
 //! `backends`, except their routes.
 
 use super::*;
-use crate::config::settings::{HashOn, LoadBalance, WhenAllUnhealthy};
+use crate::config::settings::{HashOn, WhenAllUnhealthy};
 
 fn with_url(url: &str) -> String {
     format!("backends: [{{name: a, routes: [/x], url: '{url}'}}]")
@@ -19,7 +19,7 @@ fn a_backend_that_says_only_what_it_must_gets_the_defaults() {
             ..Backend::default()
         }
     );
-    assert_eq!(backend.targets[0].url(), "http://h:1");
+    assert_eq!(backend.targets[0].url.to_string(), "http://h:1");
     assert_eq!(backend.health_check, None);
 }
 
@@ -48,7 +48,7 @@ fn exactly_one_of_url_and_targets_is_needed() {
 fn targets_are_objects_or_urls_with_a_weight() {
     let text = "backends: [{name: a, routes: [/x], targets: [{url: 'http://h:1', weight: 3}, 'https://[::1]', {url: HTTP://Ex.Com/}]}]";
     let targets = good(text).settings.backends.remove(0).targets;
-    let shown: Vec<_> = targets.iter().map(|t| (t.url(), t.port, t.weight)).collect();
+    let shown: Vec<_> = targets.iter().map(|t| (t.url.to_string(), t.url.port, t.weight)).collect();
     assert_eq!(
         shown,
         [("http://h:1".into(), 1, 3), ("https://[::1]".into(), 443, 1), ("http://ex.com".into(), 80, 1)]
@@ -94,14 +94,14 @@ fn a_target_is_a_scheme_a_host_and_a_port() {
 
 #[test]
 fn hash_on_goes_with_hash() {
-    assert_eq!(backend("loadBalance: hash").load_balance, LoadBalance::Hash(HashOn::Ip));
+    assert_eq!(backend("loadBalance: hash").hash_on, Some(HashOn::Ip));
     assert_eq!(
-        backend("loadBalance: hash, hashOn: 'header:X-User'").load_balance,
-        LoadBalance::Hash(HashOn::Header("x-user".into()))
+        backend("loadBalance: hash, hashOn: 'header:X-User'").hash_on,
+        Some(HashOn::Header("x-user".into()))
     );
     assert_eq!(
-        backend("loadBalance: hash, hashOn: 'cookie:Sid'").load_balance,
-        LoadBalance::Hash(HashOn::Cookie("Sid".into()))
+        backend("loadBalance: hash, hashOn: 'cookie:Sid'").hash_on,
+        Some(HashOn::Cookie("Sid".into()))
     );
     refused(&backend_text("hashOn: ip"), "2:1", &["works with `loadBalance: hash` only"]);
     refused(&backend_text("loadBalance: roundRobin, hashOn: ip"), "2:26", &["add that, or remove `hashOn`"]);

@@ -4,7 +4,7 @@ use super::*;
 
 fn token(text: &str, variables: &[(&str, &str)]) -> String {
     let file = format!("{GOOD}admin:\n  token: \"{text}\"\n");
-    load_from(&file, &env(variables)).unwrap_or_else(|p| panic!("{p}")).settings.admin.token
+    load_from(&file, &env(variables)).unwrap_or_else(|p| panic!("{p}")).settings.admin.token.to_string()
 }
 
 fn problem(text: &str, variables: &[(&str, &str)]) -> String {

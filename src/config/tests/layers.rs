@@ -33,7 +33,7 @@ fn variables_reach_every_level_and_turn_into_camel_case() {
     let settings = load_from(GOOD, &source).unwrap().settings;
     assert_eq!(settings.server.header_timeout, Duration::from_secs(7));
     assert!(!settings.hot_reload);
-    assert_eq!(settings.server.escaped_slash, crate::config::settings::EscapedSlash::Keep);
+    assert_eq!(settings.server.paths.escaped_slash, crate::config::settings::EscapedSlash::Keep);
     assert_eq!(settings.backends[0].timeout, Duration::from_secs(5));
     assert_eq!(settings.backends[0].circuit_breaker.failure_rate, 0.25);
     assert_eq!(settings.backends[0].name, "a");
@@ -46,7 +46,7 @@ fn set_reaches_into_lists_and_leaves_the_rest_alone() {
         .settings;
     assert_eq!(settings.backends[0].timeout, Duration::from_secs(5));
     assert_eq!(settings.backends[0].load_balance, LoadBalance::RoundRobin);
-    assert_eq!(settings.backends[0].targets[0].host, "h");
+    assert_eq!(settings.backends[0].targets[0].url.host, "h");
 }
 
 #[test]

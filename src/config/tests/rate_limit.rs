@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use aegis_actors::rate_limiter::settings::*;
+use aegis_schema::Describe;
 
 use super::*;
 
@@ -67,7 +68,10 @@ fn the_section_of_the_contract_is_read_to_the_letter() {
         enabled: true,
         on_error: OnError::Local,
         headers: true,
-        default: limit(Algorithm::TokenBucket, 100, 60, 0),
+        default_algorithm: Algorithm::TokenBucket,
+        default_requests: 100,
+        default_window: Duration::from_secs(60),
+        default_burst: 0,
         key: KeyStrategy::Composite,
         ipv6_prefix: 64,
         max_keys: 1_000_000,
@@ -80,12 +84,12 @@ fn the_section_of_the_contract_is_read_to_the_letter() {
             id: "login".into(),
             priority: 100,
             matches: Match {
-                endpoint: Some(Endpoint::Exact("/auth/login".into())),
+                endpoint: Some("/auth/login".into()),
+                endpoint_match_type: Some(MatchType::Exact),
                 methods: vec!["POST".into()],
                 ..Match::default()
             },
-            limit: limit(Algorithm::SlidingWindow, 10, 60, 0),
-            cost: 1,
+            rate_limit: RuleLimit { limit: limit(Algorithm::SlidingWindow, 10, 60, 0), cost: 1 },
             key: Some(KeyStrategy::Ip),
             shadow: false,
             on_error: Some(OnError::Deny),
@@ -112,7 +116,10 @@ fn every_key_at_the_top_is_read() {
         enabled: false,
         on_error: OnError::Local,
         headers: false,
-        default: limit(Algorithm::FixedWindow, 7, 60, 0),
+        default_algorithm: Algorithm::FixedWindow,
+        default_requests: 7,
+        default_window: Duration::from_secs(60),
+        default_burst: 0,
         key: KeyStrategy::IpEndpoint,
         ipv6_prefix: 48,
         max_keys: 1000,
@@ -128,7 +135,7 @@ fn every_key_at_the_top_is_read() {
         rules: vec![],
     };
     assert_eq!(settings, expected);
-    assert_eq!(self::settings("defaultBurst: 20").default.burst, 20);
+    assert_eq!(self::settings("defaultBurst: 20").default_burst, 20);
     for (word, on_error) in [("local", OnError::Local), ("allow", OnError::Allow), ("deny", OnError::Deny)] {
         let text = format!("{}redis: {{url: 'redis://h'}}\n", section(&format!("onError: {word}")));
         assert_eq!(good(&text).settings.rate_limit.unwrap().on_error, on_error);
@@ -143,7 +150,7 @@ fn algorithms_are_understood_in_camel_and_in_kebab_case() {
         (["fixedWindow", "fixed-window"], Algorithm::FixedWindow),
     ] {
         for word in words {
-            assert_eq!(settings(&format!("defaultAlgorithm: {word}")).default.algorithm, algorithm);
+            assert_eq!(settings(&format!("defaultAlgorithm: {word}")).default_algorithm, algorithm);
         }
     }
 }
@@ -196,9 +203,9 @@ fn numbers_have_bounds() {
     ] {
         refused(&section(keys), &format!("2:{at}"), &["error: `rateLimit.", why]);
     }
-    assert_eq!(settings("defaultWindowSeconds: 30d").default.window, Duration::from_secs(2_592_000));
+    assert_eq!(settings("defaultWindowSeconds: 30d").default_window, Duration::from_secs(2_592_000));
     assert_eq!(
-        settings("defaultRequests: 100000000, defaultWindowSeconds: 10").default.requests,
+        settings("defaultRequests: 100000000, defaultWindowSeconds: 10").default_requests,
         100_000_000
     );
 }
@@ -301,15 +308,15 @@ fn variables_and_set_reach_the_section() {
         "rateLimit.rules.0.rateLimit.requests=3",
     ]);
     let settings = load_from(GOOD, &source).unwrap().settings.rate_limit.unwrap();
-    assert_eq!((settings.default.requests, settings.rules[0].limit.requests), (5, 3));
+    assert_eq!((settings.default_requests, settings.rules[0].rate_limit.limit.requests), (5, 3));
     let source = env(&[
         ("AEGIS__RATE_LIMIT__TIER_LIMITS__PRO__REQUESTS", "9"),
         ("AEGIS__RATE_LIMIT__DEFAULT_WINDOW_SECONDS", "30"),
     ]);
     let settings = load_from(&format!("{GOOD}{CONTRACT}"), &source).unwrap().settings.rate_limit.unwrap();
     assert_eq!((settings.tiers[1].1.requests, settings.tiers[1].1.window.as_secs()), (9, 60));
-    assert_eq!(settings.default.window.as_secs(), 30);
-    assert_eq!(settings.rules[0].limit.requests, 10);
+    assert_eq!(settings.default_window.as_secs(), 30);
+    assert_eq!(settings.rules[0].rate_limit.limit.requests, 10);
     assert_eq!(
         load_from(GOOD, &set(&["rateLimit.maxKeys=5"])).unwrap_err().to_string(),
         "--set:1:1: error: `rateLimit.maxKeys` must be between 1000 and 100000000, found `5` (set by --set rateLimit.maxKeys)"
@@ -335,7 +342,7 @@ fn what_is_shown_has_every_default_and_reads_back_as_the_same_settings() {
            \x20   - {id: c, match: {endpoint: /p, endpointMatchType: prefix}, rateLimit: {algorithm: fixedWindow, cost: 7}}\n";
     for text in [format!("{GOOD}{full}"), section("")] {
         let settings = good(&text).settings;
-        let json = crate::config::effective::render(&settings).to_string();
+        let json = settings.show(true).to_string();
         let again =
             inspect("a.json", &json, &alone()).verdict().unwrap_or_else(|problems| panic!("{problems}"));
         assert_eq!(again.settings, settings);

@@ -96,11 +96,14 @@ fn a_key_prefix_is_of_plain_characters() {
 #[test]
 fn sentinels_may_have_a_password_of_their_own() {
     let redis = |more: &str| format!("{GOOD}redis: {{url: 'redis-sentinel://:p@a:1,b:2/m', {more}}}\n");
-    let login = |more: &str| good(&redis(more)).settings.redis.unwrap().sentinel_login.unwrap();
+    let login = |more: &str| {
+        let redis = good(&redis(more)).settings.redis.unwrap();
+        (redis.sentinel_user, redis.sentinel_password.unwrap())
+    };
     let alone = login("sentinelPassword: hunter2");
-    assert_eq!((alone.user, alone.password.as_str()), (None, "hunter2"));
+    assert_eq!((alone.0, alone.1.as_str()), (None, "hunter2"));
     let both = login("sentinelUser: ann, sentinelPassword: hunter2");
-    assert_eq!((both.user.as_deref(), both.password.as_str()), (Some("ann"), "hunter2"));
+    assert_eq!((both.0.as_deref(), both.1.as_str()), (Some("ann"), "hunter2"));
     let loaded = good(&redis("sentinelUser: ann, sentinelPassword: hunter2"));
     assert_eq!(loaded.effective["redis"]["sentinelPassword"], "[redacted]");
     assert!(!format!("{loaded:?}").contains("hunter2"));

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::config::secrets::{is_secret, is_secret_field, redact, without_userinfo};
+use aegis_schema::secrets::{is_secret, is_secret_field, redact, without_userinfo};
 
 #[test]
 fn the_effective_configuration_has_the_defaults_and_no_secret() {

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::*;
-use crate::config::scalar::{NoDuration, duration, resolve};
-use crate::config::suggest::closest;
-use crate::config::tree::Kind;
+use aegis_schema::scalar::{NoDuration, duration, resolve};
+use aegis_schema::suggest::closest;
+use aegis_schema::tree::Kind;
 
 #[test]
 fn every_unit_of_a_duration_is_understood() {

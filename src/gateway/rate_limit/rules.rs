@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use aegis_actors::rate_limiter::settings::{Endpoint, KeyStrategy, Limit, OnError, Rule, Settings};
+use aegis_actors::rate_limiter::settings::{KeyStrategy, Limit, OnError, Rule, Settings};
 use aegis_actors::rate_limiter::{Key, LimitCells, LimitId, Subject};
 use ipnet::IpNet;
 use regex::{RegexSet, RegexSetBuilder, SetMatches};
@@ -116,15 +116,15 @@ impl Limits {
         let mut compile = |(place, rule): (usize, &&Rule)| {
             let strategy = rule.key.unwrap_or(settings.key);
             let on_error = rule.on_error.unwrap_or(settings.on_error);
-            let endpoint = rule.matches.endpoint.as_ref().map(|endpoint: &Endpoint| {
-                patterns.push(endpoint_regex(endpoint));
+            let endpoint = rule.matches.endpoint.as_ref().map(|endpoint| {
+                patterns.push(endpoint_regex(rule.matches.match_type(), endpoint));
                 patterns.len() - 1
             });
             CompiledRule {
                 limited: Limited {
-                    cells: cells(&rule.id, &rule.limit, strategy),
+                    cells: cells(&rule.id, &rule.rate_limit.limit, strategy),
                     place,
-                    cost: rule.cost.into(),
+                    cost: rule.rate_limit.cost.into(),
                     shadow: rule.shadow,
                     on_error,
                     own_on_error: rule.on_error.is_some(),
@@ -152,7 +152,7 @@ impl Limits {
         Ok(Self {
             headers: settings.headers,
             max_keys: settings.max_keys,
-            default: plain(rules.len() + tiers.len(), "default", &settings.default),
+            default: plain(rules.len() + tiers.len(), "default", &settings.default_limit()),
             catch_all: rules.iter().position(CompiledRule::is_catch_all),
             rules,
             tiers,

@@ -1,7 +1,7 @@
 //! Which limits apply to whom, with identities that no request can have yet.
 
 use aegis_actors::rate_limiter::settings::{
-    Algorithm, Bypass, Endpoint, KeyStrategy, Limit, Match, Rule, Settings,
+    Algorithm, Bypass, KeyStrategy, Limit, Match, MatchType, Rule, RuleLimit, Settings,
 };
 use aegis_actors::rate_limiter::{Decisions, KeyedBy, LimitCells};
 
@@ -23,17 +23,13 @@ fn limit(requests: u32) -> Limit {
     }
 }
 
+fn at(kind: MatchType, endpoint: &str) -> Match {
+    Match { endpoint: Some(endpoint.to_owned()), endpoint_match_type: Some(kind), ..Match::default() }
+}
+
 fn rule(id: &str, matches: Match) -> Rule {
-    Rule {
-        id: id.to_owned(),
-        priority: 0,
-        matches,
-        limit: limit(10),
-        cost: 1,
-        key: None,
-        shadow: false,
-        on_error: None,
-    }
+    let rate_limit = RuleLimit { limit: limit(10), cost: 1 };
+    Rule { id: id.to_owned(), matches, rate_limit, ..Rule::default() }
 }
 
 fn facts<'a>(path: &'a str, verified: Verified<'a>) -> Facts<'a> {
@@ -131,10 +127,7 @@ fn a_rule_for_hosts_holds_for_requests_that_name_them() {
 fn a_verified_tiers_limit_takes_the_place_of_the_default() {
     let settings = Settings {
         tiers: vec![("pro".to_owned(), limit(2000))],
-        rules: vec![rule(
-            "api",
-            Match { endpoint: Some(Endpoint::Prefix("/api".into())), ..Match::default() },
-        )],
+        rules: vec![rule("api", at(MatchType::Prefix, "/api"))],
         ..Settings::default()
     };
     let limits = limits(&settings);
@@ -200,10 +193,7 @@ fn an_exemption_holds_for_verified_users_and_for_paths_with_one_reading() {
     let bypass = Bypass { user_ids: vec!["ann".into()], paths: vec!["/free/**".into()], ..Bypass::default() };
     let settings = Settings {
         bypass,
-        rules: vec![rule(
-            "login",
-            Match { endpoint: Some(Endpoint::Exact("/login".into())), ..Match::default() },
-        )],
+        rules: vec![rule("login", at(MatchType::Exact, "/login"))],
         ..Settings::default()
     };
     let limits = limits(&settings);
@@ -220,14 +210,13 @@ fn an_exemption_holds_for_verified_users_and_for_paths_with_one_reading() {
 
 #[test]
 fn a_rule_holds_in_every_reading_and_spelling_of_a_path() {
-    let named = |id: &str, endpoint| rule(id, Match { endpoint: Some(endpoint), ..Match::default() });
     let settings = Settings {
         rules: vec![
-            named("colon", Endpoint::Exact("/v1/users:login".into())),
-            named("at", Endpoint::Prefix("/a@b".into())),
-            named("below", Endpoint::Glob("/below/**".into())),
-            named("escaped", Endpoint::Regex("^/r%40$".into())),
-            named("plain", Endpoint::Regex("^/p@$".into())),
+            rule("colon", at(MatchType::Exact, "/v1/users:login")),
+            rule("at", at(MatchType::Prefix, "/a@b")),
+            rule("below", at(MatchType::Glob, "/below/**")),
+            rule("escaped", at(MatchType::Regex, "^/r%40$")),
+            rule("plain", at(MatchType::Regex, "^/p@$")),
         ],
         bypass: Bypass { paths: vec!["/free:".into()], ..Bypass::default() },
         ..Settings::default()

@@ -135,7 +135,7 @@ async fn connection(
 ) -> io::Result<()> {
     worker.shared.accepted.add(worker.index, 1);
     let server = worker.shared.server.load();
-    let limits = Limits { head: server.header_timeout, keep_alive: server.keep_alive, bounds: server.head };
+    let limits = Limits { head: server.header_timeout, keep_alive: server.keep_alive, bounds: server.head() };
     drop(server);
     let address = tcp.peer_addr()?;
     tcp.set_nodelay(true)?;

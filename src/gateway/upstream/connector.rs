@@ -38,7 +38,7 @@ impl Terms {
     /// The usual ones, for a request of the gateway's own.
     pub fn of(timeout: Duration) -> Self {
         let usual = Backend::default();
-        Self { connect_timeout: timeout, idle: usual.pool_idle, head: usual.head }
+        Self { connect_timeout: timeout, idle: usual.pool_idle, head: usual.head() }
     }
 }
 

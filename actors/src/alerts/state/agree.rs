@@ -57,7 +57,7 @@ impl State {
             Write::Enter { alert, told } => {
                 let cooled = now - millis(&self.settings.cooldown);
                 let mut pushes = self.courier.pushes(&alert.id);
-                for webhook in self.rule(&alert.rule).map(|rule| &rule.webhooks[..]).unwrap_or_default() {
+                for webhook in self.rule(&alert.rule).into_iter().flat_map(Rule::webhooks) {
                     if !pushes.iter().any(|push| push.webhook == *webhook) {
                         pushes.push(Push::new(&alert.id, webhook));
                     }

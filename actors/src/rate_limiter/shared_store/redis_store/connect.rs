@@ -80,7 +80,7 @@ impl Held {
 impl Source {
     /// Reads a URL. Connects to nothing. `patience`: an answer of a cluster's node that comes later helps nobody.
     pub(super) fn new(settings: &RedisSettings, patience: Duration) -> Result<Self, StoreError> {
-        let url = settings.url.as_str();
+        let url: &str = &settings.url;
         let (scheme, rest) = url.split_once("://").ok_or_else(|| refused("has no scheme"))?;
         if rest.contains(['?', '#']) {
             return Err(refused("must not have a query or fragment (there is no insecure TLS)"));
@@ -114,11 +114,11 @@ impl Source {
                 let sentinels = hosts.split(',').map(|host| {
                     let sentinel = info(&format!("{tls}://{}/", with_port(host, 26379)))?;
                     let mut greeting = sentinel.redis_settings().clone();
-                    if let Some(login) = &settings.sentinel_login {
-                        greeting = greeting.set_password(&login.password);
-                        if let Some(user) = &login.user {
-                            greeting = greeting.set_username(user);
-                        }
+                    if let Some(password) = settings.sentinel_password.as_deref() {
+                        greeting = greeting.set_password(password);
+                    }
+                    if let Some(user) = &settings.sentinel_user {
+                        greeting = greeting.set_username(user);
                     }
                     Ok::<_, StoreError>(sentinel.set_redis_settings(greeting))
                 });

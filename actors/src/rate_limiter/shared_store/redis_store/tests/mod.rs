@@ -14,7 +14,7 @@ use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
 use super::super::super::limit::Plan;
-use super::super::super::settings::{Algorithm, Limit, RedisSettings, SentinelLogin};
+use super::super::super::settings::{Algorithm, Limit, RedisSettings};
 use super::super::{GiveBack, SharedStore, StoreError, Take, Taken};
 use super::RedisStore;
 
@@ -57,12 +57,7 @@ fn patient(url: &str) -> RedisStore {
 }
 
 fn settings(url: &str) -> RedisSettings {
-    RedisSettings {
-        url: url.to_owned(),
-        key_prefix: "test".to_owned(),
-        sentinel_login: None,
-        patience: RedisSettings::PATIENCE,
-    }
+    RedisSettings { url: url.into(), key_prefix: "test".to_owned(), ..RedisSettings::default() }
 }
 
 fn plan(algorithm: Algorithm, requests: u32, window: Duration) -> Plan {

@@ -199,15 +199,15 @@ async fn sentinels_that_are_silent_hide_none_that_answers_and_a_password_is_thei
     let (first, _first) = silent().await;
     let (second, _second) = silent().await;
     let places = [first, second, first, second, sentinel.port].map(|port| format!("127.0.0.1:{port}"));
-    let login = |password: &str| SentinelLogin { user: None, password: password.to_owned() };
-    let store = |login| {
+    let store = |sentinel_password: Option<&str>| {
         let url = format!("redis-sentinel://{}/main", places.join(","));
-        let settings = RedisSettings { sentinel_login: login, ..settings(&url) };
+        let settings =
+            RedisSettings { sentinel_password: sentinel_password.map(Into::into), ..settings(&url) };
         RedisStore::new(&settings, "instance".to_owned()).unwrap()
     };
-    let right = store(Some(login("theirs")));
+    let right = store(Some("theirs"));
     until("an answer", ms(6000), async || ask(&right, &wide(0)).await.ok()).await;
-    for login in [None, Some(login("another"))] {
+    for login in [None, Some("another")] {
         let wrong = store(login);
         let error = until("the sentinel's refusal", ms(6000), async || {
             let error = ask(&wrong, &wide(0)).await.unwrap_err();

@@ -1,0 +1,295 @@
+//! Kinds of values: how each is read, shown and described. A new kind is one function.
+
+mod list;
+mod number;
+mod text;
+mod time;
+
+use std::rc::Rc;
+
+use serde_json::json;
+
+pub use list::{flat, list, map, one_of, section, short};
+pub use number::{flag, int, number, size, size_in};
+pub use text::{
+    fields, file, header_value, host, host_pattern, known, label, matching, method, network, parsed, regular,
+    secret, text,
+};
+pub use time::{days, duration, duration_in, duration_or_zero, seconds};
+
+use crate::problem::Severity;
+use crate::section::{loose, nothing, shown};
+use crate::tree::{Kind, Node};
+use crate::{Description, Json, Key, Section, scalar};
+
+type Read<T> = Box<dyn Fn(&At<'_, '_>) -> Option<T>>;
+type Show<T> = Box<dyn Fn(&T, bool) -> Option<Json>>;
+
+/// How a value of type `T` is written.
+pub struct Form<T> {
+    /// `None` when it is wrong, which was noted.
+    pub(crate) read: Read<T>,
+    /// In the spelling of the file; the flag: with secrets. `None` = the key is left out.
+    pub(crate) show: Show<T>,
+    /// Takes from what was started what only a restart applies.
+    pub(crate) keep: Option<fn(&mut T, &T)>,
+    /// The keys of a section that stand in the one around it.
+    pub(crate) flat: Option<fn() -> Vec<Key<T>>>,
+    pub(crate) shape: Shape,
+}
+
+/// What can be said of a form without its type.
+#[derive(Clone)]
+pub struct Shape {
+    /// For the reference.
+    pub words: String,
+    /// JSON Schema of the value itself, made when it is asked for: reading does without.
+    pub schema: Rc<dyn Fn() -> Json>,
+    /// The key must be written: with what.
+    pub required: Option<&'static str>,
+    /// What holds where it is not written, in words.
+    pub unset: Option<&'static str>,
+    /// Empty could mean the defaults or none: what to write.
+    pub braces: Option<&'static str>,
+    /// Its value is shown nowhere.
+    pub secret: bool,
+    /// The keys of a section, or of each one in a list.
+    pub inner: Option<fn() -> Description>,
+    pub many: bool,
+}
+
+impl Shape {
+    fn new(words: impl Into<String>, schema: impl Fn() -> Json + 'static) -> Self {
+        let (words, schema) = (words.into(), Rc::new(schema));
+        Self {
+            words,
+            schema,
+            required: None,
+            unset: None,
+            braces: None,
+            secret: false,
+            inner: None,
+            many: false,
+        }
+    }
+}
+
+impl Form<String> {
+    /// All of the text can be seen. A path can say otherwise that it means such a character, and no host has one; elsewhere
+    /// somebody may mean it, which is a warning.
+    pub fn seen(self, severity: Severity) -> Self {
+        self.check(move |_, at| {
+            if let Some(text) = at.text() {
+                at.all_seen(severity, text);
+            }
+        })
+    }
+}
+
+impl<T: 'static> Form<T> {
+    /// `words` are the reference's.
+    pub fn new(
+        words: impl Into<String>,
+        schema: impl Fn() -> Json + 'static,
+        read: impl Fn(&At<'_, '_>) -> Option<T> + 'static,
+        show: impl Fn(&T, bool) -> Option<Json> + 'static,
+    ) -> Self {
+        Self {
+            read: Box::new(read),
+            show: Box::new(show),
+            keep: None,
+            flat: None,
+            shape: Shape::new(words, schema),
+        }
+    }
+
+    /// The key must be written; `mend` says with what.
+    pub fn required(mut self, mend: &'static str) -> Self {
+        self.shape.required = Some(mend);
+        self
+    }
+
+    /// What the reference says of the default.
+    pub fn unset(mut self, words: &'static str) -> Self {
+        self.shape.unset = Some(words);
+        self
+    }
+
+    /// What the reference says of the form.
+    pub fn words(mut self, words: &'static str) -> Self {
+        self.shape.words = words.to_owned();
+        self
+    }
+
+    /// An empty value is an error: `what` to write.
+    pub fn braces(mut self, what: &'static str) -> Self {
+        self.shape.braces = Some(what);
+        self
+    }
+
+    /// Looks at each value that was read.
+    pub fn check(self, check: impl Fn(&T, &At<'_, '_>) + 'static) -> Self {
+        let read = self.read;
+        Self { read: Box::new(move |at| read(at).inspect(|value| check(value, at))), ..self }
+    }
+
+    /// Nothing where what was read is unusable, which was noted.
+    pub fn unless(self, unusable: fn(&T) -> bool) -> Self {
+        let read = self.read;
+        Self { read: Box::new(move |at| read(at).filter(|value| !unusable(value))), ..self }
+    }
+
+    /// Another type with the same spelling.
+    pub fn map<U: 'static>(self, into: fn(T) -> U, back: fn(&U) -> T) -> Form<U> {
+        let Self { read, show, shape, .. } = self;
+        Form {
+            read: Box::new(move |at| read(at).map(into)),
+            show: Box::new(move |value, secrets| show(&back(value), secrets)),
+            keep: None,
+            flat: None,
+            shape,
+        }
+    }
+
+    /// May be left out for good. A section that comes or goes is kept as it was where `keep` says so.
+    pub fn option(self) -> Form<Option<T>>
+    where
+        T: Clone,
+    {
+        let Self { read, show, shape, .. } = self;
+        Form {
+            read: Box::new(move |at| read(at).map(Some)),
+            show: Box::new(move |value, secrets| value.as_ref().and_then(|value| show(value, secrets))),
+            keep: None,
+            flat: None,
+            shape,
+        }
+    }
+
+    /// Not shown where it is as by default.
+    pub fn sparse(self) -> Self
+    where
+        T: Default + PartialEq,
+    {
+        let show = self.show;
+        let show = move |value: &T, secrets| (*value != T::default()).then(|| show(value, secrets)).flatten();
+        Self { show: Box::new(show), ..self }
+    }
+
+    /// Its value is a secret, of which `redacted` may be shown.
+    pub fn redacted(mut self, redacted: fn(&T) -> Json) -> Self {
+        let show = self.show;
+        self.shape.secret = true;
+        Self {
+            show: Box::new(
+                move |value, secrets| if secrets { show(value, true) } else { Some(redacted(value)) },
+            ),
+            ..self
+        }
+    }
+}
+
+/// A value being read.
+pub struct At<'s, 'a> {
+    pub section: &'s Section<'a>,
+    /// `server.port`, `backends[0].routes[1]`.
+    pub name: String,
+    pub node: &'a Node,
+    /// It is shown in no message.
+    pub secret: bool,
+}
+
+impl<'s, 'a> At<'s, 'a> {
+    pub(crate) fn new(section: &'s Section<'a>, name: String, node: &'a Node, secret: bool) -> Self {
+        Self { section, name, node, secret }
+    }
+
+    /// Something inside of the value.
+    pub(crate) fn inside(&self, name: String, node: &'a Node) -> Self {
+        Self { section: self.section, name, node, secret: self.secret }
+    }
+
+    /// The value for a message.
+    pub fn found(&self) -> String {
+        shown(self.node, self.secret)
+    }
+
+    /// Notes an error: `what` is said of the value.
+    pub fn error(&self, what: impl std::fmt::Display) {
+        self.section.error(self.node, format!("`{}` {what}", self.name));
+    }
+
+    /// Likewise, and there is no value.
+    pub fn refuse<T>(&self, what: impl std::fmt::Display) -> Option<T> {
+        self.error(what);
+        None
+    }
+
+    /// Notes a warning: `what` is said of the value.
+    pub fn warn(&self, what: impl std::fmt::Display) {
+        self.section.warning(self.node, format!("`{}` {what}", self.name));
+    }
+
+    /// Whether all of a text can be seen, which is noted where not.
+    pub fn all_seen(&self, severity: Severity, text: &str) -> bool {
+        let Some(found) = scalar::invisible(text) else { return true };
+        let escape = if text.starts_with('/') { ", or percent-encode it" } else { "" };
+        self.section.note(
+            severity,
+            self.node,
+            format!("`{}` holds {found}: write it anew, by hand{escape}", self.name),
+        );
+        false
+    }
+
+    /// Notes that something else was expected.
+    pub fn mismatch<T>(&self, expected: &str) -> Option<T> {
+        let mend = match &self.node.kind {
+            Kind::Text(text) if !loose(self.node) && !matches!(scalar::resolve(text), Kind::Text(_)) => {
+                ": remove the quotes"
+            }
+            Kind::Text(text) if expected.starts_with("`true`") => match text.to_ascii_lowercase().as_str() {
+                "yes" | "on" | "y" => ": write `true`",
+                "no" | "off" | "n" => ": write `false`",
+                _ => "",
+            },
+            _ => "",
+        };
+        self.refuse(format_args!("must be {expected}, found {}{mend}", self.found()))
+    }
+
+    /// What the value means where a number or a boolean is expected: a text of a text layer is read as a scalar.
+    pub fn scalar(&self) -> Kind {
+        match &self.node.kind {
+            Kind::Text(_) if nothing(self.node) => Kind::Null,
+            Kind::Text(text) if loose(self.node) => scalar::resolve(text.trim()),
+            kind => kind.clone(),
+        }
+    }
+
+    /// The value as a text.
+    pub fn text(&self) -> Option<&'a str> {
+        match &self.node.kind {
+            Kind::Text(text) if text.ends_with(['\n', '\r']) => self.refuse(
+                "ends in a line break: whatever wrote the value has added it (a file, `echo`, a YAML block `|`); leave it \
+                 out, for example with `printf %s` or `|-`",
+            ),
+            Kind::Text(text) => Some(text),
+            Kind::Bool(_) | Kind::Int(_) | Kind::Float(_) => {
+                self.refuse(format_args!("must be text, found {}: put it in quotes", self.found()))
+            }
+            _ => self.mismatch("text (in quotes where it begins with `[`, `{`, `*`, `&`, `!`, `%` or `@`)"),
+        }
+    }
+}
+
+/// An enum of the configuration; [`choice!`](crate::choice!) implements it.
+pub trait Words: Copy + PartialEq + 'static {
+    const WORDS: &'static [(&'static str, Self)];
+    /// Understood too, but not offered.
+    const ALIASES: &'static [(&'static str, Self)];
+}
+
+fn string() -> Json {
+    json!({"type": "string"})
+}

@@ -1,0 +1,172 @@
+//! `url`, `targets` and `tls` of a backend.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use aegis_schema::form::{known, parsed, short};
+use aegis_schema::tree::{Kind, Node};
+use aegis_schema::{Form, Section, section, syntax};
+use url::Url;
+
+use super::Backend;
+
+const ONE_OF: &str = "write either `url: http://HOST:PORT` or `targets: [{url: …, weight: …}]`";
+
+section! {
+    /// One target of a backend.
+    pub struct Target {
+        /// `http://HOST:PORT` or `https://HOST:PORT`
+        url: Address, "url" address().required("write the target as `{url: http://HOST:PORT, weight: 1}`");
+        /// share of new requests relative to the others
+        weight: u32 = 1, "weight" int(1..=1000);
+    }
+}
+
+/// Where a target is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Address {
+    /// `https://` instead of `http://`.
+    pub https: bool,
+    /// Name or address, IPv6 without brackets.
+    pub host: String,
+    /// Explicit or the scheme's default.
+    pub port: u16,
+}
+
+section! {
+    /// `backends[].tls`, for `https://` targets.
+    pub struct UpstreamTls, check insecure {
+        /// accept any certificate (a warning)
+        insecure_skip_verify: bool = false, "insecureSkipVerify" flag();
+        /// PEM bundle to verify `https://` targets with, in place of the usual roots: those in the file or folders that
+        /// `SSL_CERT_FILE` and `SSL_CERT_DIR` name, where one of them is set, else the web's, which are built in
+        ca_file: Option<PathBuf>, "caFile" file().option().unset("the usual roots");
+        /// name to verify and to send as SNI
+        server_name: Option<String>, "serverName" server_name().option().unset("the target's host");
+    }
+}
+
+impl Address {
+    /// `host` or `host:port` where the port is not the scheme's own: the `Host` header for this target.
+    pub fn authority(&self) -> String {
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        match (self.https, self.port) {
+            (false, 80) | (true, 443) => host,
+            (_, port) => format!("{host}:{port}"),
+        }
+    }
+}
+
+/// `scheme://authority`.
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", if self.https { "https" } else { "http" }, self.authority())
+    }
+}
+
+/// From whatever way there is of writing it; an error says why it is none.
+impl FromStr for Address {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const FORM: &str = "write it as http://HOST:PORT or https://HOST:PORT";
+        let (scheme, rest) = text.split_once("://").ok_or(FORM)?;
+        let https = match scheme.to_ascii_lowercase().as_str() {
+            "http" => false,
+            "https" => true,
+            _ => return Err("the scheme must be http or https"),
+        };
+        let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or("");
+        if authority.contains('@') {
+            return Err("a target has no user or password: remove everything up to the `@`");
+        }
+        if rest.len() > authority.len() && rest.get(authority.len()..) != Some("/") {
+            return Err("a target has no path or query: write the host alone, and use `addPrefix` on the routes");
+        }
+        if authority.is_empty() || authority.starts_with(':') {
+            return Err("the host is missing: write it as http://HOST:PORT");
+        }
+        if authority.rsplit_once(':').is_some_and(|(_, port)| port.is_empty()) {
+            return Err("the port is missing after the `:`: write it, or remove the `:`");
+        }
+        let url = Url::parse(text).map_err(|error| match error {
+            url::ParseError::InvalidPort => "the port must be a number from 1 to 65535",
+            _ => FORM,
+        })?;
+        // The url crate normalises: IDNA names to ASCII, 0x7f.1 to 127.0.0.1.
+        let host = url.host_str().and_then(syntax::host).ok_or("this is no host name or address")?;
+        let port = url
+            .port_or_known_default()
+            .filter(|port| *port != 0)
+            .ok_or("the port must be a number from 1 to 65535")?;
+        Ok(Self { https, host, port })
+    }
+}
+
+/// One entry of `targets`: an object, or the URL alone.
+pub(super) fn entry() -> Form<Target> {
+    short("URL or section", address(), |url| Target { url, weight: 1 })
+        .unless(|target| target.url.host.is_empty())
+}
+
+/// `url` of a backend with one target.
+pub(super) fn url() -> Form<Target> {
+    address().map(|url| Target { url, weight: 1 }, |target| target.url.clone())
+}
+
+/// Brings `url` and `targets` together, exactly one of which must be there, and judges what the targets are.
+pub(super) fn gather(backend: &mut Backend, section: &Section<'_>) {
+    match (section.node("url"), section.node("targets")) {
+        (None, None) => {
+            section.error_here(format!("`{}` has neither `url` nor `targets`: {ONE_OF}", section.path))
+        }
+        (Some(_), Some(node)) => {
+            section.error_at_key(
+                node,
+                format!("`{}` has both `url` and `targets`: keep one of them", section.path),
+            );
+        }
+        (None, Some(Node { kind: Kind::List(items), .. })) if items.is_empty() => {
+            section.error_of("targets", format_args!("is empty: {ONE_OF}"));
+        }
+        _ => {}
+    }
+    let mut seen = HashSet::new();
+    for (target, at) in backend.targets.iter().zip(section.items("targets")) {
+        if !seen.insert(&target.url) {
+            at.warn("is listed twice: give it a larger `weight` instead");
+        }
+    }
+    if let Some(target) = backend.url.take() {
+        backend.targets.insert(0, target);
+    }
+    let targets = &backend.targets;
+    if let (Some(tls), false) =
+        (section.child("tls"), targets.is_empty() || targets.iter().any(|target| target.url.https))
+    {
+        let what =
+            format!("`{}` does nothing: no target is https://; change the targets or remove `tls`", tls.path);
+        tls.warning_here(what);
+    }
+}
+
+fn insecure(tls: &mut UpstreamTls, section: &Section<'_>) {
+    if tls.insecure_skip_verify {
+        section.warning_of(
+            "insecureSkipVerify",
+            "accepts any certificate, so anybody on the way can read and change the traffic; use `caFile` for a private CA",
+        );
+    }
+}
+
+fn server_name() -> Form<String> {
+    const WHAT: &str = "must be a host name or an address, without scheme and port, found {found}";
+    known("name", WHAT, syntax::host, String::clone)
+}
+
+fn address() -> Form<Address> {
+    let read = |text: &str| text.parse().map_err(|why| format!("is {{found}}: {why}"));
+    parsed("`http(s)://HOST[:PORT]`", read, ToString::to_string)
+}
