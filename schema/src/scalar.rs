@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::tree::Kind;
 
 /// Longest duration accepted: a year. Longer is a slip of the unit, and timers cannot be trusted with it.
-const MAX_DURATION: Duration = Duration::from_secs(365 * 24 * 3600);
+pub(crate) const MAX_DURATION: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Resolves a plain scalar by the core schema (YAML 1.2.2, 10.3.2): `yes`, `on` and `010` are not special.
 pub fn resolve(text: &str) -> Kind {

@@ -6,13 +6,29 @@ use crate::describe::{About, Reload};
 use crate::form::Shape;
 use crate::{Description, Json};
 
-/// JSON Schema of a section.
+/// What a file may hold in place of any value, unless it is a text in any case.
+const FILLED: &str = r"\$\{";
+
+/// JSON Schema of a whole configuration.
+pub fn document(title: &str, description: &Description) -> Json {
+    let mut schema = object(description);
+    schema["type"] = json!(["object", "null"]);
+    let head = json!({"$schema": "https://json-schema.org/draft/2020-12/schema", "title": title});
+    [head, schema].into_iter().filter_map(|part| part.as_object().cloned()).flatten().collect()
+}
+
+/// JSON Schema of a section. It requires no key: another layer may hold it, as the environment does with secrets.
 pub fn object(description: &Description) -> Json {
     let property = |key: &About| {
-        let mut schema = value(&key.shape);
+        let mut schema = value(&key.shape, key.shape.braces.is_none());
+        schema["title"] = key.name.into();
         schema["description"] = key.doc.clone().into();
-        if let (Some(default), None) = (&key.default, key.shape.inner) {
-            schema["default"] = default.clone();
+        match (&key.default, key.shape.unset, key.shape.inner) {
+            (Some(default), None, None) => schema["default"] = default.clone(),
+            (_, Some(words), None) if !words.is_empty() => {
+                schema["description"] = format!("{}; default: {words}", key.doc).into();
+            }
+            _ => {}
         }
         (key.name.to_owned(), schema)
     };
@@ -25,70 +41,109 @@ pub fn object(description: &Description) -> Json {
     })
 }
 
-/// JSON Schema of a value as a file may hold it: nothing stands for the default, and `${…}` for any scalar.
-pub fn value(shape: &Shape) -> Json {
-    json!({"anyOf": [(shape.schema)(), {"type": "string", "pattern": r"\$\{"}, {"type": "null"}]})
+/// JSON Schema of an item of a list. What is required is so here, for no other layer begins an item that this one goes on
+/// with; but for secrets, which layers put in by index.
+pub fn item(shape: &Shape) -> Json {
+    let mut schema = value(shape, false);
+    if let Some(inner) = shape.inner {
+        let keys = inner().keys.into_iter().filter(|key| key.shape.required.is_some() && !key.shape.secret);
+        schema["required"] = keys.map(|key| key.name).collect();
+    }
+    schema
+}
+
+/// JSON Schema of a value as a file may hold it: `${…}` stands for anything, and `null` for the default where it may. All in
+/// one `type`: of alternatives an editor could only say that none fits.
+pub fn value(shape: &Shape, null: bool) -> Json {
+    let mut schema = (shape.schema)();
+    let mut kinds: Vec<Json> = null.then(|| "null".into()).into_iter().collect();
+    match &schema["type"] {
+        Json::Array(several) => kinds.extend_from_slice(several),
+        Json::Null => {
+            kinds.push("string".into());
+            return json!({"anyOf": [schema, {"type": kinds, "pattern": FILLED}]});
+        }
+        kind => kinds.push(kind.clone()),
+    }
+    if let Some(pattern) = schema["pattern"].as_str() {
+        schema["pattern"] = format!("{pattern}|{FILLED}").into();
+    } else if !kinds.contains(&"string".into()) {
+        kinds.push("string".into());
+        schema["pattern"] = FILLED.into();
+    }
+    schema["type"] = kinds.into();
+    schema
 }
 
 /// The reference's table of the section at `path`: key, type, default, meaning, and what a reload does where that differs from
-/// key to key. Sections that have a table of their own are one row.
+/// key to key. Sections that have a table of their `own` are one row, others the rows of their keys.
 pub fn reference(path: &str, description: &Description, own: &[&str]) -> String {
-    let mut rows = vec![
-        ["key", "type", "default", "meaning", "reload"].map(str::to_owned),
-        [const { "---" }; 5].map(str::to_owned),
-    ];
-    collect(path, "", None, description, own, &mut rows);
-    let columns = if rows[2..].iter().any(|row| row[4] != "live") { 5 } else { 4 };
-    rows.iter().map(|row| format!("| {} |\n", row[..columns].join(" | "))).collect()
+    let mut rows = vec![["key", "type", "default", "meaning", "reload"].map(str::to_owned)];
+    collect(path, "", &[], description, own, &mut rows);
+    let columns = if rows[1..].iter().all(|row| row[4] == "live") { 4 } else { 5 };
+    let line = |row: &[String; 5]| format!("| {} |\n", row[..columns].join(" | "));
+    let mut lines: Vec<String> = rows.iter().map(line).collect();
+    lines.insert(1, format!("|{}\n", "---|".repeat(columns)));
+    lines.concat()
 }
 
+/// `around` are the sections without a table that lead here.
 fn collect(
     path: &str,
     prefix: &str,
-    around: Option<Reload>,
+    around: &[&About],
     description: &Description,
     own: &[&str],
     rows: &mut Vec<[String; 5]>,
 ) {
     for key in &description.keys {
         let name = format!("{prefix}{}", key.name);
-        let whole = [path, &name].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(".");
+        let whole = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
         match key.shape.inner {
             Some(inner) if !key.shape.many && !own.contains(&whole.as_str()) => {
-                let around = (key.reload != Reload::Live("")).then_some(key.reload).or(around);
-                collect(path, &format!("{name}."), around, &inner(), own, rows);
+                collect(path, &format!("{name}."), &[around, &[key]].concat(), &inner(), own, rows);
             }
-            _ => rows.push(row(name, key, around)),
+            _ => rows.push([
+                format!("`{name}`"),
+                key.shape.words.clone(),
+                default(key, around),
+                key.doc.clone(),
+                reload(key, around),
+            ]),
         }
     }
 }
 
-fn row(name: String, key: &About, around: Option<Reload>) -> [String; 5] {
-    let default = match (&key.default, key.shape.unset, key.shape.required) {
-        (_, Some(words), _) => words.to_owned(),
-        (_, _, Some(_)) => "required".to_owned(),
-        (Some(Json::String(text)), ..) if text.is_empty() => "empty".to_owned(),
-        (Some(Json::String(text)), ..) => format!("`{text}`"),
-        (Some(Json::Bool(flag)), ..) => format!("`{flag}`"),
-        (Some(Json::Array(items)), ..) => format!("`{}`", flow(items)),
-        (Some(value), ..) => value.to_string(),
-        (None, ..) => "none".to_owned(),
-    };
-    let own = match key.reload {
+fn default(key: &About, around: &[&About]) -> String {
+    // What must be written in a section that need not be there is not required of anybody.
+    let optional = |key: &&About| key.default.is_none() && key.shape.required.is_none();
+    match (key.shape.unset, key.shape.required, &key.default) {
+        (Some(words), ..) => words.to_owned(),
+        (_, Some(_), _) if !around.iter().any(optional) => "required".to_owned(),
+        (.., Some(Json::String(text))) if text.is_empty() => "empty".to_owned(),
+        (.., Some(Json::Object(keys))) if !keys.is_empty() => "see below".to_owned(),
+        (.., None | Some(Json::Object(_))) => "none".to_owned(),
+        (.., Some(Json::Number(number))) => number.to_string(),
+        (.., Some(value)) => format!("`{}`", plain(value)),
+    }
+}
+
+fn reload(key: &About, around: &[&About]) -> String {
+    let within = |reload| around.iter().any(|section| section.reload == reload);
+    match key.reload {
+        _ if within(Reload::Restart) => "restart".to_owned(),
+        Reload::Live(what) if within(Reload::Presence) => format!("on/off: restart; live{what}"),
         Reload::Live(what) => format!("live{what}"),
         Reload::Restart => "restart".to_owned(),
         Reload::Presence => "on/off: restart".to_owned(),
-    };
-    let reload = match around {
-        Some(Reload::Presence) => format!("on/off: restart; {own}"),
-        Some(Reload::Restart) => "restart".to_owned(),
-        _ => own,
-    };
-    [format!("`{name}`"), key.shape.words.clone(), default, key.doc.clone(), reload]
+    }
 }
 
-/// A list as one writes it in YAML.
-fn flow(items: &[Json]) -> String {
-    let plain = |item: &Json| item.as_str().map_or_else(|| item.to_string(), str::to_owned);
-    format!("[{}]", items.iter().map(plain).collect::<Vec<_>>().join(", "))
+/// As one writes it in YAML.
+fn plain(value: &Json) -> String {
+    match value {
+        Json::String(text) => text.clone(),
+        Json::Array(items) => format!("[{}]", items.iter().map(plain).collect::<Vec<_>>().join(", ")),
+        value => value.to_string(),
+    }
 }

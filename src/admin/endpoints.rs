@@ -10,7 +10,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Admin, alerts, answer, history, prometheus, rate_limit, requests, status};
-use crate::config::{Severity, target_url};
+use crate::config::Severity;
+use crate::config::settings::Address;
 use crate::gateway::shared::InternalAnswer;
 use crate::supervisor::{Drain, Expected, Hold, Inspect, Reload, ReloadBy};
 
@@ -200,7 +201,8 @@ fn expected(body: &[u8]) -> Result<Expected, String> {
     for (name, value) in members {
         match (name.as_str(), value) {
             ("url", Value::String(url)) => {
-                expected.url = Some(target_url(&url).map_err(|why| format!("url is {url:?}: {why}"))?);
+                expected.url =
+                    Some(url.parse::<Address>().map_err(|why| format!("url is {url:?}: {why}"))?.to_string());
             }
             ("url", value) => {
                 return Err(format!("url must be a text, the target's as status shows it, not {value}"));

@@ -3,6 +3,7 @@
 //! Exit codes: 0 fine, 1 the thing asked for failed, 2 usage.
 
 mod check;
+mod config;
 mod demo;
 mod demo_upstreams;
 mod migrate;
@@ -17,7 +18,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::Source;
+use crate::config::{Source, origins, schema};
 use crate::store::Order;
 
 /// What a command does not say of itself.
@@ -62,6 +63,19 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Print what is configured, with the origin of every value; secrets are not shown.
+    Config {
+        #[command(flatten)]
+        configuration: Configuration,
+        /// Print every key with its default instead; nothing is read.
+        #[arg(long, conflicts_with_all = ["effective", "file", "set"])]
+        defaults: bool,
+        /// Print all that is in force, defaults too.
+        #[arg(long)]
+        effective: bool,
+    },
+    /// Print the JSON Schema of the configuration, for editors.
+    Schema,
     /// Tell what happened to a request, and which line of the configuration decided it; asks the running gateway.
     Why {
         /// As in `X-Request-ID` of the answer.
@@ -143,6 +157,17 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Serve(configuration) => configuration.read(serve::run),
         Command::Demo { port } => demo::run(port),
         Command::Check { configuration, json } => configuration.read(|source| check::run(&source, json)),
+        Command::Config { defaults: true, .. } => {
+            say(origins::defaults().trim_end());
+            0
+        }
+        Command::Config { configuration, effective, .. } => {
+            configuration.read(|source| config::run(&source, effective))
+        }
+        Command::Schema => {
+            say(format_args!("{:#}", schema()));
+            0
+        }
         Command::Why { request_id, configuration, json } => {
             configuration.read(|source| why::run(&source, &request_id, json))
         }

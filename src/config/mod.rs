@@ -11,7 +11,7 @@
 //! interpolate.rs        ${NAME}, ${file:PATH} in the tree  merge.rs       layers → one tree
 //! across.rs             what spans sections               rate_limit_paths.rs, endpoint.rs   paths of rate limits
 //! effective.rs          what is shown, and its hash       diff.rs        what a reload changes
-//! places.rs, locate.rs  where something was written       report.rs, listing.rs   what `check` and `routes` print
+//! places.rs, locate.rs  where something was written       report.rs, listing.rs, origins.rs   what commands print
 //! ```
 
 mod across;
@@ -25,6 +25,7 @@ mod layers;
 pub mod listing;
 mod locate;
 mod merge;
+pub mod origins;
 mod parse;
 mod places;
 mod rate_limit_paths;
@@ -37,6 +38,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use aegis_schema::Describe as _;
 pub use aegis_schema::form::regular;
 pub use aegis_schema::problem::{Place, Problem, Problems, Severity};
 pub use aegis_schema::secrets::{REDACTED, is_secret_field, userinfo};
@@ -121,6 +123,11 @@ pub struct Loaded {
     pub lists_backends: bool,
     /// Where each route was written, for the router's problems.
     pub places: Places,
+}
+
+/// The JSON Schema of the configuration.
+pub fn schema() -> serde_json::Value {
+    aegis_schema::tables::document("Configuration of AEGIS", &Settings::describe())
 }
 
 /// Everything that was found out about a configuration, good or bad.

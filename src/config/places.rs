@@ -6,13 +6,13 @@ use aegis_schema::tree::{Kind, Node};
 
 /// Where a configuration was written.
 #[derive(Clone, Default)]
-pub struct Places(Option<Written>);
+pub struct Places(pub(super) Option<Written>);
 
 #[derive(Clone)]
-struct Written {
-    root: Node,
-    file: String,
-    lists: Lists,
+pub(super) struct Written {
+    pub(super) root: Node,
+    pub(super) file: String,
+    pub(super) lists: Lists,
 }
 
 /// Without what is written there, which may be secret.

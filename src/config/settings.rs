@@ -18,7 +18,7 @@ use ipnet::IpNet;
 
 pub use self::backend::{Backend, HashOn, LoadBalance, RewriteCookies, WhenAllUnhealthy};
 pub use self::route::Route;
-pub use self::target::{Target, UpstreamTls};
+pub use self::target::{Address, Target, UpstreamTls};
 use crate::store::Place;
 
 /// Sections of the contract that a later release brings, and what each arrives with.
@@ -35,24 +35,24 @@ const FLUSH: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=D
 section! {
     /// A whole configuration of AEGIS, an API gateway.
     pub struct Settings, later LATER {
-        /// The gateway listener
+        /// the gateway listener
         server: Server, "server" section();
-        /// The admin listener
+        /// the admin listener
         admin: Admin, "admin" section();
         /// watch the configuration file, and the certificates and CA bundles that it names, and reload when they change
         hot_reload: bool = true, "hotReload" flag();
-        /// What stands behind the gateway
+        /// what stands behind the gateway
         backends: Vec<Backend>, "backends" list(section());
-        /// Where rate limits are shared by several instances; absent = each process limits by itself
+        /// where rate limits are shared by several instances; absent = each process limits by itself
         redis: Option<rate_limiter::settings::RedisSettings>, "redis" section().option();
-        /// Absent = nothing is limited
+        /// how much a client may ask; absent = nothing is limited
         rate_limit: Option<rate_limiter::settings::Settings>,
             "rateLimit" section().braces("write `{}` after it for the default limit, or remove it").option();
-        /// What is counted of requests, and where it is kept
+        /// what is counted of requests, and where it is kept
         metrics: Metrics, "metrics" section();
-        /// Absent = nothing is judged
+        /// rules that are judged at intervals; absent = nothing is judged
         alerts: Option<alerts::Settings>, "alerts" section().option();
-        /// Log lines and access log
+        /// log lines and access log
         logging: Logging, "logging" section();
     }
 }
@@ -75,7 +75,9 @@ section! {
         header_timeout: Duration = Duration::from_secs(5), "headerTimeoutMs" duration(), live_for(NEW);
         /// idle time of a client connection between requests
         keep_alive: Duration = Duration::from_secs(75), "keepAliveMs" duration(), live_for(NEW);
-        /// the longest that a stop may take; work in flight gets this long after SIGTERM
+        /// the longest that a stop may take; work in flight gets this long after SIGTERM. What it cuts off, or a second
+        /// signal, has the reason `draining` in log, record and metrics, with the status that had been sent, 503 where
+        /// none had: no client has left, and no target has failed
         shutdown_timeout: Duration = Duration::from_secs(30), "shutdownTimeoutMs" duration_or_zero(), live_for(SIGNAL);
         /// after SIGTERM connections are accepted and served for so long, while `/ready` is 503; then both listeners
         /// close, the admin listener too, and a successor can bind. Longer than the interval of the balancer's probes
@@ -88,13 +90,13 @@ section! {
         max_head_bytes: usize = 128 * 1024, "maxHeadBytes" size_in(HEAD_BYTES, HEAD_WORDS), live_for(NEW);
         /// fields of it; above it 431
         max_head_fields: usize = 256, "maxHeadFields" int(8..=10_000), live_for(NEW);
-        /// TLS; absent = plain HTTP/1.1 and h2c
+        /// HTTPS with h2 and HTTP/1.1; absent = plain HTTP/1.1 and h2c
         tls: Option<ServerTls>, "tls" section().option().kept(), presence;
-        /// What a path may hold
+        /// what a path may hold
         paths: Paths, "paths" section();
         /// which messages say `Via: 1.1 aegis`; some upstreams (nginx) stop compressing when they see it
         via: Via, "via" one_of();
-        /// Paths that tell of the gateway itself
+        /// paths that tell of the gateway itself
         probes: Probes, "probes" section();
     }
 }
@@ -103,10 +105,10 @@ section! {
     /// `server.tls`.
     pub struct ServerTls {
         /// PEM chain, leaf first; turns HTTPS on together with `keyFile`. `check` opens it, the key and CA files as
-        /// `serve` does, and warns of a certificate that ends within 30 days
-        cert_file: PathBuf, "certFile" file().required(BOTH);
+        /// `serve` does, and warns of a certificate that ends within 30 days or is not valid yet
+        cert_file: PathBuf, "certFile" file().required(BOTH), live_for(FILES);
         /// PEM private key
-        key_file: PathBuf, "keyFile" file().required(BOTH);
+        key_file: PathBuf, "keyFile" file().required(BOTH), live_for(FILES);
     }
 }
 
@@ -140,7 +142,7 @@ section! {
         /// must not collide with `server`
         port: u16 = 8081, "port" int(0..=65_535), restart;
         /// bearer token; empty = none. Visible ASCII without spaces
-        token: Secret, "token" token().unset("empty"),
+        token: Secret, "token" token(),
             live_for("; it cannot be taken away while the listener is bound to more than loopback");
         /// further origins that pages may ask from, compared whole, and hosts that this listener answers to. With the
         /// right bearer token, and for `/health`, `/healthz` and `/ready`, any `Host` will do
@@ -251,6 +253,7 @@ impl Metrics {
 
 const NEW: &str = ", for new connections";
 const SIGNAL: &str = ": what holds at the signal";
+const FILES: &str = ", and when the file changes";
 const BOTH: &str = "TLS needs both `certFile` and `keyFile`; add it, or remove `tls`";
 const HEAD_BYTES: std::ops::RangeInclusive<usize> = 1024..=16 << 20;
 const HEAD_WORDS: &str = "[size](#durations-and-sizes), 1 KiB to 16 MiB";

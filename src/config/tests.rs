@@ -2,13 +2,16 @@
 
 mod alerts;
 mod backends;
+mod described;
 mod diffs;
+mod fixtures;
 mod formats;
 mod interpolation;
 mod layers;
 mod listeners;
 mod metrics;
 mod never_panics;
+mod origins;
 mod positions;
 mod rate_limit;
 mod rate_limit_rules;
@@ -28,7 +31,11 @@ use super::{Env, Inspection, Loaded, Problems, Source, inspect_text};
 const GOOD: &str = "backends: [{name: a, url: 'http://h:1', routes: [/x]}]\n";
 
 fn inspect(file: &str, text: &str, source: &Source) -> Inspection {
-    inspect_text(Some((PathBuf::from(file), text)), source, |_, _| Vec::new())
+    let inspection = inspect_text(Some((PathBuf::from(file), text)), source, |_, _| Vec::new());
+    if inspection.problems.errors() == 0 {
+        fixtures::keep(file, text, true);
+    }
+    inspection
 }
 
 /// Neither environment nor `--set`.

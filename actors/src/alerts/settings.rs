@@ -69,7 +69,7 @@ section! {
             "timeoutMs" duration_in(TIMEOUT, "duration, 10 ms to 1 min", "10s");
         /// what its requests carry beside their own fields, such as `Authorization: "Bearer ${HOOK_TOKEN}"`. The values are
         /// secrets like the URL. `Content-Type`, `Host` and framing cannot be set
-        headers: Vec<(String, Secret)>, "headers" fields("names and texts", field()).sparse().unset("none");
+        headers: Vec<(String, Secret)>, "headers" fields("names and texts", field()).sparse();
         /// PEM bundle to verify it with, as of a backend; read for each push
         ca_file: Option<PathBuf>, "caFile" file().option().unset("the usual roots");
     }
@@ -84,7 +84,7 @@ section! {
         name: String, "name" name().unset("the id");
         /// how bad it is
         severity: Severity, "severity" one_of();
-        /// When it fires
+        /// when it fires
         condition: Condition, "condition" section().required(
             "write for example `condition: {metric: error_rate, operator: '>', threshold: 0.05}`");
         /// what is done when it fires, and when it resolves
@@ -104,7 +104,7 @@ section! {
         threshold: f64 = 1.0, "threshold" number(-1e9..=1e9).words("number").required(
             "write the number that the metric is compared with");
         /// see below
-        window: Duration = WINDOW, "windowSeconds" seconds(1..=LONGEST_WINDOW).sparse().unset("60");
+        window: Duration = WINDOW, "windowSeconds" seconds(1..=LONGEST_WINDOW).sparse();
         /// requests and targets of this backend only
         backend: Option<String>, "backend" text().option().words("name of a backend").unset("all");
     }
@@ -356,7 +356,7 @@ fn action() -> Form<Action> {
         Action::Log => "log".to_owned(),
         Action::Webhook(name) => format!("webhook:{name}"),
     };
-    parsed("`log`, `webhook:NAME`", read, show)
+    parsed("`log`, `webhook:NAME`", read, show).pattern("^(log|webhook:.*)$")
 }
 
 fn url() -> Form<Secret> {

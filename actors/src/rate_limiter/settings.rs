@@ -33,10 +33,11 @@ section! {
         enabled: bool = true, "enabled" flag();
         /// while Redis is away, or the node of a cluster that keeps a client's limit: limit to this instance's share (the
         /// limit divided by the number of live instances; where that is less than a request takes, one passes in as many
-        /// windows as make up for it), let pass, or 503 `limiter_unavailable`. Per rule too
+        /// windows as make up for it), let pass, or 503 `limiter_unavailable`. Per rule too.
+        /// Without `redis` it has no effect (a warning)
         on_error: OnError = OnError::Local, "onError" one_of();
-        /// send `X-RateLimit-Limit`, `-Remaining` and `-Reset`, `RateLimit` and `RateLimit-Policy`. `X-RateLimit-
-        /// Reset` is when the whole limit is there again if nothing more is sent; `t` in `RateLimit` is the time that
+        /// send `X-RateLimit-Limit`, `-Remaining` and `-Reset`, `RateLimit` and `RateLimit-Policy`.
+        /// `X-RateLimit-Reset` is when the whole limit is there again if nothing more is sent; `t` in `RateLimit` is the time that
         /// what is left (`r`) has to do for: the rest of a window, in a token bucket the time in which as many tokens
         /// come, and after a refusal the same as `Retry-After`, which is sent either way
         headers: bool = true, "headers" flag();
@@ -59,7 +60,7 @@ section! {
         /// further entry is 16 more, and there are at most 129. A table has 24 to 48 bytes a client, by how full it
         /// is, and while it is replaced old and new are there
         max_keys: usize = MAX_KEYS, "maxKeys" int(1_000..=100_000_000);
-        /// Requests that no limit applies to
+        /// requests that no limit applies to
         bypass: Bypass, "bypass" section();
         /// in place of the default limit for the verified users of a tier: `requests`, `windowSeconds`, `algorithm`, `burst`.
         /// Names as ids of rules
@@ -77,7 +78,7 @@ section! {
         algorithm: Algorithm, "algorithm" one_of().words("algorithm").unset("`defaultAlgorithm`");
         /// per window, at most 10000000 a second
         requests: u32 = 100, "requests" int(1..=MAX_REQUESTS).unset("`defaultRequests`");
-        /// at least one
+        /// whole seconds, at most 30 days
         window: Duration = Duration::from_secs(60),
             "windowSeconds" seconds(1..=MAX_WINDOW).unset("`defaultWindowSeconds`");
         /// requests that may come on top at once; not `defaultBurst`. A token bucket must fill up within 100 years
@@ -92,15 +93,15 @@ section! {
         id: String, "id" id().required("give the rule a unique id; it is the label in metrics and answers");
         /// higher ones are looked at first and named first among equals
         priority: i64 = 0, "priority" int(-1_000_000..=1_000_000);
-        /// Which requests; what is not written matches everything
+        /// which requests; what is not written matches everything
         matches: Match, "match" section();
-        /// The limit, and what a request takes of it
+        /// the limit, and what a request takes of it
         rate_limit: RuleLimit, "rateLimit" section();
-        /// whose limit a request is charged to
+        /// whose limit a request is charged to, see below
         key: Option<KeyStrategy>, "key" strategy().option().unset("`keyStrategy`");
         /// decide, count and log, but let pass
         shadow: bool = false, "shadow" flag();
-        /// while Redis is away
+        /// while Redis is away, for this rule
         on_error: Option<OnError>, "onError" one_of().option().unset("the section's");
     }
 }
@@ -108,7 +109,7 @@ section! {
 section! {
     /// `rateLimit` of a rule.
     pub struct RuleLimit {
-        /// How many requests in how much time
+        /// how many requests in how much time
         limit: Limit, "" flat();
         /// what one request takes
         cost: u32 = 1, "cost" int(1..=2 * MAX_REQUESTS).words("1 to `requests` + `burst`");
@@ -161,8 +162,8 @@ section! {
         /// the longest that an answer is waited for; a request waits 5 ms longer at most, then `onError` decides. More where
         /// Redis is far away
         patience: Duration = RedisSettings::PATIENCE,
-            "patienceMs" duration_in(PATIENCE, "duration, 5 ms – 5 s", "100ms").unset("40 ms");
-        /// and for a user
+            "patienceMs" duration_in(PATIENCE, "duration, 5 ms – 5 s", "100ms");
+        /// where the sentinels ask for a user too; beside `sentinelPassword`
         sentinel_user: Option<String>, "sentinelUser" text().option();
         /// where the sentinels ask for a password of their own
         sentinel_password: Option<Secret>, "sentinelPassword" secret().option();
@@ -475,13 +476,13 @@ fn tiers() -> Form<Vec<(String, Limit)>> {
             at.name
         )),
     };
-    map("name: limit", name, section().braces("write `{requests: 100, windowSeconds: 60}`"))
-        .unset("none")
-        .check(|tiers, at| {
+    map("name: limit", name, section().braces("write `{requests: 100, windowSeconds: 60}`")).check(
+        |tiers, at| {
             if !tiers.is_empty() {
                 needs_authentication(at, ", and all get the default limit");
             }
-        })
+        },
+    )
 }
 
 fn url() -> Form<Secret> {

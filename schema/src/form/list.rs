@@ -33,7 +33,7 @@ pub fn one_of<T: Words>() -> Form<T> {
 pub fn list<T: 'static>(item: Form<T>) -> Form<Vec<T>> {
     let Form { read, show, shape, .. } = item;
     let item = shape.clone();
-    let schema = move || json!({"type": "array", "items": tables::value(&item)});
+    let schema = move || json!({"type": "array", "items": tables::item(&item)});
     let words = match shape.inner {
         Some(_) => "list".to_owned(),
         None => format!("list of {}", shape.words),
@@ -92,7 +92,7 @@ pub fn map<T: 'static>(
 ) -> Form<Vec<(String, T)>> {
     let Form { read, show, shape, .. } = value;
     let (Shape { secret, inner, .. }, each) = (shape.clone(), shape.clone());
-    let schema = move || json!({"type": "object", "additionalProperties": tables::value(&each)});
+    let schema = move || json!({"type": "object", "additionalProperties": tables::value(&each, each.braces.is_none())});
     let form = Form::new(
         words,
         schema,
@@ -165,10 +165,19 @@ impl<T: Describe> Form<Option<T>> {
 pub fn short<T: Describe, U: 'static>(words: &'static str, text: Form<U>, into: fn(U) -> T) -> Form<T> {
     let whole = section::<T>();
     let (one, other, read) = (text.shape.schema.clone(), whole.shape.schema.clone(), whole.read);
-    let schema = Rc::new(move || json!({"anyOf": [one(), other()]}));
+    let schema = move || {
+        let (mut schema, text) = (other(), one());
+        schema["type"] = json!(["string", "object"]);
+        text.get("pattern").into_iter().for_each(|pattern| schema["pattern"] = pattern.clone());
+        schema
+    };
     let read = move |at: &At<'_, '_>| match &at.node.kind {
         Kind::Text(_) => (text.read)(at).map(into),
         _ => read(at),
     };
-    Form { read: Box::new(read), shape: Shape { words: words.to_owned(), schema, ..whole.shape }, ..whole }
+    Form {
+        read: Box::new(read),
+        shape: Shape { words: words.to_owned(), schema: Rc::new(schema), ..whole.shape },
+        ..whole
+    }
 }

@@ -121,6 +121,17 @@ impl<T: 'static> Form<T> {
         self
     }
 
+    /// What the JSON Schema says of the form.
+    pub fn schema(mut self, schema: impl Fn() -> Json + 'static) -> Self {
+        self.shape.schema = Rc::new(schema);
+        self
+    }
+
+    /// What the JSON Schema says of a text, for editors; `read` has the last word.
+    pub fn pattern(self, pattern: &'static str) -> Self {
+        self.schema(move || json!({"type": "string", "pattern": pattern}))
+    }
+
     /// An empty value is an error: `what` to write.
     pub fn braces(mut self, what: &'static str) -> Self {
         self.shape.braces = Some(what);

@@ -5,8 +5,8 @@ use std::ops::RangeInclusive;
 use serde_json::json;
 
 use super::Form;
-use crate::scalar;
 use crate::tree::Kind;
+use crate::{Json, scalar};
 
 /// A whole number.
 pub fn int<T: TryFrom<i128> + Copy + 'static>(range: RangeInclusive<T>) -> Form<T>
@@ -72,7 +72,7 @@ pub fn size() -> Form<u64> {
     // Beyond `i64` no length can be written in JSON, TOML and YAML alike.
     Form::new(
         "[size](#durations-and-sizes)",
-        || json!({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": "^ *[0-9]+ *([kKmMgG][iI]?)?[bB] *$"}]}),
+        || sizes(0, usize::MAX),
         |at| {
             let bytes = match at.scalar() {
                 Kind::Null => return None,
@@ -90,11 +90,16 @@ pub fn size() -> Form<u64> {
 
 /// Likewise, within bounds; `words` say these.
 pub fn size_in(range: RangeInclusive<usize>, words: &'static str) -> Form<usize> {
+    let (low, high) = (*range.start(), *range.end());
     let form = size().map(|bytes| bytes as usize, |bytes| *bytes as u64).words(words);
-    form.check(move |bytes, at| {
+    form.schema(move || sizes(low, high)).check(move |bytes, at| {
         if !range.contains(bytes) {
-            let (low, high) = (range.start(), range.end());
             at.error(format_args!("must be between {low} and {high} bytes, found {bytes}"));
         }
     })
+}
+
+fn sizes(low: usize, high: usize) -> Json {
+    let pattern = r"^\s*[0-9]+\s*([kKmMgG][iI]?)?[bB]\s*$";
+    json!({"type": ["integer", "string"], "minimum": low, "maximum": high.min(i64::MAX as usize), "pattern": pattern})
 }

@@ -65,7 +65,7 @@ pub fn host() -> Form<String> {
 /// A network or one address; `everybody` is what to say of one that holds every address.
 pub fn network(everybody: &'static str) -> Form<IpNet> {
     const WHAT: &str = "must be a network such as 10.0.0.0/8 or an address, found {found}";
-    known("network or address", WHAT, syntax::network, ToString::to_string).check(move |network, at| {
+    known("networks or addresses", WHAT, syntax::network, ToString::to_string).check(move |network, at| {
         if network.prefix_len() == 0 {
             at.warn(everybody);
         }
@@ -74,7 +74,7 @@ pub fn network(everybody: &'static str) -> Form<IpNet> {
 
 /// What can be a metric's label, a header's value and part of a Redis key; `mend` ends the message.
 pub fn label(mend: &'static str) -> Form<String> {
-    text().words("1–64 of `A-Za-z0-9._-`").check(move |text, at| {
+    text().words("1–64 of `A-Za-z0-9._-`").pattern("^[A-Za-z0-9._-]{1,64}$").check(move |text, at| {
         if !syntax::is_label(text) {
             at.error(format_args!(
                 "must be 1 to 64 of the characters A-Z a-z 0-9 . _ -, found {}: {mend}",
@@ -119,7 +119,7 @@ pub fn method() -> Form<String> {
         upper if upper != text => Err(format!("is {{found}}: methods are upper-case, write {upper}")),
         upper => Ok(upper),
     };
-    parsed("methods, upper-case", parse, String::clone)
+    parsed("methods, upper-case", parse, String::clone).pattern("^[!#-'*+.0-9A-Z^_`|~-]+$")
 }
 
 /// `example.com` or `*.example.com`.
@@ -128,7 +128,7 @@ pub fn host_pattern() -> Form<String> {
         Some(found) => Err(format!("holds {found}: write it anew, by hand")),
         None => syntax::host_pattern(text).map_err(|why| format!("is {{found}}: {why}")),
     };
-    parsed("`host` or `*.suffix`", parse, String::clone)
+    parsed("names, addresses or `*.suffix`", parse, String::clone)
 }
 
 /// Fields of a message: names in lower case, each once, and `value`.

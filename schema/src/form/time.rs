@@ -7,14 +7,14 @@ use serde_json::json;
 
 use super::{At, Form, int};
 use crate::Json;
-use crate::scalar::{self, NoDuration};
+use crate::scalar::{self, MAX_DURATION, NoDuration};
 use crate::tree::Kind;
 
 /// Whoever gives a whole request so few milliseconds has probably thought of seconds.
 const SECONDS_PERHAPS: u64 = 300;
 const DAY: u64 = 86_400;
 /// With a unit.
-const PATTERN: &str = "^ *[0-9]+ *(ms|s|m|h|d) *$";
+const PATTERN: &str = r"^\s*[0-9]+\s*(ms|s|m|h|d)\s*$";
 
 /// Longer than nothing. Whole numbers are milliseconds.
 pub fn duration() -> Form<Duration> {
@@ -50,21 +50,20 @@ pub fn duration_in(
             "must be between {low} and {high} milliseconds: write for example `{example}`"
         ))
     };
-    Form { read: Box::new(read), ..form }.words(words)
+    Form { read: Box::new(read), ..form }.words(words).schema(move || schema(low, high))
 }
 
-fn form(words: &str, least: u8) -> Form<Duration> {
+fn form(words: &str, least: u128) -> Form<Duration> {
     Form::new(
         words,
-        move || schema(json!({"minimum": least})),
+        move || schema(least, MAX_DURATION.as_millis()),
         read,
         |duration, _| u64::try_from(duration.as_millis()).ok().map(Into::into),
     )
 }
 
-fn schema(mut integer: Json) -> Json {
-    integer["type"] = "integer".into();
-    json!({"anyOf": [integer, {"type": "string", "pattern": PATTERN}]})
+fn schema(low: u128, high: u128) -> Json {
+    json!({"type": ["integer", "string"], "minimum": low as u64, "maximum": high as u64, "pattern": PATTERN})
 }
 
 fn read(at: &At<'_, '_>) -> Option<Duration> {
@@ -102,7 +101,7 @@ pub fn seconds(range: RangeInclusive<u64>) -> Form<Duration> {
     let (low, high) = (*range.start(), *range.end());
     Form::new(
         format!("{low}–{high}, or a duration such as `5m`"),
-        move || schema(json!({"minimum": low, "maximum": high})),
+        move || schema(low.into(), high.into()),
         move |at| {
             let duration = match at.scalar() {
                 Kind::Null => return None,

@@ -17,9 +17,9 @@ section! {
         name: String,
             "name" label("rename it").required("give the backend a unique name; it is the label in metrics");
         /// one target. Exactly one of `url` and `targets`
-        url: Option<Target>, "url" target::url().option().unset("");
-        /// `{url, weight}` or the URL alone; `weight` 1–1000, default 1. No path (use `addPrefix`), no user
-        targets: Vec<Target>, "targets" list(target::entry()).words("list").unset("");
+        url: Option<Target>, "url" target::url().option().unset("this or `targets`");
+        /// several, each a section or its URL alone; see below
+        targets: Vec<Target>, "targets" list(target::entry()).words("list").unset("this or `url`");
         /// `leastRequest` takes the less busy of two random targets
         load_balance: LoadBalance, "loadBalance" one_of();
         /// only with `hash`
@@ -55,7 +55,7 @@ section! {
         health_check: Option<health_check::Settings>,
             "healthCheck" section().braces("write `{}` after it for checks with the defaults, or remove it").option();
         /// per target
-        circuit_breaker: circuit_breaker::Settings, "circuitBreaker" section().unset("see below");
+        circuit_breaker: circuit_breaker::Settings, "circuitBreaker" section();
         /// 503, or treat every target as healthy
         when_all_unhealthy: WhenAllUnhealthy, "whenAllUnhealthy" one_of();
         /// pass on the client's `Host` instead of the target's
@@ -64,11 +64,11 @@ section! {
         /// instead: its scheme and host, the prefix that `stripPrefix` removed, without the one that `addPrefix` put
         /// there. Paths alone and other hosts stay as they are
         rewrite_redirects: bool = true, "rewriteRedirects" flag();
-        /// What of a cookie is made to fit what the client asked for
+        /// what of a cookie is made to fit what the client asked for
         rewrite_cookies: RewriteCookies, "rewriteCookies" section();
         /// pass on `Alt-Svc`, which names ports of the target that clients cannot reach
         pass_alt_svc: bool = false, "passAltSvc" flag();
-        /// How `https://` targets are verified
+        /// how `https://` targets are verified
         tls: UpstreamTls, "tls" section().sparse();
     }
 }
@@ -166,5 +166,6 @@ fn hash_on() -> Form<HashOn> {
         HashOn::Header(name) => format!("header:{name}"),
         HashOn::Cookie(name) => format!("cookie:{name}"),
     };
-    parsed("`ip`, `header:NAME`, `cookie:NAME`", read, show)
+    let form = parsed("`ip`, `header:NAME`, `cookie:NAME`", read, show);
+    form.pattern("^(ip|(header|cookie):[!#-'*+.0-9A-Za-z^_`|~-]+)$")
 }

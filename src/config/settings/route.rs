@@ -18,12 +18,12 @@ section! {
         /// `:name` and `*` = one segment, `**` = one segment or more, `v*` = part of a segment. `/x/**` takes `/x/`,
         /// `/x/a` and `/x/a/b`, not `/x`: `check` says so where no route is written for `/x`
         path: String, "path" path().required("write for example `path: /api/**`");
-        /// which it takes
-        methods: Vec<String>, "methods" list(method()).unique().sparse().words("list, upper-case").unset("every method");
+        /// which it takes; `GET` holds for HEAD too
+        methods: Vec<String>, "methods" list(method()).unique().sparse().unset("every method");
         /// without port
         hosts: Vec<String>, "hosts" list(host_pattern()).unique().sparse().unset("every host");
         /// all must be there with exactly this value; names in any case
-        headers: Vec<(String, String)>, "headers" fields("name: text", header_value()).sparse().unset("none");
+        headers: Vec<(String, String)>, "headers" fields("name: text", header_value()).sparse();
         /// beats specificity
         priority: Option<i64>, "priority" int(-1_000_000..=1_000_000).option();
         /// removed from the front of the path, and told in `X-Forwarded-Prefix`
@@ -111,7 +111,7 @@ fn path() -> Form<String> {
         };
         Err(format!("is {{found}}: {trouble}"))
     };
-    parsed("pattern", read, String::clone).seen(Severity::Error)
+    parsed("pattern", read, String::clone).seen(Severity::Error).pattern("^/")
 }
 
 fn prefix() -> Form<String> {

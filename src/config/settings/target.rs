@@ -17,7 +17,7 @@ const ONE_OF: &str = "write either `url: http://HOST:PORT` or `targets: [{url: â
 section! {
     /// One target of a backend.
     pub struct Target {
-        /// `http://HOST:PORT` or `https://HOST:PORT`
+        /// no path (use `addPrefix`), no user
         url: Address, "url" address().required("write the target as `{url: http://HOST:PORT, weight: 1}`");
         /// share of new requests relative to the others
         weight: u32 = 1, "weight" int(1..=1000);
@@ -83,7 +83,9 @@ impl FromStr for Address {
             return Err("a target has no user or password: remove everything up to the `@`");
         }
         if rest.len() > authority.len() && rest.get(authority.len()..) != Some("/") {
-            return Err("a target has no path or query: write the host alone, and use `addPrefix` on the routes");
+            return Err(
+                "a target has no path or query: write the host alone, and use `addPrefix` on the routes",
+            );
         }
         if authority.is_empty() || authority.starts_with(':') {
             return Err("the host is missing: write it as http://HOST:PORT");
@@ -168,5 +170,5 @@ fn server_name() -> Form<String> {
 
 fn address() -> Form<Address> {
     let read = |text: &str| text.parse().map_err(|why| format!("is {{found}}: {why}"));
-    parsed("`http(s)://HOST[:PORT]`", read, ToString::to_string)
+    parsed("`http(s)://HOST[:PORT]`", read, ToString::to_string).pattern("^[hH][tT][tT][pP][sS]?://")
 }

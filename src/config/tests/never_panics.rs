@@ -142,3 +142,36 @@ proptest! {
         }
     }
 }
+
+/// The commented sample with a piece cut out, doubled or replaced; `AEGIS_TEST_BIG=1` for 20 000 of them.
+#[test]
+fn a_sample_that_is_mutilated_gets_an_answer() {
+    let text = include_str!("../../../config/aegis.yaml")
+        .lines()
+        .map(|line| line.strip_prefix("# ").unwrap_or(line));
+    let whole: Vec<char> = text.collect::<Vec<_>>().join("\n").chars().collect();
+    let pieces = [
+        "", ":", "- ", "{", "[", "null", "-1", "1e9", "\"", "'", "${", "&a ", "*a", "\t", "\u{feff}",
+        "\u{0}", "&#x2028;",
+    ];
+    let mut random = fastrand::Rng::with_seed(21);
+    let count = if std::env::var_os("AEGIS_TEST_BIG").is_some() { 20_000 } else { 500 };
+    for _ in 0..count {
+        let mut text = whole.clone();
+        for _ in 0..random.usize(1..4) {
+            let start = random.usize(..text.len());
+            let end = text.len().min(start + random.usize(..40));
+            let mut piece: Vec<char> = pieces[random.usize(..pieces.len())].chars().collect();
+            if random.u8(..4) == 0 {
+                piece = text[start..end].repeat(2);
+            }
+            text.splice(start..end, piece);
+        }
+        let text: String = text.into_iter().collect();
+        let file = ["a.yaml", "a.yaml", "a.json", "a.toml"][random.usize(..4)];
+        let inspection = inspect(file, &text, &alone());
+        let placed =
+            inspection.problems.0.iter().all(|problem| problem.line >= 1 && !problem.message.contains('\n'));
+        assert!(placed, "{}", inspection.problems);
+    }
+}
