@@ -29,9 +29,9 @@ pub type ProbeFuture = Pin<Box<dyn Future<Output = Result<(), String>>>>;
 
 /// Does the I/O of a check. Need not be `Send`: it lives and dies on the actor's thread.
 pub trait Prober {
-    /// Asks the target for `path` (with query) and passes on a status of 200–399. Need not watch `timeout`
-    /// itself: the actor drops the future when the time is over.
-    fn probe(&self, target: Arc<TargetCells>, path: String, timeout: Duration) -> ProbeFuture;
+    /// Asks the target as `check` says and passes on a status of 200–399. Need not watch `timeout` itself: the actor
+    /// drops the future when the time is over.
+    fn probe(&self, target: Arc<TargetCells>, check: Settings) -> ProbeFuture;
 }
 
 /// Makes the prober on the actor's thread.
@@ -148,8 +148,8 @@ impl HealthCheckActor {
             return ctx.stop();
         }
         let Some(target) = self.checked.get_mut(&id) else { return };
-        let (path, timeout) = (target.settings.path.clone(), target.settings.timeout);
-        let probe = self.prober.probe(target.cells.clone(), path, timeout);
+        let timeout = target.settings.timeout;
+        let probe = self.prober.probe(target.cells.clone(), target.settings.clone());
         // A task of its own: a prober that panics then fails its check instead of ending this actor.
         let task = actix_rt::spawn(tokio::time::timeout(timeout, probe));
         let ticket = Ticket { target: id, task: task.id(), started: Instant::now() };

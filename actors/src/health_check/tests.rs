@@ -143,7 +143,7 @@ impl Drop for InFlight {
 struct Obedient(Arc<Script>);
 
 impl Prober for Obedient {
-    fn probe(&self, _: Arc<TargetCells>, _: String, _: Duration) -> ProbeFuture {
+    fn probe(&self, _: Arc<TargetCells>, _: Settings) -> ProbeFuture {
         let script = self.0.clone();
         Box::pin(async move {
             script.asked.fetch_add(1, Ordering::SeqCst);
