@@ -28,7 +28,7 @@ impl Prober for GatewayProber {
             let target = target.ok_or("the target is not configured any more")?;
             let mut lines = RequestLines::new("GET", &check.path, 64);
             lines.fields().extend_from_slice(b"User-Agent: aegis-health-check\r\nConnection: close\r\n");
-            let terms = Terms { connect_timeout: check.timeout, ..target.terms };
+            let terms = Terms { port: check.port, connect_timeout: check.timeout, ..target.terms };
             let pool = Pool::new(Dialer::new(target.cells.clone(), target.tls.clone(), terms));
             let host = Rc::from(&*target.host);
             let exchange = Exchange::new(Asked::default(), Rc::new(lines), host, None);

@@ -49,6 +49,21 @@ fn an_unhealthy_target_leaves_and_comes_back() {
 }
 
 #[test]
+fn the_port_that_is_checked_may_be_another_than_the_one_that_serves() {
+    let (service, health) = (Checked::named("service"), Checked::named("health"));
+    service.say(500);
+    let checks = CHECKS.replace("path:", &format!("port: {}, path:", health.upstream.addr().port()));
+    let gateway = Gateway::with(Backend::named("main").to(&service.upstream).route("/**").with(&checks));
+    assert!(eventually(SOON, || health.upstream.count() > 2));
+    assert!(gateway.healthy("main", 0));
+    health.say(503);
+    assert!(eventually(SOON, || !gateway.healthy("main", 0)));
+    assert_eq!(service.upstream.count(), 0);
+    health.say(200);
+    assert!(eventually(SOON, || gateway.get("/x").text() == "service"));
+}
+
+#[test]
 fn a_target_that_is_down_or_silent_or_hung_is_unhealthy() {
     let (a, b) = (Checked::named("a"), Checked::named("b"));
     let hung = Upstream::start(|exchange| match exchange.target() {

@@ -10,6 +10,8 @@ aegis_schema::section! {
     pub struct Settings, check check {
         /// asked with GET; 200–399 is healthy
         path: String = "/health".into(), "path" path();
+        /// asked on this port of the target's addresses, with the same `Host`, where it is not the one that requests go to
+        port: Option<u16>, "port" int(1..=65_535).option().unset("the target's");
         /// between two checks of a target, ±10 %
         interval: Duration = Duration::from_secs(30), "intervalMs" duration();
         /// one check, connect included

@@ -26,6 +26,8 @@ use crate::gateway::socket::Socket;
 /// What the connections to a target are held to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Terms {
+    /// In place of the one that the target's addresses have.
+    pub port: Option<u16>,
     /// For all addresses and the TLS handshake.
     pub connect_timeout: Duration,
     /// How long a connection may rest in the pool.
@@ -38,7 +40,7 @@ impl Terms {
     /// The usual ones, for a request of the gateway's own.
     pub fn of(timeout: Duration) -> Self {
         let usual = Backend::default();
-        Self { connect_timeout: timeout, idle: usual.pool_idle, head: usual.head() }
+        Self { port: None, connect_timeout: timeout, idle: usual.pool_idle, head: usual.head() }
     }
 }
 
@@ -103,7 +105,10 @@ impl Dial {
             return Err(io::Error::new(io::ErrorKind::NotFound, "the host name has no address (yet)"));
         }
         let first = self.next.replace(self.next.get().wrapping_add(1));
-        let mut left = (0..addresses.len()).map(|i| addresses[(first + i) % addresses.len()]);
+        let mut left = (0..addresses.len()).map(|i| {
+            let address = addresses[(first + i) % addresses.len()];
+            SocketAddr::new(address.ip(), self.terms.port.unwrap_or(address.port()))
+        });
         // All of them get their turn.
         let head_start = HEAD_START.min(self.terms.connect_timeout / addresses.len() as u32);
         self.race(&mut left, head_start).await
