@@ -2,7 +2,7 @@
 
 use serde_json::Map;
 
-use crate::form::{Form, Shape};
+use crate::form::{Form, Shape, Show};
 use crate::problem::Problem;
 use crate::tree::Node;
 use crate::{Context, Json, Lists, Section};
@@ -58,10 +58,13 @@ pub struct Description {
 /// One key of the section `S`.
 pub struct Key<S> {
     pub about: About,
-    read: Box<dyn Fn(&Section<'_>, &mut S)>,
-    show: Box<dyn Fn(&S, bool) -> Option<Json>>,
-    keep: Box<dyn Fn(&mut S, &S)>,
+    read: ReadInto<S>,
+    show: Show<S>,
+    keep: Keep<S>,
 }
+
+type ReadInto<S> = Box<dyn Fn(&Section<'_>, &mut S)>;
+type Keep<S> = Box<dyn Fn(&mut S, &S)>;
 
 /// Makes a key of what a declaration says, or several of a [`flat`](crate::form::flat) section: `get` and `get_mut` reach the
 /// field.

@@ -7,6 +7,7 @@ pub fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     let limit = (folded.chars().count() / 3).max(1);
     candidates
         .into_iter()
+        .filter(|candidate| !candidate.is_empty())
         .filter_map(|candidate| {
             let other = fold(candidate);
             let distance = strsim::damerau_levenshtein(&folded, &other);

@@ -242,7 +242,12 @@ fn backend_of(
 
 /// What the connections to its targets are held to.
 fn terms(backend: &settings::Backend) -> Terms {
-    Terms { port: None, connect_timeout: backend.connect_timeout, idle: backend.pool_idle, head: backend.head() }
+    Terms {
+        port: None,
+        connect_timeout: backend.connect_timeout,
+        idle: backend.pool_idle,
+        head: backend.head(),
+    }
 }
 
 fn target_of(

@@ -23,7 +23,7 @@ use crate::tree::{Kind, Node};
 use crate::{Description, Json, Key, Section, scalar};
 
 type Read<T> = Box<dyn Fn(&At<'_, '_>) -> Option<T>>;
-type Show<T> = Box<dyn Fn(&T, bool) -> Option<Json>>;
+pub(crate) type Show<T> = Box<dyn Fn(&T, bool) -> Option<Json>>;
 
 /// How a value of type `T` is written.
 pub struct Form<T> {
