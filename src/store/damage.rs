@@ -23,8 +23,8 @@ pub(super) struct Damage {
     examined: Option<Instant>,
     /// The file that was set aside last, and when.
     aside: Option<(String, Instant)>,
-    /// It has been said that the damaged file stays.
-    told: bool,
+    /// The log has said already that the damaged file stays.
+    warned: bool,
 }
 
 impl Store {
@@ -112,11 +112,11 @@ impl Inner {
                     name = name.display()
                 );
                 damage.aside = Some((name.display().to_string(), Instant::now()));
-                damage.told = false;
+                damage.warned = false;
                 true
             }
             Err(instead) => {
-                if !std::mem::replace(&mut damage.told, true) {
+                if !std::mem::replace(&mut damage.warned, true) {
                     log::error!(
                         "the file of the metrics store, {shown}, cannot be read any more; {instead} ({why})"
                     );

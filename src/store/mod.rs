@@ -13,7 +13,7 @@
 //! | `statements` | everything else that is said to a database |
 //! | `schema`, `rows`, `alert_rows`, `batch` | tables, their rows, a batch as rows |
 //! | `alerts` | the ledger of the alerts actor |
-//! | `doubts`, `writers`, `merging` | what may be merged, and into what |
+//! | `in_doubt`, `writers`, `merging` | what may be merged, and into what |
 //! | `pace` | how far the wall clock is believed |
 //! | `plan`, `answers` | which rows a question needs, and what it gets |
 //! | `maintenance` | merging and retention |
@@ -24,9 +24,9 @@ mod alerts;
 mod answers;
 mod batch;
 mod damage;
-mod doubts;
 mod error;
 mod file;
+mod in_doubt;
 mod maintenance;
 mod merging;
 mod migrations;
@@ -57,9 +57,9 @@ use answers::Question;
 pub use answers::{Bucket, Detail, Endpoint, Filter, KeptSamples, Range, Wanted};
 use batch::{Rows, Signature};
 use damage::Damage;
-use doubts::Doubts;
 pub use error::StoreError;
 use file::{Files, Moved};
+use in_doubt::InDoubt;
 pub use maintenance::Maintained;
 pub use migrations::{Applied, Order};
 use pace::Pace;
@@ -110,7 +110,7 @@ struct Inner {
     place: Place,
     access: ArcSwap<Access>,
     options: Options,
-    doubts: Mutex<Doubts>,
+    in_doubt: Mutex<InDoubt>,
     pace: Mutex<Pace>,
     writers: Mutex<Writers>,
     damage: Mutex<Damage>,
@@ -157,9 +157,10 @@ impl Store {
             ArcSwap::from_pointee(Access::new(&place))
         };
         let pace = Mutex::new(Pace::new((options.clock)()));
-        let (doubts, writers, prepared) = (Mutex::default(), Mutex::default(), tokio::sync::Mutex::new(None));
+        let (in_doubt, writers, prepared) =
+            (Mutex::default(), Mutex::default(), tokio::sync::Mutex::new(None));
         let damage = Mutex::default();
-        let inner = Arc::new(Inner { place, access, options, doubts, pace, writers, damage, prepared });
+        let inner = Arc::new(Inner { place, access, options, in_doubt, pace, writers, damage, prepared });
         if let Some(every) = inner.options.maintain_every {
             runtime.spawn(maintenance::regularly(Arc::downgrade(&inner), every));
         }
@@ -191,16 +192,16 @@ impl Store {
     /// the same or higher, until a write succeeds, and does not count their requests in rows of other keys; and it does not
     /// write a row again that was acknowledged more than a minute after the row's end.
     pub fn write_batch(&self, writer: Writer, batch: Batch) -> Asked<()> {
-        let doubts = self.inner.doubts().of(&batch);
+        let in_doubt = self.inner.in_doubt().of(&batch);
         self.run("writing to", self.inner.options.time_limit, move |inner| async move {
-            let by = inner.attempt(&writer, &doubts);
+            let by = inner.attempt(&writer, &in_doubt);
             let rows = Rows::new(&writer, batch);
             let written = on!(inner, writer, write::write(by, rows));
             if written.as_ref().is_err_and(StoreError::tells_of_a_full_disk) {
                 inner.make_room().await;
             }
             written?;
-            inner.doubts().acknowledged(&writer, &doubts);
+            inner.in_doubt().acknowledged(&writer, &in_doubt);
             Ok(())
         })
     }
@@ -272,7 +273,7 @@ impl Store {
         })
     }
 
-    /// Merges what is settled and drops what is too old, now. The background does so by itself.
+    /// Merges what is committed and drops what is too old, now. The background does so by itself.
     pub fn maintain(&self) -> Asked<Maintained> {
         self.run(maintenance::DOING, maintenance::TIME_LIMIT, maintenance::maintain)
     }
@@ -348,8 +349,8 @@ fn bucket(seconds: u32) -> Result<i64, StoreError> {
 }
 
 impl Inner {
-    fn doubts(&self) -> MutexGuard<'_, Doubts> {
-        self.doubts.lock().unwrap_or_else(PoisonError::into_inner)
+    fn in_doubt(&self) -> MutexGuard<'_, InDoubt> {
+        self.in_doubt.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The clocks, as of now.
@@ -373,17 +374,17 @@ impl Inner {
     }
 
     /// What goes before a write; from now on its rows are in doubt.
-    fn attempt(&self, writer: &Writer, doubts: &[doubts::Doubt]) -> Signature {
+    fn attempt(&self, writer: &Writer, in_doubt: &[in_doubt::RowInDoubt]) -> Signature {
         let pace = self.pace();
-        let (attempt, settled) = self.doubts().attempt(writer, doubts, &pace);
-        Signature::new(writer, attempt, settled, pace.now())
+        let (attempt, committed) = self.in_doubt().attempt(writer, in_doubt, &pace);
+        Signature::new(writer, attempt, committed, pace.now())
     }
 
-    /// What a writer has settled by now.
-    fn standing(&self, writer: &Writer) -> Signature {
+    /// What a writer has committed by now.
+    fn progress(&self, writer: &Writer) -> Signature {
         let pace = self.pace();
-        let (attempt, settled) = self.doubts().standing(writer, &pace);
-        Signature::new(writer, attempt, settled, pace.now())
+        let (attempt, committed) = self.in_doubt().progress(writer, &pace);
+        Signature::new(writer, attempt, committed, pace.now())
     }
 
     /// Makes sure that the schema is there.

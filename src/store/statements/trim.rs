@@ -142,9 +142,9 @@ pub(in crate::store) async fn drop_rest(
     dropped += execute(conn, diesel::delete(alert_holders::table.filter(held))).await?;
     // Too late to be merged anywhere, and not written again.
     for writer in super::fold::writers(conn).await? {
-        let settled = if ended.contains(&writer) { i64::MAX } else { writer.settled };
+        let committed = if ended.contains(&writer) { i64::MAX } else { writer.committed };
         let own = rollups::instance.eq(writer.instance).and(rollups::boot.eq(writer.boot));
-        let old = rollups::table.filter(own).filter(rollups::start.lt(before)).filter(end().le(settled));
+        let old = rollups::table.filter(own).filter(rollups::start.lt(before)).filter(end().le(committed));
         dropped += execute(conn, diesel::delete(old)).await?;
     }
     Ok(dropped)
