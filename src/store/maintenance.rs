@@ -1,4 +1,4 @@
-//! Merging and retention, a little at a time: between two transactions whoever wants to write gets in.
+//! Rolling up and purging, a little at a time: between two transactions whoever wants to write gets in.
 
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
@@ -23,10 +23,10 @@ pub(super) const DOING: &str = "merging in";
 /// What a pass has done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Maintained {
-    /// Rows of writers that were merged.
-    pub merged: usize,
-    /// Rows of any kind that were too old.
-    pub dropped: usize,
+    /// Rows of writers that were rolled up.
+    pub rolled_up: usize,
+    /// Rows of any kind that were purged, being too old.
+    pub purged: usize,
 }
 
 /// One pass. Where another instance is at it, it does nothing.
@@ -37,32 +37,32 @@ pub(super) async fn maintain(inner: Arc<Inner>) -> Result<Maintained, StoreError
         let by = inner.progress(&writer);
         on!(inner, writer, write::touch(by))?;
     }
-    let rows = on!(inner, reader, fold::writers())?;
+    let rows = on!(inner, reader, roll_up::writers())?;
     let (liveness, now) = inner.judge(rows);
     let retention = i64::try_from(inner.options.retention.as_secs()).unwrap_or(i64::MAX / 2);
     let times = Times { now, earliest: liveness.earliest, latest: liveness.latest, retention };
     let confirms = |seconds| inner.pace().confirms(seconds);
-    let shortened = on!(inner, writer, trim::shorten(times, confirms))?;
+    let shortened = on!(inner, writer, purge::shorten(times, confirms))?;
     if matches!(shortened, Shortened::Elsewhere) {
         return Ok(done);
     }
     loop {
-        match on!(inner, writer, fold::fold(liveness.ended.clone()))? {
+        match on!(inner, writer, roll_up::roll_up(liveness.ended.clone()))? {
             None => return Ok(done),
             Some(0) => break,
-            Some(merged) => done.merged += merged,
+            Some(rolled_up) => done.rolled_up += rolled_up,
         }
     }
     let Shortened::To(borders) = shortened else { return Ok(done) };
-    for series in on!(inner, reader, trim::portions())? {
+    for series in on!(inner, reader, purge::portions())? {
         let borders = borders.clone();
-        done.dropped += on!(inner, writer, trim::drop_merged(series, borders))?;
+        done.purged += on!(inner, writer, purge::purge_merged(series, borders))?;
     }
     let before = floor(times.earliest.saturating_sub(retention), i64::from(DAY));
     let Liveness { ended, gone, .. } = liveness;
-    done.dropped += on!(inner, writer, trim::drop_rest(before, ended))?;
-    on!(inner, writer, trim::forget(gone))?;
-    on!(inner, writer, trim::compact())?;
+    done.purged += on!(inner, writer, purge::purge_rest(before, ended))?;
+    on!(inner, writer, purge::purge_names(gone))?;
+    on!(inner, writer, purge::compact())?;
     Ok(done)
 }
 

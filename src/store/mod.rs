@@ -16,7 +16,7 @@
 //! | `in_doubt`, `writers`, `merging` | what may be merged, and into what |
 //! | `pace` | how far the wall clock is believed |
 //! | `plan`, `answers` | which rows a question needs, and what it gets |
-//! | `maintenance` | merging and retention |
+//! | `maintenance` | rolling up and purging |
 
 mod access;
 mod alert_rows;
@@ -77,7 +77,7 @@ pub struct Options {
     pub time_limit: Duration,
     /// How old anything may get (`metrics.retentionDays`). Default 30 days.
     pub retention: Duration,
-    /// How often old rows are merged and dropped, in the background; `None` = only when [`Store::maintain`] is called.
+    /// How often old rows are rolled up and purged, in the background; `None` = only when [`Store::maintain`] is called.
     /// Default a minute.
     pub maintain_every: Option<Duration>,
     /// Both clocks of the machine.
@@ -273,7 +273,7 @@ impl Store {
         })
     }
 
-    /// Merges what is committed and drops what is too old, now. The background does so by itself.
+    /// Rolls up what is committed and purges what is too old, now. The background does so by itself.
     pub fn maintain(&self) -> Asked<Maintained> {
         self.run(maintenance::DOING, maintenance::TIME_LIMIT, maintenance::maintain)
     }
@@ -424,7 +424,7 @@ impl Inner {
             }
         }
         // The first look, against which the first pass of maintenance tells who lives.
-        let writers = on!(self, reader, fold::writers())?;
+        let writers = on!(self, reader, roll_up::writers())?;
         self.judge(writers);
         *prepared = Some(match &self.place {
             Place::Sqlite(path) => Some(Files::of(path)),

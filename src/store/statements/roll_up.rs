@@ -1,4 +1,4 @@
-//! Merging: committed rows leave the table that their writers write, and are added to the merged rows of every resolution,
+//! Rolling up: committed rows leave the table that their writers write, and are added to the merged rows of every resolution,
 //! in one transaction. So every request is in exactly one of the two, whoever looks and whenever.
 
 use std::collections::{BTreeSet, HashMap};
@@ -25,8 +25,8 @@ pub(in crate::store) async fn writers(conn: &mut Conn) -> QueryResult<Vec<Writer
     load(conn, writers::table).await
 }
 
-/// Merges some rows; how many. `None`: another instance is at it. `ended`: whose rows are all committed.
-pub(in crate::store) async fn fold(conn: &mut Conn, ended: Vec<WriterRow>) -> QueryResult<Option<usize>> {
+/// Rolls some rows up; how many. `None`: another instance is at it. `ended`: whose rows are all committed.
+pub(in crate::store) async fn roll_up(conn: &mut Conn, ended: Vec<WriterRow>) -> QueryResult<Option<usize>> {
     if !may_merge(conn).await? {
         return Ok(None);
     }
