@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::cells::Metrics;
 use super::messages::{Changed, Flush, Records, Written};
-use super::recent::KEPT;
+use super::recent::IN_MEMORY_SECONDS;
 use super::rollup::{Batch, FINEST, Sink, SinkError, Writer};
 use super::state::State;
 use crate::supervision::{Fence, OnStop, Stopped, count_message, supervised};
@@ -210,7 +210,7 @@ impl Handler<Records> for MetricsAggregatorActor {
         }
         if !self.deps.fence.is_current() {
             // What is that old may be written and forgotten: counted anew, it would replace what the store has.
-            let oldest = self.now() - KEPT + i64::from(FINEST);
+            let oldest = self.now() - IN_MEMORY_SECONDS + i64::from(FINEST);
             batch.records.retain(|record| (record.ended_ms / 1000) as i64 > oldest);
         }
         let mut state = self.deps.metrics.state();

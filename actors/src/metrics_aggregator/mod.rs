@@ -33,7 +33,7 @@ pub use actor::{Deps, MetricsAggregatorActor};
 pub use cells::Metrics;
 pub use histogram::{Histogram, HistogramSum};
 pub use messages::{Changed, Flush, Records, Written};
-pub use recent::{KEPT, Recent};
+pub use recent::{IN_MEMORY_SECONDS, Recent};
 pub use record::{Labels, LimitCounts, METHODS, Micros, NONE, Record, method_index, micros};
 pub use rollup::{
     Batch, ConfigChange, FINEST, LimitTally, RESOLUTIONS, Rollup, Sample, Series, Sink, SinkError, Tally,

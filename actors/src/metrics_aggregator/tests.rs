@@ -173,7 +173,7 @@ proptest! {
                 }
             }
             // What is old waits in coarser rollups, but for what has been part of a write.
-            let is_fine = |(start, seconds): &(i64, u32)| *seconds == FINEST && now - start > KEPT;
+            let is_fine = |(start, seconds): &(i64, u32)| *seconds == FINEST && now - start > IN_MEMORY_SECONDS;
             let stretches = state.recent.stretches();
             prop_assert!(stretches.iter().filter(|stretch| is_fine(stretch)).count() <= due_ever);
         }
@@ -184,7 +184,7 @@ proptest! {
         }
         prop_assert_eq!(rows.total().requests, counted);
         prop_assert_eq!((rows.total().latency.count(), rows.total().limits.allowed), (counted, counted));
-        state.recent.age(now + KEPT + 100, Some(0));
+        state.recent.age(now + IN_MEMORY_SECONDS + 100, Some(0));
         prop_assert!(state.recent.stretches().is_empty(), "what is written and old is forgotten");
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use aegis_actors::metrics_aggregator::{Flush, KEPT, Rollup, Tally, Written};
+use aegis_actors::metrics_aggregator::{Flush, IN_MEMORY_SECONDS, Rollup, Tally, Written};
 
 use super::question::Question;
 use crate::admin::Admin;
@@ -62,9 +62,10 @@ impl Source {
 
     /// Whether it cannot know of all that was counted in the range.
     fn lacks(&self, admin: &Admin, question: &Question) -> bool {
-        let (is_memory, remembered) = (matches!(self, Self::Memory), Duration::from_secs(KEPT as u64));
+        let (is_memory, remembered) =
+            (matches!(self, Self::Memory), Duration::from_secs(IN_MEMORY_SECONDS as u64));
         let older = admin.kept.store.is_some() || admin.started.elapsed() > remembered;
-        is_memory && older && question.now - question.range.from > KEPT
+        is_memory && older && question.now - question.range.from > IN_MEMORY_SECONDS
     }
 
     /// What is to be said where there is a store that could not be asked.
@@ -79,7 +80,7 @@ impl Source {
         if !self.lacks(admin, question) {
             return question.elapsed();
         }
-        let from = question.range.from.max(question.now - KEPT);
+        let from = question.range.from.max(question.now - IN_MEMORY_SECONDS);
         (question.range.to.min(question.now) - from).max(1) as f64
     }
 

@@ -7,7 +7,7 @@ use diesel::upsert::excluded;
 use super::super::{Conn, execute, load, may_merge};
 use super::query::since;
 use super::roll_up::end;
-use crate::store::plan::{DAY, KEPT, LEVELS, Shortened, Since, Times, floor};
+use crate::store::plan::{DAY, LEVEL_RETENTION, LEVELS, Shortened, Since, Times, floor};
 use crate::store::schema::{
     alert_holders, alert_pushes, alerts, config_changes, levels, merged_rollups, request_samples, rollups,
     series, writers,
@@ -37,10 +37,10 @@ pub(in crate::store) async fn shorten(
     }
     let mut borders = Vec::new();
     for (level, seconds) in LEVELS.into_iter().enumerate() {
-        let kept = KEPT[level].unwrap_or(retention).min(retention);
+        let kept = LEVEL_RETENTION[level].unwrap_or(retention).min(retention);
         // On the border of a coarser row, that nothing is in neither.
         let coarser = LEVELS.get(level + 1).copied().unwrap_or(seconds);
-        let border = match KEPT[level] {
+        let border = match LEVEL_RETENTION[level] {
             Some(_) => floor(earliest - kept, i64::from(coarser)),
             None => floor(earliest - kept, i64::from(DAY)),
         };
@@ -67,7 +67,7 @@ async fn bring_back(conn: &mut Conn, Times { now, latest, retention, .. }: Times
     let mut borders = since(conn).await?;
     for (level, seconds) in LEVELS.into_iter().enumerate() {
         if borders[level] > latest {
-            borders[level] = match KEPT[level] {
+            borders[level] = match LEVEL_RETENTION[level] {
                 Some(_) => floor(now, i64::from(seconds)),
                 None => floor(now - retention, i64::from(DAY)),
             };
@@ -80,7 +80,7 @@ async fn bring_back(conn: &mut Conn, Times { now, latest, retention, .. }: Times
 /// When the borders were moved last, more or less; where they never were, of when the oldest row is.
 async fn last_time(conn: &mut Conn, borders: &Since) -> QueryResult<Option<i64>> {
     if borders[0] != 0 {
-        return Ok(Some(borders[0] + KEPT[0].unwrap_or(0)));
+        return Ok(Some(borders[0] + LEVEL_RETENTION[0].unwrap_or(0)));
     }
     use merged_rollups as m;
     let oldest = m::table.select(diesel::dsl::min(m::start)).filter(m::seconds.eq(DAY));
