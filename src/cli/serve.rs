@@ -197,10 +197,10 @@ async fn gateway(source: Source, loaded: Loaded, started: impl FnOnce(&Started))
 /// nobody's start.
 fn open_store(settings: &Settings) -> io::Result<Option<Store>> {
     let metrics = &settings.metrics;
-    let Some(place) = metrics.store.as_ref().filter(|_| metrics.enabled) else { return Ok(None) };
+    let Some(database) = metrics.store.as_ref().filter(|_| metrics.enabled) else { return Ok(None) };
     let options =
         Options { auto_migrate: metrics.auto_migrate, retention: metrics.retention, ..Options::default() };
-    Store::at(place.clone(), options).map(Some).map_err(io::Error::other)
+    Store::at(database.clone(), options).map(Some).map_err(io::Error::other)
 }
 
 /// Writes what has been counted since the last write. A store that is away is not waited for: what it has not got is lost

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::effective;
 use super::settings::*;
 use super::tree::{Kind, Node, Origin};
-use crate::store::Place;
+use crate::store::Database;
 
 impl Default for Settings {
     fn default() -> Self {
@@ -69,7 +69,7 @@ impl Default for Metrics {
     fn default() -> Self {
         Self {
             enabled: true,
-            store: Some(Place::Sqlite("data/aegis.db".into())),
+            store: Some(Database::Sqlite("data/aegis.db".into())),
             flush_interval: Duration::from_secs(5),
             retention: Duration::from_secs(30 * 86_400),
             slow_request: Duration::from_secs(1),

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::secrets;
 use super::settings::*;
-use crate::store::Place;
+use crate::store::Database;
 
 /// The whole configuration, secrets included: for comparing, not for showing.
 pub(crate) fn render(settings: &Settings) -> Value {
@@ -117,7 +117,7 @@ fn metrics(metrics: &Metrics) -> Value {
     let Metrics { enabled, store, flush_interval, retention, slow_request, auto_migrate, instance } = metrics;
     let mut out = json!({
         "enabled": enabled,
-        "store": store.as_ref().map_or("none".to_owned(), Place::url),
+        "store": store.as_ref().map_or("none".to_owned(), Database::url),
         "flushIntervalMs": ms(*flush_interval),
         "retentionDays": retention.as_secs() / 86_400,
         "slowRequestMs": ms(*slow_request),

@@ -9,7 +9,7 @@ use aegis_actors::rate_limiter::settings::RedisSettings;
 use aegis_actors::{alerts, circuit_breaker, health_check, rate_limiter};
 use ipnet::IpNet;
 
-use crate::store::Place;
+use crate::store::Database;
 
 /// A whole validated configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -285,7 +285,7 @@ pub struct Metrics {
     /// Default true.
     pub enabled: bool,
     /// Default `sqlite://data/aegis.db`; `None` = in memory only.
-    pub store: Option<Place>,
+    pub store: Option<Database>,
     /// What was counted is written so often. Default 5 s.
     pub flush_interval: Duration,
     /// How old anything in the store may get; whole days. Default 30 days.

@@ -65,7 +65,7 @@ pub use migrations::{Applied, Order};
 use pace::Pace;
 pub use plan::finest;
 pub use rows::{StoredChange, StoredSample};
-pub use url::Place;
+pub use url::Database;
 use writers::Writers;
 
 /// How a store behaves.
@@ -107,7 +107,7 @@ pub struct Store {
 }
 
 struct Inner {
-    place: Place,
+    database: Database,
     access: ArcSwap<Access>,
     options: Options,
     in_doubt: Mutex<InDoubt>,
@@ -136,14 +136,14 @@ impl Store {
     /// # Errors
     /// The URL cannot be used, or the system has no thread to give.
     pub fn open(url: &str, options: Options) -> Result<Self, StoreError> {
-        Self::at(Place::parse(url).map_err(StoreError::Url)?, options)
+        Self::at(Database::parse(url).map_err(StoreError::Url)?, options)
     }
 
-    /// [`Store::open`] at a place that has been read already.
+    /// [`Store::open`] at a database whose URL has been read already.
     ///
     /// # Errors
     /// The system has no thread to give.
-    pub fn at(place: Place, options: Options) -> Result<Self, StoreError> {
+    pub fn at(database: Database, options: Options) -> Result<Self, StoreError> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .max_blocking_threads(8)
@@ -154,13 +154,13 @@ impl Store {
         let access = {
             // Connections belong to this runtime.
             let _inside = runtime.enter();
-            ArcSwap::from_pointee(Access::new(&place))
+            ArcSwap::from_pointee(Access::new(&database))
         };
         let pace = Mutex::new(Pace::new((options.clock)()));
         let (in_doubt, writers, prepared) =
             (Mutex::default(), Mutex::default(), tokio::sync::Mutex::new(None));
         let damage = Mutex::default();
-        let inner = Arc::new(Inner { place, access, options, in_doubt, pace, writers, damage, prepared });
+        let inner = Arc::new(Inner { database, access, options, in_doubt, pace, writers, damage, prepared });
         if let Some(every) = inner.options.maintain_every {
             runtime.spawn(maintenance::regularly(Arc::downgrade(&inner), every));
         }
@@ -168,8 +168,8 @@ impl Store {
     }
 
     /// Where the store is; its text has no password.
-    pub fn place(&self) -> &Place {
-        &self.inner.place
+    pub fn database(&self) -> &Database {
+        &self.inner.database
     }
 
     /// Connects and makes sure that the schema is there, as every use does at first.
@@ -297,7 +297,7 @@ impl Store {
                     let inner = inner.clone();
                     async move {
                         let opened = inner.prepared().await;
-                        opened.map_err(|error| error.during("opening", &inner.place))?;
+                        opened.map_err(|error| error.during("opening", &inner.database))?;
                         work(inner).await
                     }
                 });
@@ -390,7 +390,7 @@ impl Inner {
     /// Makes sure that the schema is there.
     async fn prepared(&self) -> Result<(), StoreError> {
         let mut prepared = self.prepared.lock().await;
-        if let (Place::Sqlite(path), Some(files)) = (&self.place, &mut *prepared) {
+        if let (Database::Sqlite(path), Some(files)) = (&self.database, &mut *prepared) {
             match files.and_then(|files| files.moved(path)) {
                 None => *files = Some(Files::of(path)),
                 Some(how) => {
@@ -401,7 +401,7 @@ impl Inner {
                         path.display()
                     );
                     // Who still uses a connection of the old pools ends with it.
-                    self.access.store(Arc::new(Access::new(&self.place)));
+                    self.access.store(Arc::new(Access::new(&self.database)));
                     *prepared = None;
                 }
             }
@@ -409,11 +409,11 @@ impl Inner {
         if prepared.is_some() {
             return Ok(());
         }
-        match &self.place {
-            Place::Sqlite(path) => {
+        match &self.database {
+            Database::Sqlite(path) => {
                 sqlite::migrate(path, Order::Run).await.map_err(StoreError::Migration)?;
             }
-            Place::Postgres(url) => {
+            Database::Postgres(url) => {
                 let missing = postgres::missing(url).await?;
                 if !missing.is_empty() && !self.options.auto_migrate {
                     return Err(StoreError::Behind(missing));
@@ -426,22 +426,22 @@ impl Inner {
         // The first look, against which the first pass of maintenance tells who lives.
         let writers = on!(self, reader, roll_up::writers())?;
         self.judge(writers);
-        *prepared = Some(match &self.place {
-            Place::Sqlite(path) => Some(Files::of(path)),
-            Place::Postgres(_) => None,
+        *prepared = Some(match &self.database {
+            Database::Sqlite(path) => Some(Files::of(path)),
+            Database::Postgres(_) => None,
         });
         self.damage().trouble = None;
         Ok(())
     }
 
     async fn migrate(self: Arc<Self>, order: Order) -> Result<Applied, StoreError> {
-        let carried_out = match &self.place {
+        let carried_out = match &self.database {
             // Looking must not make a file.
-            Place::Sqlite(path) if order != Order::Run && !path.exists() => {
+            Database::Sqlite(path) if order != Order::Run && !path.exists() => {
                 migrations::none(migrations::SQLITE)
             }
-            Place::Sqlite(path) => sqlite::migrate(path, order).await,
-            Place::Postgres(url) => postgres::migrate(url, order).await,
+            Database::Sqlite(path) => sqlite::migrate(path, order).await,
+            Database::Postgres(url) => postgres::migrate(url, order).await,
         };
         match carried_out {
             Ok(applied) => Ok(applied),
@@ -451,7 +451,7 @@ impl Inner {
 
     /// Notices a file that has been deleted, replaced or overwritten, when nobody else uses the store.
     async fn look_at_file(&self) {
-        let Place::Sqlite(path) = &self.place else { return };
+        let Database::Sqlite(path) = &self.database else { return };
         let known = self.prepared.lock().await.flatten();
         if known.is_some_and(|known| known.is_elsewhere(path))
             && let Err(error) = self.prepared().await
@@ -468,9 +468,9 @@ impl Inner {
         {
             *prepared = None;
         }
-        let damaged = matches!(self.place, Place::Sqlite(_)) && error.tells_of_damage();
+        let damaged = matches!(self.database, Database::Sqlite(_)) && error.tells_of_damage();
         let error = if damaged { error.of_damage() } else { error };
-        let error = error.during(doing, &self.place).without(self.place.password());
+        let error = error.during(doing, &self.database).without(self.database.password());
         if damaged {
             self.damage().trouble = Some(error.to_string());
         }

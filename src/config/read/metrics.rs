@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::section::{Section, shown_for};
 use crate::config::settings::Metrics;
-use crate::store::Place;
+use crate::store::Database;
 
 /// How often may be written. Oftener costs more than it tells; rarer, and a crash loses more than a minute.
 const FLUSH: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(60);
@@ -30,12 +30,12 @@ pub(super) fn read(section: Section<'_>) -> Metrics {
     metrics
 }
 
-fn store(section: &Section<'_>) -> Option<Option<Place>> {
+fn store(section: &Section<'_>) -> Option<Option<Database>> {
     let (text, node) = section.text("store")?;
     if text == "none" {
         return Some(None);
     }
-    match Place::parse(text) {
+    match Database::parse(text) {
         Ok(place) => Some(Some(place)),
         Err(why) => {
             let name = section.name("store");
