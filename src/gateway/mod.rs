@@ -32,6 +32,7 @@ mod redirects;
 mod relayed;
 mod request;
 pub mod request_body;
+mod request_trace;
 mod response;
 pub mod retry_budget;
 mod rewrite;
@@ -39,7 +40,6 @@ pub mod server;
 pub mod shared;
 pub mod snapshot;
 mod socket;
-mod story;
 mod tunnel;
 mod unread;
 mod upload;
@@ -115,7 +115,7 @@ async fn stages(mut request: Box<Request>) -> Result<Response, Refused> {
     let rewritten = rewrite::target(route, &canonical, &head.target);
     drop(canonical);
     request.quota = verdict.quota;
-    request.record.story.limits = verdict.consulted;
+    request.record.request_trace.limits = verdict.consulted;
     if let Some(refusal) = verdict.refusal {
         return Err(refusal.of(request));
     }

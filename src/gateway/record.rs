@@ -17,7 +17,7 @@ use super::worker::Worker;
 
 /// The steps of one request. Nothing here allocates for a request with one try and up to two limits.
 #[derive(Default)]
-pub struct Story {
+pub struct RequestTrace {
     pub limits: SmallVec<[Consulted; 2]>,
     pub tries: SmallVec<[Try; 1]>,
     /// What decided, where the cause alone does not say.
@@ -105,7 +105,7 @@ pub struct RequestRecord {
     /// What the rate limits have decided so far: a client that leaves while a limit is asked leaves this behind.
     pub limits: Cell<LimitCounts>,
     /// How it came to its answer, step by step.
-    pub story: Story,
+    pub request_trace: RequestTrace,
     /// The upstream's answer broke off after its head had been passed on.
     pub broken: bool,
     /// The end of a stop cut the answer off after its head had been passed on.
@@ -180,7 +180,7 @@ impl RequestRecord {
     /// What went wrong with the last try, where that decided the answer.
     pub fn why(&self) -> Option<&str> {
         self.reason()?;
-        self.story.tries.last()?.why.as_deref()
+        self.request_trace.tries.last()?.why.as_deref()
     }
 
     pub fn target(&self) -> Option<&Target> {

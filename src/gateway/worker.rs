@@ -13,7 +13,7 @@ use aegis_actors::TargetId;
 use aegis_actors::circuit_breaker::{Outcome, Outcomes};
 use aegis_actors::metrics_aggregator::{Labels, Record, Sample};
 
-use super::counting::{Counting, Worth};
+use super::counting::{Counting, SampleReason};
 use super::deadline;
 use super::mailbox::Mailbox;
 use super::rate_limit::Asking;
@@ -161,9 +161,9 @@ impl Worker {
         self.shared.ended.add(self.index, 1);
     }
 
-    /// Keeps a request's story for the store, where there is room for it.
-    pub fn tell(&self, labels: &Arc<Labels>, worth: Worth, story: impl FnOnce() -> Sample) {
-        self.counting.tell(labels, worth, story);
+    /// Keeps a request with its trace for the store, where there is room for it.
+    pub fn record_sample(&self, labels: &Arc<Labels>, reason: SampleReason, sample: impl FnOnce() -> Sample) {
+        self.counting.record_sample(labels, reason, sample);
     }
 
     /// Counts a finished request; `refused`: the gateway has answered it itself.
