@@ -12,7 +12,7 @@ use actix::{
 };
 use actix_rt::ArbiterHandle;
 
-use super::courier::{Failure, MOST, Parcel, Then};
+use super::delivery_queue::{Delivery, Failure, MOST, Then};
 use super::ledger::{Ledger, LedgerError};
 use super::measure::Measure;
 use super::messages::{Acknowledge, Acknowledged, AlertChanged, Watch, WatchTarget};
@@ -30,8 +30,8 @@ pub type PostFuture = Pin<Box<dyn Future<Output = Result<(), Failure>>>>;
 
 /// Sends to webhooks. Need not be `Send`: it lives and dies on the actor's thread.
 pub trait Poster {
-    /// Sends one parcel, within the webhook's time limit.
-    fn post(&self, parcel: Parcel) -> PostFuture;
+    /// Sends one delivery, within the webhook's time limit.
+    fn post(&self, delivery: Delivery) -> PostFuture;
 }
 
 /// Makes the poster on the actor's thread.
@@ -232,18 +232,18 @@ impl AlertActor {
     /// Sends what is due, and comes back when more is.
     fn deliver(&mut self, ctx: &mut Context<Self>) {
         let now = self.now();
-        let Some(parcels) = self.state().map(|mut state| state.due(now)) else { return ctx.stop() };
-        for parcel in parcels {
-            let limit = parcel.webhook.timeout;
+        let Some(deliveries) = self.state().map(|mut state| state.due(now)) else { return ctx.stop() };
+        for delivery in deliveries {
+            let limit = delivery.webhook.timeout;
             // A task of its own: a poster that panics then fails its try instead of ending this actor.
-            let task = actix_rt::spawn(tokio::time::timeout(limit, self.poster.post(parcel.clone())));
+            let task = actix_rt::spawn(tokio::time::timeout(limit, self.poster.post(delivery.clone())));
             ctx.spawn(wrap_future::<_, Self>(task).map(move |joined, actor, ctx| {
                 let result = match joined {
                     Ok(Ok(result)) => result,
                     Ok(Err(_)) => Err(again(format!("no answer within {} ms", limit.as_millis()))),
                     Err(_) => Err(again("sending itself failed".to_owned())),
                 };
-                let out = actor.state().map(|mut state| state.sent(actor.now(), &parcel, result));
+                let out = actor.state().map(|mut state| state.sent(actor.now(), &delivery, result));
                 actor.speak(out.unwrap_or_default());
                 actor.drive(ctx);
             }));

@@ -1,7 +1,8 @@
 //! Which alerts are open: rules judged, the store's word taken, and what there is to say about it.
 //!
 //! No clock, no I/O: every method is told the time (milliseconds since the Unix epoch) and answers what is to be logged and
-//! published. What the ledger is to be told waits in the journal, what webhooks are in the courier. `agree` is the part that
+//! published. What the ledger is to be told waits in the journal, what webhooks are to be sent in the delivery queue.
+//! `agree` is the part that
 //! deals with the ledger, `show` the one that deals with people.
 
 mod agree;
@@ -11,7 +12,7 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use super::alert::{Alert, Push, Told};
-use super::courier::{Courier, Failure, Parcel};
+use super::delivery_queue::{Delivery, DeliveryQueue, Failure};
 use super::journal::{Journal, Write};
 use super::ledger::{AHEAD_MS, Entered, Entry, Resolution};
 use super::measure::Measured;
@@ -137,7 +138,7 @@ pub struct State {
     open: BTreeMap<String, Open>,
     closed: VecDeque<Alert>,
     journal: Journal,
-    courier: Courier,
+    deliveries: DeliveryQueue,
     /// There is a ledger.
     kept: bool,
     /// The ledger has said at least once what is open.
@@ -166,7 +167,7 @@ impl State {
             open: BTreeMap::new(),
             closed: VecDeque::new(),
             journal: Journal::default(),
-            courier: Courier::new(kept),
+            deliveries: DeliveryQueue::new(kept),
             kept,
             seen: false,
             away: None,
@@ -178,7 +179,7 @@ impl State {
     /// Another instance of the actor goes on.
     pub fn taken_over(&mut self) {
         self.journal.interrupted();
-        self.courier.interrupted();
+        self.deliveries.interrupted();
     }
 
     /// Applies other settings. Rules of the same id go on; what is open of those that are gone is resolved at the next look.
@@ -197,7 +198,7 @@ impl State {
                 (watched.since, watched.value) = (None, None);
             }
         }
-        for push in self.courier.keep(&settings.webhooks) {
+        for push in self.deliveries.keep(&settings.webhooks) {
             let what = format!("webhook {} is gone: it is not told of alert {}", push.webhook, push.alert);
             out.push(Output::Log(log::Level::Warn, what));
         }
@@ -212,7 +213,10 @@ impl State {
 
     /// Whether that is to be looked at right after a start or a reload.
     pub fn is_pressing(&self) -> bool {
-        !self.rules.is_empty() || !self.open.is_empty() || !self.journal.is_empty() || !self.courier.is_idle()
+        !self.rules.is_empty()
+            || !self.open.is_empty()
+            || !self.journal.is_empty()
+            || !self.deliveries.is_idle()
     }
 
     /// What runs.
@@ -325,7 +329,7 @@ impl State {
     /// An alert fires without the ledger's word.
     fn tell_here(&mut self, alert: &Alert, out: &mut Vec<Output>) {
         let webhooks = self.rule(&alert.rule).map(|rule| rule.webhooks.clone()).unwrap_or_default();
-        let lost = self.courier.add(alert, &webhooks);
+        let lost = self.deliveries.add(alert, &webhooks);
         if lost > 0 {
             let what = format!("{lost} alerts are not sent to their webhooks: too many wait");
             out.push(Output::Log(log::Level::Error, what));
@@ -404,7 +408,7 @@ impl State {
 
     fn close(&mut self, alert: Alert, aloud: bool, out: &mut Vec<Output>) {
         self.open.remove(&alert.rule);
-        self.courier.update(&alert);
+        self.deliveries.update(&alert);
         self.claim_due = true;
         if aloud {
             self.announce(Change::Resolved, &alert, out);
@@ -425,22 +429,22 @@ impl State {
     }
 
     /// What is to be sent now.
-    pub fn due(&mut self, now: i64) -> Vec<Parcel> {
-        self.courier.due(&self.settings.webhooks, now)
+    pub fn due(&mut self, now: i64) -> Vec<Delivery> {
+        self.deliveries.due(&self.settings.webhooks, now)
     }
 
     /// When something is to be sent next, unless something happens before.
     pub fn next_due(&self) -> Option<i64> {
-        self.courier.next_due()
+        self.deliveries.next_due()
     }
 
     /// A try to send has ended.
-    pub fn sent(&mut self, now: i64, parcel: &Parcel, result: Result<(), Failure>) -> Vec<Output> {
+    pub fn sent(&mut self, now: i64, delivery: &Delivery, result: Result<(), Failure>) -> Vec<Output> {
         let draw = self.rng.f64();
         let mut out = Vec::new();
-        let Some(outcome) = self.courier.ended(parcel, result, now, draw) else { return out };
-        let (name, what) = (&parcel.webhook.name, parcel.told.as_str());
-        let subject = format!("alert {} {what} [{}]", parcel.alert.rule, parcel.alert.id);
+        let Some(outcome) = self.deliveries.ended(delivery, result, now, draw) else { return out };
+        let (name, what) = (&delivery.webhook.name, delivery.told.as_str());
+        let subject = format!("alert {} {what} [{}]", delivery.alert.rule, delivery.alert.id);
         match (&outcome.failed, outcome.wait) {
             (None, _) => out.push(Output::Log(log::Level::Debug, format!("webhook {name} took {subject}"))),
             (Some(why), Some(wait)) => {

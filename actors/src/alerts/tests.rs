@@ -1,8 +1,9 @@
-//! Tests of alerts: the pure state with a clock of the test's own, alone and with a ledger in memory; the courier; windows.
+//! Tests of alerts: the pure state with a clock of the test's own, alone and with a ledger in memory; the
+//! delivery queue; windows.
 
 mod alone;
 mod clock;
-mod courier;
+mod delivery_queue;
 mod ghost;
 mod journal;
 mod kept;

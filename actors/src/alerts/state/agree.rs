@@ -56,7 +56,7 @@ impl State {
         Some(match write {
             Write::Enter { alert, told } => {
                 let cooled = now - millis(&self.settings.cooldown);
-                let mut pushes = self.courier.pushes(&alert.id);
+                let mut pushes = self.deliveries.pushes(&alert.id);
                 for webhook in self.rule(&alert.rule).map(|rule| &rule.webhooks[..]).unwrap_or_default() {
                     if !pushes.iter().any(|push| push.webhook == *webhook) {
                         pushes.push(Push::new(&alert.id, webhook));
@@ -118,7 +118,7 @@ impl State {
     }
 
     fn renew(&mut self, alert: Alert) {
-        self.courier.update(&alert);
+        self.deliveries.update(&alert);
         if let Some(open) = self.open.get_mut(&alert.rule).filter(|open| open.alert.id == alert.id) {
             open.renew(alert);
         }
@@ -129,7 +129,7 @@ impl State {
         let is_open = self.open.get(&rule).is_some_and(|open| open.alert.id == ours.id);
         match entered {
             Entered::Ours(alert) => {
-                self.courier.entered(&alert.id);
+                self.deliveries.entered(&alert.id);
                 self.claim_due = true;
                 if !is_open {
                     return;
@@ -182,6 +182,6 @@ impl State {
 
     /// The ledger has leased pushes.
     pub fn claimed(&mut self, rows: Vec<(Alert, Push)>) {
-        self.courier.leased(rows);
+        self.deliveries.leased(rows);
     }
 }

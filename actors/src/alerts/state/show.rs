@@ -12,7 +12,7 @@ impl State {
         if alert.acknowledged_at_ms.is_none() {
             alert.acknowledged_at_ms = Some(now);
             let alert = alert.clone();
-            self.courier.update(&alert);
+            self.deliveries.update(&alert);
             if let Some(unwritten) = self.journal.unwritten(id) {
                 unwritten.acknowledged_at_ms = Some(now);
             } else if self.kept {
@@ -42,7 +42,7 @@ impl State {
 
     /// How far the webhooks have been told of an alert, as far as that is known here.
     pub fn pushes(&self, alert: &str) -> Vec<Push> {
-        self.courier.pushes(alert)
+        self.deliveries.pushes(alert)
     }
 
     /// Why the ledger does not answer.

@@ -126,13 +126,13 @@ impl Instance {
                 });
                 self.state.claimed(rows.collect());
             }
-            let parcels = self.state.due(now);
-            if parcels.is_empty() {
+            let deliveries = self.state.due(now);
+            if deliveries.is_empty() {
                 return out;
             }
-            for parcel in parcels {
-                self.told.push((parcel.alert.id.clone(), parcel.told));
-                out.extend(changes(self.state.sent(now, &parcel, Ok(()))));
+            for delivery in deliveries {
+                self.told.push((delivery.alert.id.clone(), delivery.told));
+                out.extend(changes(self.state.sent(now, &delivery, Ok(()))));
             }
         }
     }
