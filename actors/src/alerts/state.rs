@@ -105,7 +105,7 @@ struct Watched {
 
 /// What the ledger knows of an open alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kept {
+enum LedgerState {
     /// It is being asked whether the alert may fire; nobody has been told.
     Asked,
     /// It fires, and the ledger knows nothing of it.
@@ -116,21 +116,21 @@ enum Kept {
 #[derive(Debug)]
 struct Open {
     alert: Alert,
-    kept: Kept,
+    ledger: LedgerState,
     /// Its rule was this instance's own, until a reload took it away.
     dropped: bool,
 }
 
 impl Open {
     /// What the ledger says of it. That somebody knows of it may be still on its way there.
-    fn renew(&mut self, kept: Alert) {
+    fn renew(&mut self, stored: Alert) {
         let known = self.alert.acknowledged_at_ms;
-        self.alert = Alert { acknowledged_at_ms: kept.acknowledged_at_ms.or(known), ..kept };
+        self.alert = Alert { acknowledged_at_ms: stored.acknowledged_at_ms.or(known), ..stored };
     }
 }
 
 /// See the module.
-pub struct State {
+pub struct AlertsState {
     who: Who,
     settings: Arc<Settings>,
     rules: BTreeMap<String, Watched>,
@@ -140,7 +140,7 @@ pub struct State {
     journal: Journal,
     deliveries: DeliveryQueue,
     /// There is a ledger.
-    kept: bool,
+    has_ledger: bool,
     /// The ledger has said at least once what is open.
     seen: bool,
     /// Why it does not answer.
@@ -156,9 +156,9 @@ enum Verdict {
     Unknown,
 }
 
-impl State {
-    /// Nothing open, nothing judged. `kept`: there is a ledger. Any seed will do.
-    pub fn new(who: Who, kept: bool, seed: u64) -> Self {
+impl AlertsState {
+    /// Nothing open, nothing judged. `has_ledger`: alerts are kept in a store. Any seed will do.
+    pub fn new(who: Who, has_ledger: bool, seed: u64) -> Self {
         let settings = Settings { enabled: false, ..Settings::default() };
         Self {
             who,
@@ -167,8 +167,8 @@ impl State {
             open: BTreeMap::new(),
             closed: VecDeque::new(),
             journal: Journal::default(),
-            deliveries: DeliveryQueue::new(kept),
-            kept,
+            deliveries: DeliveryQueue::new(has_ledger),
+            has_ledger,
             seen: false,
             away: None,
             claim_due: false,
@@ -208,7 +208,7 @@ impl State {
 
     /// Whether there is anything to look at. Without rules, the ledger is still asked once what this instance has left open.
     pub fn is_active(&self) -> bool {
-        self.is_pressing() || (self.kept && !self.seen)
+        self.is_pressing() || (self.has_ledger && !self.seen)
     }
 
     /// Whether that is to be looked at right after a start or a reload.
@@ -251,10 +251,10 @@ impl State {
         let settings = self.settings.clone();
         for rule in settings.rules.iter().filter(|_| settings.enabled) {
             let verdict = self.judge(now, rule, measure(&rule.condition));
-            match (self.open.get(&rule.id).map(|open| open.kept), verdict) {
+            match (self.open.get(&rule.id).map(|open| open.ledger), verdict) {
                 (None, Verdict::Bad(value)) => self.fire(now, rule, value, &place, &mut out),
-                (Some(Kept::Known), Verdict::Bad(_)) => self.hold(&rule.id),
-                (Some(Kept::Known | Kept::Here), Verdict::Good) => {
+                (Some(LedgerState::Known), Verdict::Bad(_)) => self.hold(&rule.id),
+                (Some(LedgerState::Known | LedgerState::Here), Verdict::Good) => {
                     self.resolve(now, &rule.id, None, &mut out)
                 }
                 _ => {}
@@ -315,19 +315,19 @@ impl State {
         }
         let id = format!("{now:011x}-{:012x}", self.rng.u64(..1 << 48));
         let alert = Alert::of(rule, id, value, &place(&rule.condition), &self.who.instance, now);
-        let told = !self.kept || self.away.is_some();
-        if self.kept {
+        let told = !self.has_ledger || self.away.is_some();
+        if self.has_ledger {
             self.note(Write::Enter { alert: Box::new(alert.clone()), told }, out);
         }
-        let kept = if told { Kept::Here } else { Kept::Asked };
-        self.open.insert(rule.id.clone(), Open { alert: alert.clone(), kept, dropped: false });
+        let ledger = if told { LedgerState::Here } else { LedgerState::Asked };
+        self.open.insert(rule.id.clone(), Open { alert: alert.clone(), ledger, dropped: false });
         if told {
-            self.tell_here(&alert, out);
+            self.notify(&alert, out);
         }
     }
 
     /// An alert fires without the ledger's word.
-    fn tell_here(&mut self, alert: &Alert, out: &mut Vec<Output>) {
+    fn notify(&mut self, alert: &Alert, out: &mut Vec<Output>) {
         let webhooks = self.rule(&alert.rule).map(|rule| rule.webhooks.clone()).unwrap_or_default();
         let lost = self.deliveries.add(alert, &webhooks);
         if lost > 0 {
@@ -358,7 +358,7 @@ impl State {
         let Some(open) = self.open.get(rule) else { return };
         let alert = open.alert.id.clone();
         let hold = Write::Hold { alert };
-        if self.kept && self.away.is_none() && !self.journal.any(|write| *write == hold) {
+        if self.has_ledger && self.away.is_none() && !self.journal.any(|write| *write == hold) {
             self.journal.push(hold);
         }
     }
@@ -367,21 +367,21 @@ impl State {
     fn resolve(&mut self, now: i64, rule: &str, reason: Option<&str>, out: &mut Vec<Output>) {
         let Some(open) = self.open.get(rule) else { return };
         let id = open.alert.id.clone();
-        match open.kept {
-            Kept::Asked => {}
-            Kept::Here => {
+        match open.ledger {
+            LedgerState::Asked => {}
+            LedgerState::Here => {
                 let reason = reason.map(str::to_owned);
                 let alert = Alert { resolved_at_ms: Some(now), reason, ..open.alert.clone() };
                 if let Some(unwritten) = self.journal.unwritten(&id) {
                     *unwritten = alert.clone();
-                } else if self.kept {
+                } else if self.has_ledger {
                     // Its entry is under way: its end is told behind it.
                     let reason = alert.reason.clone();
                     self.note(Write::Resolve(self.resolution(id, now, reason, i64::MAX)), out);
                 }
                 self.close(alert, true, out);
             }
-            Kept::Known => {
+            LedgerState::Known => {
                 let asked = |write: &Write| matches!(write, Write::Resolve(asked) if asked.alert == id);
                 if self.away.is_some() || self.journal.any(asked) {
                     // It is the instances' common alert: its end waits for the store.
@@ -460,7 +460,7 @@ impl State {
                 out.push(Output::Log(log::Level::Error, what));
             }
         }
-        if self.kept {
+        if self.has_ledger {
             self.note(Write::Pushed(outcome.push), &mut out);
         }
         out

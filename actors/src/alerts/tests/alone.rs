@@ -7,11 +7,11 @@ use crate::alerts::{Failure, Standing, Told};
 const BAD: Measured = Measured { value: Some(0.5), whole: true };
 const GOOD: Measured = Measured { value: Some(0.0), whole: true };
 
-fn see(state: &mut State, now: i64, measured: Measured) -> Vec<(Change, String)> {
+fn see(state: &mut AlertsState, now: i64, measured: Measured) -> Vec<(Change, String)> {
     look(state, now, View::Alone, measured)
 }
 
-fn standing(state: &State, now: i64) -> Standing {
+fn standing(state: &AlertsState, now: i64) -> Standing {
     state.report(now)[0].standing
 }
 
@@ -199,7 +199,7 @@ fn a_clock_that_was_ahead_keeps_no_rule_from_firing() {
         ..rule("open")
     };
     let mut state = state("a", false, vec![rule("errors"), gauge]);
-    let look = |state: &mut State, now, errors: f64, open: f64| {
+    let look = |state: &mut AlertsState, now, errors: f64, open: f64| {
         let measure = |condition: &Condition| {
             measured(Some(if condition.metric == Metric::OpenBreakers { open } else { errors }))
         };
