@@ -15,7 +15,7 @@ use super::cells::Metrics;
 use super::messages::{Changed, Flush, Records, Written};
 use super::recent::IN_MEMORY_SECONDS;
 use super::rollup::{Batch, FINEST, Sink, SinkError, Writer};
-use super::state::State;
+use super::state::MetricsState;
 use crate::supervision::{Fence, OnStop, Stopped, count_message, supervised};
 
 /// Batches that may wait: a worker sends a few a second, and under load one per thousand requests.
@@ -74,7 +74,7 @@ impl MetricsAggregatorActor {
     }
 
     /// What is counted; `None` once this instance has been replaced.
-    fn state(&self) -> Option<MutexGuard<'_, State>> {
+    fn state(&self) -> Option<MutexGuard<'_, MetricsState>> {
         self.deps.metrics.state_for(&self.deps.fence)
     }
 

@@ -39,7 +39,7 @@ pub use rollup::{
     Batch, ConfigChange, FINEST, LimitTally, RESOLUTIONS, Rollup, Sample, Series, Sink, SinkError, Tally,
     Writer,
 };
-pub use state::State;
+pub use state::MetricsState;
 pub(crate) use totals::bucket;
 pub use totals::{
     BOUNDS, BOUNDS_US, BackendTotals, Buckets, Codes, OVERHEAD_BOUNDS_US, RouteNames, RouteTotals,

@@ -30,16 +30,16 @@ const UNKNOWN: SeriesId = SeriesId::MAX;
 
 /// The series of one route, looked up once per configuration.
 struct RouteSeries {
-    /// Of `State::routes`.
+    /// Of `MetricsState::routes`.
     route: usize,
-    /// Of `State::backends`.
+    /// Of `MetricsState::backends`.
     backend: usize,
     ids: [SeriesId; METHODS.len() * CLASSES],
 }
 
 /// See the module.
 #[derive(Default)]
-pub struct State {
+pub struct MetricsState {
     /// Requests counted.
     recorded: u64,
     /// Requests that will never be counted: an instance of the actor took them with it.
@@ -64,7 +64,7 @@ pub struct State {
     pub changes: Waiting<ConfigChange, CHANGES>,
 }
 
-impl State {
+impl MetricsState {
     /// Counts finished requests.
     pub fn record(&mut self, labels: &Arc<Labels>, records: &[Record]) {
         if !self.labels.as_ref().is_some_and(|known| Arc::ptr_eq(known, labels)) {
