@@ -15,7 +15,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 
 use super::complain;
-use crate::admin::{self, Admin, Kept};
+use crate::admin::{self, Admin, HistoryDeps};
 use crate::config::{Loaded, Settings, Severity, Source, load_with, settings};
 use crate::gateway::server::Latecomers;
 use crate::gateway::shared::{Internal, Shared};
@@ -138,8 +138,8 @@ async fn gateway(source: Source, loaded: Loaded, started: impl FnOnce(&Started))
     });
     // Its answer says that it has begun: whoever changes a file after the start is noticed.
     let _ = supervisor.send(Inspect).await;
-    let kept = Kept { store, instance, alerts };
-    let admin = Admin::new(shared.clone(), supervisor.clone(), kept, workers, &settings.admin.host);
+    let history = HistoryDeps { store, instance, alerts };
+    let admin = Admin::new(shared.clone(), supervisor.clone(), history, workers, &settings.admin.host);
     let internal: Box<dyn Internal> = Box::new(admin.clone());
     shared.internal.store(Some(Arc::new(internal)));
 
