@@ -40,7 +40,8 @@ fn is_slow(record: &RequestRecord, took: Duration) -> bool {
     !slow.is_zero() && record.latency(took) >= slow
 }
 
-/// The request and its trace, to be stored. What the client chose is cut: thousands of samples wait in memory while the store is away.
+/// The request and its trace, to be stored. What the client chose is cut: thousands of samples wait in memory while the store is
+/// away.
 pub fn sample(record: &RequestRecord, status: u16, took: Duration) -> Sample {
     let route = record.route.map(|index| &record.snapshot.routes[index]);
     let name = |name: Option<&str>| name.unwrap_or(NONE).into();
