@@ -2,7 +2,8 @@
 //!
 //! [`serve`] shows the stages in their order; each stage is one file. A stage either passes the request on or refuses
 //! it with a [`Cause`]; `answer` alone turns causes into answers. What is decided here is read from an immutable
-//! [`snapshot::Snapshot`]; what happened is reported in batches by `worker`. No lock is taken and no message awaited.
+//! [`snapshot::Snapshot`]; what happened is reported in batches by `worker`. No lock is waited for (those of
+//! tokio's timers are a thread's own) and no message awaited.
 
 mod access_log;
 pub mod answer;

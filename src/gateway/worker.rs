@@ -14,7 +14,6 @@ use aegis_actors::circuit_breaker::{Outcome, Outcomes};
 use aegis_actors::metrics_aggregator::{Labels, Record, Sample};
 
 use super::counting::{Counting, SampleReason};
-use super::deadline;
 use super::mailbox::Mailbox;
 use super::rate_limit::Asking;
 use super::shared::Shared;
@@ -59,7 +58,6 @@ impl Worker {
         WORKER.with_borrow_mut(|slot| {
             slot.get_or_insert_with(|| {
                 let worker = Rc::new(Self::new(shared.clone()));
-                deadline::start();
                 actix_rt::spawn(beat(Rc::downgrade(&worker)));
                 worker
             })
