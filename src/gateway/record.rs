@@ -24,7 +24,7 @@ pub struct RequestTrace {
     pub decider: Option<Decider>,
 }
 
-/// What a refusal goes by where its cause has more than one: noted when it is decided, for nobody can tell later.
+/// Which limit or state refused the request, where the cause alone does not say: noted then, as it cannot be found out later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decider {
     /// The time for the whole request.
@@ -124,7 +124,7 @@ impl RequestRecord {
     /// Notes the answer that the gateway makes itself.
     pub fn refuse(&mut self, cause: Cause) {
         self.cause = Some(cause);
-        // Nobody reads the answer to a client that is gone; the log keeps its own number for it.
+        // A client that is gone reads no answer; the log has 499 for it.
         self.status =
             if cause == Cause::ClientGone { CLIENT_CLOSED_REQUEST } else { cause.status().as_u16() };
     }

@@ -19,7 +19,7 @@ const OTHERS: usize = 16;
 pub const METHOD: usize = 32;
 pub const PATH: usize = 1024;
 
-/// One in so many requests that are neither refused nor slow is kept.
+/// One in a hundred requests that are neither refused nor slow is kept.
 const SAMPLED: u32 = 100;
 
 /// Whether the request is kept as a sample, and why.

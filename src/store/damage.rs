@@ -81,7 +81,7 @@ impl Inner {
             }
             let moved = self.move_aside(path, why);
             if moved {
-                // Who still uses a connection of the old pools ends with it.
+                // Statements under way on connections of the old pools end with them.
                 self.access.store(Arc::new(Access::new(&self.database)));
                 *prepared = None;
             }

@@ -12,7 +12,7 @@ use aegis_actors::metrics_aggregator::{Batch, Writer};
 
 use super::pace::Pace;
 
-/// A row is in doubt for so long at most. Who has not repeated it by then never will.
+/// A row is in doubt for eight days at most: a writer that has not repeated it by then never will.
 const FORGET: Duration = Duration::from_secs(8 * 86_400);
 
 /// One row's key, hashed; its end.
@@ -60,7 +60,7 @@ impl InDoubt {
         }
     }
 
-    /// Who wrote so far.
+    /// The writers so far.
     pub fn writers(&self) -> Vec<Writer> {
         self.writers.keys().cloned().collect()
     }

@@ -11,7 +11,7 @@ use super::{Inner, StoreError};
 /// Looks at the file of a SQLite store between two passes.
 const LOOKS: u32 = 3;
 
-/// Seconds between two clocks that are worth a word.
+/// Clocks that differ by more than an hour (in seconds) are logged.
 const APART: i64 = 3_600;
 
 /// For one pass. After a long outage there may be much to merge; the next pass goes on where this one ended.
@@ -78,7 +78,7 @@ pub(super) async fn regularly(store: Weak<Inner>, every: Duration) {
             inner.look_at_file().await;
         }
         let Some(inner) = store.upgrade() else { return };
-        // Who has not used the store yet has nothing to merge, and must not be the first to touch the database.
+        // A store that has not been used has nothing to roll up, and maintenance must not be the first to touch the database.
         if !inner.is_prepared() {
             continue;
         }

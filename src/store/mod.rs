@@ -400,7 +400,7 @@ impl Inner {
                          there is lost, and the store goes on in the file that is there now or is made anew",
                         path.display()
                     );
-                    // Who still uses a connection of the old pools ends with it.
+                    // Statements under way on connections of the old pools end with them.
                     self.access.store(Arc::new(Access::new(&self.database)));
                     *prepared = None;
                 }

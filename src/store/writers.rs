@@ -8,10 +8,9 @@ use diesel::prelude::Queryable;
 
 use super::pace::Pace;
 
-/// A writer that does nothing for so long, while another start of the same instance does, has ended.
+/// A writer that does nothing for ten minutes, while another start of the same instance writes, has ended.
 const REPLACED: Duration = Duration::from_secs(600);
-/// One that was last heard of so many seconds ago, and does nothing either, has ended: it is not merely cut off from the
-/// database.
+/// A writer last seen a week ago, in seconds, has ended without a successor: it is not merely cut off from the database.
 const GONE: i64 = 7 * 86_400;
 
 /// One row of `writers`.

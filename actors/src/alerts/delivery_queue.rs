@@ -278,7 +278,7 @@ impl DeliveryQueue {
         gone
     }
 
-    /// Nothing is being sent: whoever was sending has died.
+    /// Nothing is being sent: the instance that was sending has died.
     pub fn interrupted(&mut self) {
         self.receivers.values_mut().for_each(|receiver| receiver.sending = None);
     }

@@ -21,11 +21,11 @@ use super::settings::{Condition, Rule, Settings};
 
 /// Alerts that have ended, remembered for when there is no store.
 const CLOSED: usize = 200;
-/// How long an alert of a rule that this instance does not know waits for somebody who does.
+/// How long an alert of a rule that this instance does not have waits for an instance that has it: ten minutes.
 const STRANGERS_MS: i64 = 600_000;
-/// What is added to times that other instances and the store may take.
+/// Two seconds are added to what other instances and the store may take.
 const SLACK_MS: i64 = 2_000;
-/// Longer than the store may take for one answer.
+/// Six seconds: the store may take five for one answer.
 const LEASE_MS: i64 = 6_000;
 
 /// Whose alerts these are.
@@ -106,7 +106,7 @@ struct Watched {
 /// What the ledger knows of an open alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum LedgerState {
-    /// It is being asked whether the alert may fire; nobody has been told.
+    /// It is being asked whether the alert may fire; no webhook has been told.
     Asked,
     /// It fires, and the ledger knows nothing of it.
     Here,

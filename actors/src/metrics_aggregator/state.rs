@@ -14,7 +14,7 @@ use super::waiting::Waiting;
 
 /// Seconds told apart, for the display of what happens now and for short windows of alerts.
 const SECONDS: usize = 64;
-/// Windows of so many seconds are told to the second, longer ones by rollups.
+/// Windows up to this many seconds are counted by the second, longer ones by rollups.
 const EXACT: i64 = 60;
 
 /// Samples that wait for the store at most; beyond, the oldest are dropped.
