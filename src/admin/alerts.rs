@@ -17,12 +17,12 @@ const MOST: u32 = 1000;
 /// What fires.
 pub async fn firing(admin: &Admin) -> InternalAnswer {
     let (alerts, rules, enabled, away) = {
-        let state = admin.kept.alerts.state();
+        let state = admin.history.alerts.state();
         let rules: Vec<Value> = state.report(admin.shared.metrics.now_ms()).iter().map(rule).collect();
         (state.firing(), rules, state.settings().enabled, state.away().map(str::to_owned))
     };
     let data = with_pushes(admin, alerts, away.is_none()).await;
-    let store = match (&admin.kept.store, &away) {
+    let store = match (&admin.history.store, &away) {
         (None, _) => "none",
         (Some(_), None) => "ok",
         (Some(_), Some(_)) => "away",
@@ -36,14 +36,14 @@ pub async fn history(admin: &Admin, query: &str) -> InternalAnswer {
         Ok(question) => question,
         Err(why) => return answer::bad_request(why),
     };
-    let from_store = match &admin.kept.store {
+    let from_store = match &admin.history.store {
         Some(store) => store.alert_history(limit, before).await,
         None => Ok(Vec::new()),
     };
     let (alerts, note) = match from_store {
-        Ok(alerts) if admin.kept.store.is_some() => (alerts, None),
+        Ok(alerts) if admin.history.store.is_some() => (alerts, None),
         told => {
-            let mut alerts = admin.kept.alerts.state().history();
+            let mut alerts = admin.history.alerts.state().history();
             alerts.retain(|alert| before.is_none_or(|before| alert.fired_at_ms < before));
             alerts.truncate(limit as usize);
             let away = "the metrics store is away: these are the alerts that this process remembers";
@@ -92,12 +92,12 @@ pub async fn acknowledge(admin: &Admin, id: &str) -> InternalAnswer {
 /// not answer is not waited for again.
 async fn with_pushes(admin: &Admin, alerts: Vec<Alert>, answers: bool) -> Vec<Value> {
     let ids: Vec<_> = alerts.iter().map(|alert| alert.id.clone()).collect();
-    let mut pushes = match &admin.kept.store {
+    let mut pushes = match &admin.history.store {
         Some(store) if !ids.is_empty() && answers => store.pushes(ids).await.unwrap_or_default(),
         _ => Vec::new(),
     };
     {
-        let state = admin.kept.alerts.state();
+        let state = admin.history.alerts.state();
         for own in alerts.iter().flat_map(|alert| state.pushes(&alert.id)) {
             // What the store has noted is certain: told is only what a crash would not have told again.
             if !pushes.iter().any(|push| push.is_same(&own)) {

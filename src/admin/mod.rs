@@ -32,9 +32,9 @@ use crate::gateway::shared::{Internal, InternalAnswer, Shared, Token};
 use crate::store::Store;
 use crate::supervisor::Supervisor;
 
-/// What is remembered, and where.
+/// What history is read from.
 #[derive(Clone)]
-pub struct Kept {
+pub struct HistoryDeps {
     /// Where history is kept; `None` = in memory only.
     pub store: Option<Store>,
     /// `metrics.instance`.
@@ -51,7 +51,7 @@ pub struct Admin {
     started: Instant,
     started_at: SystemTime,
     workers: usize,
-    kept: Kept,
+    history: HistoryDeps,
     /// `admin.host` as it was bound; a reload does not change it.
     host: Arc<str>,
 }
@@ -61,12 +61,12 @@ impl Admin {
     pub fn new(
         shared: Arc<Shared>,
         supervisor: Addr<Supervisor>,
-        kept: Kept,
+        history: HistoryDeps,
         workers: usize,
         host: &str,
     ) -> Self {
         let (started, started_at) = (Instant::now(), SystemTime::now());
-        Self { shared, supervisor, started, started_at, workers, kept, host: host.into() }
+        Self { shared, supervisor, started, started_at, workers, history, host: host.into() }
     }
 
     /// What a request's `Authorization` says of the token.

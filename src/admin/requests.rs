@@ -131,7 +131,7 @@ pub async fn one(admin: &Admin, id: &str) -> InternalAnswer {
         let state = admin.shared.metrics.state();
         state.samples.newest().find(|sample| sample.request_id == id).map(remembered)
     };
-    let found = match (in_memory, &admin.kept.store) {
+    let found = match (in_memory, &admin.history.store) {
         (None, Some(store)) => match store.sample(id.to_owned()).await {
             Ok(sample) => sample.as_ref().map(stored),
             Err(error) => return answer::unavailable(format!("the metrics store did not answer: {error}")),
@@ -171,7 +171,7 @@ async fn kept(admin: &Admin) -> String {
             document::time(since),
         ),
     };
-    let until = match &admin.kept.store {
+    let until = match &admin.history.store {
         Some(_) => "they are kept for metrics.retentionDays, and the newest 100000 at most",
         None => "without a metrics store the newest 10000 are kept, and only while the gateway runs",
     };

@@ -58,7 +58,7 @@ pub async fn status(admin: &Admin) -> InternalAnswer {
         "store": {
             "state": store_state(admin),
             "error": store_error(admin),
-            "setAside": admin.kept.store.as_ref().and_then(Store::set_aside),
+            "setAside": admin.history.store.as_ref().and_then(Store::set_aside),
             "pendingRollups": shared.metrics.waiting(),
         },
         "backends": snapshot.backends.iter().map(|b| backend(b, &breakers)).collect::<Vec<_>>(),
@@ -74,7 +74,7 @@ pub async fn status(admin: &Admin) -> InternalAnswer {
 
 /// What the metrics store was when it was last used: `none`, `opening` (not yet), `ok` or `away`.
 pub fn store_state(admin: &Admin) -> &'static str {
-    match (&admin.kept.store, store_error(admin)) {
+    match (&admin.history.store, store_error(admin)) {
         (None, _) => "none",
         (Some(_), Some(_)) => "away",
         (Some(_), None) if admin.shared.metrics.store_up() => "ok",
@@ -84,7 +84,7 @@ pub fn store_state(admin: &Admin) -> &'static str {
 
 /// Why it is away.
 pub fn store_error(admin: &Admin) -> Option<String> {
-    let damaged = admin.kept.store.as_ref().and_then(Store::trouble);
+    let damaged = admin.history.store.as_ref().and_then(Store::trouble);
     damaged.or_else(|| admin.shared.metrics.store_error())
 }
 

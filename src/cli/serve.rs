@@ -15,7 +15,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 
 use super::complain;
-use crate::admin::{self, Admin, Kept};
+use crate::admin::{self, Admin, HistoryDeps};
 use crate::config::{Loaded, Settings, Severity, Source, load_with, settings};
 use crate::gateway::server::Latecomers;
 use crate::gateway::shared::{Internal, Shared};
@@ -138,8 +138,8 @@ async fn gateway(source: Source, loaded: Loaded, started: impl FnOnce(&Started))
     });
     // Its answer says that it has begun: whoever changes a file after the start is noticed.
     let _ = supervisor.send(Inspect).await;
-    let kept = Kept { store, instance, alerts };
-    let admin = Admin::new(shared.clone(), supervisor.clone(), kept, workers, &settings.admin.host);
+    let history = HistoryDeps { store, instance, alerts };
+    let admin = Admin::new(shared.clone(), supervisor.clone(), history, workers, &settings.admin.host);
     let internal: Box<dyn Internal> = Box::new(admin.clone());
     shared.internal.store(Some(Arc::new(internal)));
 
@@ -197,10 +197,10 @@ async fn gateway(source: Source, loaded: Loaded, started: impl FnOnce(&Started))
 /// nobody's start.
 fn open_store(settings: &Settings) -> io::Result<Option<Store>> {
     let metrics = &settings.metrics;
-    let Some(place) = metrics.store.as_ref().filter(|_| metrics.enabled) else { return Ok(None) };
+    let Some(database) = metrics.store.as_ref().filter(|_| metrics.enabled) else { return Ok(None) };
     let options =
         Options { auto_migrate: metrics.auto_migrate, retention: metrics.retention, ..Options::default() };
-    Store::at(place.clone(), options).map(Some).map_err(io::Error::other)
+    Store::at(database.clone(), options).map(Some).map_err(io::Error::other)
 }
 
 /// Writes what has been counted since the last write. A store that is away is not waited for: what it has not got is lost

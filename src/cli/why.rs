@@ -8,7 +8,7 @@ use super::{complain, say};
 use crate::config::{Located, Place, Source, load, locate};
 use crate::gateway::identity::is_request_id;
 
-/// Asks the running gateway for a request's record and tells it; exit code 1 when there is none or nobody answers.
+/// Asks the running gateway for the record of a request and describes it; exit code 1 when there is none or nobody answers.
 pub fn run(source: &Source, request_id: &str, json: bool) -> i32 {
     let loaded = match load(source) {
         Ok(loaded) => loaded,
@@ -36,7 +36,7 @@ pub fn run(source: &Source, request_id: &str, json: bool) -> i32 {
     };
     let text = match json {
         true => format!("{record:#}"),
-        false => tell(&record, &loaded.hash, |path| locate(source, path)),
+        false => describe(&record, &loaded.hash, |path| locate(source, path)),
     };
     say(text.trim_end());
     0
@@ -105,7 +105,7 @@ fn text<'v>(value: &'v Value, key: &str) -> &'v str {
 }
 
 /// The record in words, for a reader whose configuration has the hash `here`.
-pub fn tell(record: &Value, here: &str, locate: impl Fn(&str) -> Located) -> String {
+pub fn describe(record: &Value, here: &str, locate: impl Fn(&str) -> Located) -> String {
     let details = &record["details"];
     let mut out = String::new();
     let _ = writeln!(
@@ -251,7 +251,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_is_told_with_its_reason_its_line_and_what_was_tried() {
+    fn a_refusal_is_described_with_its_reason_its_line_and_what_was_tried() {
         let record = json!({
             "method": "GET", "path": "/a", "client": "10.0.0.1", "timestamp": "2026-11-23T09:00:00.000Z",
             "status": 504, "durationMs": 1500.2, "reason": "upstream_timeout", "route": "/a", "backend": "one",
@@ -264,7 +264,7 @@ mod tests {
             },
         });
         let place = Place { file: "aegis.yaml".into(), line: 7, column: 5 };
-        let told = tell(&record, "0a", |_| Located::Written(place.clone()));
+        let text = describe(&record, "0a", |_| Located::Written(place.clone()));
         for part in [
             "was answered 504 after 1500.2 ms",
             "upstream_timeout. The service did not answer in time.",
@@ -273,21 +273,21 @@ mod tests {
             "Try 1: http://10.0.0.2:80 on a new connection, failed: upstream_timeout after 1500.0 ms.",
             "breaker open, healthy, 0 requests in flight",
         ] {
-            assert!(told.contains(part), "{part} is not in:\n{told}");
+            assert!(text.contains(part), "{part} is not in:\n{text}");
         }
-        let told = tell(&record, "0b", |_| Located::Written(place.clone()));
+        let text = describe(&record, "0b", |_| Located::Written(place.clone()));
         for part in [
             "Decided by `backends[one].firstByteTimeoutMs`, as the gateway had it.",
             "here that is `backends[one].firstByteTimeoutMs`, aegis.yaml:7:5.",
             "generation 3, hash 0a,",
             "The configuration here is another one, with the hash 0b.",
         ] {
-            assert!(told.contains(part), "{part} is not in:\n{told}");
+            assert!(text.contains(part), "{part} is not in:\n{text}");
         }
-        let told = tell(&json!({"status": 200, "route": "none"}), "0a", |_| Located::Default(None));
-        assert!(told.contains("The gateway answered it itself") && told.contains("not sent to any target"));
+        let text = describe(&json!({"status": 200, "route": "none"}), "0a", |_| Located::Default(None));
+        assert!(text.contains("The gateway answered it itself") && text.contains("not sent to any target"));
         let own = json!({"status": 500, "details": {"tries": [{"target": "http://a", "status": 500}]}});
-        let told = tell(&own, "0a", |_| Located::Default(None));
-        assert!(told.contains("The answer is the service's own.") && told.contains("answered 500"), "{told}");
+        let text = describe(&own, "0a", |_| Located::Default(None));
+        assert!(text.contains("The answer is the service's own.") && text.contains("answered 500"), "{text}");
     }
 }

@@ -19,7 +19,7 @@ use ipnet::IpNet;
 pub use self::backend::{Backend, HashOn, LoadBalance, RewriteCookies, WhenAllUnhealthy};
 pub use self::route::Route;
 pub use self::target::{Address, Target, UpstreamTls};
-use crate::store::Place;
+use crate::store::Database;
 
 /// Sections of the contract that a later release brings, and what each arrives with.
 const LATER: &[(&str, &str)] = &[
@@ -158,7 +158,7 @@ section! {
         /// a file, which is made with its folder, relative to the working directory; or
         /// `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, which several instances share; `none` = in memory only, for
         /// minutes
-        store: Option<Place> = Some(Place::Sqlite("data/aegis.db".into())), "store" store(), restart;
+        store: Option<Database> = Some(Database::Sqlite("data/aegis.db".into())), "store" store(), restart;
         /// what was counted is written so often; what a crash loses at most, and up to 0.2 s that the workers still
         /// held
         flush_interval: Duration = Duration::from_secs(5),
@@ -298,16 +298,16 @@ fn origin() -> Form<String> {
 }
 
 /// The store's URL may hold a password, so no message shows any of it.
-fn store() -> Form<Option<Place>> {
+fn store() -> Form<Option<Database>> {
     let read = |text: &str| match text {
         "none" => Ok(None),
-        _ => Place::parse(text)
+        _ => Database::parse(text)
             .map(Some)
             .map_err(|why| format!("cannot be used: {why}; or `none` to keep nothing")),
     };
-    let show = |store: &Option<Place>| store.as_ref().map_or("none".to_owned(), Place::url);
+    let show = |store: &Option<Database>| store.as_ref().map_or("none".to_owned(), Database::url);
     parsed("URL or `none`", read, show).redacted(|store| {
-        let url = store.as_ref().map_or("none".to_owned(), Place::url);
+        let url = store.as_ref().map_or("none".to_owned(), Database::url);
         secrets::without_userinfo(&url).unwrap_or(url).into()
     })
 }

@@ -80,7 +80,7 @@ pub fn write_unread(
 
 /// The rules that refused the request or, in `shadow`, would have.
 fn limited_by(record: &RequestRecord, shadow: bool) -> impl Iterator<Item = &str> {
-    let refused = record.story.limits.iter().filter(move |one| one.refused && one.shadow == shadow);
+    let refused = record.request_trace.limits.iter().filter(move |one| one.refused && one.shadow == shadow);
     let limits = record.snapshot.limits.as_ref();
     refused.filter_map(move |one| limits?.find(one.limit)).map(|limited| &*limited.cells.name)
 }

@@ -124,14 +124,14 @@ fn add_own(request: &Request, fields: &mut Fields) {
 fn open(mut request: Box<Request>, backend: &Backend, answered: Answered) -> Result<Response, Refused> {
     let Answered { head, body, in_flight, request_body, .. } = answered;
     let Some(taken) = body.into_tunnel().filter(|_| request_body.is_complete()) else {
-        if let Some(last) = request.record.story.tries.last_mut() {
+        if let Some(last) = request.record.request_trace.tries.last_mut() {
             last.why = Some("switched protocols before it had the request".into());
         }
         return Err(Refused::new(request, Cause::UpstreamBadResponse));
     };
     let most = backend.settings.max_tunnels;
     let Some(counted) = in_flight.and_then(|one| one.into_tunnel(most)) else {
-        request.record.story.decider = Some(Decider::Tunnels);
+        request.record.request_trace.decider = Some(Decider::Tunnels);
         return Err(Refused::new(request, Cause::PoolFull));
     };
     let mut fields = head.fields;

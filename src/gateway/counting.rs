@@ -18,13 +18,13 @@ const MOST: usize = 32 * BATCH;
 /// Requests that are kept in whole between two calls of [`Counting::allow`], at most.
 const SAMPLES: usize = 200;
 
-/// Why a request's story is worth keeping.
+/// Why a request is kept as a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Worth {
+pub enum SampleReason {
     /// The gateway answered itself, or the upstream with a 5xx, or the request was slow, or its answer broke off.
     Remarkable,
     /// Drawn among those that went well.
-    Sample,
+    Random,
 }
 
 /// See the module.
@@ -35,7 +35,7 @@ pub struct Counting {
     batches: RefCell<Vec<(Arc<Labels>, Vec<Record>)>>,
     samples: RefCell<Vec<Sample>>,
     /// How many have been kept since they were last allowed, and whether one of them went well.
-    told: Cell<usize>,
+    recorded: Cell<usize>,
     drawn: Cell<bool>,
     aggregator: Mailbox<Records>,
     /// Records lost since the aggregator has taken all.
@@ -70,22 +70,22 @@ impl Counting {
 
     /// Lets further requests be kept in whole; called by the clock.
     pub fn allow(&self) {
-        self.told.set(0);
+        self.recorded.set(0);
         self.drawn.set(false);
     }
 
     /// Keeps a request in whole, where there is room for it. Beyond a bound the rest is only counted: a flood of refusals
-    /// must not become a flood of stories, nor cost the writing of them. Of what went well one at a time is enough: the
+    /// must not become a flood of samples, nor cost the writing of them. Of what went well one at a time is enough: the
     /// store keeps a hundred thousand in all, and they must not push out what did not.
-    pub fn tell(&self, labels: &Arc<Labels>, worth: Worth, story: impl FnOnce() -> Sample) {
-        let told = self.told.get();
+    pub fn record_sample(&self, labels: &Arc<Labels>, reason: SampleReason, sample: impl FnOnce() -> Sample) {
+        let recorded = self.recorded.get();
         // Those of before may still be here, while the aggregator is being replaced.
-        let room = told < SAMPLES && self.samples.borrow().len() < SAMPLES;
-        if room && (worth == Worth::Remarkable || !self.drawn.replace(true)) {
-            self.told.set(told + 1);
-            self.samples.borrow_mut().push(story());
+        let room = recorded < SAMPLES && self.samples.borrow().len() < SAMPLES;
+        if room && (reason == SampleReason::Remarkable || !self.drawn.replace(true)) {
+            self.recorded.set(recorded + 1);
+            self.samples.borrow_mut().push(sample());
             if self.batches.borrow().is_empty() {
-                // Stories go with records, and a request for one of the gateway's own paths has none.
+                // Samples go with records, and a request for one of the gateway's own paths has none.
                 self.batches.borrow_mut().push((labels.clone(), Vec::new()));
             }
         }
@@ -152,18 +152,18 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_does_not_become_one_of_stories_and_what_went_well_leaves_room_for_what_did_not() {
+    fn a_flood_does_not_become_one_of_samples_and_what_went_well_leaves_room_for_what_did_not() {
         let counting = Counting::default();
-        let story = || Sample { path: "/".to_owned(), ..Sample::default() };
-        let told = |worth, times| {
-            (0..times).for_each(|_| counting.tell(&Arc::default(), worth, story));
+        let sample = || Sample { path: "/".to_owned(), ..Sample::default() };
+        let recorded = |reason, times| {
+            (0..times).for_each(|_| counting.record_sample(&Arc::default(), reason, sample));
             counting.samples.take().len()
         };
-        assert_eq!(told(Worth::Sample, 1_000), 1);
-        assert_eq!(told(Worth::Remarkable, 1_000), SAMPLES - 1, "though a report came between");
-        assert_eq!(told(Worth::Sample, 1), 0);
+        assert_eq!(recorded(SampleReason::Random, 1_000), 1);
+        assert_eq!(recorded(SampleReason::Remarkable, 1_000), SAMPLES - 1, "though a report came between");
+        assert_eq!(recorded(SampleReason::Random, 1), 0);
         counting.allow();
-        assert_eq!(told(Worth::Sample, 2), 1);
+        assert_eq!(recorded(SampleReason::Random, 2), 1);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::answer::{CLIENT_CLOSED_REQUEST, Cause};
 use super::record::RequestRecord;
-use super::{access_log, story};
+use super::{access_log, request_trace};
 
 impl Drop for RequestRecord {
     fn drop(&mut self) {
@@ -28,9 +28,9 @@ impl Drop for RequestRecord {
             None => worker.count(&self.snapshot, self.counted(status, took), self.is_refused()),
         }
         if self.snapshot.metrics
-            && let Some(worth) = story::worth(self, took)
+            && let Some(reason) = request_trace::sample_reason(self, took)
         {
-            worker.tell(&self.snapshot.labels, worth, || story::sample(self, status, took));
+            worker.record_sample(&self.snapshot.labels, reason, || request_trace::sample(self, status, took));
         }
         let logging = &self.snapshot.logging;
         if logging.access_log && (logging.probes || !self.is_probe()) {

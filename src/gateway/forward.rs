@@ -222,7 +222,7 @@ async fn attempt(
             target.counters.last_failure.store(Some(Arc::new((SystemTime::now(), why.clone()))));
         }
     }
-    request.record.story.tries.push(Try { target: position, took, outcome, reused, why });
+    request.record.request_trace.tries.push(Try { target: position, took, outcome, reused, why });
     if exchange.connected.get() {
         let (own, all) = (&target.counters, &backend.counters);
         let kinds = match reused {
@@ -297,7 +297,7 @@ async fn attempt(
         }
         Err(failure) => {
             if matches!(failure.cause, Cause::UpstreamTimeout | Cause::BodyTimeout) {
-                request.record.story.decider = Some(ended_by(&exchange, body, times));
+                request.record.request_trace.decider = Some(ended_by(&exchange, body, times));
             }
             failure.outcome.and_then(report);
             Err(failure)
@@ -383,7 +383,7 @@ fn classify(error: &SendRequestError, exchange: &Exchange, body: &RequestBody, i
 }
 
 fn no_target(mut request: Box<Request>, backend: &Backend, needs: Needs, refusal: NoTarget) -> Refused {
-    request.record.story.decider = balance::decider(backend, needs, refusal.cause);
+    request.record.request_trace.decider = balance::decider(backend, needs, refusal.cause);
     let seconds = refusal.retry_after.as_millis().div_ceil(1000).max(1) as u64;
     Refused { retry_after: Some(seconds), ..Refused::new(request, refusal.cause) }
 }

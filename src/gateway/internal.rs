@@ -50,7 +50,7 @@ async fn answer_reserved(mut request: Box<Request>) -> Result<Response, Refused>
     };
     match internal.token(request.head.fields.text("authorization")) {
         Token::NotConfigured => {
-            request.record.story.decider = Some(Decider::AdminToken);
+            request.record.request_trace.decider = Some(Decider::AdminToken);
             return Err(Refused::new(request, Cause::NoRoute));
         }
         Token::Missing => return Err(Refused::new(request, Cause::AdminTokenMissing)),

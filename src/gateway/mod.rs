@@ -2,7 +2,8 @@
 //!
 //! [`serve`] shows the stages in their order; each stage is one file. A stage either passes the request on or refuses
 //! it with a [`Cause`]; `answer` alone turns causes into answers. What is decided here is read from an immutable
-//! [`snapshot::Snapshot`]; what happened is reported in batches by `worker`. No lock is taken and no message awaited.
+//! [`snapshot::Snapshot`]; what happened is reported in batches by `worker`. No lock is waited for (those of
+//! tokio's timers are a thread's own) and no message awaited.
 
 mod access_log;
 pub mod answer;
@@ -32,6 +33,7 @@ mod redirects;
 mod relayed;
 mod request;
 pub mod request_body;
+mod request_trace;
 mod response;
 pub mod retry_budget;
 mod rewrite;
@@ -39,7 +41,6 @@ pub mod server;
 pub mod shared;
 pub mod snapshot;
 mod socket;
-mod story;
 mod tunnel;
 mod unread;
 mod upload;
@@ -115,7 +116,7 @@ async fn stages(mut request: Box<Request>) -> Result<Response, Refused> {
     let rewritten = rewrite::target(route, &canonical, &head.target);
     drop(canonical);
     request.quota = verdict.quota;
-    request.record.story.limits = verdict.consulted;
+    request.record.request_trace.limits = verdict.consulted;
     if let Some(refusal) = verdict.refusal {
         return Err(refusal.of(request));
     }

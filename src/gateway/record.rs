@@ -17,14 +17,14 @@ use super::worker::Worker;
 
 /// The steps of one request. Nothing here allocates for a request with one try and up to two limits.
 #[derive(Default)]
-pub struct Story {
+pub struct RequestTrace {
     pub limits: SmallVec<[Consulted; 2]>,
     pub tries: SmallVec<[Try; 1]>,
     /// What decided, where the cause alone does not say.
     pub decider: Option<Decider>,
 }
 
-/// What a refusal goes by where its cause has more than one: noted when it is decided, for nobody can tell later.
+/// Which limit or state refused the request, where the cause alone does not say: noted then, as it cannot be found out later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decider {
     /// The time for the whole request.
@@ -105,7 +105,7 @@ pub struct RequestRecord {
     /// What the rate limits have decided so far: a client that leaves while a limit is asked leaves this behind.
     pub limits: Cell<LimitCounts>,
     /// How it came to its answer, step by step.
-    pub story: Story,
+    pub request_trace: RequestTrace,
     /// The upstream's answer broke off after its head had been passed on.
     pub broken: bool,
     /// The end of a stop cut the answer off after its head had been passed on.
@@ -124,7 +124,7 @@ impl RequestRecord {
     /// Notes the answer that the gateway makes itself.
     pub fn refuse(&mut self, cause: Cause) {
         self.cause = Some(cause);
-        // Nobody reads the answer to a client that is gone; the log keeps its own number for it.
+        // A client that is gone reads no answer; the log has 499 for it.
         self.status =
             if cause == Cause::ClientGone { CLIENT_CLOSED_REQUEST } else { cause.status().as_u16() };
     }
@@ -180,7 +180,7 @@ impl RequestRecord {
     /// What went wrong with the last try, where that decided the answer.
     pub fn why(&self) -> Option<&str> {
         self.reason()?;
-        self.story.tries.last()?.why.as_deref()
+        self.request_trace.tries.last()?.why.as_deref()
     }
 
     pub fn target(&self) -> Option<&Target> {

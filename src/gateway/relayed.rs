@@ -119,7 +119,7 @@ impl Relayed {
     }
 
     fn break_off(&mut self, why: String) -> Step {
-        if let Some(last) = self.record.story.tries.last_mut() {
+        if let Some(last) = self.record.request_trace.tries.last_mut() {
             last.why = Some(why.into());
         }
         self.in_flight = None;

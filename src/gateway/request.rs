@@ -61,7 +61,7 @@ impl Request {
             tries: 0,
             upstream: None,
             waited: std::time::Duration::ZERO,
-            story: Default::default(),
+            request_trace: Default::default(),
             answered: None,
             stream: false,
             uploading: std::time::Duration::ZERO,

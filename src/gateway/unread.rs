@@ -9,10 +9,10 @@ use serde_json::json;
 
 use super::access_log;
 use super::answer::Cause;
-use super::counting::Worth;
+use super::counting::SampleReason;
 use super::peer::Peer;
+use super::request_trace::{METHOD, PATH};
 use super::snapshot::Snapshot;
-use super::story::{METHOD, PATH};
 use super::worker::Worker;
 
 /// What stands for what cannot be read.
@@ -96,8 +96,8 @@ pub fn end(peer: &Peer, cause: Cause, request_id: &str, unread: &Unread, begun: 
     };
     worker.count(&snapshot, record, true);
     if snapshot.metrics {
-        let told = || sample(&snapshot, peer, cause, request_id, unread, (now_ms, begun.elapsed()));
-        worker.tell(&snapshot.labels, Worth::Remarkable, told);
+        let sample = || sample(&snapshot, peer, cause, request_id, unread, (now_ms, begun.elapsed()));
+        worker.record_sample(&snapshot.labels, SampleReason::Remarkable, sample);
     }
     if snapshot.logging.access_log {
         let format = snapshot.logging.format;

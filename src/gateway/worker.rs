@@ -13,8 +13,7 @@ use aegis_actors::TargetId;
 use aegis_actors::circuit_breaker::{Outcome, Outcomes};
 use aegis_actors::metrics_aggregator::{Labels, Record, Sample};
 
-use super::counting::{Counting, Worth};
-use super::deadline;
+use super::counting::{Counting, SampleReason};
 use super::mailbox::Mailbox;
 use super::rate_limit::Asking;
 use super::shared::Shared;
@@ -59,7 +58,6 @@ impl Worker {
         WORKER.with_borrow_mut(|slot| {
             slot.get_or_insert_with(|| {
                 let worker = Rc::new(Self::new(shared.clone()));
-                deadline::start();
                 actix_rt::spawn(beat(Rc::downgrade(&worker)));
                 worker
             })
@@ -161,9 +159,9 @@ impl Worker {
         self.shared.ended.add(self.index, 1);
     }
 
-    /// Keeps a request's story for the store, where there is room for it.
-    pub fn tell(&self, labels: &Arc<Labels>, worth: Worth, story: impl FnOnce() -> Sample) {
-        self.counting.tell(labels, worth, story);
+    /// Keeps a request with its trace for the store, where there is room for it.
+    pub fn record_sample(&self, labels: &Arc<Labels>, reason: SampleReason, sample: impl FnOnce() -> Sample) {
+        self.counting.record_sample(labels, reason, sample);
     }
 
     /// Counts a finished request; `refused`: the gateway has answered it itself.

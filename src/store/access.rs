@@ -4,7 +4,7 @@ use std::ops::DerefMut;
 
 use diesel_async::pooled_connection::deadpool::Pool;
 
-use super::url::Place;
+use super::url::Database;
 use super::{postgres, sqlite};
 
 /// The pools of one database.
@@ -15,10 +15,10 @@ pub(super) enum Access {
 
 impl Access {
     /// Connects to nothing yet.
-    pub fn new(place: &Place) -> Self {
-        match place {
-            Place::Postgres(url) => Self::Postgres(postgres::pool(url)),
-            Place::Sqlite(path) => {
+    pub fn new(database: &Database) -> Self {
+        match database {
+            Database::Postgres(url) => Self::Postgres(postgres::pool(url)),
+            Database::Sqlite(path) => {
                 let (writer, reader) = sqlite::pools(path);
                 Self::Sqlite { writer, reader }
             }

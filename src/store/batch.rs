@@ -14,15 +14,15 @@ pub(super) struct Signature {
     /// Larger with every attempt.
     pub attempt: i64,
     /// Rows that end at or before it are not written again.
-    pub settled: i64,
+    pub committed: i64,
     /// By the writer's clock, Unix seconds.
     pub now: i64,
 }
 
 impl Signature {
-    pub fn new(writer: &Writer, attempt: i64, settled: i64, now: i64) -> Self {
+    pub fn new(writer: &Writer, attempt: i64, committed: i64, now: i64) -> Self {
         let (instance, boot) = (writer.instance.to_string(), writer.boot.to_string());
-        Self { instance, boot, attempt, settled, now }
+        Self { instance, boot, attempt, committed, now }
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::access::Access;
-use super::{Inner, Place, Store, StoreError, file, sqlite};
+use super::{Database, Inner, Store, StoreError, file, sqlite};
 
 /// The shortest time between two examinations of every page.
 const EXAMINED: Duration = Duration::from_secs(10);
@@ -23,8 +23,8 @@ pub(super) struct Damage {
     examined: Option<Instant>,
     /// The file that was set aside last, and when.
     aside: Option<(String, Instant)>,
-    /// It has been said that the damaged file stays.
-    told: bool,
+    /// The log has said already that the damaged file stays.
+    warned: bool,
 }
 
 impl Store {
@@ -47,7 +47,7 @@ impl Inner {
 
     /// Looks whether the file is still a database; `suspected`: a statement has said that it is not.
     pub(super) async fn look_for_damage(&self, suspected: bool) {
-        let Place::Sqlite(path) = &self.place else { return };
+        let Database::Sqlite(path) = &self.database else { return };
         let in_use = |files: Option<_>| files.is_some_and(|files: file::Files| !files.is_elsewhere(path));
         if !in_use(self.prepared.lock().await.flatten()) {
             return;
@@ -65,7 +65,7 @@ impl Inner {
                 Ok(()) => {
                     if suspected {
                         // Of a file that was written beside them they may know half.
-                        self.access.store(Arc::new(Access::new(&self.place)));
+                        self.access.store(Arc::new(Access::new(&self.database)));
                         self.damage().trouble = None;
                     }
                     return false;
@@ -81,8 +81,8 @@ impl Inner {
             }
             let moved = self.move_aside(path, why);
             if moved {
-                // Who still uses a connection of the old pools ends with it.
-                self.access.store(Arc::new(Access::new(&self.place)));
+                // Statements under way on connections of the old pools end with them.
+                self.access.store(Arc::new(Access::new(&self.database)));
                 *prepared = None;
             }
             moved
@@ -112,11 +112,11 @@ impl Inner {
                     name = name.display()
                 );
                 damage.aside = Some((name.display().to_string(), Instant::now()));
-                damage.told = false;
+                damage.warned = false;
                 true
             }
             Err(instead) => {
-                if !std::mem::replace(&mut damage.told, true) {
+                if !std::mem::replace(&mut damage.warned, true) {
                     log::error!(
                         "the file of the metrics store, {shown}, cannot be read any more; {instead} ({why})"
                     );

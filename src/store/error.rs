@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::url::Place;
+use super::url::Database;
 
 /// Why the store did not do what it was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,8 +37,8 @@ pub enum StoreError {
     )]
     Damaged(String),
     /// Any of these, with what was being done, and where.
-    #[error("{doing} {place}: {why}")]
-    During { doing: &'static str, place: String, why: Box<StoreError> },
+    #[error("{doing} {database}: {why}")]
+    During { doing: &'static str, database: String, why: Box<StoreError> },
 }
 
 impl StoreError {
@@ -51,17 +51,17 @@ impl StoreError {
     }
 
     /// With what was being done, and where, unless it says so already.
-    pub(super) fn during(self, doing: &'static str, place: &Place) -> Self {
+    pub(super) fn during(self, doing: &'static str, database: &Database) -> Self {
         match self {
             Self::Url(_) | Self::Threads(_) | Self::Stopped | Self::Bucket(_) | Self::During { .. } => self,
-            why => Self::During { doing, place: place.to_string(), why: Box::new(why) },
+            why => Self::During { doing, database: database.to_string(), why: Box::new(why) },
         }
     }
 
     /// Without a password that a driver may have quoted.
     pub(super) fn without(mut self, password: Option<&str>) -> Self {
-        if let Self::During { doing, place, why } = self {
-            return Self::During { doing, place, why: Box::new(why.without(password)) };
+        if let Self::During { doing, database, why } = self {
+            return Self::During { doing, database, why: Box::new(why.without(password)) };
         }
         if let Self::Away(text) | Self::Migration(text) | Self::Refused(text) = &mut self
             && let Some(password) = password.filter(|password| !password.is_empty())
@@ -85,8 +85,8 @@ impl StoreError {
     /// The same, with the mend.
     pub(super) fn of_damage(self) -> Self {
         match self {
-            Self::During { doing, place, why } => {
-                Self::During { doing, place, why: Box::new(why.of_damage()) }
+            Self::During { doing, database, why } => {
+                Self::During { doing, database, why: Box::new(why.of_damage()) }
             }
             Self::Away(text) | Self::Migration(text) | Self::Refused(text) => Self::Damaged(text),
             other => other,

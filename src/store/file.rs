@@ -1,5 +1,5 @@
 //! The file of a SQLite store: made when it is not there, noticed when it is another than was opened, and set aside when it
-//! is damaged. Who holds a file open goes on with it when it has been deleted: everything would seem well, and be gone at the
+//! is damaged. A process that holds a deleted file open goes on writing to it without an error, and all of it is gone at the
 //! next start.
 
 use std::io;
@@ -36,7 +36,7 @@ impl Files {
     }
 
     /// The same, and where to. What is left of the old database's write-ahead
-    /// log is removed then: whoever opens the new one would take it for that one's.
+    /// log is removed then: SQLite would take it for the new database's.
     pub fn moved(&self, path: &Path) -> Option<Moved> {
         if !self.is_elsewhere(path) {
             return None;
@@ -75,9 +75,9 @@ pub(super) fn set_aside(path: &Path, now_ms: i64) -> io::Result<PathBuf> {
         let again = if n == 0 { String::new() } else { format!("-{n}") };
         with(&path, &format!(".damaged-{stamp}{again}"))
     };
-    // Nobody's file is overwritten.
+    // No file that is there is overwritten.
     let free = (0..).map(name).find(|name| name.symlink_metadata().is_err()).unwrap_or_else(|| name(0));
-    // The database first: whoever closes it from now on leaves the log alone, since SQLite sees that it has moved.
+    // The database first: a connection that closes it from now on leaves the log alone, since SQLite sees that it has moved.
     std::fs::rename(&path, &free)?;
     for (log, aside) in logs(&path).iter().zip(logs(&free)) {
         let _ = std::fs::rename(log, aside);

@@ -1,17 +1,17 @@
-//! Merging and retention, a little at a time: between two transactions whoever wants to write gets in.
+//! Rolling up and purging, a little at a time: between two transactions whoever wants to write gets in.
 
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
 use super::access::on;
 use super::plan::{DAY, Shortened, Times, floor};
-use super::writers::{Standing, WriterRow};
+use super::writers::{Liveness, WriterRow};
 use super::{Inner, StoreError};
 
 /// Looks at the file of a SQLite store between two passes.
 const LOOKS: u32 = 3;
 
-/// Seconds between two clocks that are worth a word.
+/// Clocks that differ by more than an hour (in seconds) are logged.
 const APART: i64 = 3_600;
 
 /// For one pass. After a long outage there may be much to merge; the next pass goes on where this one ended.
@@ -23,46 +23,46 @@ pub(super) const DOING: &str = "merging in";
 /// What a pass has done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Maintained {
-    /// Rows of writers that were merged.
-    pub merged: usize,
-    /// Rows of any kind that were too old.
-    pub dropped: usize,
+    /// Rows of writers that were rolled up.
+    pub rolled_up: usize,
+    /// Rows of any kind that were purged, being too old.
+    pub purged: usize,
 }
 
 /// One pass. Where another instance is at it, it does nothing.
 pub(super) async fn maintain(inner: Arc<Inner>) -> Result<Maintained, StoreError> {
     let mut done = Maintained::default();
-    let writers = inner.doubts().writers();
+    let writers = inner.in_doubt().writers();
     for writer in writers {
-        let by = inner.standing(&writer);
+        let by = inner.progress(&writer);
         on!(inner, writer, write::touch(by))?;
     }
-    let rows = on!(inner, reader, fold::writers())?;
-    let (standing, now) = inner.judge(rows);
+    let rows = on!(inner, reader, roll_up::writers())?;
+    let (liveness, now) = inner.judge(rows);
     let retention = i64::try_from(inner.options.retention.as_secs()).unwrap_or(i64::MAX / 2);
-    let times = Times { now, earliest: standing.earliest, latest: standing.latest, retention };
+    let times = Times { now, earliest: liveness.earliest, latest: liveness.latest, retention };
     let confirms = |seconds| inner.pace().confirms(seconds);
-    let shortened = on!(inner, writer, trim::shorten(times, confirms))?;
+    let shortened = on!(inner, writer, purge::shorten(times, confirms))?;
     if matches!(shortened, Shortened::Elsewhere) {
         return Ok(done);
     }
     loop {
-        match on!(inner, writer, fold::fold(standing.ended.clone()))? {
+        match on!(inner, writer, roll_up::roll_up(liveness.ended.clone()))? {
             None => return Ok(done),
             Some(0) => break,
-            Some(merged) => done.merged += merged,
+            Some(rolled_up) => done.rolled_up += rolled_up,
         }
     }
     let Shortened::To(borders) = shortened else { return Ok(done) };
-    for series in on!(inner, reader, trim::portions())? {
+    for series in on!(inner, reader, purge::portions())? {
         let borders = borders.clone();
-        done.dropped += on!(inner, writer, trim::drop_merged(series, borders))?;
+        done.purged += on!(inner, writer, purge::purge_merged(series, borders))?;
     }
     let before = floor(times.earliest.saturating_sub(retention), i64::from(DAY));
-    let Standing { ended, gone, .. } = standing;
-    done.dropped += on!(inner, writer, trim::drop_rest(before, ended))?;
-    on!(inner, writer, trim::forget(gone))?;
-    on!(inner, writer, trim::compact())?;
+    let Liveness { ended, gone, .. } = liveness;
+    done.purged += on!(inner, writer, purge::purge_rest(before, ended))?;
+    on!(inner, writer, purge::purge_names(gone))?;
+    on!(inner, writer, purge::compact())?;
     Ok(done)
 }
 
@@ -78,7 +78,7 @@ pub(super) async fn regularly(store: Weak<Inner>, every: Duration) {
             inner.look_at_file().await;
         }
         let Some(inner) = store.upgrade() else { return };
-        // Who has not used the store yet has nothing to merge, and must not be the first to touch the database.
+        // A store that has not been used has nothing to roll up, and maintenance must not be the first to touch the database.
         if !inner.is_prepared() {
             continue;
         }
@@ -103,21 +103,21 @@ pub(super) async fn regularly(store: Weak<Inner>, every: Duration) {
 
 impl Inner {
     /// What the table of writers says, and the time. That clocks disagree is said once.
-    pub(super) fn judge(&self, rows: Vec<WriterRow>) -> (Standing, i64) {
+    pub(super) fn judge(&self, rows: Vec<WriterRow>) -> (Liveness, i64) {
         let pace = self.pace();
         let mut writers = self.writers.lock().unwrap_or_else(PoisonError::into_inner);
-        let standing = writers.look(rows, &pace);
-        let behind = standing.behind.as_ref().filter(|_| pace.now() - standing.earliest > APART);
-        if writers.tell(behind)
+        let liveness = writers.look(rows, &pace);
+        let behind = liveness.behind.as_ref().filter(|_| pace.now() - liveness.earliest > APART);
+        if writers.is_newly_behind(behind)
             && let Some(instance) = behind
         {
             log::warn!(
                 "the clock of instance {instance}, which writes to the same metrics store, is {} s behind this one's; \
                  until they agree nothing is dropped that is not too old by both",
-                pace.now() - standing.earliest
+                pace.now() - liveness.earliest
             );
         }
-        (standing, pace.now())
+        (liveness, pace.now())
     }
 
     fn is_prepared(&self) -> bool {

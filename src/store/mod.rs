@@ -13,10 +13,10 @@
 //! | `statements` | everything else that is said to a database |
 //! | `schema`, `rows`, `alert_rows`, `batch` | tables, their rows, a batch as rows |
 //! | `alerts` | the ledger of the alerts actor |
-//! | `doubts`, `writers`, `merging` | what may be merged, and into what |
+//! | `in_doubt`, `writers`, `merging` | what may be merged, and into what |
 //! | `pace` | how far the wall clock is believed |
 //! | `plan`, `answers` | which rows a question needs, and what it gets |
-//! | `maintenance` | merging and retention |
+//! | `maintenance` | rolling up and purging |
 
 mod access;
 mod alert_rows;
@@ -24,9 +24,9 @@ mod alerts;
 mod answers;
 mod batch;
 mod damage;
-mod doubts;
 mod error;
 mod file;
+mod in_doubt;
 mod maintenance;
 mod merging;
 mod migrations;
@@ -57,15 +57,15 @@ use answers::Question;
 pub use answers::{Bucket, Detail, Endpoint, Filter, KeptSamples, Range, Wanted};
 use batch::{Rows, Signature};
 use damage::Damage;
-use doubts::Doubts;
 pub use error::StoreError;
 use file::{Files, Moved};
+use in_doubt::InDoubt;
 pub use maintenance::Maintained;
 pub use migrations::{Applied, Order};
 use pace::Pace;
 pub use plan::finest;
 pub use rows::{StoredChange, StoredSample};
-pub use url::Place;
+pub use url::Database;
 use writers::Writers;
 
 /// How a store behaves.
@@ -77,7 +77,7 @@ pub struct Options {
     pub time_limit: Duration,
     /// How old anything may get (`metrics.retentionDays`). Default 30 days.
     pub retention: Duration,
-    /// How often old rows are merged and dropped, in the background; `None` = only when [`Store::maintain`] is called.
+    /// How often old rows are rolled up and purged, in the background; `None` = only when [`Store::maintain`] is called.
     /// Default a minute.
     pub maintain_every: Option<Duration>,
     /// Both clocks of the machine.
@@ -107,10 +107,10 @@ pub struct Store {
 }
 
 struct Inner {
-    place: Place,
+    database: Database,
     access: ArcSwap<Access>,
     options: Options,
-    doubts: Mutex<Doubts>,
+    in_doubt: Mutex<InDoubt>,
     pace: Mutex<Pace>,
     writers: Mutex<Writers>,
     damage: Mutex<Damage>,
@@ -136,14 +136,14 @@ impl Store {
     /// # Errors
     /// The URL cannot be used, or the system has no thread to give.
     pub fn open(url: &str, options: Options) -> Result<Self, StoreError> {
-        Self::at(Place::parse(url).map_err(StoreError::Url)?, options)
+        Self::at(Database::parse(url).map_err(StoreError::Url)?, options)
     }
 
-    /// [`Store::open`] at a place that has been read already.
+    /// [`Store::open`] at a database whose URL has been read already.
     ///
     /// # Errors
     /// The system has no thread to give.
-    pub fn at(place: Place, options: Options) -> Result<Self, StoreError> {
+    pub fn at(database: Database, options: Options) -> Result<Self, StoreError> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .max_blocking_threads(8)
@@ -154,12 +154,13 @@ impl Store {
         let access = {
             // Connections belong to this runtime.
             let _inside = runtime.enter();
-            ArcSwap::from_pointee(Access::new(&place))
+            ArcSwap::from_pointee(Access::new(&database))
         };
         let pace = Mutex::new(Pace::new((options.clock)()));
-        let (doubts, writers, prepared) = (Mutex::default(), Mutex::default(), tokio::sync::Mutex::new(None));
+        let (in_doubt, writers, prepared) =
+            (Mutex::default(), Mutex::default(), tokio::sync::Mutex::new(None));
         let damage = Mutex::default();
-        let inner = Arc::new(Inner { place, access, options, doubts, pace, writers, damage, prepared });
+        let inner = Arc::new(Inner { database, access, options, in_doubt, pace, writers, damage, prepared });
         if let Some(every) = inner.options.maintain_every {
             runtime.spawn(maintenance::regularly(Arc::downgrade(&inner), every));
         }
@@ -167,8 +168,8 @@ impl Store {
     }
 
     /// Where the store is; its text has no password.
-    pub fn place(&self) -> &Place {
-        &self.inner.place
+    pub fn database(&self) -> &Database {
+        &self.inner.database
     }
 
     /// Connects and makes sure that the schema is there, as every use does at first.
@@ -191,16 +192,16 @@ impl Store {
     /// the same or higher, until a write succeeds, and does not count their requests in rows of other keys; and it does not
     /// write a row again that was acknowledged more than a minute after the row's end.
     pub fn write_batch(&self, writer: Writer, batch: Batch) -> Asked<()> {
-        let doubts = self.inner.doubts().of(&batch);
+        let in_doubt = self.inner.in_doubt().of(&batch);
         self.run("writing to", self.inner.options.time_limit, move |inner| async move {
-            let by = inner.attempt(&writer, &doubts);
+            let by = inner.attempt(&writer, &in_doubt);
             let rows = Rows::new(&writer, batch);
             let written = on!(inner, writer, write::write(by, rows));
             if written.as_ref().is_err_and(StoreError::tells_of_a_full_disk) {
                 inner.make_room().await;
             }
             written?;
-            inner.doubts().acknowledged(&writer, &doubts);
+            inner.in_doubt().acknowledged(&writer, &in_doubt);
             Ok(())
         })
     }
@@ -272,7 +273,7 @@ impl Store {
         })
     }
 
-    /// Merges what is settled and drops what is too old, now. The background does so by itself.
+    /// Rolls up what is committed and purges what is too old, now. The background does so by itself.
     pub fn maintain(&self) -> Asked<Maintained> {
         self.run(maintenance::DOING, maintenance::TIME_LIMIT, maintenance::maintain)
     }
@@ -296,7 +297,7 @@ impl Store {
                     let inner = inner.clone();
                     async move {
                         let opened = inner.prepared().await;
-                        opened.map_err(|error| error.during("opening", &inner.place))?;
+                        opened.map_err(|error| error.during("opening", &inner.database))?;
                         work(inner).await
                     }
                 });
@@ -348,8 +349,8 @@ fn bucket(seconds: u32) -> Result<i64, StoreError> {
 }
 
 impl Inner {
-    fn doubts(&self) -> MutexGuard<'_, Doubts> {
-        self.doubts.lock().unwrap_or_else(PoisonError::into_inner)
+    fn in_doubt(&self) -> MutexGuard<'_, InDoubt> {
+        self.in_doubt.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The clocks, as of now.
@@ -373,23 +374,23 @@ impl Inner {
     }
 
     /// What goes before a write; from now on its rows are in doubt.
-    fn attempt(&self, writer: &Writer, doubts: &[doubts::Doubt]) -> Signature {
+    fn attempt(&self, writer: &Writer, in_doubt: &[in_doubt::RowInDoubt]) -> Signature {
         let pace = self.pace();
-        let (attempt, settled) = self.doubts().attempt(writer, doubts, &pace);
-        Signature::new(writer, attempt, settled, pace.now())
+        let (attempt, committed) = self.in_doubt().attempt(writer, in_doubt, &pace);
+        Signature::new(writer, attempt, committed, pace.now())
     }
 
-    /// What a writer has settled by now.
-    fn standing(&self, writer: &Writer) -> Signature {
+    /// What a writer has committed by now.
+    fn progress(&self, writer: &Writer) -> Signature {
         let pace = self.pace();
-        let (attempt, settled) = self.doubts().standing(writer, &pace);
-        Signature::new(writer, attempt, settled, pace.now())
+        let (attempt, committed) = self.in_doubt().progress(writer, &pace);
+        Signature::new(writer, attempt, committed, pace.now())
     }
 
     /// Makes sure that the schema is there.
     async fn prepared(&self) -> Result<(), StoreError> {
         let mut prepared = self.prepared.lock().await;
-        if let (Place::Sqlite(path), Some(files)) = (&self.place, &mut *prepared) {
+        if let (Database::Sqlite(path), Some(files)) = (&self.database, &mut *prepared) {
             match files.and_then(|files| files.moved(path)) {
                 None => *files = Some(Files::of(path)),
                 Some(how) => {
@@ -399,8 +400,8 @@ impl Inner {
                          there is lost, and the store goes on in the file that is there now or is made anew",
                         path.display()
                     );
-                    // Who still uses a connection of the old pools ends with it.
-                    self.access.store(Arc::new(Access::new(&self.place)));
+                    // Statements under way on connections of the old pools end with them.
+                    self.access.store(Arc::new(Access::new(&self.database)));
                     *prepared = None;
                 }
             }
@@ -408,11 +409,11 @@ impl Inner {
         if prepared.is_some() {
             return Ok(());
         }
-        match &self.place {
-            Place::Sqlite(path) => {
+        match &self.database {
+            Database::Sqlite(path) => {
                 sqlite::migrate(path, Order::Run).await.map_err(StoreError::Migration)?;
             }
-            Place::Postgres(url) => {
+            Database::Postgres(url) => {
                 let missing = postgres::missing(url).await?;
                 if !missing.is_empty() && !self.options.auto_migrate {
                     return Err(StoreError::Behind(missing));
@@ -423,24 +424,24 @@ impl Inner {
             }
         }
         // The first look, against which the first pass of maintenance tells who lives.
-        let writers = on!(self, reader, fold::writers())?;
+        let writers = on!(self, reader, roll_up::writers())?;
         self.judge(writers);
-        *prepared = Some(match &self.place {
-            Place::Sqlite(path) => Some(Files::of(path)),
-            Place::Postgres(_) => None,
+        *prepared = Some(match &self.database {
+            Database::Sqlite(path) => Some(Files::of(path)),
+            Database::Postgres(_) => None,
         });
         self.damage().trouble = None;
         Ok(())
     }
 
     async fn migrate(self: Arc<Self>, order: Order) -> Result<Applied, StoreError> {
-        let carried_out = match &self.place {
+        let carried_out = match &self.database {
             // Looking must not make a file.
-            Place::Sqlite(path) if order != Order::Run && !path.exists() => {
+            Database::Sqlite(path) if order != Order::Run && !path.exists() => {
                 migrations::none(migrations::SQLITE)
             }
-            Place::Sqlite(path) => sqlite::migrate(path, order).await,
-            Place::Postgres(url) => postgres::migrate(url, order).await,
+            Database::Sqlite(path) => sqlite::migrate(path, order).await,
+            Database::Postgres(url) => postgres::migrate(url, order).await,
         };
         match carried_out {
             Ok(applied) => Ok(applied),
@@ -450,7 +451,7 @@ impl Inner {
 
     /// Notices a file that has been deleted, replaced or overwritten, when nobody else uses the store.
     async fn look_at_file(&self) {
-        let Place::Sqlite(path) = &self.place else { return };
+        let Database::Sqlite(path) = &self.database else { return };
         let known = self.prepared.lock().await.flatten();
         if known.is_some_and(|known| known.is_elsewhere(path))
             && let Err(error) = self.prepared().await
@@ -467,9 +468,9 @@ impl Inner {
         {
             *prepared = None;
         }
-        let damaged = matches!(self.place, Place::Sqlite(_)) && error.tells_of_damage();
+        let damaged = matches!(self.database, Database::Sqlite(_)) && error.tells_of_damage();
         let error = if damaged { error.of_damage() } else { error };
-        let error = error.during(doing, &self.place).without(self.place.password());
+        let error = error.during(doing, &self.database).without(self.database.password());
         if damaged {
             self.damage().trouble = Some(error.to_string());
         }

@@ -11,7 +11,7 @@ use aegis_actors::Reading;
 
 /// Differences between the two clocks that are no step: clocks are slewed, and threads held up between two readings.
 const SLACK_MS: i64 = 1_000;
-/// No step has to be confirmed for longer.
+/// A step is believed after a day (in seconds) at the latest.
 const LONGEST: i64 = 86_400;
 
 /// See the module.

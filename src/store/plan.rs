@@ -8,11 +8,12 @@ pub(super) const DAY: i32 = 86_400;
 
 /// How long rows of each level are kept, seconds; `None` = as long as anything. So a range of an hour can be told in steps
 /// of 10 s, one of six hours by the minute, one of a day in steps of ten minutes.
-pub(super) const KEPT: [Option<i64>; 5] = [Some(2 * 3_600), Some(8 * 3_600), Some(2 * 86_400), None, None];
+pub(super) const LEVEL_RETENTION: [Option<i64>; 5] =
+    [Some(2 * 3_600), Some(8 * 3_600), Some(2 * 86_400), None, None];
 
 /// Seconds of the finest rows that are kept of a time so many seconds ago.
 pub fn finest(age: i64) -> i64 {
-    let kept = |level: &usize| KEPT[*level].is_none_or(|kept| age <= kept);
+    let kept = |level: &usize| LEVEL_RETENTION[*level].is_none_or(|kept| age <= kept);
     i64::from(LEVELS[(0..LEVELS.len()).find(kept).unwrap_or(LEVELS.len() - 1)])
 }
 

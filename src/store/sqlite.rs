@@ -122,7 +122,7 @@ pub(super) async fn examine<T>(
     then: impl AsyncFnOnce(Result<(), StoreError>) -> T,
 ) -> T {
     #[derive(QueryableByName)]
-    struct Verdict {
+    struct Damaged {
         #[diesel(sql_type = Text)]
         verdict: String,
     }
@@ -135,7 +135,7 @@ pub(super) async fn examine<T>(
     let pages = "SELECT quick_check AS verdict FROM pragma_quick_check(1) WHERE quick_check <> 'ok'";
     let mut found = Ok(());
     for question in [Some(table), thoroughly.then_some(pages)].into_iter().flatten() {
-        found = match load::<Verdict, _>(&mut conn, diesel::sql_query(question)).await {
+        found = match load::<Damaged, _>(&mut conn, diesel::sql_query(question)).await {
             Ok(verdicts) => match verdicts.into_iter().next() {
                 Some(verdict) => Err(StoreError::Damaged(verdict.verdict)),
                 None => continue,

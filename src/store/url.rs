@@ -6,14 +6,14 @@ use super::tls;
 
 /// What `metrics.store` means.
 #[derive(Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum Database {
     /// A file; relative to the folder that the process was started in.
     Sqlite(PathBuf),
     /// The URL as written.
     Postgres(String),
 }
 
-impl Place {
+impl Database {
     /// Reads `sqlite://PATH` or `postgres://[USER[:PASSWORD]@]HOST[:PORT]/DATABASE`.
     ///
     /// # Errors
@@ -58,7 +58,7 @@ impl Place {
 }
 
 /// Without user and password.
-impl std::fmt::Display for Place {
+impl std::fmt::Display for Database {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Sqlite(path) => write!(f, "sqlite://{}", path.display()),
@@ -72,7 +72,7 @@ impl std::fmt::Display for Place {
     }
 }
 
-impl std::fmt::Debug for Place {
+impl std::fmt::Debug for Database {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{self}")
     }
@@ -114,12 +114,15 @@ mod tests {
 
     #[test]
     fn a_file_and_a_server_are_told_apart() {
-        assert_eq!(Place::parse("sqlite://data/aegis.db"), Ok(Place::Sqlite("data/aegis.db".into())));
-        assert_eq!(Place::parse("sqlite:///var/lib/aegis.db"), Ok(Place::Sqlite("/var/lib/aegis.db".into())));
+        assert_eq!(Database::parse("sqlite://data/aegis.db"), Ok(Database::Sqlite("data/aegis.db".into())));
+        assert_eq!(
+            Database::parse("sqlite:///var/lib/aegis.db"),
+            Ok(Database::Sqlite("/var/lib/aegis.db".into()))
+        );
         for url in
             ["postgres://h/d", "postgresql://u:p%2F@[::1]:5433/d?connect_timeout=3", "postgres://u@a:1,b:2/d"]
         {
-            assert_eq!(Place::parse(url), Ok(Place::Postgres(url.to_owned())));
+            assert_eq!(Database::parse(url), Ok(Database::Postgres(url.to_owned())));
         }
     }
 
@@ -143,7 +146,7 @@ mod tests {
             ("postgres://u:hunter2@h/d?what=1", "does not understand"),
             ("postgres://u:hunter2@h/d?sslmode=verify-full&sslrootcert=/no/such", "/no/such: "),
         ] {
-            let error = Place::parse(url).unwrap_err();
+            let error = Database::parse(url).unwrap_err();
             assert!(
                 error.contains(why) && !error.contains("hunter") && !error.contains("ter2"),
                 "{url}: {error}"
@@ -153,9 +156,9 @@ mod tests {
 
     #[test]
     fn shown_it_has_neither_user_nor_password() {
-        let place = Place::parse("postgres://user:hunter2@h:1/d?sslmode=disable").unwrap();
-        assert_eq!(format!("{place} {place:?}"), "postgres://h:1/d postgres://h:1/d");
-        assert_eq!(place.password(), Some("hunter2"));
-        assert_eq!(Place::parse("postgres://h/d").unwrap().password(), None);
+        let database = Database::parse("postgres://user:hunter2@h:1/d?sslmode=disable").unwrap();
+        assert_eq!(format!("{database} {database:?}"), "postgres://h:1/d postgres://h:1/d");
+        assert_eq!(database.password(), Some("hunter2"));
+        assert_eq!(Database::parse("postgres://h/d").unwrap().password(), None);
     }
 }

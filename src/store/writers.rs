@@ -8,10 +8,9 @@ use diesel::prelude::Queryable;
 
 use super::pace::Pace;
 
-/// A writer that does nothing for so long, while another start of the same instance does, has ended.
+/// A writer that does nothing for ten minutes, while another start of the same instance writes, has ended.
 const REPLACED: Duration = Duration::from_secs(600);
-/// One that was last heard of so many seconds ago, and does nothing either, has ended: it is not merely cut off from the
-/// database.
+/// A writer last seen a week ago, in seconds, has ended without a successor: it is not merely cut off from the database.
 const GONE: i64 = 7 * 86_400;
 
 /// One row of `writers`.
@@ -20,7 +19,8 @@ pub(super) struct WriterRow {
     pub instance: String,
     pub boot: String,
     pub attempt: i64,
-    pub settled: i64,
+    /// Rows that end at or before it are committed; the column is called `settled`.
+    pub committed: i64,
     pub seen: i64,
 }
 
@@ -40,13 +40,13 @@ pub(super) struct Writers {
     seen: HashMap<(String, String), Seen>,
     looked: bool,
     /// Whose clock was said to be behind.
-    told: Option<String>,
+    warned: Option<String>,
 }
 
 /// What may be done by whose clock.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Standing {
-    /// Writers that have ended: what they left is settled.
+pub(super) struct Liveness {
+    /// Writers that have ended: what they left is committed.
     pub ended: Vec<WriterRow>,
     /// Of them, those that nothing will ever ask for.
     pub gone: Vec<WriterRow>,
@@ -60,7 +60,7 @@ pub(super) struct Standing {
 
 impl Writers {
     /// Takes in the table as it is now.
-    pub fn look(&mut self, rows: Vec<WriterRow>, by: &Pace) -> Standing {
+    pub fn look(&mut self, rows: Vec<WriterRow>, by: &Pace) -> Liveness {
         let (now, at) = (by.now(), by.at());
         let mut before = std::mem::take(&mut self.seen);
         let looked = std::mem::replace(&mut self.looked, true);
@@ -75,36 +75,36 @@ impl Writers {
         let silent = |seen: &Seen| at.saturating_duration_since(seen.at) > REPLACED;
         let live: HashSet<&str> =
             self.seen.values().filter(|seen| !silent(seen)).map(|seen| &*seen.row.instance).collect();
-        let mut standing = Standing { earliest: now, latest: now, ..Standing::default() };
+        let mut liveness = Liveness { earliest: now, latest: now, ..Liveness::default() };
         for seen in self.seen.values() {
             let row = &seen.row;
             if silent(seen) {
                 let gone = by.confirms(GONE) && (now - row.seen).abs() > GONE;
                 if gone || live.contains(&*row.instance) {
-                    standing.ended.push(row.clone());
+                    liveness.ended.push(row.clone());
                 }
                 if gone {
-                    standing.gone.push(row.clone());
+                    liveness.gone.push(row.clone());
                 }
                 continue;
             }
-            if row.seen < standing.earliest {
-                standing.earliest = row.seen;
-                standing.behind = seen.moved.then(|| row.instance.clone());
+            if row.seen < liveness.earliest {
+                liveness.earliest = row.seen;
+                liveness.behind = seen.moved.then(|| row.instance.clone());
             }
             if seen.moved {
-                standing.latest = standing.latest.max(row.seen);
+                liveness.latest = liveness.latest.max(row.seen);
             }
         }
-        standing
+        liveness
     }
 }
 
 impl Writers {
     /// Whether it is new that this instance's clock is behind.
-    pub fn tell(&mut self, behind: Option<&String>) -> bool {
-        let new = behind.is_some() && self.told.as_ref() != behind;
-        self.told = behind.cloned();
+    pub fn is_newly_behind(&mut self, behind: Option<&String>) -> bool {
+        let new = behind.is_some() && self.warned.as_ref() != behind;
+        self.warned = behind.cloned();
         new
     }
 }
@@ -118,7 +118,7 @@ mod tests {
     const NOW: i64 = 1_700_000_000;
 
     fn row(instance: &str, boot: &str, seen: i64) -> WriterRow {
-        WriterRow { instance: instance.into(), boot: boot.into(), attempt: 1, settled: 5, seen }
+        WriterRow { instance: instance.into(), boot: boot.into(), attempt: 1, committed: 5, seen }
     }
 
     fn boots(rows: &[WriterRow]) -> Vec<&str> {
@@ -179,10 +179,10 @@ mod tests {
         let start = Instant::now();
         let mut writers = Writers::default();
         let rows = || vec![row("c", "1", NOW - 3 * 86_400)];
-        let standing = writers.look(rows(), &clock(start, 0));
-        assert_eq!((standing.earliest, standing.behind), (NOW - 3 * 86_400, None));
-        let standing = writers.look(rows(), &clock(start, 3_600));
-        assert_eq!((standing.ended, standing.earliest), (vec![], NOW + 3_600));
+        let liveness = writers.look(rows(), &clock(start, 0));
+        assert_eq!((liveness.earliest, liveness.behind), (NOW - 3 * 86_400, None));
+        let liveness = writers.look(rows(), &clock(start, 3_600));
+        assert_eq!((liveness.ended, liveness.earliest), (vec![], NOW + 3_600));
     }
 
     #[test]

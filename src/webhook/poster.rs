@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use aegis_actors::TargetCells;
-use aegis_actors::alerts::{Failure, Format, Parcel, PostFuture, Poster, PosterFactory, Then, Webhook};
+use aegis_actors::alerts::{Delivery, Failure, Format, PostFuture, Poster, PosterFactory, Then, Webhook};
 use aegis_schema::Secret;
 use bytes::Bytes;
 use rustls::ClientConfig;
@@ -38,8 +38,8 @@ impl WebhookPoster {
 }
 
 impl Poster for WebhookPoster {
-    fn post(&self, parcel: Parcel) -> PostFuture {
-        let Parcel { webhook, alert, told } = parcel;
+    fn post(&self, delivery: Delivery) -> PostFuture {
+        let Delivery { webhook, alert, told } = delivery;
         let document = match webhook.format {
             Format::Json => document::json(&alert, told, &self.instance),
             Format::Slack => document::slack(&alert, told),

@@ -260,7 +260,7 @@ fn told_why(gateway: &Gateway, why: &str, failed: bool) -> String {
         kept.as_array().unwrap().iter().any(|one| tries(one).iter().any(says))
     };
     let shown = || !failed || says(&backend_status(gateway, "main")["targets"][0]["lastFailure"]);
-    let all = [("log", eventually(SOON, logged)), ("story", eventually(SOON, told)), ("status", shown())];
+    let all = [("log", eventually(SOON, logged)), ("trace", eventually(SOON, told)), ("status", shown())];
     all.iter().filter(|(_, says)| *says).map(|(who, _)| *who).collect::<Vec<_>>().join(", ")
 }
 
@@ -290,7 +290,7 @@ fn judge(kind: &Kind, [client, why, again, breaker, check]: &[String; 5]) -> Vec
         is("counted", (count >= 1.0).to_string(), "true");
     }
     if why != "–" {
-        is("why", told_why(&gateway, why, breaker == "row and rate"), "log, story, status");
+        is("why", told_why(&gateway, why, breaker == "row and rate"), "log, trace, status");
     }
     (kind.ask)(&gateway, "POST");
     let (get, post) = (tries - used, requests(&gateway) - tries);

@@ -12,13 +12,13 @@ use actix::{
 };
 use actix_rt::ArbiterHandle;
 
-use super::courier::{Failure, MOST, Parcel, Then};
+use super::delivery_queue::{Delivery, Failure, MOST, Then};
 use super::ledger::{Ledger, LedgerError};
 use super::measure::Measure;
 use super::messages::{Acknowledge, Acknowledged, AlertChanged, Watch, WatchTarget};
 use super::place;
 use super::settings::Condition;
-use super::state::{Answer, Ask, Output, State, View, Who};
+use super::state::{AlertsState, Answer, Ask, Output, View, Who};
 use crate::metrics_aggregator::{Metrics, Writer};
 use crate::supervision::{Fence, OnStop, Stopped, count_message, supervised};
 
@@ -30,8 +30,8 @@ pub type PostFuture = Pin<Box<dyn Future<Output = Result<(), Failure>>>>;
 
 /// Sends to webhooks. Need not be `Send`: it lives and dies on the actor's thread.
 pub trait Poster {
-    /// Sends one parcel, within the webhook's time limit.
-    fn post(&self, parcel: Parcel) -> PostFuture;
+    /// Sends one delivery, within the webhook's time limit.
+    fn post(&self, delivery: Delivery) -> PostFuture;
 }
 
 /// Makes the poster on the actor's thread.
@@ -39,23 +39,23 @@ pub type PosterFactory = Box<dyn FnOnce() -> Box<dyn Poster> + Send>;
 
 /// What is known of alerts, kept outside of the actor's instances: one that dies loses nothing. Read by the administration
 /// interface; requests never come here.
-pub struct Alerts(Mutex<State>);
+pub struct Alerts(Mutex<AlertsState>);
 
 impl Alerts {
-    /// Nothing open yet. `kept`: there is a ledger.
-    pub fn new(writer: &Writer, kept: bool) -> Self {
+    /// Nothing open yet. `has_ledger`: alerts are kept in a store.
+    pub fn new(writer: &Writer, has_ledger: bool) -> Self {
         let who = Who { instance: writer.instance.to_string(), boot: writer.boot.to_string() };
-        Self(Mutex::new(State::new(who, kept, fastrand::u64(..))))
+        Self(Mutex::new(AlertsState::new(who, has_ledger, fastrand::u64(..))))
     }
 
     /// Everything that is known.
-    pub fn state(&self) -> MutexGuard<'_, State> {
+    pub fn state(&self) -> MutexGuard<'_, AlertsState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The same for an instance of the actor; `None` once it has been replaced. The question is asked under the lock, so
     /// that nothing of the successor's comes between it and what follows.
-    fn state_for(&self, fence: &Fence) -> Option<MutexGuard<'_, State>> {
+    fn state_for(&self, fence: &Fence) -> Option<MutexGuard<'_, AlertsState>> {
         let state = self.state();
         fence.is_current().then_some(state)
     }
@@ -135,7 +135,7 @@ impl AlertActor {
     }
 
     /// What is known; `None` once this instance has been replaced: all of it is its successor's then.
-    fn state(&self) -> Option<MutexGuard<'_, State>> {
+    fn state(&self) -> Option<MutexGuard<'_, AlertsState>> {
         self.alerts.state_for(&self.fence)
     }
 
@@ -173,10 +173,10 @@ impl AlertActor {
         let Some(next) = self.state().map(|mut state| state.next_write(now)) else { return ctx.stop() };
         if let Some(ask) = next {
             self.asking = true;
-            let told = wrap_future::<_, Self>(tell(ledger, ask));
-            ctx.spawn(told.map(|answer, actor, ctx| {
+            let written = wrap_future::<_, Self>(write(ledger, ask));
+            ctx.spawn(written.map(|answer, actor, ctx| {
                 actor.asking = false;
-                let out = actor.state().map(|mut state| state.told(actor.now(), answer));
+                let out = actor.state().map(|mut state| state.answered(actor.now(), answer));
                 actor.speak(out.unwrap_or_default());
                 actor.drive(ctx);
             }));
@@ -232,18 +232,18 @@ impl AlertActor {
     /// Sends what is due, and comes back when more is.
     fn deliver(&mut self, ctx: &mut Context<Self>) {
         let now = self.now();
-        let Some(parcels) = self.state().map(|mut state| state.due(now)) else { return ctx.stop() };
-        for parcel in parcels {
-            let limit = parcel.webhook.timeout;
+        let Some(deliveries) = self.state().map(|mut state| state.due(now)) else { return ctx.stop() };
+        for delivery in deliveries {
+            let limit = delivery.webhook.timeout;
             // A task of its own: a poster that panics then fails its try instead of ending this actor.
-            let task = actix_rt::spawn(tokio::time::timeout(limit, self.poster.post(parcel.clone())));
+            let task = actix_rt::spawn(tokio::time::timeout(limit, self.poster.post(delivery.clone())));
             ctx.spawn(wrap_future::<_, Self>(task).map(move |joined, actor, ctx| {
                 let result = match joined {
                     Ok(Ok(result)) => result,
                     Ok(Err(_)) => Err(again(format!("no answer within {} ms", limit.as_millis()))),
                     Err(_) => Err(again("sending itself failed".to_owned())),
                 };
-                let out = actor.state().map(|mut state| state.sent(actor.now(), &parcel, result));
+                let out = actor.state().map(|mut state| state.sent(actor.now(), &delivery, result));
                 actor.speak(out.unwrap_or_default());
                 actor.drive(ctx);
             }));
@@ -266,7 +266,7 @@ fn again(what: String) -> Failure {
     Failure { what, then: Then::Again }
 }
 
-async fn tell(ledger: Arc<dyn Ledger>, ask: Ask) -> Result<Answer, LedgerError> {
+async fn write(ledger: Arc<dyn Ledger>, ask: Ask) -> Result<Answer, LedgerError> {
     Ok(match ask {
         Ask::Enter(entry) => Answer::Entered(ledger.enter(*entry).await?),
         Ask::Hold { alert, instance, at_ms } => {

@@ -79,7 +79,7 @@ impl Journal {
         if keep { self.queue.front().cloned() } else { self.queue.pop_front() }
     }
 
-    /// Whoever was telling has died.
+    /// The instance that was writing has died.
     pub fn interrupted(&mut self) {
         self.writing = false;
     }

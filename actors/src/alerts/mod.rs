@@ -10,13 +10,13 @@
 //! | `settings`, `alert` | rules and webhooks; an alert |
 //! | `measure` | what a condition is about |
 //! | `state` | which alerts are open |
-//! | `courier` | which webhook is told what, and when |
+//! | `delivery_queue` | which webhook is told what, and when |
 //! | `ledger` | the trait of the store behind both |
 //! | `messages`, `actor` | the mailbox, the clock and the I/O around them |
 
 mod actor;
 mod alert;
-mod courier;
+mod delivery_queue;
 mod journal;
 mod ledger;
 mod measure;
@@ -30,7 +30,7 @@ mod webhook_url;
 
 pub use actor::{AlertActor, Alerts, Deps, PostFuture, Poster, PosterFactory};
 pub use alert::{Alert, Push, Told};
-pub use courier::{Failure, Parcel, Then};
+pub use delivery_queue::{Delivery, Failure, Then};
 pub use ledger::{AHEAD_MS, Asked, Entered, Entry, Lease, Ledger, LedgerError, Resolution};
 pub use measure::{LONGEST_WINDOW, Measure, Measured};
 pub use messages::{Acknowledge, Acknowledged, AlertChanged, Change, Watch, WatchTarget};

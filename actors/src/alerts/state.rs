@@ -1,7 +1,8 @@
 //! Which alerts are open: rules judged, the store's word taken, and what there is to say about it.
 //!
 //! No clock, no I/O: every method is told the time (milliseconds since the Unix epoch) and answers what is to be logged and
-//! published. What the ledger is to be told waits in the journal, what webhooks are in the courier. `agree` is the part that
+//! published. What the ledger is to be told waits in the journal, what webhooks are to be sent in the delivery queue.
+//! `agree` is the part that
 //! deals with the ledger, `show` the one that deals with people.
 
 mod agree;
@@ -11,7 +12,7 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use super::alert::{Alert, Push, Told};
-use super::courier::{Courier, Failure, Parcel};
+use super::delivery_queue::{Delivery, DeliveryQueue, Failure};
 use super::journal::{Journal, Write};
 use super::ledger::{AHEAD_MS, Entered, Entry, Resolution};
 use super::measure::Measured;
@@ -20,11 +21,11 @@ use super::settings::{Condition, Rule, Settings};
 
 /// Alerts that have ended, remembered for when there is no store.
 const CLOSED: usize = 200;
-/// How long an alert of a rule that this instance does not know waits for somebody who does.
+/// How long an alert of a rule that this instance does not have waits for an instance that has it: ten minutes.
 const STRANGERS_MS: i64 = 600_000;
-/// What is added to times that other instances and the store may take.
+/// Two seconds are added to what other instances and the store may take.
 const SLACK_MS: i64 = 2_000;
-/// Longer than the store may take for one answer.
+/// Six seconds: the store may take five for one answer.
 const LEASE_MS: i64 = 6_000;
 
 /// Whose alerts these are.
@@ -104,8 +105,8 @@ struct Watched {
 
 /// What the ledger knows of an open alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kept {
-    /// It is being asked whether the alert may fire; nobody has been told.
+enum LedgerState {
+    /// It is being asked whether the alert may fire; no webhook has been told.
     Asked,
     /// It fires, and the ledger knows nothing of it.
     Here,
@@ -115,21 +116,21 @@ enum Kept {
 #[derive(Debug)]
 struct Open {
     alert: Alert,
-    kept: Kept,
+    ledger: LedgerState,
     /// Its rule was this instance's own, until a reload took it away.
     dropped: bool,
 }
 
 impl Open {
     /// What the ledger says of it. That somebody knows of it may be still on its way there.
-    fn renew(&mut self, kept: Alert) {
+    fn renew(&mut self, stored: Alert) {
         let known = self.alert.acknowledged_at_ms;
-        self.alert = Alert { acknowledged_at_ms: kept.acknowledged_at_ms.or(known), ..kept };
+        self.alert = Alert { acknowledged_at_ms: stored.acknowledged_at_ms.or(known), ..stored };
     }
 }
 
 /// See the module.
-pub struct State {
+pub struct AlertsState {
     who: Who,
     settings: Arc<Settings>,
     rules: BTreeMap<String, Watched>,
@@ -137,9 +138,9 @@ pub struct State {
     open: BTreeMap<String, Open>,
     closed: VecDeque<Alert>,
     journal: Journal,
-    courier: Courier,
+    deliveries: DeliveryQueue,
     /// There is a ledger.
-    kept: bool,
+    has_ledger: bool,
     /// The ledger has said at least once what is open.
     seen: bool,
     /// Why it does not answer.
@@ -155,9 +156,9 @@ enum Verdict {
     Unknown,
 }
 
-impl State {
-    /// Nothing open, nothing judged. `kept`: there is a ledger. Any seed will do.
-    pub fn new(who: Who, kept: bool, seed: u64) -> Self {
+impl AlertsState {
+    /// Nothing open, nothing judged. `has_ledger`: alerts are kept in a store. Any seed will do.
+    pub fn new(who: Who, has_ledger: bool, seed: u64) -> Self {
         let settings = Settings { enabled: false, ..Settings::default() };
         Self {
             who,
@@ -166,8 +167,8 @@ impl State {
             open: BTreeMap::new(),
             closed: VecDeque::new(),
             journal: Journal::default(),
-            courier: Courier::new(kept),
-            kept,
+            deliveries: DeliveryQueue::new(has_ledger),
+            has_ledger,
             seen: false,
             away: None,
             claim_due: false,
@@ -178,7 +179,7 @@ impl State {
     /// Another instance of the actor goes on.
     pub fn taken_over(&mut self) {
         self.journal.interrupted();
-        self.courier.interrupted();
+        self.deliveries.interrupted();
     }
 
     /// Applies other settings. Rules of the same id go on; what is open of those that are gone is resolved at the next look.
@@ -197,7 +198,7 @@ impl State {
                 (watched.since, watched.value) = (None, None);
             }
         }
-        for push in self.courier.keep(&settings.webhooks) {
+        for push in self.deliveries.keep(&settings.webhooks) {
             let what = format!("webhook {} is gone: it is not told of alert {}", push.webhook, push.alert);
             out.push(Output::Log(log::Level::Warn, what));
         }
@@ -207,12 +208,15 @@ impl State {
 
     /// Whether there is anything to look at. Without rules, the ledger is still asked once what this instance has left open.
     pub fn is_active(&self) -> bool {
-        self.is_pressing() || (self.kept && !self.seen)
+        self.is_pressing() || (self.has_ledger && !self.seen)
     }
 
     /// Whether that is to be looked at right after a start or a reload.
     pub fn is_pressing(&self) -> bool {
-        !self.rules.is_empty() || !self.open.is_empty() || !self.journal.is_empty() || !self.courier.is_idle()
+        !self.rules.is_empty()
+            || !self.open.is_empty()
+            || !self.journal.is_empty()
+            || !self.deliveries.is_idle()
     }
 
     /// What runs.
@@ -247,10 +251,10 @@ impl State {
         let settings = self.settings.clone();
         for rule in settings.rules.iter().filter(|_| settings.enabled) {
             let verdict = self.judge(now, rule, measure(&rule.condition));
-            match (self.open.get(&rule.id).map(|open| open.kept), verdict) {
+            match (self.open.get(&rule.id).map(|open| open.ledger), verdict) {
                 (None, Verdict::Bad(value)) => self.fire(now, rule, value, &place, &mut out),
-                (Some(Kept::Known), Verdict::Bad(_)) => self.hold(&rule.id),
-                (Some(Kept::Known | Kept::Here), Verdict::Good) => {
+                (Some(LedgerState::Known), Verdict::Bad(_)) => self.hold(&rule.id),
+                (Some(LedgerState::Known | LedgerState::Here), Verdict::Good) => {
                     self.resolve(now, &rule.id, None, &mut out)
                 }
                 _ => {}
@@ -311,22 +315,22 @@ impl State {
         }
         let id = format!("{now:011x}-{:012x}", self.rng.u64(..1 << 48));
         let alert = Alert::of(rule, id, value, &place(&rule.condition), &self.who.instance, now);
-        let told = !self.kept || self.away.is_some();
-        if self.kept {
+        let told = !self.has_ledger || self.away.is_some();
+        if self.has_ledger {
             self.note(Write::Enter { alert: Box::new(alert.clone()), told }, out);
         }
-        let kept = if told { Kept::Here } else { Kept::Asked };
-        self.open.insert(rule.id.clone(), Open { alert: alert.clone(), kept, dropped: false });
+        let ledger = if told { LedgerState::Here } else { LedgerState::Asked };
+        self.open.insert(rule.id.clone(), Open { alert: alert.clone(), ledger, dropped: false });
         if told {
-            self.tell_here(&alert, out);
+            self.notify(&alert, out);
         }
     }
 
     /// An alert fires without the ledger's word.
-    fn tell_here(&mut self, alert: &Alert, out: &mut Vec<Output>) {
+    fn notify(&mut self, alert: &Alert, out: &mut Vec<Output>) {
         let webhooks: Option<Vec<String>> =
             self.rule(&alert.rule).map(|rule| rule.webhooks().map(str::to_owned).collect());
-        let lost = self.courier.add(alert, &webhooks.unwrap_or_default());
+        let lost = self.deliveries.add(alert, &webhooks.unwrap_or_default());
         if lost > 0 {
             let what = format!("{lost} alerts are not sent to their webhooks: too many wait");
             out.push(Output::Log(log::Level::Error, what));
@@ -355,7 +359,7 @@ impl State {
         let Some(open) = self.open.get(rule) else { return };
         let alert = open.alert.id.clone();
         let hold = Write::Hold { alert };
-        if self.kept && self.away.is_none() && !self.journal.any(|write| *write == hold) {
+        if self.has_ledger && self.away.is_none() && !self.journal.any(|write| *write == hold) {
             self.journal.push(hold);
         }
     }
@@ -364,21 +368,21 @@ impl State {
     fn resolve(&mut self, now: i64, rule: &str, reason: Option<&str>, out: &mut Vec<Output>) {
         let Some(open) = self.open.get(rule) else { return };
         let id = open.alert.id.clone();
-        match open.kept {
-            Kept::Asked => {}
-            Kept::Here => {
+        match open.ledger {
+            LedgerState::Asked => {}
+            LedgerState::Here => {
                 let reason = reason.map(str::to_owned);
                 let alert = Alert { resolved_at_ms: Some(now), reason, ..open.alert.clone() };
                 if let Some(unwritten) = self.journal.unwritten(&id) {
                     *unwritten = alert.clone();
-                } else if self.kept {
+                } else if self.has_ledger {
                     // Its entry is under way: its end is told behind it.
                     let reason = alert.reason.clone();
                     self.note(Write::Resolve(self.resolution(id, now, reason, i64::MAX)), out);
                 }
                 self.close(alert, true, out);
             }
-            Kept::Known => {
+            LedgerState::Known => {
                 let asked = |write: &Write| matches!(write, Write::Resolve(asked) if asked.alert == id);
                 if self.away.is_some() || self.journal.any(asked) {
                     // It is the instances' common alert: its end waits for the store.
@@ -405,7 +409,7 @@ impl State {
 
     fn close(&mut self, alert: Alert, aloud: bool, out: &mut Vec<Output>) {
         self.open.remove(&alert.rule);
-        self.courier.update(&alert);
+        self.deliveries.update(&alert);
         self.claim_due = true;
         if aloud {
             self.announce(Change::Resolved, &alert, out);
@@ -426,22 +430,22 @@ impl State {
     }
 
     /// What is to be sent now.
-    pub fn due(&mut self, now: i64) -> Vec<Parcel> {
-        self.courier.due(&self.settings.webhooks, now)
+    pub fn due(&mut self, now: i64) -> Vec<Delivery> {
+        self.deliveries.due(&self.settings.webhooks, now)
     }
 
     /// When something is to be sent next, unless something happens before.
     pub fn next_due(&self) -> Option<i64> {
-        self.courier.next_due()
+        self.deliveries.next_due()
     }
 
     /// A try to send has ended.
-    pub fn sent(&mut self, now: i64, parcel: &Parcel, result: Result<(), Failure>) -> Vec<Output> {
+    pub fn sent(&mut self, now: i64, delivery: &Delivery, result: Result<(), Failure>) -> Vec<Output> {
         let draw = self.rng.f64();
         let mut out = Vec::new();
-        let Some(outcome) = self.courier.ended(parcel, result, now, draw) else { return out };
-        let (name, what) = (&parcel.webhook.name, parcel.told.as_str());
-        let subject = format!("alert {} {what} [{}]", parcel.alert.rule, parcel.alert.id);
+        let Some(outcome) = self.deliveries.ended(delivery, result, now, draw) else { return out };
+        let (name, what) = (&delivery.webhook.name, delivery.told.as_str());
+        let subject = format!("alert {} {what} [{}]", delivery.alert.rule, delivery.alert.id);
         match (&outcome.failed, outcome.wait) {
             (None, _) => out.push(Output::Log(log::Level::Debug, format!("webhook {name} took {subject}"))),
             (Some(why), Some(wait)) => {
@@ -457,7 +461,7 @@ impl State {
                 out.push(Output::Log(log::Level::Error, what));
             }
         }
-        if self.kept {
+        if self.has_ledger {
             self.note(Write::Pushed(outcome.push), &mut out);
         }
         out

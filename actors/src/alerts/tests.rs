@@ -1,19 +1,20 @@
-//! Tests of alerts: the pure state with a clock of the test's own, alone and with a ledger in memory; the courier; windows.
+//! Tests of alerts: the pure state with a clock of the test's own, alone and with a ledger in memory; the
+//! delivery queue; windows.
 
 mod alone;
 mod clock;
-mod courier;
+mod delivery_queue;
 mod ghost;
 mod journal;
-mod kept;
 mod measure;
+mod with_ledger;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::messages::Change;
 use super::settings::*;
-use super::state::{Output, State, View, Who};
+use super::state::{AlertsState, Output, View, Who};
 use super::{Alert, Measured};
 
 /// Some day, milliseconds since the Unix epoch.
@@ -51,9 +52,9 @@ fn settings(rules: Vec<Rule>) -> Arc<Settings> {
 }
 
 /// A state of instance `name` that watches these rules.
-fn state(name: &str, kept: bool, rules: Vec<Rule>) -> State {
+fn state(name: &str, has_ledger: bool, rules: Vec<Rule>) -> AlertsState {
     let who = Who { instance: name.into(), boot: "1".into() };
-    let mut state = State::new(who, kept, u64::from(name.as_bytes()[0]));
+    let mut state = AlertsState::new(who, has_ledger, u64::from(name.as_bytes()[0]));
     assert_eq!(state.watch(settings(rules)), []);
     state
 }
@@ -67,7 +68,7 @@ fn measured(value: Option<f64>) -> Measured {
 }
 
 /// A look at every rule, each measured alike; what happened to which rule.
-fn look(state: &mut State, now: i64, view: View, measured: Measured) -> Vec<(Change, String)> {
+fn look(state: &mut AlertsState, now: i64, view: View, measured: Measured) -> Vec<(Change, String)> {
     changes(state.look(now, view, |_| measured, nowhere))
 }
 

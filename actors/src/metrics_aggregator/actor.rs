@@ -13,9 +13,9 @@ use tokio::sync::oneshot;
 
 use super::cells::Metrics;
 use super::messages::{Changed, Flush, Records, Written};
-use super::recent::KEPT;
+use super::recent::IN_MEMORY_SECONDS;
 use super::rollup::{Batch, FINEST, Sink, SinkError, Writer};
-use super::state::State;
+use super::state::MetricsState;
 use crate::supervision::{Fence, OnStop, Stopped, count_message, supervised};
 
 /// Batches that may wait: a worker sends a few a second, and under load one per thousand requests.
@@ -74,7 +74,7 @@ impl MetricsAggregatorActor {
     }
 
     /// What is counted; `None` once this instance has been replaced.
-    fn state(&self) -> Option<MutexGuard<'_, State>> {
+    fn state(&self) -> Option<MutexGuard<'_, MetricsState>> {
         self.deps.metrics.state_for(&self.deps.fence)
     }
 
@@ -210,7 +210,7 @@ impl Handler<Records> for MetricsAggregatorActor {
         }
         if !self.deps.fence.is_current() {
             // What is that old may be written and forgotten: counted anew, it would replace what the store has.
-            let oldest = self.now() - KEPT + i64::from(FINEST);
+            let oldest = self.now() - IN_MEMORY_SECONDS + i64::from(FINEST);
             batch.records.retain(|record| (record.ended_ms / 1000) as i64 > oldest);
         }
         let mut state = self.deps.metrics.state();

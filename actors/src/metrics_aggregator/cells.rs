@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::record::Record;
-use super::state::State;
+use super::state::MetricsState;
 use crate::clock::WallClock;
 use crate::supervision::Fence;
 
@@ -17,7 +17,7 @@ const SPARE: usize = 16;
 #[derive(Default)]
 pub struct Metrics {
     clock: WallClock,
-    state: Mutex<State>,
+    state: Mutex<MetricsState>,
     spare: Mutex<Vec<Vec<Record>>>,
     store_up: AtomicBool,
     waiting: AtomicUsize,
@@ -43,13 +43,13 @@ impl Metrics {
 
     /// Everything counted. An instance that died in the middle of a batch has left the rest of it uncounted and nothing
     /// broken.
-    pub fn state(&self) -> MutexGuard<'_, State> {
+    pub fn state(&self) -> MutexGuard<'_, MetricsState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The same for an instance of the actor; `None` once it has been replaced. The question is asked under the lock, so
     /// that nothing of the successor's comes between it and what follows.
-    pub(super) fn state_for(&self, fence: &Fence) -> Option<MutexGuard<'_, State>> {
+    pub(super) fn state_for(&self, fence: &Fence) -> Option<MutexGuard<'_, MetricsState>> {
         let state = self.state();
         fence.is_current().then_some(state)
     }

@@ -33,13 +33,13 @@ pub use actor::{Deps, MetricsAggregatorActor};
 pub use cells::Metrics;
 pub use histogram::{Histogram, HistogramSum};
 pub use messages::{Changed, Flush, Records, Written};
-pub use recent::{KEPT, Recent};
+pub use recent::{IN_MEMORY_SECONDS, Recent};
 pub use record::{Labels, LimitCounts, METHODS, Micros, NONE, Record, method_index, micros};
 pub use rollup::{
     Batch, ConfigChange, FINEST, LimitTally, RESOLUTIONS, Rollup, Sample, Series, Sink, SinkError, Tally,
     Writer,
 };
-pub use state::State;
+pub use state::MetricsState;
 pub(crate) use totals::bucket;
 pub use totals::{
     BOUNDS, BOUNDS_US, BackendTotals, Buckets, Codes, OVERHEAD_BOUNDS_US, RouteNames, RouteTotals,

@@ -9,13 +9,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::rollup::{FINEST, RESOLUTIONS, Rollup, Series, Tally};
 
 /// Seconds that rollups stay in memory whatever the store has.
-pub const KEPT: i64 = 15 * 60;
+pub const IN_MEMORY_SECONDS: i64 = 15 * 60;
 
 /// Nothing waits for the store for longer, in seconds.
 const LONGEST_WAIT: i64 = 7 * 86_400;
 
 /// Age in seconds from which on what waits is merged into the resolution.
-const COARSENED: [(i64, u32); 3] = [(KEPT, 60), (2 * 3600, 600), (12 * 3600, 3600)];
+const COARSENED: [(i64, u32); 3] = [(IN_MEMORY_SECONDS, 60), (2 * 3600, 600), (12 * 3600, 3600)];
 
 /// Where a rollup is in time.
 pub type Stretch = (i64, u32);
@@ -122,7 +122,7 @@ impl Recent {
     /// Answers how many requests it has waited for in vain with.
     pub fn age(&mut self, now: i64, waiting: Option<u64>) -> u64 {
         let Some(waiting) = waiting else {
-            self.stretches.retain(|(start, _), _| (now - start).abs() <= KEPT);
+            self.stretches.retain(|(start, _), _| (now - start).abs() <= IN_MEMORY_SECONDS);
             return 0;
         };
         // A clock that is set forward makes nothing wait longer.
@@ -141,8 +141,12 @@ impl Recent {
     /// Forgets what is old and written, or of a time to come that the clock has been set back from, and merges what is old and has never been tried.
     fn coarsen(&mut self, now: i64) {
         let mut moved: Vec<(Stretch, SeriesId, Tally)> = Vec::new();
-        let old: Vec<Stretch> =
-            self.stretches.keys().copied().filter(|(start, _)| (now - start).abs() > KEPT).collect();
+        let old: Vec<Stretch> = self
+            .stretches
+            .keys()
+            .copied()
+            .filter(|(start, _)| (now - start).abs() > IN_MEMORY_SECONDS)
+            .collect();
         for stretch @ (start, seconds) in old {
             let coarser = COARSENED.iter().rev().find(|(age, _)| now - start > *age).map(|(_, to)| *to);
             let Some(cells) = self.stretches.get_mut(&stretch) else { continue };

@@ -14,7 +14,7 @@ use super::waiting::Waiting;
 
 /// Seconds told apart, for the display of what happens now and for short windows of alerts.
 const SECONDS: usize = 64;
-/// Windows of so many seconds are told to the second, longer ones by rollups.
+/// Windows up to this many seconds are counted by the second, longer ones by rollups.
 const EXACT: i64 = 60;
 
 /// Samples that wait for the store at most; beyond, the oldest are dropped.
@@ -30,16 +30,16 @@ const UNKNOWN: SeriesId = SeriesId::MAX;
 
 /// The series of one route, looked up once per configuration.
 struct RouteSeries {
-    /// Of `State::routes`.
+    /// Of `MetricsState::routes`.
     route: usize,
-    /// Of `State::backends`.
+    /// Of `MetricsState::backends`.
     backend: usize,
     ids: [SeriesId; METHODS.len() * CLASSES],
 }
 
 /// See the module.
 #[derive(Default)]
-pub struct State {
+pub struct MetricsState {
     /// Requests counted.
     recorded: u64,
     /// Requests that will never be counted: an instance of the actor took them with it.
@@ -64,7 +64,7 @@ pub struct State {
     pub changes: Waiting<ConfigChange, CHANGES>,
 }
 
-impl State {
+impl MetricsState {
     /// Counts finished requests.
     pub fn record(&mut self, labels: &Arc<Labels>, records: &[Record]) {
         if !self.labels.as_ref().is_some_and(|known| Arc::ptr_eq(known, labels)) {

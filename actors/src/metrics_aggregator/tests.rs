@@ -55,7 +55,7 @@ const START: i64 = 1_700_000_000;
 
 #[test]
 fn requests_are_counted_by_route_method_and_class() {
-    let mut state = State::default();
+    let mut state = MetricsState::default();
     let labels = labels();
     state.record(
         &labels,
@@ -88,7 +88,7 @@ fn requests_are_counted_by_route_method_and_class() {
 
 #[test]
 fn a_second_that_is_reported_late_is_told_all_the_same() {
-    let mut state = State::default();
+    let mut state = MetricsState::default();
     for second in [5, 3, 9, 4, 5] {
         state.record(
             &labels(),
@@ -108,7 +108,7 @@ fn a_second_that_is_reported_late_is_told_all_the_same() {
 
 #[test]
 fn what_was_given_up_and_comes_late_does_not_hide_what_comes_next() {
-    let mut state = State::default();
+    let mut state = MetricsState::default();
     assert_eq!(state.missing(3), 3);
     state.give_up(3);
     assert_eq!(state.missing(3), 0);
@@ -118,7 +118,7 @@ fn what_was_given_up_and_comes_late_does_not_hide_what_comes_next() {
 
 #[test]
 fn the_same_route_under_another_configuration_goes_on() {
-    let mut state = State::default();
+    let mut state = MetricsState::default();
     state.record(&labels(), &[record(START, Some(1), 200, 1)]);
     let turned = Arc::new(Labels { routes: vec![("/b".into(), "two".into())] });
     state.record(&turned, &[record(START, Some(0), 200, 1)]);
@@ -147,7 +147,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 proptest! {
     #[test]
     fn whatever_the_store_does_it_has_everything_once_in_the_end(steps in steps()) {
-        let (mut state, mut rows, labels) = (State::default(), Rows::default(), labels());
+        let (mut state, mut rows, labels) = (MetricsState::default(), Rows::default(), labels());
         let (mut now, mut counted, mut due_ever) = (START, 0, 0);
         for step in steps {
             match step {
@@ -173,7 +173,7 @@ proptest! {
                 }
             }
             // What is old waits in coarser rollups, but for what has been part of a write.
-            let is_fine = |(start, seconds): &(i64, u32)| *seconds == FINEST && now - start > KEPT;
+            let is_fine = |(start, seconds): &(i64, u32)| *seconds == FINEST && now - start > IN_MEMORY_SECONDS;
             let stretches = state.recent.stretches();
             prop_assert!(stretches.iter().filter(|stretch| is_fine(stretch)).count() <= due_ever);
         }
@@ -184,14 +184,14 @@ proptest! {
         }
         prop_assert_eq!(rows.total().requests, counted);
         prop_assert_eq!((rows.total().latency.count(), rows.total().limits.allowed), (counted, counted));
-        state.recent.age(now + KEPT + 100, Some(0));
+        state.recent.age(now + IN_MEMORY_SECONDS + 100, Some(0));
         prop_assert!(state.recent.stretches().is_empty(), "what is written and old is forgotten");
     }
 }
 
 #[test]
 fn an_outage_of_a_day_is_kept_in_few_rollups() {
-    let (mut state, labels) = (State::default(), labels());
+    let (mut state, labels) = (MetricsState::default(), labels());
     for second in (0..86_400).step_by(5) {
         state.record(&labels, &[record(START + second, Some(0), 200, 100)]);
         if second % 600 == 0 {
@@ -209,7 +209,7 @@ fn an_outage_of_a_day_is_kept_in_few_rollups() {
 
 #[test]
 fn an_outage_of_a_month_takes_no_more_memory_than_one_of_a_week_and_says_what_it_costs() {
-    let (mut state, labels) = (State::default(), labels());
+    let (mut state, labels) = (MetricsState::default(), labels());
     let (mut most, mut lost) = (0, 0);
     for minute in 0..30 * 1440 {
         state.record(&labels, &[record(START + minute * 60, Some(0), 200, 100)]);
@@ -226,7 +226,7 @@ fn an_outage_of_a_month_takes_no_more_memory_than_one_of_a_week_and_says_what_it
 
 #[test]
 fn a_clock_that_is_set_forward_loses_nothing_that_waits() {
-    let (mut state, labels) = (State::default(), labels());
+    let (mut state, labels) = (MetricsState::default(), labels());
     state.record(&labels, &[record(START, Some(0), 200, 100)]);
     let later = START + 40 * 86_400;
     assert_eq!(state.recent.age(later, Some(600)), 0);
@@ -241,7 +241,7 @@ fn a_clock_that_is_set_forward_loses_nothing_that_waits() {
 
 #[test]
 fn the_last_seconds_are_told_when_the_clock_was_ahead() {
-    let (mut state, labels) = (State::default(), labels());
+    let (mut state, labels) = (MetricsState::default(), labels());
     for second in 0..200 {
         state.record(&labels, &[record(START + 40 * 86_400 + second, Some(0), 200, 100)]);
     }
@@ -254,7 +254,7 @@ fn the_last_seconds_are_told_when_the_clock_was_ahead() {
 fn what_limits_decided_is_counted_with_the_requests_that_it_was_decided_for() {
     let limits = |allowed, limited, shadow, bypassed| LimitCounts { allowed, limited, shadow, bypassed };
     let one = |route, status, limits| Record { limits, ..record(START, Some(route), status, 10) };
-    let mut state = State::default();
+    let mut state = MetricsState::default();
     let records = [
         one(0, 200, limits(2, 0, 1, 0)),
         one(0, 200, limits(u8::MAX, 0, 0, 0)),

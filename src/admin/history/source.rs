@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use aegis_actors::metrics_aggregator::{Flush, KEPT, Rollup, Tally, Written};
+use aegis_actors::metrics_aggregator::{Flush, IN_MEMORY_SECONDS, Rollup, Tally, Written};
 
 use super::question::Question;
 use crate::admin::Admin;
@@ -23,7 +23,7 @@ pub enum Source {
 /// The source of a question that is asked now: everything that was answered before is in it.
 pub async fn open(admin: &Admin) -> Source {
     reported(admin).await;
-    let Some(store) = &admin.kept.store else { return Source::Memory };
+    let Some(store) = &admin.history.store else { return Source::Memory };
     let Ok(overview) = admin.supervisor.send(Inspect).await else { return Source::Memory };
     let Some(aggregator) = overview.metrics else { return Source::Memory };
     match aggregator.send(Flush).timeout(PATIENCE).await {
@@ -62,14 +62,15 @@ impl Source {
 
     /// Whether it cannot know of all that was counted in the range.
     fn lacks(&self, admin: &Admin, question: &Question) -> bool {
-        let (is_memory, remembered) = (matches!(self, Self::Memory), Duration::from_secs(KEPT as u64));
-        let older = admin.kept.store.is_some() || admin.started.elapsed() > remembered;
-        is_memory && older && question.now - question.range.from > KEPT
+        let (is_memory, remembered) =
+            (matches!(self, Self::Memory), Duration::from_secs(IN_MEMORY_SECONDS as u64));
+        let older = admin.history.store.is_some() || admin.started.elapsed() > remembered;
+        is_memory && older && question.now - question.range.from > IN_MEMORY_SECONDS
     }
 
     /// What is to be said where there is a store that could not be asked.
     pub fn away(&self, admin: &Admin) -> Option<&'static str> {
-        (matches!(self, Self::Memory) && admin.kept.store.is_some()).then_some(
+        (matches!(self, Self::Memory) && admin.history.store.is_some()).then_some(
             "the metrics store is away: this is what this process remembers of the last 15 minutes",
         )
     }
@@ -79,7 +80,7 @@ impl Source {
         if !self.lacks(admin, question) {
             return question.elapsed();
         }
-        let from = question.range.from.max(question.now - KEPT);
+        let from = question.range.from.max(question.now - IN_MEMORY_SECONDS);
         (question.range.to.min(question.now) - from).max(1) as f64
     }
 
@@ -141,7 +142,7 @@ impl Source {
 fn recent(admin: &Admin, question: &Question) -> Vec<Rollup> {
     let Filter { route, backend, instance } = &question.filter;
     let is = |wanted: &Option<String>, name: &str| wanted.as_ref().is_none_or(|wanted| wanted == name);
-    if !is(instance, &admin.kept.instance) {
+    if !is(instance, &admin.history.instance) {
         return Vec::new();
     }
     let mut rollups = admin.shared.metrics.state().recent.within(question.range.from, question.range.to);

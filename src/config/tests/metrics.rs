@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::settings::Metrics;
-use crate::store::Place;
+use crate::store::Database;
 
 fn section(keys: &str) -> String {
     format!("{GOOD}metrics: {{{keys}}}\n")
@@ -19,7 +19,7 @@ fn settings(keys: &str) -> Metrics {
 fn without_the_section_it_is_on_with_a_file_of_its_own() {
     let expected = Metrics {
         enabled: true,
-        store: Some(Place::Sqlite("data/aegis.db".into())),
+        store: Some(Database::Sqlite("data/aegis.db".into())),
         flush_interval: Duration::from_secs(5),
         retention: Duration::from_secs(30 * 86_400),
         slow_request: Duration::from_secs(1),
@@ -33,7 +33,7 @@ fn without_the_section_it_is_on_with_a_file_of_its_own() {
 fn every_key_is_read() {
     let expected = Metrics {
         enabled: false,
-        store: Some(Place::Postgres("postgres://u:p@h:5433/d".into())),
+        store: Some(Database::Postgres("postgres://u:p@h:5433/d".into())),
         flush_interval: Duration::from_secs(1),
         retention: Duration::from_secs(400 * 86_400),
         slow_request: Duration::ZERO,

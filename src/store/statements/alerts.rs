@@ -96,7 +96,7 @@ pub(in crate::store) async fn hold(
 /// Ends an alert that nobody else holds; the alert when it has ended, whoever ended it.
 pub(in crate::store) async fn resolve(conn: &mut Conn, wish: Resolution) -> QueryResult<Option<Alert>> {
     let Resolution { alert, at_ms, reason, instance, stale_ms } = wish;
-    // Whoever wants it over does not hold it any more.
+    // The instance that resolves it does not hold it any more.
     let own = alert_holders::table
         .filter(alert_holders::alert_id.eq(alert.clone()))
         .filter(alert_holders::instance.eq(instance));

@@ -5,8 +5,8 @@
 //! transaction, which ends with it.
 
 pub(in crate::store) mod alerts;
-pub(in crate::store) mod fold;
+pub(in crate::store) mod purge;
 pub(in crate::store) mod query;
 pub(in crate::store) mod records;
-pub(in crate::store) mod trim;
+pub(in crate::store) mod roll_up;
 pub(in crate::store) mod write;

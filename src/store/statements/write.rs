@@ -23,7 +23,7 @@ async fn sign(conn: &mut Conn, by: Signature) -> Result<(), StoreError> {
         writers::instance.eq(by.instance),
         writers::boot.eq(by.boot),
         writers::attempt.eq(by.attempt),
-        writers::settled.eq(by.settled),
+        writers::settled.eq(by.committed),
         writers::seen.eq(by.now),
     );
     let signed = diesel::insert_into(writers::table)
@@ -45,12 +45,12 @@ async fn sign(conn: &mut Conn, by: Signature) -> Result<(), StoreError> {
     }
 }
 
-/// A sign of life of a writer that has nothing to write, and what of it is settled by now. Nothing when it never wrote, or
+/// A sign of life of a writer that has nothing to write, and what of it is committed by now. Nothing when it never wrote, or
 /// has written since `by` was made out.
 pub(in crate::store) async fn touch(conn: &mut Conn, by: Signature) -> Result<(), StoreError> {
     let own = writers::table.filter(writers::instance.eq(by.instance)).filter(writers::boot.eq(by.boot));
     let touched = diesel::update(own.filter(writers::attempt.eq(by.attempt)))
-        .set((writers::settled.eq(by.settled), writers::seen.eq(by.now)));
+        .set((writers::settled.eq(by.committed), writers::seen.eq(by.now)));
     execute(conn, touched).await?;
     Ok(())
 }

@@ -149,8 +149,8 @@ fn an_unacknowledged_row_is_not_merged(database: Database) {
     let batch = rollups(vec![rollup(T, some_series(0), tally(5, 1))]);
     // Written, but the writer does not learn of it.
     wait(store.write_batch(writer("a", "1"), batch.clone()));
-    let doubts = store.inner.doubts().of(&batch);
-    store.inner.attempt(&writer("a", "1"), &doubts);
+    let in_doubt = store.inner.in_doubt().of(&batch);
+    store.inner.attempt(&writer("a", "1"), &in_doubt);
     clock.set(T + 7_200);
     wait(other.write_batch(writer("b", "1"), rollups(vec![rollup(T, some_series(1), tally(1, 1))])));
     wait(store.maintain());

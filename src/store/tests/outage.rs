@@ -125,7 +125,7 @@ fn a_server_that_does_not_answer_costs_the_time_limit() {
     let error = attempt(store.write_batch(writer("a", "1"), Batch::default())).unwrap_err();
     assert_eq!(error.why(), &StoreError::TimedOut { limit: Duration::from_secs(2) });
     assert!(begin.elapsed() < Duration::from_secs(5));
-    assert!(!format!("{error} {error:?} {}", store.place()).contains("hunter2"));
+    assert!(!format!("{error} {error:?} {}", store.database()).contains("hunter2"));
 }
 
 #[test]

@@ -99,7 +99,7 @@ fn old_records_are_dropped(database: Database) {
     clock.set(T + 31 * 86_400 + 1);
     wait(store.write_batch(writer("a", "1"), batch(clock.now() * 1000)));
     // With the alert, its two pushes.
-    assert_eq!(wait(store.maintain()).dropped, 5);
+    assert_eq!(wait(store.maintain()).purged, 5);
     let left = (wait(store.samples(9, Wanted::default())).len(), wait(store.changes(9)).len());
     // What still fires is not old.
     assert_eq!((left, wait(store.alert_history(9, None)).len()), ((1, 1), 1));

@@ -12,7 +12,7 @@ use diesel::prelude::*;
 
 use super::sample::*;
 use super::*;
-use crate::store::plan::{DAY, KEPT, LEVELS, floor};
+use crate::store::plan::{DAY, LEVEL_RETENTION, LEVELS, floor};
 use crate::store::rows::{MergedRow, SeriesKey, scope};
 use crate::store::schema;
 
@@ -150,7 +150,7 @@ fn fill(conn: &mut SqliteConnection, routes: usize, end: i64) {
     let many: Vec<Tally> = (0..16).map(|seed| busy(seed, 2_000)).collect();
     let first = T;
     for (level, seconds) in LEVELS.into_iter().enumerate() {
-        let since = KEPT[level].map_or(first, |kept| first.max(floor(end - kept, 3_600)));
+        let since = LEVEL_RETENTION[level].map_or(first, |kept| first.max(floor(end - kept, 3_600)));
         diesel::insert_into(levels::table)
             .values((levels::seconds.eq(seconds), levels::since.eq(since)))
             .execute(conn)

@@ -5,14 +5,14 @@ use std::collections::HashSet;
 use super::*;
 use crate::alerts::ledger::{Lease, LedgerError};
 
-impl State {
+impl AlertsState {
     /// Takes over what other instances, and this one before a restart, have left open; and notices what is over.
     pub(super) fn adopt(&mut self, now: i64, rows: Vec<Alert>, out: &mut Vec<Output>) {
         let ids: HashSet<String> = rows.iter().map(|alert| alert.id.clone()).collect();
         let over: Vec<String> = self
             .open
             .iter()
-            .filter(|(_, open)| open.kept == Kept::Known && !ids.contains(&open.alert.id))
+            .filter(|(_, open)| open.ledger == LedgerState::Known && !ids.contains(&open.alert.id))
             .map(|(rule, _)| rule.clone())
             .collect();
         for rule in over {
@@ -30,7 +30,7 @@ impl State {
                 None => {
                     publish(out, Change::Seen, &alert);
                     let rule = alert.rule.clone();
-                    self.open.insert(rule, Open { alert, kept: Kept::Known, dropped: false });
+                    self.open.insert(rule, Open { alert, ledger: LedgerState::Known, dropped: false });
                 }
             }
         }
@@ -47,7 +47,7 @@ impl State {
         self.away = Some(error);
     }
 
-    /// What is to be told to the ledger next; it counts as under way until [`State::told`].
+    /// What is to be told to the ledger next; it counts as under way until [`AlertsState::answered`].
     pub fn next_write(&mut self, now: i64) -> Option<Ask> {
         if self.away.is_some() {
             return None;
@@ -56,7 +56,7 @@ impl State {
         Some(match write {
             Write::Enter { alert, told } => {
                 let cooled = now - millis(&self.settings.cooldown);
-                let mut pushes = self.courier.pushes(&alert.id);
+                let mut pushes = self.deliveries.pushes(&alert.id);
                 for webhook in self.rule(&alert.rule).into_iter().flat_map(Rule::webhooks) {
                     if !pushes.iter().any(|push| push.webhook == *webhook) {
                         pushes.push(Push::new(&alert.id, webhook));
@@ -74,7 +74,7 @@ impl State {
     }
 
     /// The ledger has answered what was under way, or has not.
-    pub fn told(&mut self, now: i64, answer: Result<Answer, LedgerError>) -> Vec<Output> {
+    pub fn answered(&mut self, now: i64, answer: Result<Answer, LedgerError>) -> Vec<Output> {
         let mut out = Vec::new();
         match answer {
             Err(error) => {
@@ -86,9 +86,9 @@ impl State {
                         let (first, alert) = (!std::mem::replace(told, true), (**alert).clone());
                         if first {
                             if let Some(open) = self.open.get_mut(&alert.rule) {
-                                open.kept = Kept::Here;
+                                open.ledger = LedgerState::Here;
                             }
-                            self.tell_here(&alert, &mut out);
+                            self.notify(&alert, &mut out);
                         }
                     }
                     // The next look says so again, if it is still so.
@@ -118,7 +118,7 @@ impl State {
     }
 
     fn renew(&mut self, alert: Alert) {
-        self.courier.update(&alert);
+        self.deliveries.update(&alert);
         if let Some(open) = self.open.get_mut(&alert.rule).filter(|open| open.alert.id == alert.id) {
             open.renew(alert);
         }
@@ -129,7 +129,7 @@ impl State {
         let is_open = self.open.get(&rule).is_some_and(|open| open.alert.id == ours.id);
         match entered {
             Entered::Ours(alert) => {
-                self.courier.entered(&alert.id);
+                self.deliveries.entered(&alert.id);
                 self.claim_due = true;
                 if !is_open {
                     return;
@@ -139,7 +139,7 @@ impl State {
                 }
                 if let Some(open) = self.open.get_mut(&rule) {
                     open.renew(alert);
-                    open.kept = Kept::Known;
+                    open.ledger = LedgerState::Known;
                 }
             }
             Entered::Theirs(theirs) => {
@@ -155,7 +155,8 @@ impl State {
                         self.close(ours, true, out);
                     }
                     publish(out, Change::Seen, &theirs);
-                    self.open.insert(rule, Open { alert: theirs, kept: Kept::Known, dropped: false });
+                    self.open
+                        .insert(rule, Open { alert: theirs, ledger: LedgerState::Known, dropped: false });
                 }
             }
             Entered::Cooling(last) => {
@@ -174,7 +175,7 @@ impl State {
 
     /// What to claim from the ledger, when it is time to.
     pub fn claim(&mut self, now: i64) -> Option<(Vec<String>, Lease)> {
-        let due = std::mem::take(&mut self.claim_due) && self.kept && self.away.is_none();
+        let due = std::mem::take(&mut self.claim_due) && self.has_ledger && self.away.is_none();
         let webhooks: Vec<String> =
             self.settings.webhooks.iter().map(|webhook| webhook.name.clone()).collect();
         (due && !webhooks.is_empty()).then(|| (webhooks, self.lease(now)))
@@ -182,6 +183,6 @@ impl State {
 
     /// The ledger has leased pushes.
     pub fn claimed(&mut self, rows: Vec<(Alert, Push)>) {
-        self.courier.leased(rows);
+        self.deliveries.leased(rows);
     }
 }

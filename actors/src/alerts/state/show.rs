@@ -2,20 +2,20 @@
 
 use super::*;
 
-impl State {
+impl AlertsState {
     /// Somebody knows of an alert. `None`: it is none that is remembered here.
     pub fn acknowledge(&mut self, now: i64, id: &str) -> Option<(Alert, Vec<Output>)> {
         let mut out = Vec::new();
-        let visible = |open: &&mut Open| open.alert.id == id && open.kept != Kept::Asked;
+        let visible = |open: &&mut Open| open.alert.id == id && open.ledger != LedgerState::Asked;
         let open = self.open.values_mut().find(visible).map(|open| &mut open.alert);
         let alert = open.or_else(|| self.closed.iter_mut().find(|alert| alert.id == id))?;
         if alert.acknowledged_at_ms.is_none() {
             alert.acknowledged_at_ms = Some(now);
             let alert = alert.clone();
-            self.courier.update(&alert);
+            self.deliveries.update(&alert);
             if let Some(unwritten) = self.journal.unwritten(id) {
                 unwritten.acknowledged_at_ms = Some(now);
-            } else if self.kept {
+            } else if self.has_ledger {
                 self.note(Write::Acknowledge { alert: id.to_owned(), at_ms: now }, &mut out);
             }
             publish(&mut out, Change::Acknowledged, &alert);
@@ -26,7 +26,7 @@ impl State {
 
     /// Open alerts, the newest first.
     pub fn firing(&self) -> Vec<Alert> {
-        let told = self.open.values().filter(|open| open.kept != Kept::Asked);
+        let told = self.open.values().filter(|open| open.ledger != LedgerState::Asked);
         let mut alerts: Vec<Alert> = told.map(|open| open.alert.clone()).collect();
         alerts.sort_by_key(|alert| std::cmp::Reverse(alert.fired_at_ms));
         alerts
@@ -42,7 +42,7 @@ impl State {
 
     /// How far the webhooks have been told of an alert, as far as that is known here.
     pub fn pushes(&self, alert: &str) -> Vec<Push> {
-        self.courier.pushes(alert)
+        self.deliveries.pushes(alert)
     }
 
     /// Why the ledger does not answer.

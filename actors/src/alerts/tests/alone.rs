@@ -1,17 +1,17 @@
 //! Rules judged without a store.
 
 use super::*;
-use crate::alerts::courier::Then;
+use crate::alerts::delivery_queue::Then;
 use crate::alerts::{Failure, Standing, Told};
 
 const BAD: Measured = Measured { value: Some(0.5), whole: true };
 const GOOD: Measured = Measured { value: Some(0.0), whole: true };
 
-fn see(state: &mut State, now: i64, measured: Measured) -> Vec<(Change, String)> {
+fn see(state: &mut AlertsState, now: i64, measured: Measured) -> Vec<(Change, String)> {
     look(state, now, View::Alone, measured)
 }
 
-fn standing(state: &State, now: i64) -> Standing {
+fn standing(state: &AlertsState, now: i64) -> Standing {
     state.report(now)[0].standing
 }
 
@@ -161,33 +161,33 @@ fn it_is_acknowledged_once_and_fires_on() {
 fn the_webhook_is_told_of_the_beginning_and_then_of_the_end() {
     let mut state = state("a", false, vec![rule("errors")]);
     see(&mut state, T, BAD);
-    let parcel = state.due(T).remove(0);
-    assert_eq!((parcel.told, parcel.webhook.name.as_str()), (Told::Fired, "ops"));
+    let delivery = state.due(T).remove(0);
+    assert_eq!((delivery.told, delivery.webhook.name.as_str()), (Told::Fired, "ops"));
     assert!(state.due(T).is_empty(), "it is being sent");
     let failure = Failure { what: "status 500".into(), then: Then::Again };
-    assert_eq!(state.sent(T, &parcel, Err(failure)).len(), 1);
+    assert_eq!(state.sent(T, &delivery, Err(failure)).len(), 1);
     // It is over before anybody has heard of it.
     see(&mut state, T + 100, GOOD);
     assert!(state.due(T + 200).is_empty(), "not so soon");
     let mut told = Vec::new();
     for now in [T + 1_000, T + 1_001, T + 1_002] {
-        for parcel in state.due(now) {
-            told.push(parcel.told);
-            state.sent(now, &parcel, Ok(()));
+        for delivery in state.due(now) {
+            told.push(delivery.told);
+            state.sent(now, &delivery, Ok(()));
         }
     }
     assert_eq!(told, [Told::Fired, Told::Resolved]);
-    assert!(state.pushes(&parcel.alert.id).is_empty() && state.next_due().is_none());
+    assert!(state.pushes(&delivery.alert.id).is_empty() && state.next_due().is_none());
 }
 
 #[test]
 fn neither_logs_nor_debug_output_show_the_url() {
     let mut state = state("a", false, vec![rule("errors")]);
     let mut out = state.look(T, View::Alone, |_| BAD, nowhere);
-    let parcel = state.due(T).remove(0);
+    let delivery = state.due(T).remove(0);
     let failure = Failure { what: "status 500".into(), then: Then::GiveUp };
-    out.extend(state.sent(T, &parcel, Err(failure)));
-    let text = format!("{out:?} {parcel:?} {:?}", state.settings());
+    out.extend(state.sent(T, &delivery, Err(failure)));
+    let text = format!("{out:?} {delivery:?} {:?}", state.settings());
     assert!(text.contains("refuses alert errors fired") && !text.contains("hunter2"), "{text}");
 }
 
@@ -199,7 +199,7 @@ fn a_clock_that_was_ahead_keeps_no_rule_from_firing() {
         ..rule("open")
     };
     let mut state = state("a", false, vec![rule("errors"), gauge]);
-    let look = |state: &mut State, now, errors: f64, open: f64| {
+    let look = |state: &mut AlertsState, now, errors: f64, open: f64| {
         let measure = |condition: &Condition| {
             measured(Some(if condition.metric == Metric::OpenBreakers { open } else { errors }))
         };

@@ -7,8 +7,8 @@ use tokio::sync::oneshot;
 
 use super::*;
 use crate::alerts::{
-    Acknowledge, Acknowledged, AlertActor, AlertChanged, Alerts, Asked, Deps, Entered, Entry, Lease, Ledger,
-    LedgerError, Parcel, PostFuture, Poster, Push, Resolution, Watch,
+    Acknowledge, Acknowledged, AlertActor, AlertChanged, Alerts, Asked, Delivery, Deps, Entered, Entry,
+    Lease, Ledger, LedgerError, PostFuture, Poster, Push, Resolution, Watch,
 };
 use crate::clock::by_hand;
 use crate::metrics_aggregator::{Labels, Metrics, Record, Writer, method_index};
@@ -81,7 +81,7 @@ impl Ledger for Slow {
 struct Taken;
 
 impl Poster for Taken {
-    fn post(&self, _: Parcel) -> PostFuture {
+    fn post(&self, _: Delivery) -> PostFuture {
         Box::pin(async { Ok(()) })
     }
 }

@@ -126,7 +126,8 @@ fn a_ghost_counts_what_it_was_sent_and_writes_nothing() {
         let heir = start(sink.clone(), &metrics, instances.next());
         let second = metrics.now_ms() / 1_000;
         // One that may have been written and forgotten by now, and one that cannot have been.
-        let records = vec![record(second - KEPT, None, 200, 1), record(second - 60, None, 200, 1)];
+        let records =
+            vec![record(second - IN_MEMORY_SECONDS, None, 200, 1), record(second - 60, None, 200, 1)];
         ghost.send(Records { labels: labels(), records, samples: Vec::new() }).await.unwrap();
         assert_eq!(metrics.missing(2), 1);
         assert_eq!(ghost.send(Flush).await, Ok(Written::NotYet), "its successor writes it");

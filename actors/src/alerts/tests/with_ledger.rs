@@ -93,7 +93,7 @@ impl Book {
 
 /// An instance with its ledger, and what it has told the webhook.
 struct Instance {
-    state: State,
+    state: AlertsState,
     book: Rc<RefCell<Book>>,
     told: Vec<(String, Told)>,
 }
@@ -110,7 +110,7 @@ impl Instance {
         loop {
             while let Some(ask) = self.state.next_write(now) {
                 let answer = self.book.borrow_mut().ask(ask);
-                out.extend(changes(self.state.told(now, answer)));
+                out.extend(changes(self.state.answered(now, answer)));
             }
             if let Some((webhooks, lease)) = self.state.claim(now) {
                 let mut book = self.book.borrow_mut();
@@ -126,13 +126,13 @@ impl Instance {
                 });
                 self.state.claimed(rows.collect());
             }
-            let parcels = self.state.due(now);
-            if parcels.is_empty() {
+            let deliveries = self.state.due(now);
+            if deliveries.is_empty() {
                 return out;
             }
-            for parcel in parcels {
-                self.told.push((parcel.alert.id.clone(), parcel.told));
-                out.extend(changes(self.state.sent(now, &parcel, Ok(()))));
+            for delivery in deliveries {
+                self.told.push((delivery.alert.id.clone(), delivery.told));
+                out.extend(changes(self.state.sent(now, &delivery, Ok(()))));
             }
         }
     }
@@ -177,7 +177,7 @@ fn two_that_ask_at_once_fire_once() {
     assert_eq!(a.look(T, BAD), fired("errors"));
     let ask = b.state.next_write(T).unwrap();
     let answer = book.borrow_mut().ask(ask);
-    assert_eq!(changes(b.state.told(T, answer)), [(Change::Seen, "errors".to_owned())]);
+    assert_eq!(changes(b.state.answered(T, answer)), [(Change::Seen, "errors".to_owned())]);
     assert_eq!(a.state.firing(), b.state.firing());
     assert!(b.state.due(T).is_empty());
 }
@@ -246,7 +246,7 @@ fn a_store_that_goes_away_in_mid_entry_is_asked_again_and_tells_nobody_twice() {
     let ask = a.state.next_write(T).unwrap();
     // It is written, but nobody hears of it.
     book.borrow_mut().ask(ask).unwrap();
-    let out = a.state.told(T, Err(LedgerError("lost".into())));
+    let out = a.state.answered(T, Err(LedgerError("lost".into())));
     assert_eq!(changes(out), fired("errors"));
     assert_eq!(a.look(T + 10_000, BAD), []);
     assert_eq!(a.events(), [Told::Fired]);

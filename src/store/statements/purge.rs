@@ -1,13 +1,13 @@
-//! Dropping what is too old: fine rows whose time is told by coarser ones, and everything after `metrics.retentionDays`.
+//! Purging what is too old: fine rows whose time is told by coarser ones, and everything after `metrics.retentionDays`.
 
 use diesel::dsl::{exists, not};
 use diesel::prelude::*;
 use diesel::upsert::excluded;
 
 use super::super::{Conn, execute, load, may_merge};
-use super::fold::end;
 use super::query::since;
-use crate::store::plan::{DAY, KEPT, LEVELS, Shortened, Since, Times, floor};
+use super::roll_up::end;
+use crate::store::plan::{DAY, LEVEL_RETENTION, LEVELS, Shortened, Since, Times, floor};
 use crate::store::schema::{
     alert_holders, alert_pushes, alerts, config_changes, levels, merged_rollups, request_samples, rollups,
     series, writers,
@@ -37,10 +37,10 @@ pub(in crate::store) async fn shorten(
     }
     let mut borders = Vec::new();
     for (level, seconds) in LEVELS.into_iter().enumerate() {
-        let kept = KEPT[level].unwrap_or(retention).min(retention);
+        let kept = LEVEL_RETENTION[level].unwrap_or(retention).min(retention);
         // On the border of a coarser row, that nothing is in neither.
         let coarser = LEVELS.get(level + 1).copied().unwrap_or(seconds);
-        let border = match KEPT[level] {
+        let border = match LEVEL_RETENTION[level] {
             Some(_) => floor(earliest - kept, i64::from(coarser)),
             None => floor(earliest - kept, i64::from(DAY)),
         };
@@ -67,7 +67,7 @@ async fn bring_back(conn: &mut Conn, Times { now, latest, retention, .. }: Times
     let mut borders = since(conn).await?;
     for (level, seconds) in LEVELS.into_iter().enumerate() {
         if borders[level] > latest {
-            borders[level] = match KEPT[level] {
+            borders[level] = match LEVEL_RETENTION[level] {
                 Some(_) => floor(now, i64::from(seconds)),
                 None => floor(now - retention, i64::from(DAY)),
             };
@@ -80,39 +80,39 @@ async fn bring_back(conn: &mut Conn, Times { now, latest, retention, .. }: Times
 /// When the borders were moved last, more or less; where they never were, of when the oldest row is.
 async fn last_time(conn: &mut Conn, borders: &Since) -> QueryResult<Option<i64>> {
     if borders[0] != 0 {
-        return Ok(Some(borders[0] + KEPT[0].unwrap_or(0)));
+        return Ok(Some(borders[0] + LEVEL_RETENTION[0].unwrap_or(0)));
     }
     use merged_rollups as m;
     let oldest = m::table.select(diesel::dsl::min(m::start)).filter(m::seconds.eq(DAY));
     Ok(load::<Option<i64>, _>(conn, oldest).await?.pop().flatten().map(|day| day + i64::from(DAY)))
 }
 
-/// The ids of all series, in the portions that [`drop_merged`] takes.
+/// The ids of all series, in the portions that [`purge_merged`] takes.
 pub(in crate::store) async fn portions(conn: &mut Conn) -> QueryResult<Vec<Vec<i64>>> {
     let ids: Vec<i64> = load(conn, series::table.select(series::id).order(series::id)).await?;
     Ok(ids.chunks(SERIES).map(<[i64]>::to_vec).collect())
 }
 
 /// Deletes rows of some series before the borders; how many.
-pub(in crate::store) async fn drop_merged(
+pub(in crate::store) async fn purge_merged(
     conn: &mut Conn,
     ids: Vec<i64>,
     borders: Vec<(i32, i64)>,
 ) -> QueryResult<usize> {
     use merged_rollups as m;
-    let mut dropped = 0;
+    let mut purged = 0;
     for (seconds, border) in borders {
         let old = m::table
             .filter(m::seconds.eq(seconds))
             .filter(m::series.eq_any(ids.clone()))
             .filter(m::start.lt(border));
-        dropped += execute(conn, diesel::delete(old)).await?;
+        purged += execute(conn, diesel::delete(old)).await?;
     }
-    Ok(dropped)
+    Ok(purged)
 }
 
 /// Deletes everything else that is too old; how many rows. `before`: Unix seconds.
-pub(in crate::store) async fn drop_rest(
+pub(in crate::store) async fn purge_rest(
     conn: &mut Conn,
     before: i64,
     ended: Vec<WriterRow>,
@@ -128,30 +128,30 @@ pub(in crate::store) async fn drop_rest(
     )
     .await?;
     let oldest = full.first().map_or(before_ms, |at_ms| before_ms.max(at_ms + 1));
-    let mut dropped =
+    let mut purged =
         execute(conn, diesel::delete(request_samples::table.filter(request_samples::at_ms.lt(oldest))))
             .await?;
-    dropped +=
+    purged +=
         execute(conn, diesel::delete(config_changes::table.filter(config_changes::at_ms.lt(before_ms))))
             .await?;
-    dropped +=
+    purged +=
         execute(conn, diesel::delete(alerts::table.filter(alerts::resolved_at_ms.lt(before_ms)))).await?;
     let told = not(exists(alerts::table.filter(alerts::id.eq(alert_pushes::alert_id))));
-    dropped += execute(conn, diesel::delete(alert_pushes::table.filter(told))).await?;
+    purged += execute(conn, diesel::delete(alert_pushes::table.filter(told))).await?;
     let held = not(exists(alerts::table.filter(alerts::id.eq(alert_holders::alert_id))));
-    dropped += execute(conn, diesel::delete(alert_holders::table.filter(held))).await?;
+    purged += execute(conn, diesel::delete(alert_holders::table.filter(held))).await?;
     // Too late to be merged anywhere, and not written again.
-    for writer in super::fold::writers(conn).await? {
-        let settled = if ended.contains(&writer) { i64::MAX } else { writer.settled };
+    for writer in super::roll_up::writers(conn).await? {
+        let committed = if ended.contains(&writer) { i64::MAX } else { writer.committed };
         let own = rollups::instance.eq(writer.instance).and(rollups::boot.eq(writer.boot));
-        let old = rollups::table.filter(own).filter(rollups::start.lt(before)).filter(end().le(settled));
-        dropped += execute(conn, diesel::delete(old)).await?;
+        let old = rollups::table.filter(own).filter(rollups::start.lt(before)).filter(end().le(committed));
+        purged += execute(conn, diesel::delete(old)).await?;
     }
-    Ok(dropped)
+    Ok(purged)
 }
 
 /// Forgets names that nothing refers to any more: series without a row, writers that have ended.
-pub(in crate::store) async fn forget(conn: &mut Conn, gone: Vec<WriterRow>) -> QueryResult<()> {
+pub(in crate::store) async fn purge_names(conn: &mut Conn, gone: Vec<WriterRow>) -> QueryResult<()> {
     if may_merge(conn).await? {
         let used = merged_rollups::table
             .filter(merged_rollups::seconds.eq_any(LEVELS.to_vec()))

@@ -40,7 +40,7 @@ pub enum Then {
 
 /// Something to be sent.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Parcel {
+pub struct Delivery {
     pub webhook: Webhook,
     pub alert: Alert,
     pub told: Told,
@@ -48,7 +48,7 @@ pub struct Parcel {
 
 /// What came of a try.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Outcome {
+pub struct Attempt {
     pub push: Push,
     pub alert: Alert,
     /// Until the next try; `None` = there is none to come.
@@ -57,30 +57,30 @@ pub struct Outcome {
 }
 
 #[derive(Debug)]
-struct Delivery {
+struct Queued {
     alert: Alert,
     push: Push,
     /// Known to the ledger; let go of when it does not renew the lease.
     leased: bool,
 }
 
-/// What a delivery is worth when not all can stay, the least first.
+/// Which queued delivery goes first when not all can stay, the least first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Worth {
-    /// There is nothing left to tell.
-    Told,
+enum Rank {
+    /// There is nothing left to send.
+    Done,
     /// The ledger has it, and leases it again.
-    Kept,
+    InLedger,
     /// Nobody has heard of it, and a newer alert of its rule waits for the same webhook.
     Superseded,
     /// There is a newer one, but the receiver waits for the end of this one.
-    Begun,
-    /// The newest that there is to tell of its rule.
-    News,
+    HalfDone,
+    /// The newest alert of its rule.
+    Newest,
 }
 
 #[derive(Debug, Default)]
-struct Line {
+struct Receiver {
     /// The alert that it is being told of.
     sending: Option<String>,
     failures: u32,
@@ -89,63 +89,63 @@ struct Line {
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct Courier {
+pub struct DeliveryQueue {
     /// There is a ledger. What has been told stays in hand until the ledger has heard of it: it may lease it once more
     /// until then.
-    kept: bool,
-    queue: VecDeque<Delivery>,
-    lines: HashMap<String, Line>,
+    has_ledger: bool,
+    queue: VecDeque<Queued>,
+    receivers: HashMap<String, Receiver>,
 }
 
-impl Courier {
-    /// Nothing in hand. `kept`: there is a ledger.
-    pub fn new(kept: bool) -> Self {
-        Self { kept, ..Self::default() }
+impl DeliveryQueue {
+    /// Nothing in hand. `has_ledger`: there is a ledger.
+    pub fn new(has_ledger: bool) -> Self {
+        Self { has_ledger, ..Self::default() }
     }
 
     /// Takes on an alert that the ledger does not know of. Answers how many pushes had to make room that are never made.
     pub fn add(&mut self, alert: &Alert, webhooks: &[String]) -> usize {
         for webhook in webhooks {
             let push = Push::new(&alert.id, webhook);
-            self.queue.push_back(Delivery { alert: alert.clone(), push, leased: false });
+            self.queue.push_back(Queued { alert: alert.clone(), push, leased: false });
         }
         let mut lost = 0;
         while self.queue.len() > MOST
-            && let Some((worth, at)) = self.least()
+            && let Some((rank, at)) = self.least()
         {
             self.queue.remove(at);
-            lost += usize::from(worth > Worth::Kept);
+            lost += usize::from(rank > Rank::InLedger);
         }
         lost
     }
 
     /// What can be done without first: of several alike, what is of the oldest alert. Never what is being sent.
-    fn least(&self) -> Option<(Worth, usize)> {
+    fn least(&self) -> Option<(Rank, usize)> {
         let age = |at: usize| (self.queue[at].alert.fired_at_ms, at);
         let mut newest: HashMap<(&str, &str), usize> = HashMap::new();
-        for (at, delivery) in self.queue.iter().enumerate() {
-            let of = newest.entry((&delivery.alert.rule, &delivery.push.webhook)).or_insert(at);
+        for (at, queued) in self.queue.iter().enumerate() {
+            let of = newest.entry((&queued.alert.rule, &queued.push.webhook)).or_insert(at);
             if age(*of) < age(at) {
                 *of = at;
             }
         }
-        let idle = |(_, delivery): &(usize, &Delivery)| {
-            let line = self.lines.get(&delivery.push.webhook);
-            line.is_none_or(|line| line.sending.as_ref() != Some(&delivery.alert.id))
+        let idle = |(_, queued): &(usize, &Queued)| {
+            let receiver = self.receivers.get(&queued.push.webhook);
+            receiver.is_none_or(|receiver| receiver.sending.as_ref() != Some(&queued.alert.id))
         };
-        let worth = |(at, delivery): (usize, &Delivery)| {
-            let is_newest = newest.get(&(&*delivery.alert.rule, &*delivery.push.webhook)) == Some(&at);
-            let worth = match (delivery.push.told, is_newest) {
-                (Some(Told::Resolved), _) => Worth::Told,
-                _ if delivery.leased => Worth::Kept,
-                (_, true) => Worth::News,
-                (None, false) => Worth::Superseded,
-                (Some(Told::Fired), false) => Worth::Begun,
+        let rank = |(at, queued): (usize, &Queued)| {
+            let is_newest = newest.get(&(&*queued.alert.rule, &*queued.push.webhook)) == Some(&at);
+            let rank = match (queued.push.told, is_newest) {
+                (Some(Told::Resolved), _) => Rank::Done,
+                _ if queued.leased => Rank::InLedger,
+                (_, true) => Rank::Newest,
+                (None, false) => Rank::Superseded,
+                (Some(Told::Fired), false) => Rank::HalfDone,
             };
-            (worth, age(at))
+            (rank, age(at))
         };
-        let least = self.queue.iter().enumerate().filter(idle).map(worth).min();
-        least.map(|(worth, (_, at))| (worth, at))
+        let least = self.queue.iter().enumerate().filter(idle).map(rank).min();
+        least.map(|(rank, (_, at))| (rank, at))
     }
 
     /// Takes what the ledger has leased to this instance, and lets go of what it has not.
@@ -155,137 +155,137 @@ impl Courier {
             .map(|(alert, push)| ((push.alert.clone(), push.webhook.clone()), (alert, push)))
             .collect();
         let key = |push: &Push| (push.alert.clone(), push.webhook.clone());
-        self.queue.retain(|delivery| !delivery.leased || wanted.contains_key(&key(&delivery.push)));
+        self.queue.retain(|queued| !queued.leased || wanted.contains_key(&key(&queued.push)));
         let mut wanted = wanted;
-        for delivery in &mut self.queue {
-            if let Some((alert, _)) = wanted.remove(&key(&delivery.push)) {
+        for queued in &mut self.queue {
+            if let Some((alert, _)) = wanted.remove(&key(&queued.push)) {
                 // How far it has come is known here best.
-                (delivery.alert, delivery.leased) = (alert, true);
+                (queued.alert, queued.leased) = (alert, true);
             }
         }
         let mut new: Vec<_> = wanted.into_values().collect();
         new.sort_by(|(a, _), (b, _)| (a.fired_at_ms, &a.id).cmp(&(b.fired_at_ms, &b.id)));
-        self.queue.extend(new.into_iter().map(|(alert, push)| Delivery { alert, push, leased: true }));
+        self.queue.extend(new.into_iter().map(|(alert, push)| Queued { alert, push, leased: true }));
     }
 
     /// The ledger knows of an alert and how far its pushes have come.
     pub fn entered(&mut self, alert: &str) {
-        self.queue.iter_mut().filter(|delivery| delivery.alert.id == alert).for_each(|d| d.leased = true);
+        self.queue.iter_mut().filter(|queued| queued.alert.id == alert).for_each(|d| d.leased = true);
     }
 
     /// An alert has changed.
     pub fn update(&mut self, alert: &Alert) {
-        for delivery in self.queue.iter_mut().filter(|delivery| delivery.alert.id == alert.id) {
-            delivery.alert = alert.clone();
+        for queued in self.queue.iter_mut().filter(|queued| queued.alert.id == alert.id) {
+            queued.alert = alert.clone();
         }
     }
 
     /// How far the webhooks have been told of an alert, as far as that is in hand here.
     pub fn pushes(&self, alert: &str) -> Vec<Push> {
-        let of = |delivery: &&Delivery| delivery.push.alert == alert;
-        self.queue.iter().filter(of).map(|delivery| delivery.push.clone()).collect()
+        let of = |queued: &&Queued| queued.push.alert == alert;
+        self.queue.iter().filter(of).map(|queued| queued.push.clone()).collect()
     }
 
     /// What is to be sent now; it counts as being sent from here on.
-    pub fn due(&mut self, webhooks: &[Webhook], now: i64) -> Vec<Parcel> {
-        let mut parcels = Vec::new();
+    pub fn due(&mut self, webhooks: &[Webhook], now: i64) -> Vec<Delivery> {
+        let mut deliveries = Vec::new();
         for webhook in webhooks {
-            let line = self.lines.entry(webhook.name.clone()).or_default();
+            let receiver = self.receivers.entry(webhook.name.clone()).or_default();
             // A clock that was set back must not make anybody wait for longer than they were to.
-            line.not_before_ms = line.not_before_ms.min(now.saturating_add(millis(LONGEST_ASKED)));
-            if line.sending.is_some() || line.not_before_ms > now {
+            receiver.not_before_ms = receiver.not_before_ms.min(now.saturating_add(millis(LONGEST_ASKED)));
+            if receiver.sending.is_some() || receiver.not_before_ms > now {
                 continue;
             }
-            let next = self.queue.iter().find_map(|delivery| {
-                let told = delivery.push.next(&delivery.alert)?;
-                (delivery.push.webhook == webhook.name).then_some((delivery, told))
+            let next = self.queue.iter().find_map(|queued| {
+                let told = queued.push.next(&queued.alert)?;
+                (queued.push.webhook == webhook.name).then_some((queued, told))
             });
-            if let Some((delivery, told)) = next {
-                line.sending = Some(delivery.alert.id.clone());
-                parcels.push(Parcel { webhook: webhook.clone(), alert: delivery.alert.clone(), told });
+            if let Some((queued, told)) = next {
+                receiver.sending = Some(queued.alert.id.clone());
+                deliveries.push(Delivery { webhook: webhook.clone(), alert: queued.alert.clone(), told });
             }
         }
-        parcels
+        deliveries
     }
 
     /// A try has ended. `draw` is uniform in 0–1. `None` when nobody waits for it any more.
     pub fn ended(
         &mut self,
-        parcel: &Parcel,
+        delivery: &Delivery,
         result: Result<(), Failure>,
         now: i64,
         draw: f64,
-    ) -> Option<Outcome> {
-        let line = self.lines.entry(parcel.webhook.name.clone()).or_default();
-        if line.sending.as_ref() == Some(&parcel.alert.id) {
-            line.sending = None;
+    ) -> Option<Attempt> {
+        let receiver = self.receivers.entry(delivery.webhook.name.clone()).or_default();
+        if receiver.sending.as_ref() == Some(&delivery.alert.id) {
+            receiver.sending = None;
         }
         let then = result.as_ref().err().map(|failure| failure.then);
         let wait = match then {
             None | Some(Then::GiveUp) => {
-                (line.failures, line.not_before_ms) = (0, 0);
+                (receiver.failures, receiver.not_before_ms) = (0, 0);
                 None
             }
             Some(again) => {
-                line.failures = line.failures.saturating_add(1);
-                let mut wait = backoff(line.failures, draw);
+                receiver.failures = receiver.failures.saturating_add(1);
+                let mut wait = backoff(receiver.failures, draw);
                 if let Then::After(asked) = again {
                     wait = wait.max(asked.min(LONGEST_ASKED));
                 }
-                line.not_before_ms = now.saturating_add(millis(wait));
+                receiver.not_before_ms = now.saturating_add(millis(wait));
                 Some(wait)
             }
         };
-        let is = |delivery: &Delivery| {
-            delivery.push.alert == parcel.alert.id && delivery.push.webhook == parcel.webhook.name
+        let is = |queued: &Queued| {
+            queued.push.alert == delivery.alert.id && queued.push.webhook == delivery.webhook.name
         };
-        let mut delivery = self.queue.remove(self.queue.iter().position(is)?)?;
-        let push = &mut delivery.push;
+        let mut queued = self.queue.remove(self.queue.iter().position(is)?)?;
+        let push = &mut queued.push;
         push.at_ms = Some(now);
         push.error = result.err().map(|failure| failure.what);
         match wait {
-            None => (push.told, push.attempts) = (Some(parcel.told), 0),
+            None => (push.told, push.attempts) = (Some(delivery.told), 0),
             Some(_) => push.attempts = push.attempts.saturating_add(1),
         }
-        let (push, alert) = (push.clone(), delivery.alert.clone());
-        if self.kept || push.told != Some(Told::Resolved) {
-            self.queue.push_back(delivery);
+        let (push, alert) = (push.clone(), queued.alert.clone());
+        if self.has_ledger || push.told != Some(Told::Resolved) {
+            self.queue.push_back(queued);
         }
-        Some(Outcome { failed: push.error.clone(), push, alert, wait })
+        Some(Attempt { failed: push.error.clone(), push, alert, wait })
     }
 
     /// When the next webhook that is waited for may be tried again.
     pub fn next_due(&self) -> Option<i64> {
-        let waits = |delivery: &&Delivery| delivery.push.next(&delivery.alert).is_some();
-        let line = |delivery: &Delivery| self.lines.get(&delivery.push.webhook);
-        let idle = |line: &&Line| line.sending.is_none();
-        let lines = self.queue.iter().filter(waits).filter_map(line).filter(idle);
-        lines.map(|line| line.not_before_ms).min()
+        let waits = |queued: &&Queued| queued.push.next(&queued.alert).is_some();
+        let receiver = |queued: &Queued| self.receivers.get(&queued.push.webhook);
+        let idle = |receiver: &&Receiver| receiver.sending.is_none();
+        let receivers = self.queue.iter().filter(waits).filter_map(receiver).filter(idle);
+        receivers.map(|receiver| receiver.not_before_ms).min()
     }
 
     /// Lets go of webhooks that are no longer there. Answers the pushes that nobody else will make.
     pub fn keep(&mut self, webhooks: &[Webhook]) -> Vec<Push> {
         let there = |name: &str| webhooks.iter().any(|webhook| webhook.name == name);
-        self.lines.retain(|name, _| there(name));
+        self.receivers.retain(|name, _| there(name));
         let mut gone = Vec::new();
-        self.queue.retain(|delivery| {
-            let stays = there(&delivery.push.webhook);
-            if !stays && !delivery.leased && delivery.push.next(&delivery.alert).is_some() {
-                gone.push(delivery.push.clone());
+        self.queue.retain(|queued| {
+            let stays = there(&queued.push.webhook);
+            if !stays && !queued.leased && queued.push.next(&queued.alert).is_some() {
+                gone.push(queued.push.clone());
             }
             stays
         });
         gone
     }
 
-    /// Nothing is being sent: whoever was sending has died.
+    /// Nothing is being sent: the instance that was sending has died.
     pub fn interrupted(&mut self) {
-        self.lines.values_mut().for_each(|line| line.sending = None);
+        self.receivers.values_mut().for_each(|receiver| receiver.sending = None);
     }
 
     /// Whether there is something still to be sent.
     pub fn is_idle(&self) -> bool {
-        self.queue.iter().all(|delivery| delivery.push.next(&delivery.alert).is_none())
+        self.queue.iter().all(|queued| queued.push.next(&queued.alert).is_none())
     }
 }
 

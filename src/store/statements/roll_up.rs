@@ -1,4 +1,4 @@
-//! Merging: settled rows leave the table that their writers write, and are added to the merged rows of every resolution,
+//! Rolling up: committed rows leave the table that their writers write, and are added to the merged rows of every resolution,
 //! in one transaction. So every request is in exactly one of the two, whoever looks and whenever.
 
 use std::collections::{BTreeSet, HashMap};
@@ -25,8 +25,8 @@ pub(in crate::store) async fn writers(conn: &mut Conn) -> QueryResult<Vec<Writer
     load(conn, writers::table).await
 }
 
-/// Merges some rows; how many. `None`: another instance is at it. `ended`: whose rows are all settled.
-pub(in crate::store) async fn fold(conn: &mut Conn, ended: Vec<WriterRow>) -> QueryResult<Option<usize>> {
+/// Rolls some rows up; how many. `None`: another instance is at it. `ended`: whose rows are all committed.
+pub(in crate::store) async fn roll_up(conn: &mut Conn, ended: Vec<WriterRow>) -> QueryResult<Option<usize>> {
     if !may_merge(conn).await? {
         return Ok(None);
     }
@@ -39,8 +39,8 @@ pub(in crate::store) async fn fold(conn: &mut Conn, ended: Vec<WriterRow>) -> Qu
             break;
         }
         // One that has ended, and is heard of all the same, has not.
-        let settled = if ended.contains(&writer) { i64::MAX } else { writer.settled };
-        rows.extend(take(conn, &writer, oldest, settled).await?);
+        let committed = if ended.contains(&writer) { i64::MAX } else { writer.committed };
+        rows.extend(take(conn, &writer, oldest, committed).await?);
     }
     let taken = rows.len();
     if taken == 0 {
@@ -50,12 +50,17 @@ pub(in crate::store) async fn fold(conn: &mut Conn, ended: Vec<WriterRow>) -> Qu
     Ok(Some(taken))
 }
 
-/// Takes the oldest settled rows of a writer out of their table. What is deleted is exactly what is returned, whatever
+/// Takes the oldest committed rows of a writer out of their table. What is deleted is exactly what is returned, whatever
 /// else is written meanwhile.
-async fn take(conn: &mut Conn, writer: &WriterRow, oldest: i64, settled: i64) -> QueryResult<Vec<RollupRow>> {
+async fn take(
+    conn: &mut Conn,
+    writer: &WriterRow,
+    oldest: i64,
+    committed: i64,
+) -> QueryResult<Vec<RollupRow>> {
     use rollups as r;
     let own = || r::instance.eq(writer.instance.clone()).and(r::boot.eq(writer.boot.clone()));
-    let rows = || r::table.filter(own()).filter(r::start.ge(oldest)).filter(end().le(settled));
+    let rows = || r::table.filter(own()).filter(r::start.ge(oldest)).filter(end().le(committed));
     let last: Vec<i64> =
         load(conn, rows().select(r::start).order(r::start).limit(1).offset(ROWS - 1)).await?;
     let last = last.first().copied().unwrap_or(i64::MAX);

@@ -1,5 +1,5 @@
 //! How a request came to its answer: kept for every answer that the gateway made itself, for every 5xx of an upstream, for
-//! slow requests, and for a sample of the rest. `aegis why` tells it.
+//! slow requests, and for a sample of the rest. `aegis why` shows it.
 
 use std::time::Duration;
 
@@ -7,32 +7,32 @@ use aegis_actors::metrics_aggregator::{NONE, Sample};
 use serde_json::{Value, json};
 
 use super::answer::Cause;
-use super::counting::Worth;
+use super::counting::SampleReason;
 use super::record::{Decider, RequestRecord, TryOutcome};
 use super::response::bad_path;
 use crate::router::BadPath;
 
-/// Targets that a story tells of beside those that were tried: a hundred thousand stories are kept.
+/// Targets in a trace beside those that were tried: the store keeps a hundred thousand traces.
 const OTHERS: usize = 16;
 
 /// What is kept of a method and of a path, in characters: the client chooses them.
 pub const METHOD: usize = 32;
 pub const PATH: usize = 1024;
 
-/// One in so many requests that are neither refused nor slow is kept.
+/// One in a hundred requests that are neither refused nor slow is kept.
 const SAMPLED: u32 = 100;
 
-/// Whether the request's story is worth keeping.
-pub fn worth(record: &RequestRecord, took: Duration) -> Option<Worth> {
+/// Whether the request is kept as a sample, and why.
+pub fn sample_reason(record: &RequestRecord, took: Duration) -> Option<SampleReason> {
     let refused = record.is_refused();
     let failed = record.status >= 500 && record.upstream.is_some();
     if record.own.is_some() && !refused {
         return None;
     }
     if refused || record.broken || record.cut || failed || is_slow(record, took) {
-        return Some(Worth::Remarkable);
+        return Some(SampleReason::Remarkable);
     }
-    (record.worker.random(|random| random.u32(..SAMPLED)) == 0).then_some(Worth::Sample)
+    (record.worker.random(|random| random.u32(..SAMPLED)) == 0).then_some(SampleReason::Random)
 }
 
 fn is_slow(record: &RequestRecord, took: Duration) -> bool {
@@ -40,7 +40,8 @@ fn is_slow(record: &RequestRecord, took: Duration) -> bool {
     !slow.is_zero() && record.latency(took) >= slow
 }
 
-/// The story, to be stored. What the client chose is cut: thousands of stories wait in memory while the store is away.
+/// The request and its trace, to be stored. What the client chose is cut: thousands of samples wait in memory while the store is
+/// away.
 pub fn sample(record: &RequestRecord, status: u16, took: Duration) -> Sample {
     let route = record.route.map(|index| &record.snapshot.routes[index]);
     let name = |name: Option<&str>| name.unwrap_or(NONE).into();
@@ -82,7 +83,7 @@ fn decided_by(record: &RequestRecord) -> Option<String> {
         route.filter(|_| written).map(|r| format!("backends[{}].routes[{}].{key}", r.backend.name, r.pattern))
     };
     let rule = |key: &str| {
-        let refused = record.story.limits.iter().find(|limit| limit.refused && !limit.shadow)?;
+        let refused = record.request_trace.limits.iter().find(|limit| limit.refused && !limit.shadow)?;
         let limits = record.snapshot.limits.as_ref()?;
         let limited = limits.all().find(|limited| limited.cells.id == refused.limit)?;
         Some(match (&*limited.cells.name, key) {
@@ -96,7 +97,7 @@ fn decided_by(record: &RequestRecord) -> Option<String> {
     };
     // Where that is for the route and its backend to say, the route first.
     let timeout = || of_route("timeout").or_else(|| backend("timeout"));
-    let decider = record.story.decider;
+    let decider = record.request_trace.decider;
     match record.cause? {
         Cause::NoRoute if decider == Some(Decider::AdminToken) => Some("admin.token".to_owned()),
         Cause::NoRoute | Cause::MethodNotAllowed => Some("backends".to_owned()),
@@ -134,7 +135,7 @@ fn decided_by(record: &RequestRecord) -> Option<String> {
 fn details(record: &RequestRecord) -> Value {
     let snapshot = &record.snapshot;
     let route = record.route.map(|index| &snapshot.routes[index]);
-    let tries = record.story.tries.iter().map(|one| {
+    let tries = record.request_trace.tries.iter().map(|one| {
         let target = route.and_then(|route| route.backend.targets.get(one.target));
         let mut value = json!({
             "target": target.map(|target| target.cells.url.as_str()),
@@ -150,7 +151,7 @@ fn details(record: &RequestRecord) -> Value {
         }
         value
     });
-    let limits = record.story.limits.iter().map(|consulted| {
+    let limits = record.request_trace.limits.iter().map(|consulted| {
         let limited = snapshot.limits.as_ref().and_then(|limits| limits.find(consulted.limit));
         json!({
             "rule": limited.map(|limited| &*limited.cells.name),
@@ -186,7 +187,7 @@ fn details(record: &RequestRecord) -> Value {
     if let Some(Cause::BadPath(why) | Cause::BadRequest(why)) = record.cause {
         details["why"] = json!(why);
     }
-    if record.cause.is_some() && record.story.decider == Some(Decider::Operator) {
+    if record.cause.is_some() && record.request_trace.decider == Some(Decider::Operator) {
         details["why"] =
             json!("An operator keeps the targets away: has drained them, or holds their breakers open.");
     }
@@ -194,7 +195,7 @@ fn details(record: &RequestRecord) -> Value {
         let backend = &route.backend;
         details["timeoutMs"] = json!(route.timeout.as_millis() as u64);
         details["firstByteTimeoutMs"] = json!(route.first_byte_timeout.as_millis() as u64);
-        // As they are when the story is written, which is when the request has just ended.
+        // As they are when the trace is written, which is when the request has just ended.
         let state = |target: &std::sync::Arc<super::snapshot::Target>| {
             let cells = &target.cells;
             json!({
@@ -205,14 +206,14 @@ fn details(record: &RequestRecord) -> Value {
                 "inFlight": cells.in_flight.load(std::sync::atomic::Ordering::Relaxed),
             })
         };
-        let was_tried = |at: &usize| record.story.tries.iter().any(|one| one.target == *at);
+        let was_tried = |at: &usize| record.request_trace.tries.iter().any(|one| one.target == *at);
         let all = 0..backend.targets.len();
         let others = all.clone().filter(|at| !was_tried(at)).take(OTHERS);
-        let told: Vec<usize> = all.filter(was_tried).chain(others).collect();
-        let untold = backend.targets.len() - told.len();
-        details["targets"] = told.into_iter().map(|at| state(&backend.targets[at])).collect();
-        if untold > 0 {
-            details["moreTargets"] = json!(untold);
+        let shown: Vec<usize> = all.filter(was_tried).chain(others).collect();
+        let more = backend.targets.len() - shown.len();
+        details["targets"] = shown.into_iter().map(|at| state(&backend.targets[at])).collect();
+        if more > 0 {
+            details["moreTargets"] = json!(more);
         }
     }
     details
