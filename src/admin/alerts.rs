@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use aegis_actors::alerts::{Acknowledge, Acknowledged, Alert, Push, RuleReport, Standing};
+use aegis_actors::alerts::{Acknowledge, Acknowledged, Alert, AlertActor, Push, RuleReport, Standing};
 use serde_json::{Value, json};
 
 use super::{Admin, answer, query};
@@ -77,7 +77,7 @@ fn read(text: &str) -> Result<(u32, Option<i64>), String> {
 pub async fn acknowledge(admin: &Admin, id: &str) -> InternalAnswer {
     let Ok(overview) = admin.supervisor.send(Inspect).await else { return answer::gone() };
     let busy = || answer::not_done(&NotDone::Busy("alerts"));
-    let Some(actor) = overview.alerts else { return busy() };
+    let Some(actor) = overview.addresses.of::<AlertActor>() else { return busy() };
     match actor.send(Acknowledge { alert: id.to_owned() }).await {
         Ok(Acknowledged::Yes(alert)) => answer::ok(&json!({"data": document::alert(&alert)})),
         Ok(Acknowledged::NoSuch) => answer::not_found(format!("no alert has the id {id:?}")),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aegis_actors::rate_limiter::settings::{Algorithm, OnError};
-use aegis_actors::rate_limiter::{Entry, Inspect, LIST, Limiter, Mode, Report, Sighted};
+use aegis_actors::rate_limiter::{Entry, Inspect, LIST, Limiter, Mode, RateLimiterActor, Report, Sighted};
 use serde_json::{Value, json};
 
 use super::{Admin, answer};
@@ -39,7 +39,7 @@ pub fn summary(shared: &Shared) -> Value {
 /// The whole page.
 pub async fn page(admin: &Admin) -> InternalAnswer {
     let Ok(overview) = admin.supervisor.send(supervisor::Inspect).await else { return answer::gone() };
-    let report = match overview.limiter {
+    let report = match overview.addresses.of::<RateLimiterActor>() {
         Some(limiter) => limiter.send(Inspect).timeout(PATIENCE).await.ok(),
         None => None,
     };

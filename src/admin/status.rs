@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, UNIX_EPOCH};
 
 use aegis_actors::TargetId;
-use aegis_actors::circuit_breaker::{self, State};
+use aegis_actors::circuit_breaker::{self, CircuitBreakerActor, State};
 use serde_json::{Value, json};
 
 use super::{Admin, answer};
@@ -108,7 +108,7 @@ pub fn usable_targets(backend: &Backend) -> usize {
 }
 
 async fn breakers(overview: &Overview) -> HashMap<TargetId, circuit_breaker::Report> {
-    let Some(breaker) = &overview.breaker else { return HashMap::new() };
+    let Some(breaker) = overview.addresses.of::<CircuitBreakerActor>() else { return HashMap::new() };
     let reports = breaker.send(circuit_breaker::Inspect).timeout(PATIENCE).await.unwrap_or_default();
     reports.into_iter().map(|report| (report.target, report)).collect()
 }

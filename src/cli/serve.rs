@@ -10,7 +10,7 @@ use std::time::Duration;
 use actix::Addr;
 use actix_server::ServerHandle;
 use aegis_actors::alerts::{Alerts, Ledger};
-use aegis_actors::metrics_aggregator::{Flush, Sink, Writer, Written};
+use aegis_actors::metrics_aggregator::{Flush, MetricsAggregatorActor, Sink, Writer, Written};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 
@@ -207,7 +207,7 @@ fn open_store(settings: &Settings) -> io::Result<Option<Store>> {
 /// with the process.
 async fn last_write(supervisor: &Addr<Supervisor>) {
     let Ok(overview) = supervisor.send(Inspect).await else { return };
-    let Some(aggregator) = overview.metrics else { return };
+    let Some(aggregator) = overview.addresses.of::<MetricsAggregatorActor>() else { return };
     match aggregator.send(Flush).timeout(LAST_WRITE).await {
         Ok(Written::All | Written::Nowhere) => {}
         _ => log::warn!("the metrics store did not take what was counted last; it is lost"),

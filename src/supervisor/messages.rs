@@ -3,14 +3,12 @@
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use actix::{Addr, Message};
-use aegis_actors::alerts::AlertActor;
-use aegis_actors::circuit_breaker::{self, CircuitBreakerActor};
-use aegis_actors::metrics_aggregator::MetricsAggregatorActor;
-use aegis_actors::rate_limiter::RateLimiterActor;
+use actix::Message;
+use aegis_actors::circuit_breaker;
 use serde::Serialize;
 use thiserror::Error;
 
+use super::children::Addresses;
 use super::events::Event;
 use crate::config::{Changes, Problem};
 use crate::tls::Certificate;
@@ -138,11 +136,8 @@ pub struct Overview {
     pub transitions: Transitions,
     /// What the listener serves.
     pub certificates: Vec<Certificate>,
-    /// For details that only the child knows.
-    pub breaker: Option<Addr<CircuitBreakerActor>>,
-    pub limiter: Option<Addr<RateLimiterActor>>,
-    pub metrics: Option<Addr<MetricsAggregatorActor>>,
-    pub alerts: Option<Addr<AlertActor>>,
+    /// For details that only an actor knows.
+    pub addresses: Addresses,
 }
 
 /// How often a breaker (backend, target) changed to a state.

@@ -5,6 +5,7 @@
 //! requests go on with exactly that. A reload is all or nothing: loaded, judged and built beside the running one,
 //! then published in one step.
 
+mod actors;
 mod build;
 mod children;
 mod events;
@@ -25,9 +26,9 @@ use actix::{Actor, Addr, AsyncContext, Context, Handler, ResponseFuture, SpawnHa
 use aegis_actors::circuit_breaker::{CircuitBreakerActor, HoldState};
 use aegis_actors::supervision::{Stopped, count_message};
 
+pub use self::actors::MetricsStore;
 pub use self::build::{BuildError, build};
 use self::children::Children;
-pub use self::children::MetricsStore;
 pub use self::events::Event;
 pub use self::judge::{RouteNumbers, compile, judge};
 pub use self::messages::*;
@@ -72,7 +73,7 @@ pub struct Supervisor {
     tls: Option<Arc<ServerTls>>,
     admin: SocketAddr,
     workers: usize,
-    children: Option<Children>,
+    children: Children,
     store: MetricsStore,
     last_reload: Option<ReloadRecord>,
     reloads: ReloadCounts,
@@ -105,7 +106,7 @@ impl Supervisor {
                 tls,
                 admin,
                 workers,
-                children: None,
+                children: Children::default(),
                 store,
                 last_reload: None,
                 reloads: ReloadCounts::default(),
@@ -123,43 +124,26 @@ impl Supervisor {
 
     /// Tells every child which targets there are.
     fn publish_targets(&self) {
-        if let Some(children) = &self.children {
-            children.watch(&self.shared.snapshot.load());
-        }
+        self.children.watch(&self.shared.snapshot.load());
     }
 
     /// A heartbeat to every child. One leads to the next, so that beats that a stall has held up do not come in a burst.
     fn beat(&mut self, ctx: &mut Context<Self>) {
         let now = Instant::now();
         let late = now.duration_since(std::mem::replace(&mut self.last_beat, now)) > HEARTBEAT * 2;
-        if let Some(children) = &mut self.children {
-            for (name, wait) in children.beat(&ctx.address(), now, late) {
-                self.replace(name, wait, ctx);
-            }
+        for (name, wait) in self.children.beat(&ctx.address(), now, late) {
+            self.replace(name, wait, ctx);
         }
         ctx.run_later(HEARTBEAT, Self::beat);
     }
 
     /// Starts the next instance of the named child after `wait`, and tells it what there is.
-    fn replace(&mut self, name: &'static str, wait: Duration, ctx: &mut Context<Self>) {
+    fn replace(&self, name: &'static str, wait: Duration, ctx: &mut Context<Self>) {
         ctx.run_later(wait, move |this, ctx| {
-            if let Some(children) = &mut this.children {
-                children.replace(name, &ctx.address());
-                this.publish_targets();
-                this.publish_mailboxes();
-            }
+            this.children.replace(name, &ctx.address());
+            this.publish_targets();
+            this.children.publish(&this.shared);
         });
-    }
-
-    /// Points the workers to the actors' current mailboxes.
-    fn publish_mailboxes(&self) {
-        if let Some(children) = &self.children {
-            let (breaker, limiter) = (&children.breaker.addr, &children.limiter.addr);
-            self.shared.records.store(Some(Arc::new(children.metrics.addr.clone().recipient())));
-            self.shared.outcomes.store(Some(Arc::new(breaker.clone().recipient())));
-            self.shared.asks.store(Some(Arc::new(limiter.clone().recipient())));
-            self.shared.sightings.store(Some(Arc::new(limiter.clone().recipient())));
-        }
     }
 }
 
@@ -167,9 +151,10 @@ impl Actor for Supervisor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        self.children = Some(Children::start(ctx.address(), self.shared.clone(), self.store.clone()));
+        let supervisor = ctx.address();
+        self.children = Children::start(actors::all(&supervisor, &self.shared, &self.store), &supervisor);
         self.publish_targets();
-        self.publish_mailboxes();
+        self.children.publish(&self.shared);
         self.last_beat = Instant::now();
         ctx.run_later(HEARTBEAT, Self::beat);
         // The configuration was read just now, on this thread too.
@@ -183,8 +168,7 @@ impl Handler<Stopped> for Supervisor {
 
     fn handle(&mut self, stopped: Stopped, ctx: &mut Self::Context) {
         count_message();
-        let Some(children) = &mut self.children else { return };
-        if let Some(wait) = children.stopped(&stopped, Instant::now()) {
+        if let Some(wait) = self.children.stopped(&stopped, Instant::now()) {
             self.replace(stopped.name, wait, ctx);
         }
     }
@@ -194,9 +178,7 @@ impl Handler<Pong> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, pong: Pong, _: &mut Self::Context) {
-        if let Some(children) = &mut self.children {
-            children.pong(&pong);
-        }
+        self.children.pong(&pong);
     }
 }
 
@@ -206,7 +188,7 @@ impl Handler<Inspect> for Supervisor {
     fn handle(&mut self, _: Inspect, _: &mut Self::Context) -> Self::Result {
         count_message();
         actix::MessageResult(Overview {
-            actors: self.children.as_ref().map(Children::report).unwrap_or_default(),
+            actors: self.children.report(),
             hash: self.loaded.hash.clone(),
             file: self.loaded.file.clone(),
             effective: self.effective.clone(),
@@ -217,10 +199,7 @@ impl Handler<Inspect> for Supervisor {
             events: self.events.recent(),
             transitions: self.transitions.clone(),
             certificates: self.tls.iter().map(|tls| tls.certificate()).collect(),
-            breaker: self.children.as_ref().map(|children| children.breaker.addr.clone()),
-            limiter: self.children.as_ref().map(|children| children.limiter.addr.clone()),
-            metrics: self.children.as_ref().map(|children| children.metrics.addr.clone()),
-            alerts: self.children.as_ref().map(|children| children.alerts.addr.clone()),
+            addresses: self.children.addresses(),
         })
     }
 }
@@ -262,7 +241,8 @@ impl Handler<Hold> for Supervisor {
 
     fn handle(&mut self, hold: Hold, _: &mut Self::Context) -> Self::Result {
         count_message();
-        let Some(children) = &self.children else {
+        let addresses = self.children.addresses();
+        let Some(breaker) = addresses.of::<CircuitBreakerActor>() else {
             return Box::pin(async { Err(NotDone::Busy(CircuitBreakerActor::NAME)) });
         };
         let backend = hold.0.backend.clone();
@@ -272,7 +252,7 @@ impl Handler<Hold> for Supervisor {
             HoldState::Closed => "held closed",
             HoldState::Auto => "on their own again",
         };
-        let answer = children.breaker.addr.send(hold.0);
+        let answer = breaker.send(hold.0);
         Box::pin(async move {
             match answer.await {
                 Ok(Ok(count)) => {
@@ -298,6 +278,6 @@ impl Handler<Torment> for Supervisor {
             actix_rt::spawn(self.reader.read(turn, move || std::thread::sleep(hang * 12)));
             return true;
         }
-        self.children.as_ref().is_some_and(|children| children.torment(&torment))
+        self.children.torment(&torment)
     }
 }

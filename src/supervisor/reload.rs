@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use actix::fut::ready;
 use actix::{ActorFutureExt as _, AsyncContext as _, Context, Handler, ResponseActFuture, WrapFuture as _};
-use aegis_actors::metrics_aggregator::{Changed, ConfigChange};
+use aegis_actors::metrics_aggregator::{Changed, ConfigChange, MetricsAggregatorActor};
 use aegis_actors::supervision::count_message;
 
 use super::events::Event;
@@ -121,9 +121,10 @@ impl Supervisor {
 
     /// Notes an applied configuration for the metrics store.
     fn store_change(&self, report: &ReloadReport) {
-        let Some(children) = &self.children else { return };
+        let addresses = self.children.addresses();
+        let Some(aggregator) = addresses.of::<MetricsAggregatorActor>() else { return };
         let at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        children.metrics.addr.do_send(Changed(ConfigChange {
+        aggregator.do_send(Changed(ConfigChange {
             at_ms: i64::try_from(at.as_millis()).unwrap_or(i64::MAX),
             instance: self.store.writer.instance.clone(),
             generation: report.generation,

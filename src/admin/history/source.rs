@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use aegis_actors::metrics_aggregator::{Flush, KEPT, Rollup, Tally, Written};
+use aegis_actors::metrics_aggregator::{Flush, KEPT, MetricsAggregatorActor, Rollup, Tally, Written};
 
 use super::question::Question;
 use crate::admin::Admin;
@@ -25,7 +25,7 @@ pub async fn open(admin: &Admin) -> Source {
     reported(admin).await;
     let Some(store) = &admin.kept.store else { return Source::Memory };
     let Ok(overview) = admin.supervisor.send(Inspect).await else { return Source::Memory };
-    let Some(aggregator) = overview.metrics else { return Source::Memory };
+    let Some(aggregator) = overview.addresses.of::<MetricsAggregatorActor>() else { return Source::Memory };
     match aggregator.send(Flush).timeout(PATIENCE).await {
         Ok(Written::All) => Source::Store(Box::new(store.clone())),
         // It is away: memory knows the latest.
