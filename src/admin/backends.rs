@@ -14,7 +14,7 @@ use crate::gateway::snapshot::{Backend, Target};
 use crate::supervisor::{Inspect, Overview};
 
 /// How long an actor may take for its part of the page; without it the page shows what is published.
-const PATIENCE: Duration = Duration::from_millis(300);
+const ACTOR_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// A backend with its targets.
 #[derive(Serialize)]
@@ -113,7 +113,7 @@ pub fn usable_targets(backend: &Backend) -> usize {
 /// What the breakers' actor knows of each target; nothing where it does not answer.
 pub async fn breakers(overview: &Overview) -> HashMap<TargetId, circuit_breaker::Report> {
     let Some(breaker) = overview.addresses.of::<CircuitBreakerActor>() else { return HashMap::new() };
-    let reports = breaker.send(circuit_breaker::Inspect).timeout(PATIENCE).await.unwrap_or_default();
+    let reports = breaker.send(circuit_breaker::Inspect).timeout(ACTOR_TIMEOUT).await.unwrap_or_default();
     reports.into_iter().map(|report| (report.target, report)).collect()
 }
 

@@ -13,7 +13,7 @@ use crate::gateway::shared::{InternalAnswer, Shared};
 use crate::supervisor;
 
 /// How long the actor may take for its part of the page.
-const PATIENCE: Duration = Duration::from_millis(300);
+const ACTOR_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// The same in one word, of a store that is there only in part too.
 pub fn standing(limiter: &Limiter) -> &'static str {
@@ -126,7 +126,7 @@ pub fn summary(shared: &Shared) -> Summary {
 pub async fn page(admin: &Admin) -> InternalAnswer {
     let Ok(overview) = admin.supervisor.send(supervisor::Inspect).await else { return answer::gone() };
     let report = match overview.addresses.of::<RateLimiterActor>() {
-        Some(limiter) => limiter.send(Inspect).timeout(PATIENCE).await.ok(),
+        Some(limiter) => limiter.send(Inspect).timeout(ACTOR_TIMEOUT).await.ok(),
         None => None,
     };
     let shared = &admin.shared;

@@ -12,7 +12,7 @@ use aegis_actors::supervision::{Hang, Panic};
 
 use super::Supervisor;
 use super::messages::{ChildReport, Pong};
-use super::patience::{Beat, Budget, Pulse};
+use super::restart_policy::{Heartbeat, HeartbeatAction, RestartPolicy};
 use crate::gateway::shared::Shared;
 use crate::gateway::snapshot::Snapshot;
 
@@ -72,8 +72,8 @@ struct Child {
     handle: Handle,
     instance: u64,
     restarts: u64,
-    budget: Budget,
-    pulse: Pulse,
+    restart_policy: RestartPolicy,
+    heartbeat: Heartbeat,
     waiting: bool,
 }
 
@@ -81,13 +81,23 @@ impl Child {
     fn start(entry: Entry, supervisor: &Addr<Supervisor>) -> Self {
         let instances = Instances::default();
         let (arbiter, handle, instance) = launch(&entry, &instances, supervisor);
-        let (budget, pulse) = (Budget::default(), Pulse::default());
-        Self { entry, instances, arbiter, handle, instance, restarts: 0, budget, pulse, waiting: false }
+        let (restart_policy, heartbeat) = (RestartPolicy::default(), Heartbeat::default());
+        Self {
+            entry,
+            instances,
+            arbiter,
+            handle,
+            instance,
+            restarts: 0,
+            restart_policy,
+            heartbeat,
+            waiting: false,
+        }
     }
 
     /// The instance is of no use any more; answers how long to wait before the next one is started.
     fn lost(&mut self, how: &str, now: Instant) -> Duration {
-        let wait = self.budget.wait(now);
+        let wait = self.restart_policy.wait(now);
         let (name, instance) = (self.entry.name, self.instance);
         log::error!("actor {name} (instance {instance}) {how}; replaced in {} ms", wait.as_millis());
         self.waiting = true;
@@ -99,12 +109,12 @@ impl Child {
         self.arbiter.stop();
         (self.arbiter, self.handle, self.instance) = launch(&self.entry, &self.instances, supervisor);
         self.restarts += 1;
-        self.pulse = Pulse::default();
+        self.heartbeat = Heartbeat::default();
         self.waiting = false;
         log::info!("actor {} runs again as instance {}", self.entry.name, self.instance);
     }
 
-    fn beat(
+    fn heartbeat(
         &mut self,
         supervisor: &Addr<Supervisor>,
         now: Instant,
@@ -113,10 +123,10 @@ impl Child {
         if self.waiting {
             return None;
         }
-        match self.pulse.beat(late) {
-            Beat::Wait => return None,
-            Beat::Hangs => return Some((self.entry.name, self.lost("does not answer", now))),
-            Beat::Ask => {}
+        match self.heartbeat.tick(late) {
+            HeartbeatAction::Wait => return None,
+            HeartbeatAction::Replace => return Some((self.entry.name, self.lost("does not answer", now))),
+            HeartbeatAction::Ping => {}
         }
         let (pong, supervisor) =
             (Pong { name: self.entry.name, instance: self.instance }, supervisor.clone());
@@ -192,19 +202,19 @@ impl Children {
 
     /// A heartbeat to each, `late` when the supervisor itself had stalled; answers which are to be replaced, as they have
     /// not answered for too many of them, and after how long.
-    pub fn beat(
+    pub fn heartbeat(
         &mut self,
         supervisor: &Addr<Supervisor>,
         now: Instant,
         late: bool,
     ) -> Vec<(&'static str, Duration)> {
-        self.0.iter_mut().filter_map(|child| child.beat(supervisor, now, late)).collect()
+        self.0.iter_mut().filter_map(|child| child.heartbeat(supervisor, now, late)).collect()
     }
 
     /// A heartbeat was answered.
     pub fn pong(&mut self, pong: &Pong) {
         let answering = self.named(pong.name).filter(|child| child.instance == pong.instance);
-        answering.into_iter().for_each(|child| child.pulse.answered());
+        answering.into_iter().for_each(|child| child.heartbeat.answered());
     }
 
     /// For the status page.

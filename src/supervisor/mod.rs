@@ -11,10 +11,10 @@ mod children;
 mod events;
 mod judge;
 mod messages;
-mod patience;
 mod prober;
 mod reading;
 mod reload;
+mod restart_policy;
 mod watch;
 mod writing;
 
@@ -32,8 +32,8 @@ use self::children::Children;
 pub use self::events::Event;
 pub use self::judge::{RouteNumbers, compile, judge};
 pub use self::messages::*;
-use self::patience::HEARTBEAT;
 use self::reading::Reader;
+use self::restart_policy::HEARTBEAT_INTERVAL;
 use self::watch::{FileState, LOOK, Watch};
 use crate::config::{Settings, Source};
 use crate::gateway::shared::Shared;
@@ -84,7 +84,7 @@ pub struct Supervisor {
     watch: Watch,
     /// What was in the files when they were looked at last, where that is not what runs.
     seen: Option<FileState>,
-    last_beat: Instant,
+    last_heartbeat: Instant,
     events: events::Ring,
     transitions: Transitions,
 }
@@ -115,7 +115,7 @@ impl Supervisor {
                 file_check: None,
                 watch: Watch::default(),
                 seen: None,
-                last_beat: Instant::now(),
+                last_heartbeat: Instant::now(),
                 events: events::Ring::default(),
                 transitions: Transitions::default(),
             }
@@ -127,14 +127,15 @@ impl Supervisor {
         self.children.watch(&self.shared.snapshot.load());
     }
 
-    /// A heartbeat to every child. One leads to the next, so that beats that a stall has held up do not come in a burst.
-    fn beat(&mut self, ctx: &mut Context<Self>) {
+    /// A heartbeat to every child. One leads to the next, so that those that a stall has held up do not come in a burst.
+    fn heartbeat(&mut self, ctx: &mut Context<Self>) {
         let now = Instant::now();
-        let late = now.duration_since(std::mem::replace(&mut self.last_beat, now)) > HEARTBEAT * 2;
-        for (name, wait) in self.children.beat(&ctx.address(), now, late) {
+        let late =
+            now.duration_since(std::mem::replace(&mut self.last_heartbeat, now)) > HEARTBEAT_INTERVAL * 2;
+        for (name, wait) in self.children.heartbeat(&ctx.address(), now, late) {
             self.replace(name, wait, ctx);
         }
-        ctx.run_later(HEARTBEAT, Self::beat);
+        ctx.run_later(HEARTBEAT_INTERVAL, Self::heartbeat);
     }
 
     /// Starts the next instance of the named child after `wait`, and tells it what there is.
@@ -155,8 +156,8 @@ impl Actor for Supervisor {
         self.children = Children::start(actors::all(&supervisor, &self.shared, &self.store), &supervisor);
         self.publish_targets();
         self.children.publish(&self.shared);
-        self.last_beat = Instant::now();
-        ctx.run_later(HEARTBEAT, Self::beat);
+        self.last_heartbeat = Instant::now();
+        ctx.run_later(HEARTBEAT_INTERVAL, Self::heartbeat);
         // The configuration was read just now, on this thread too.
         self.watch_folders(watch::folders(&self.loaded), ctx);
         ctx.run_interval(LOOK, Self::look);
