@@ -23,7 +23,7 @@ use crate::gateway::{listener, server, worker};
 use crate::logging;
 use crate::panics;
 use crate::store::{Options, Store};
-use crate::supervisor::{Deps, Inspect, MetricsStore, Reload, ReloadBy, Supervisor, build, judge};
+use crate::supervisor::{Deps, Inspect, MetricsStore, Reload, ReloadBy, Supervisor, build, validate};
 use crate::tls::ServerTls;
 
 /// How long the stop waits for the metrics store.
@@ -31,7 +31,7 @@ const LAST_WRITE: Duration = Duration::from_secs(3);
 
 /// Runs the gateway until it is told to stop.
 pub fn run(source: Source) -> i32 {
-    let loaded = match load_with(&source, judge) {
+    let loaded = match load_with(&source, validate) {
         Ok(loaded) => loaded,
         Err(problems) => {
             complain(problems);

@@ -2,19 +2,19 @@
 //!
 //! Nothing else starts an actor. A child that dies tells it (`stopped()` runs on a panic's unwind too); one that
 //! hangs misses its heartbeats. Either way a new instance takes over from what the old one last published, while
-//! requests go on with exactly that. A reload is all or nothing: loaded, judged and built beside the running one,
+//! requests go on with exactly that. A reload is all or nothing: loaded, validated and built beside the running one,
 //! then published in one step.
 
 mod actors;
 mod build;
 mod children;
 mod events;
-mod judge;
 mod messages;
 mod prober;
 mod reading;
 mod reload;
 mod restart_policy;
+mod validate;
 mod watch;
 mod writing;
 
@@ -30,10 +30,10 @@ pub use self::actors::MetricsStore;
 pub use self::build::{BuildError, build};
 use self::children::Children;
 pub use self::events::Event;
-pub use self::judge::{RouteNumbers, compile, judge};
 pub use self::messages::*;
 use self::reading::Reader;
 use self::restart_policy::HEARTBEAT_INTERVAL;
+pub use self::validate::{RouteNumbers, compile, validate};
 use self::watch::{FileState, LOOK, Watch};
 use crate::config::{Settings, Source};
 use crate::gateway::shared::Shared;

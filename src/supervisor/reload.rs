@@ -14,7 +14,7 @@ use super::events::Event;
 use super::messages::{FilesTouched, Reload, ReloadBy, ReloadRecord, ReloadReport};
 use super::reading::{Turn, Unread};
 use super::watch::{self, FileState, Folders};
-use super::{Supervisor, build, judge};
+use super::{Supervisor, build, validate};
 use crate::config::{Loaded, Place, Problem, Problems, Severity, diff, load_with, render_redacted, running};
 use crate::gateway::snapshot::Snapshot;
 use crate::{logging, tls};
@@ -67,7 +67,7 @@ impl Supervisor {
                 let (state, folders) = (state.extended(&watch::files(&loaded)), watch::folders(&loaded));
                 Ready { loaded, snapshot, tls, state, folders }
             };
-            let loaded = load_with(&source, judge).map(ready);
+            let loaded = load_with(&source, validate).map(ready);
             let still = FileState::of(&files) == state;
             Found { files, state, still, loaded }
         };
