@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{Admin, answer, query};
 use crate::gateway::shared::InternalAnswer;
-use crate::supervisor::{Inspect, NotDone};
+use crate::supervisor::{CommandError, Inspect};
 use crate::webhook::document;
 
 /// Alerts shown unless asked for another number.
@@ -73,7 +73,7 @@ fn read(text: &str) -> Result<(u32, Option<i64>), String> {
 /// Somebody knows of an alert.
 pub async fn acknowledge(admin: &Admin, id: &str) -> InternalAnswer {
     let Ok(overview) = admin.supervisor.send(Inspect).await else { return answer::gone() };
-    let busy = || answer::not_done(&NotDone::Busy("alerts"));
+    let busy = || answer::command_error(&CommandError::Busy("alerts"));
     let Some(actor) = overview.addresses.of::<AlertActor>() else { return busy() };
     match actor.send(Acknowledge { alert: id.to_owned() }).await {
         Ok(Acknowledged::Yes(alert)) => answer::ok(&One { data: document::alert(&alert) }),

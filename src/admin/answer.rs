@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::gateway::identity;
 use crate::gateway::shared::InternalAnswer;
-use crate::supervisor::NotDone;
+use crate::supervisor::CommandError;
 
 /// 200 with a document.
 pub fn ok(value: &impl Serialize) -> InternalAnswer {
@@ -103,17 +103,17 @@ struct TargetNow<'a> {
 }
 
 /// An order that was not carried out: 404 for what does not exist, 409 for what is another, 503 while an actor is being replaced.
-pub fn not_done(why: &NotDone) -> InternalAnswer {
+pub fn command_error(why: &CommandError) -> InternalAnswer {
     match why {
-        NotDone::NoSuch(_) => not_found(why.to_string()),
-        NotDone::Other(actual) => {
+        CommandError::NoSuch(_) => not_found(why.to_string()),
+        CommandError::Other(actual) => {
             let targets = actual.targets.iter().enumerate();
             let targets =
                 targets.map(|(target, (url, drained))| TargetNow { target, url, drained: *drained });
             let now = Now { generation: actual.generation, targets: targets.collect() };
             problem(StatusCode::CONFLICT, "conflict", why.to_string(), now)
         }
-        NotDone::Busy(_) => unavailable(why.to_string()),
+        CommandError::Busy(_) => unavailable(why.to_string()),
     }
 }
 
@@ -123,9 +123,9 @@ mod tests {
 
     #[test]
     fn what_does_not_exist_is_404_and_what_is_being_replaced_503() {
-        assert_eq!(not_done(&NotDone::backend("x")).status, StatusCode::NOT_FOUND);
-        assert_eq!(not_done(&NotDone::target("x", 7, 1)).status, StatusCode::NOT_FOUND);
-        let busy = not_done(&NotDone::Busy("circuit_breaker"));
+        assert_eq!(command_error(&CommandError::backend("x")).status, StatusCode::NOT_FOUND);
+        assert_eq!(command_error(&CommandError::target("x", 7, 1)).status, StatusCode::NOT_FOUND);
+        let busy = command_error(&CommandError::Busy("circuit_breaker"));
         assert_eq!(busy.status, StatusCode::SERVICE_UNAVAILABLE);
         assert!(busy.headers.contains(&("retry-after", "1".to_owned())));
         assert_eq!(gone().status, StatusCode::SERVICE_UNAVAILABLE);

@@ -108,7 +108,7 @@ pub async fn drain(admin: &Admin, backend: &str, target: &str, drained: bool, bo
     };
     match admin.supervisor.send(Drain { backend: backend.to_owned(), target, drained, expected }).await {
         Ok(Ok(())) => answer::ok(&Drained { backend, target, drained }),
-        Ok(Err(why)) => answer::not_done(&why),
+        Ok(Err(why)) => answer::command_error(&why),
         Err(_) => answer::gone(),
     }
 }
@@ -137,7 +137,7 @@ pub async fn hold(admin: &Admin, backend: &str, body: &[u8]) -> InternalAnswer {
         Ok(Ok(count)) => {
             answer::ok(&Held { backend, state: request.state, ttl_ms: request.ttl_ms, breakers: count })
         }
-        Ok(Err(why)) => answer::not_done(&why),
+        Ok(Err(why)) => answer::command_error(&why),
         Err(_) => answer::gone(),
     }
 }

@@ -84,7 +84,7 @@ pub struct Pong {
 
 /// Keep new requests away from one target, or let them come again.
 #[derive(Clone, Debug, Message)]
-#[rtype(result = "Result<(), NotDone>")]
+#[rtype(result = "Result<(), CommandError>")]
 pub struct Drain {
     pub backend: String,
     /// Position in the backend's `targets`, from 0.
@@ -111,7 +111,7 @@ pub struct Actual {
 
 /// Hold all breakers of a backend; answers how many.
 #[derive(Clone, Debug, Message)]
-#[rtype(result = "Result<usize, NotDone>")]
+#[rtype(result = "Result<usize, CommandError>")]
 pub struct Hold(pub circuit_breaker::Hold);
 
 /// Asks for everything that the status page shows of the supervisor.
@@ -153,9 +153,9 @@ pub struct ChildReport {
     pub alive: bool,
 }
 
-/// Why an operator's order cannot be carried out.
+/// Why an operator's command was not carried out.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum NotDone {
+pub enum CommandError {
     /// What it names does not exist.
     #[error("{0}")]
     NoSuch(String),
@@ -169,7 +169,7 @@ pub enum NotDone {
     Busy(&'static str),
 }
 
-impl NotDone {
+impl CommandError {
     /// No backend of this name.
     pub fn backend(name: &str) -> Self {
         Self::NoSuch(format!("no backend is named {name:?}"))

@@ -206,13 +206,13 @@ impl Handler<Inspect> for Supervisor {
 }
 
 impl Handler<Drain> for Supervisor {
-    type Result = Result<(), NotDone>;
+    type Result = Result<(), CommandError>;
 
     fn handle(&mut self, drain: Drain, _: &mut Self::Context) -> Self::Result {
         count_message();
         let snapshot = self.shared.snapshot.load();
         let backend = snapshot.backends.iter().find(|b| b.name == drain.backend);
-        let backend = backend.ok_or_else(|| NotDone::backend(&drain.backend))?;
+        let backend = backend.ok_or_else(|| CommandError::backend(&drain.backend))?;
         let target = backend.targets.get(drain.target);
         let Expected { url, generation } = &drain.expected;
         let is_other = url.as_ref().is_some_and(|url| target.is_none_or(|target| target.cells.url != *url));
@@ -221,10 +221,10 @@ impl Handler<Drain> for Supervisor {
                 (target.cells.url.clone(), target.cells.drained.load(std::sync::atomic::Ordering::Relaxed))
             };
             let targets = backend.targets.iter().map(shown).collect();
-            return Err(NotDone::Other(Actual { generation: snapshot.generation, targets }));
+            return Err(CommandError::Other(Actual { generation: snapshot.generation, targets }));
         }
-        let target =
-            target.ok_or_else(|| NotDone::target(&drain.backend, drain.target, backend.targets.len()))?;
+        let target = target
+            .ok_or_else(|| CommandError::target(&drain.backend, drain.target, backend.targets.len()))?;
         target.cells.drained.store(drain.drained, std::sync::atomic::Ordering::Relaxed);
         let what = if drain.drained { "draining" } else { "taking requests again" };
         log::info!(
@@ -238,13 +238,13 @@ impl Handler<Drain> for Supervisor {
 }
 
 impl Handler<Hold> for Supervisor {
-    type Result = ResponseFuture<Result<usize, NotDone>>;
+    type Result = ResponseFuture<Result<usize, CommandError>>;
 
     fn handle(&mut self, hold: Hold, _: &mut Self::Context) -> Self::Result {
         count_message();
         let addresses = self.children.addresses();
         let Some(breaker) = addresses.of::<CircuitBreakerActor>() else {
-            return Box::pin(async { Err(NotDone::Busy(CircuitBreakerActor::NAME)) });
+            return Box::pin(async { Err(CommandError::Busy(CircuitBreakerActor::NAME)) });
         };
         let backend = hold.0.backend.clone();
         let until = hold.0.ttl.map_or(String::new(), |ttl| format!(" for {} s", ttl.as_secs()));
@@ -260,8 +260,8 @@ impl Handler<Hold> for Supervisor {
                     log::info!("breakers of backend {backend} are {what}{until}, by request of an operator");
                     Ok(count)
                 }
-                Ok(Err(unknown)) => Err(NotDone::backend(&unknown.0)),
-                Err(_) => Err(NotDone::Busy(CircuitBreakerActor::NAME)),
+                Ok(Err(unknown)) => Err(CommandError::backend(&unknown.0)),
+                Err(_) => Err(CommandError::Busy(CircuitBreakerActor::NAME)),
             }
         })
     }
