@@ -193,8 +193,8 @@ fn backend_of(
     workers: usize,
 ) -> Result<Backend, BuildError> {
     let secure = written.targets.iter().any(|target| target.https);
-    let tls_print = tls_print(&written.tls);
-    let same_tls = old.is_some_and(|old| old.tls_print == tls_print);
+    let tls_fingerprint = tls_fingerprint(&written.tls);
+    let same_tls = old.is_some_and(|old| old.tls_fingerprint == tls_fingerprint);
     let kept_config = old.filter(|_| same_tls).and_then(|old| old.tls_config.clone());
     let tls_config = match (secure, kept_config) {
         (false, _) => None,
@@ -235,7 +235,7 @@ fn backend_of(
         turn: Default::default(),
         budget: old.map_or_else(|| Arc::new(Budget::new(Instant::now())), |old| old.budget.clone()),
         counters: old.map_or_else(|| BackendCounters::new(workers), |old| old.counters.clone()),
-        tls_print,
+        tls_fingerprint,
         tls_config,
     })
 }
@@ -281,7 +281,7 @@ fn target_of(
 }
 
 /// Changes with the TLS settings and with the bundle's content.
-fn tls_print(tls: &settings::UpstreamTls) -> u64 {
+fn tls_fingerprint(tls: &settings::UpstreamTls) -> u64 {
     use std::hash::{Hash as _, Hasher as _};
     let mut hasher = std::hash::DefaultHasher::new();
     tls.insecure_skip_verify.hash(&mut hasher);

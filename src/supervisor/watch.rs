@@ -39,17 +39,17 @@ pub(super) struct FileState(BTreeMap<PathBuf, Option<u64>>);
 impl FileState {
     /// What is in them now.
     pub fn of(files: &BTreeSet<PathBuf>) -> Self {
-        Self(files.iter().map(|file| (file.clone(), print(file))).collect())
+        Self(files.iter().map(|file| (file.clone(), fingerprint(file))).collect())
     }
 
     /// The files are these: what is known of one stays, the others are read.
     pub fn extended(&self, files: &BTreeSet<PathBuf>) -> Self {
-        let state = |file: &PathBuf| self.0.get(file).copied().unwrap_or_else(|| print(file));
+        let state = |file: &PathBuf| self.0.get(file).copied().unwrap_or_else(|| fingerprint(file));
         Self(files.iter().map(|file| (file.clone(), state(file))).collect())
     }
 }
 
-fn print(file: &Path) -> Option<u64> {
+fn fingerprint(file: &Path) -> Option<u64> {
     let (mut hasher, mut content) = (DefaultHasher::new(), Vec::new());
     regular(file).ok()?.read_to_end(&mut content).ok()?;
     content.hash(&mut hasher);
