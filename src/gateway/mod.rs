@@ -5,6 +5,7 @@
 //! [`snapshot::Snapshot`]; what happened is reported in batches by `worker`. No lock is taken and no message awaited.
 
 mod access_log;
+pub mod actor_handle;
 pub mod answer;
 mod answered;
 pub mod arrival;
@@ -21,7 +22,6 @@ pub mod identity;
 mod incoming;
 mod internal;
 pub mod listener;
-pub mod mailbox;
 mod message;
 mod outbox;
 pub mod own_paths;
