@@ -39,11 +39,11 @@ pub type OnStop = Box<dyn Fn(Stopped) + Send>;
 #[rtype(result = "()")]
 pub struct Ping;
 
-/// What [`supervised!`] makes of an actor.
+/// An actor that the supervisor can start, ping and replace; implemented by `supervised!`.
 #[cfg(not(feature = "test-hooks"))]
 pub trait Supervised: Actor<Context = Context<Self>> + Handler<Ping> {}
 
-/// Likewise; test builds.
+/// Likewise; in test builds it can be told to panic or hang.
 #[cfg(feature = "test-hooks")]
 pub trait Supervised:
     Actor<Context = Context<Self>> + Handler<Ping> + Handler<Panic> + Handler<Hang>

@@ -96,7 +96,7 @@ async fn with_pushes(admin: &Admin, alerts: Vec<Alert>, answers: bool) -> Vec<Al
     {
         let state = admin.kept.alerts.state();
         for own in alerts.iter().flat_map(|alert| state.pushes(&alert.id)) {
-            // What the store has noted is certain: told is only what a crash would not have told again.
+            // Where both know of a push the store's counts: what only memory knows would be sent again after a crash.
             if !pushes.iter().any(|push| push.is_same(&own)) {
                 pushes.push(own);
             }

@@ -88,7 +88,7 @@ pub fn unavailable(detail: impl Into<String>) -> InternalAnswer {
     answer
 }
 
-/// How things are, for an order that took them for something else.
+/// What runs, for a command that expected something else.
 #[derive(Serialize)]
 struct Now<'a> {
     generation: u64,
@@ -102,7 +102,8 @@ struct TargetNow<'a> {
     drained: bool,
 }
 
-/// An order that was not carried out: 404 for what does not exist, 409 for what is another, 503 while an actor is being replaced.
+/// A command that was not carried out: 404 for what does not exist, 409 for another target than expected, 503 while an actor
+/// is being replaced.
 pub fn command_error(why: &CommandError) -> InternalAnswer {
     match why {
         CommandError::NoSuch(_) => not_found(why.to_string()),

@@ -64,7 +64,7 @@ pub async fn reload(admin: &Admin) -> InternalAnswer {
 /// The largest body of an order to one target.
 const EXPECTED: usize = 4096;
 
-/// What is expected of the target that an order is for.
+/// What the body expects of the target.
 fn expected(body: &[u8]) -> Result<Expected, String> {
     let mut expected = Expected::default();
     if body.trim_ascii().is_empty() {
@@ -153,7 +153,7 @@ pub async fn torment(admin: &Admin, what: &str, actor: &str) -> InternalAnswer {
     let hang = (what == "hang").then_some(Duration::from_secs(5));
     match admin.supervisor.send(Torment { actor: actor.to_owned(), hang }).await {
         Ok(true) => answer::ok(&Done { ok: true }),
-        // That was the supervisor.
+        // It was the supervisor that panicked.
         Err(_) => answer::gone(),
         Ok(false) => answer::not_found(format!("no actor is named {actor:?}")),
     }

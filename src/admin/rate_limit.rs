@@ -15,7 +15,7 @@ use crate::supervisor;
 /// How long the actor may take for its part of the page.
 const ACTOR_TIMEOUT: Duration = Duration::from_millis(300);
 
-/// The same in one word, of a store that is there only in part too.
+/// The mode in one word; a store that answers only in part is `degraded` as well.
 pub fn standing(limiter: &Limiter) -> &'static str {
     match (limiter.mode(), limiter.error()) {
         (Mode::Shared, Some(_)) => mode(Mode::Degraded),
@@ -134,7 +134,7 @@ pub async fn page(admin: &Admin) -> InternalAnswer {
     let now = shared.limiter.clock.now();
     let mut summary = summary(shared);
     let rules = snapshot.limits.iter().flat_map(|limits| limits.all());
-    // An error while the store is in use: it is there only in part.
+    // An error while the store is in use: it answers only for some keys.
     let all = report.as_ref().is_some_and(|report| report.error.is_none());
     let rules = rules.map(|limited| rule(limited, &shared.limiter, all, now)).collect();
     if let Some(report) = &report {

@@ -173,7 +173,7 @@ pub async fn one(admin: &Admin, id: &str) -> InternalAnswer {
     }
 }
 
-/// What is kept, for whoever looks for what is not.
+/// Which requests are kept and how many there are, for the 404 of one that is not.
 async fn kept(admin: &Admin) -> String {
     let snapshot = admin.shared.snapshot.load_full();
     if !snapshot.metrics {

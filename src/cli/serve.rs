@@ -179,13 +179,13 @@ async fn gateway(source: Source, loaded: Loaded, started: impl FnOnce(&Started))
                 cut(&shared, serving).await;
             }
         }
-        // What is dropped with the other branch is cut already.
+        // Dropping the other branch cuts its requests.
         () = async { signals.stop(&supervisor).await; shared.cutting.store(true, Ordering::Release) } => {
             log::warn!("second stop signal: {} requests in flight are cut", shared.in_flight());
             cut(&shared, serving).await;
         }
     }
-    // What this thread has counted and logged of those that came late.
+    // Counts and log lines of the connections that this thread has served after the listener closed.
     worker::flush_here();
     last_write(&supervisor).await;
     admin_handle.stop(false).await;
@@ -221,8 +221,8 @@ async fn death(supervisor: &Addr<Supervisor>) {
     }
 }
 
-/// Ends the workers with all that they have: a server that is stopping gracefully hears no second order, but it takes
-/// its workers with it when it is dropped.
+/// Ends the workers with all their requests. A server that is stopping gracefully takes no second command, but its workers
+/// end when it is dropped.
 async fn cut(shared: &Shared, serving: JoinHandle<io::Result<()>>) {
     serving.abort();
     let ended = async {
@@ -252,7 +252,7 @@ async fn drain(shared: &Shared, handle: &ServerHandle, admin: &ServerHandle, lat
     shared.draining.store(true, Ordering::Relaxed);
     shared.stop_tunnels.send_replace(true);
     tokio::time::sleep(drain_period.min(timeout)).await;
-    // A successor with the same configuration binds both.
+    // Both, so that a successor with the same configuration can bind them.
     let mut everybody = pin!(async { tokio::join!(handle.stop(true), late.serve(), admin.stop(true)) });
     let finished = tokio::time::timeout_at(end, everybody.as_mut()).await.is_ok();
     // From here on, also for those that are dropped with `everybody`.

@@ -69,7 +69,7 @@ impl Ring {
 }
 
 impl Supervisor {
-    /// Lets go of the counts of targets that are gone: where targets come and go, there is no end of them.
+    /// Drops the counts of targets that are gone, so that they do not pile up where targets come and go.
     pub(super) fn forget_transitions(&mut self) {
         let snapshot = self.shared.snapshot.load();
         let mut there = BTreeSet::new();

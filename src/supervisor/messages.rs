@@ -94,15 +94,14 @@ pub struct Drain {
     pub expected: Expected,
 }
 
-/// What an operator takes for granted of the target that an order is for: positions shift when the configuration changes.
+/// What the target must be for the command to be carried out: positions shift when the configuration changes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Expected {
     pub url: Option<String>,
     pub generation: Option<u64>,
 }
 
-/// How things are instead: the generation, and the backend's targets in their order, each with its URL and whether it is
-/// drained.
+/// The generation that runs, and the backend's targets in their order, each with its URL and whether it is drained.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Actual {
     pub generation: u64,
@@ -159,7 +158,7 @@ pub enum CommandError {
     /// What it names does not exist.
     #[error("{0}")]
     NoSuch(String),
-    /// It is there, but not what the operator takes it for.
+    /// The target is not the [`Expected`] one.
     #[error(
         "the configuration is not the one that the order was made for: look at the targets, and give it again"
     )]

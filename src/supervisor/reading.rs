@@ -1,8 +1,8 @@
 //! Reading files on a thread of its own, one read at a time.
 //!
-//! A network's file system that does not answer holds whoever reads for as long as it likes, and the main thread has
-//! signals and actors to serve. Nothing waits for such a thread: no second read is begun beside it, whoever asks is told
-//! after a while, and the end of the process does not ask for it.
+//! A network file system that does not answer blocks its reader for as long as it likes, and the main thread has signals
+//! and actors to serve. Nothing waits for a blocked reader: no second read begins beside it, whoever asked gets an error
+//! after a timeout, and the process ends without it.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -52,14 +52,14 @@ impl Reader {
         }
     }
 
-    /// Reads. What is read too late is nobody's, but the turn lasts until then.
+    /// Reads on a thread of its own. What arrives after the timeout is dropped, but the turn is held until then.
     pub fn read<T: Send + 'static, R: FnOnce() -> T + Send + 'static>(
         &self,
         turn: Turn,
         read: R,
     ) -> impl Future<Output = Result<(T, Turn), Unread>> + use<T, R> {
         let (tell, told) = oneshot::channel();
-        // None of the runtime's threads for what blocks: its end waits for them.
+        // Not `spawn_blocking`: the runtime waits for those threads when it ends.
         let begun = std::thread::Builder::new().name("reader".to_owned()).spawn(move || {
             let _ = tell.send((read(), turn));
         });
