@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use actix::Message;
+use actix::{Actor, Context, Handler, Message};
 
 /// The notice that an actor's instance has ended.
 #[derive(Clone, Debug, PartialEq, Eq, Message)]
@@ -38,6 +38,17 @@ pub type OnStop = Box<dyn Fn(Stopped) + Send>;
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct Ping;
+
+/// An actor that the supervisor can start, ping and replace; implemented by `supervised!`.
+#[cfg(not(feature = "test-hooks"))]
+pub trait Supervised: Actor<Context = Context<Self>> + Handler<Ping> {}
+
+/// Likewise; in test builds it can be told to panic or hang.
+#[cfg(feature = "test-hooks")]
+pub trait Supervised:
+    Actor<Context = Context<Self>> + Handler<Ping> + Handler<Panic> + Handler<Hang>
+{
+}
 
 /// The succession of one actor's instances, kept by its factory. Starts with none.
 #[derive(Clone, Debug, Default)]
@@ -106,10 +117,11 @@ pub struct Panic;
 #[rtype(result = "()")]
 pub struct Hang(pub Duration);
 
-/// Implements the handlers that every supervised actor has: [`Ping`] and, in test builds, [`Panic`] and
-/// [`Hang`].
+/// Implements [`Supervised`], and the handlers that it asks for: [`Ping`] and, in test builds, [`Panic`] and [`Hang`].
 macro_rules! supervised {
     ($actor:ty) => {
+        impl $crate::supervision::Supervised for $actor {}
+
         impl actix::Handler<$crate::supervision::Ping> for $actor {
             type Result = ();
 

@@ -8,7 +8,6 @@ use actix_http::StatusCode;
 use actix_http::header::{self, HeaderName, HeaderValue};
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
-use serde_json::Value;
 
 use super::origin::Own;
 use super::{Admin, answer, endpoints};
@@ -79,17 +78,17 @@ fn refuse(request: &HttpRequest, admin: &Admin) -> Option<InternalAnswer> {
         host: &admin.host,
         allowed: &settings.allowed_origins,
     };
-    let probe = matches!(request.path(), "/health" | "/healthz" | "/ready");
+    let probe = endpoints::is_open(request.path());
     let token = admin.token_of(text(header::AUTHORIZATION));
     if !probe && token != Token::Right && !own.knows(host) {
         let detail = "the Host header names neither this listener nor an allowed origin: ask by its address, add \
                       http://NAME:PORT to admin.allowedOrigins, or send the admin token";
-        return Some(answer::problem(StatusCode::FORBIDDEN, "denied", detail, Value::Null));
+        return Some(answer::problem(StatusCode::FORBIDDEN, "denied", detail, ()));
     }
     // A page of another site may send simple POSTs; its `Origin` gives it away.
     if text(header::ORIGIN).is_some_and(|origin| !own.trusts(origin, host)) {
         let detail = "the Origin header is neither this listener's own nor in admin.allowedOrigins";
-        return Some(answer::problem(StatusCode::FORBIDDEN, "denied", detail, Value::Null));
+        return Some(answer::problem(StatusCode::FORBIDDEN, "denied", detail, ()));
     }
     let (reason, detail) = match token {
         _ if probe => return None,
@@ -97,7 +96,7 @@ fn refuse(request: &HttpRequest, admin: &Admin) -> Option<InternalAnswer> {
         Token::Missing => ("auth_missing", "send the admin token: Authorization: Bearer TOKEN"),
         Token::Wrong => ("auth_invalid", "the token is not the admin token"),
     };
-    let mut refusal = answer::problem(StatusCode::UNAUTHORIZED, reason, detail, Value::Null);
+    let mut refusal = answer::problem(StatusCode::UNAUTHORIZED, reason, detail, ());
     refusal.headers.push(("www-authenticate", "Bearer".to_owned()));
     Some(refusal)
 }

@@ -6,15 +6,19 @@
 
 mod alerts;
 mod answer;
+mod backends;
 mod endpoints;
+mod health;
 mod history;
 mod listener;
+mod orders;
 mod origin;
 mod process;
 mod prometheus;
 mod query;
 mod rate_limit;
 mod requests;
+mod routes;
 mod status;
 
 use std::sync::Arc;

@@ -21,7 +21,7 @@ impl Own<'_> {
     /// origin's host.
     pub fn knows(&self, host: &str) -> bool {
         let (name, _) = split(host);
-        // The root's own dot ends a name that is already whole.
+        // A trailing dot marks a fully qualified name.
         let name = name.strip_suffix('.').unwrap_or(name);
         if let Ok(ip) = name.parse::<IpAddr>().map(|ip| ip.to_canonical()) {
             let own = self.address.to_canonical();
@@ -77,7 +77,7 @@ fn parts(origin: &str) -> Option<Origin<'_>> {
     well_formed.then_some(Origin { scheme, name, port: port.or(default), default })
 }
 
-/// `host[:port]` without the brackets of an IPv6 address. A port that is none leaves a name that matches nothing.
+/// `host[:port]` without the brackets of an IPv6 address. An invalid port gives an empty name, which matches nothing.
 fn split(host: &str) -> (&str, Option<u16>) {
     if let Some((name, rest)) = host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         return match rest.strip_prefix(':') {

@@ -1,4 +1,4 @@
-//! The values of query parameters, or the reason why one is none.
+//! The values of query parameters, or why one is invalid.
 
 use std::time::{Duration, SystemTime};
 
@@ -44,7 +44,7 @@ pub fn name(name: &str, value: &str) -> Result<String, String> {
     }
 }
 
-/// What is said of a parameter that nobody reads.
+/// The error for an unknown parameter.
 pub fn unknown(name: &str, known: &str) -> String {
     format!("unknown parameter {name:?}; known: {known}")
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use aegis_actors::rate_limiter::settings::OnError;
-use aegis_actors::rate_limiter::{Entry, Inspect, LIST, Limiter, Mode, Report, Sighted};
-use serde_json::{Value, json};
+use aegis_actors::rate_limiter::{Entry, Inspect, LIST, Limiter, Mode, RateLimiterActor, Report, Sighted};
+use serde::Serialize;
 
 use super::{Admin, answer};
 use crate::gateway::rate_limit::SAMPLE;
@@ -13,9 +13,9 @@ use crate::gateway::shared::{InternalAnswer, Shared};
 use crate::supervisor;
 
 /// How long the actor may take for its part of the page.
-const PATIENCE: Duration = Duration::from_millis(300);
+const ACTOR_TIMEOUT: Duration = Duration::from_millis(300);
 
-/// The same in one word, of a store that is there only in part too.
+/// The mode in one word; a store that answers only in part is `degraded` as well.
 pub fn standing(limiter: &Limiter) -> &'static str {
     match (limiter.mode(), limiter.error()) {
         (Mode::Shared, Some(_)) => mode(Mode::Degraded),
@@ -24,61 +24,149 @@ pub fn standing(limiter: &Limiter) -> &'static str {
 }
 
 /// The limiter in the status page.
-pub fn summary(shared: &Shared) -> Value {
-    let enabled = shared.snapshot.load().limits.is_some();
-    let limiter = &shared.limiter;
-    json!({
-        "enabled": enabled,
-        "mode": mode(limiter.mode()),
-        "error": limiter.error().as_deref(),
-        "instances": limiter.instances(),
-        "keys": limiter.population.live(),
-    })
+#[derive(Serialize)]
+pub struct Summary {
+    enabled: bool,
+    mode: &'static str,
+    error: Option<String>,
+    instances: u64,
+    keys: usize,
 }
 
 /// The whole page.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Page {
+    #[serde(flatten)]
+    summary: Summary,
+    max_keys: usize,
+    rules: Vec<Rule>,
+    /// `None` while the actor does not answer.
+    #[serde(flatten)]
+    details: Option<Details>,
+}
+
+/// What only the actor knows.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Details {
+    leased: u64,
+    store_calls: u64,
+    busiest: Vec<Client>,
+    most_limited: Vec<Client>,
+    lists: Lists,
+}
+
+/// How the lists of clients come about.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Lists {
+    seconds: [u64; 2],
+    busiest: List,
+    most_limited: List,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct List {
+    one_in: u32,
+    what: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Rule {
+    id: String,
+    algorithm: &'static str,
+    requests: u32,
+    window_seconds: u64,
+    burst: u32,
+    cost: u64,
+    key: &'static str,
+    shadow: bool,
+    on_error: &'static str,
+    decisions: Decided,
+    keys: usize,
+    leased: u64,
+    over_admission_bound: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Decided {
+    allowed: u64,
+    limited: u64,
+    shadow: u64,
+    bypassed: u64,
+    error: u64,
+}
+
+/// A client with its requests of the last one to two minutes, counted as `lists` says; up to `error` of them are others',
+/// whose place in the list it took.
+#[derive(Serialize)]
+struct Client {
+    rule: String,
+    key: String,
+    requests: u64,
+    error: u64,
+}
+
+/// The limiter as it stands.
+pub fn summary(shared: &Shared) -> Summary {
+    let limiter = &shared.limiter;
+    Summary {
+        enabled: shared.snapshot.load().limits.is_some(),
+        mode: mode(limiter.mode()),
+        error: limiter.error().map(|error| error.to_string()),
+        instances: limiter.instances(),
+        keys: limiter.population.live(),
+    }
+}
+
+/// Answers with the whole page.
 pub async fn page(admin: &Admin) -> InternalAnswer {
     let Ok(overview) = admin.supervisor.send(supervisor::Inspect).await else { return answer::gone() };
-    let report = match overview.limiter {
-        Some(limiter) => limiter.send(Inspect).timeout(PATIENCE).await.ok(),
+    let report = match overview.addresses.of::<RateLimiterActor>() {
+        Some(limiter) => limiter.send(Inspect).timeout(ACTOR_TIMEOUT).await.ok(),
         None => None,
     };
     let shared = &admin.shared;
     let snapshot = shared.snapshot.load_full();
     let now = shared.limiter.clock.now();
-    let mut page = summary(shared);
-    page["maxKeys"] = json!(shared.limiter.population.most());
+    let mut summary = summary(shared);
     let rules = snapshot.limits.iter().flat_map(|limits| limits.all());
-    // An error while the store is in use: it is there only in part.
+    // An error while the store is in use: it answers only for some keys.
     let all = report.as_ref().is_some_and(|report| report.error.is_none());
-    page["rules"] = rules.map(|limited| rule(limited, &shared.limiter, all, now)).collect();
-    if let Some(report) = report {
-        details(&mut page, &report);
+    let rules = rules.map(|limited| rule(limited, &shared.limiter, all, now)).collect();
+    if let Some(report) = &report {
+        summary.error.clone_from(&report.error);
     }
-    answer::ok(&page)
+    let max_keys = shared.limiter.population.most();
+    answer::ok(&Page { summary, max_keys, rules, details: report.as_ref().map(details) })
 }
 
-fn details(page: &mut Value, report: &Report) {
-    page["error"] = json!(report.error);
-    page["leased"] = json!(report.leased);
-    page["storeCalls"] = json!(report.store_calls);
-    page["busiest"] = report.busiest.iter().map(client).collect();
-    page["mostLimited"] = report.limited.iter().map(client).collect();
+fn details(report: &Report) -> Details {
     let seconds = LIST.as_secs();
-    page["lists"] = json!({
-        "seconds": [seconds, 2 * seconds],
-        "busiest": {
-            "oneIn": SAMPLE,
-            "what": format!(
-                "estimated: one in {SAMPLE} of the requests that a limit let pass is drawn at random and stands for \
-                 {SAMPLE}; who has sent few may be missing, and n may be too many or too few by about 4 times the root of n"
-            ),
+    Details {
+        leased: report.leased,
+        store_calls: report.store_calls,
+        busiest: report.busiest.iter().map(client).collect(),
+        most_limited: report.limited.iter().map(client).collect(),
+        lists: Lists {
+            seconds: [seconds, 2 * seconds],
+            busiest: List {
+                one_in: SAMPLE,
+                what: format!(
+                    "estimated: one in {SAMPLE} of the requests that a limit let pass is drawn at random and stands for \
+                     {SAMPLE}; who has sent few may be missing, and n may be too many or too few by about 4 times the root of n"
+                ),
+            },
+            most_limited: List {
+                one_in: 1,
+                what: "counted: every request that a limit refused, or would have refused in shadow"
+                    .to_owned(),
+            },
         },
-        "mostLimited": {
-            "oneIn": 1,
-            "what": "counted: every request that a limit refused, or would have refused in shadow",
-        },
-    });
+    }
 }
 
 /// How much more than the limit may be used in a window, as things are; `None` where there is no bound. `all`: the shared
@@ -98,41 +186,39 @@ fn over_admission(limited: &Limited, limiter: &Limiter, all: bool) -> Option<u64
     }
 }
 
-fn rule(limited: &Limited, limiter: &Limiter, all: bool, now: u64) -> Value {
+fn rule(limited: &Limited, limiter: &Limiter, all: bool, now: u64) -> Rule {
     let cells = &limited.cells;
     let (limit, decisions) = (&cells.limit, &cells.decisions);
-    json!({
-        "id": &*cells.name,
-        "algorithm": limit.algorithm.as_str(),
-        "requests": limit.requests,
-        "windowSeconds": limit.window.as_secs(),
-        "burst": limit.burst,
-        "cost": limited.cost,
-        "key": cells.keyed_by.strategy.as_str(),
-        "shadow": limited.shadow,
-        "onError": limited.on_error.as_str(),
-        "decisions": {
-            "allowed": decisions.allowed.sum(),
-            "limited": decisions.limited.sum(),
-            "shadow": decisions.shadow.sum(),
-            "bypassed": decisions.bypassed.sum(),
-            "error": decisions.error.sum(),
+    Rule {
+        id: cells.name.to_string(),
+        algorithm: limit.algorithm.as_str(),
+        requests: limit.requests,
+        window_seconds: limit.window.as_secs(),
+        burst: limit.burst,
+        cost: limited.cost,
+        key: cells.keyed_by.strategy.as_str(),
+        shadow: limited.shadow,
+        on_error: limited.on_error.as_str(),
+        decisions: Decided {
+            allowed: decisions.allowed.sum(),
+            limited: decisions.limited.sum(),
+            shadow: decisions.shadow.sum(),
+            bypassed: decisions.bypassed.sum(),
+            error: decisions.error.sum(),
         },
-        "keys": cells.buckets.len(),
-        "leased": cells.leases.outstanding(now),
-        "overAdmissionBound": over_admission(limited, limiter, all),
-    })
+        keys: cells.buckets.len(),
+        leased: cells.leases.outstanding(now),
+        over_admission_bound: over_admission(limited, limiter, all),
+    }
 }
 
-/// A client with its requests of the last one to two minutes, counted as `lists` says; up to `error` of them are others',
-/// whose place in the list it took.
-fn client(entry: &Entry<Sighted>) -> Value {
-    json!({
-        "rule": &*entry.key.name,
-        "key": entry.key.owner.as_key().to_string(),
-        "requests": entry.count,
-        "error": entry.error,
-    })
+fn client(entry: &Entry<Sighted>) -> Client {
+    Client {
+        rule: entry.key.name.to_string(),
+        key: entry.key.owner.as_key().to_string(),
+        requests: entry.count,
+        error: entry.error,
+    }
 }
 
 /// Who keeps the limits, as the pages call it.

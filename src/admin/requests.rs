@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use aegis_actors::metrics_aggregator::Sample;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 
 use super::history::source::{self, Source};
 use super::{Admin, answer, query};
@@ -24,6 +25,38 @@ const KNOWN: &str = "limit, status, backend, route, reason, client, from, to";
 /// What `reason` asks for answers that the gateway did not make.
 const NO_REASON: &str = "none";
 
+/// `/api/requests`.
+#[derive(Serialize)]
+struct Newest {
+    data: Vec<Row>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<&'static str>,
+}
+
+/// `/api/requests/{id}`.
+#[derive(Serialize)]
+struct One {
+    data: Row,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Row {
+    timestamp: String,
+    request_id: String,
+    instance: String,
+    method: String,
+    path: String,
+    route: String,
+    backend: String,
+    status: u16,
+    reason: Option<String>,
+    duration_ms: f64,
+    client: String,
+    /// The decision record.
+    details: Value,
+}
+
 /// The newest that are asked for.
 pub async fn newest(admin: &Admin, text: &str) -> InternalAnswer {
     let (limit, wanted) = match read(text) {
@@ -31,7 +64,7 @@ pub async fn newest(admin: &Admin, text: &str) -> InternalAnswer {
         Err(why) => return answer::bad_request(why),
     };
     let source = source::open(admin).await;
-    let data: Vec<Value> = match &source {
+    let data: Vec<Row> = match &source {
         Source::Store(store) => match store.samples(limit, wanted).await {
             Ok(samples) => samples.iter().map(stored).collect(),
             Err(error) => return answer::unavailable(format!("the metrics store did not answer: {error}")),
@@ -45,11 +78,7 @@ pub async fn newest(admin: &Admin, text: &str) -> InternalAnswer {
             found.into_iter().take(limit as usize).map(remembered).collect()
         }
     };
-    let mut document = json!({"data": data});
-    if let Some(note) = source.away(admin) {
-        document["note"] = note.into();
-    }
-    answer::ok(&document)
+    answer::ok(&Newest { data, note: source.away(admin) })
 }
 
 /// How many, and which.
@@ -139,12 +168,12 @@ pub async fn one(admin: &Admin, id: &str) -> InternalAnswer {
         (in_memory, _) => in_memory,
     };
     match found {
-        Some(data) => answer::ok(&json!({"data": data})),
+        Some(data) => answer::ok(&One { data }),
         None => answer::not_found(format!("no record of request {id:?}: {}", kept(admin).await)),
     }
 }
 
-/// What is kept, for whoever looks for what is not.
+/// Which requests are kept and how many there are, for the 404 of one that is not.
 async fn kept(admin: &Admin) -> String {
     let snapshot = admin.shared.snapshot.load_full();
     if !snapshot.metrics {
@@ -193,7 +222,7 @@ fn in_memory(admin: &Admin) -> KeptSamples {
     kept
 }
 
-fn stored(sample: &StoredSample) -> Value {
+fn stored(sample: &StoredSample) -> Row {
     row(
         (sample.at_ms, &sample.request_id, &sample.instance),
         (&sample.method, &sample.path, &sample.client),
@@ -207,7 +236,7 @@ fn stored(sample: &StoredSample) -> Value {
     )
 }
 
-fn remembered(sample: &Sample) -> Value {
+fn remembered(sample: &Sample) -> Row {
     row(
         (sample.at_ms, &sample.request_id, &sample.instance),
         (&sample.method, &sample.path, &sample.client),
@@ -223,21 +252,21 @@ fn row(
     (route, backend): (&str, &str),
     (status, reason, duration_us): (u16, Option<&str>, u64),
     details: &str,
-) -> Value {
-    json!({
-        "timestamp": document::time(at_ms),
-        "requestId": request_id,
-        "instance": instance,
-        "method": method,
-        "path": path,
-        "route": route,
-        "backend": backend,
-        "status": status,
-        "reason": reason,
-        "durationMs": duration_us as f64 / 1e3,
-        "client": client,
-        "details": serde_json::from_str::<Value>(details).unwrap_or(Value::Null),
-    })
+) -> Row {
+    Row {
+        timestamp: document::time(at_ms),
+        request_id: request_id.to_owned(),
+        instance: instance.to_owned(),
+        method: method.to_owned(),
+        path: path.to_owned(),
+        route: route.to_owned(),
+        backend: backend.to_owned(),
+        status,
+        reason: reason.map(str::to_owned),
+        duration_ms: duration_us as f64 / 1e3,
+        client: client.to_owned(),
+        details: serde_json::from_str(details).unwrap_or(Value::Null),
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::demo_upstreams::Upstreams;
 use super::{complain, say, serve};
 use crate::config::{Source, load_with};
-use crate::supervisor::judge;
+use crate::supervisor::validate;
 
 /// What the demo's traffic asks for, one request per turn.
 const ROUND: &[&str] = &[
@@ -33,7 +33,7 @@ pub fn run(port: u16) -> i32 {
         }
     };
     let source = configuration(port, &upstreams);
-    let loaded = match load_with(&source, judge) {
+    let loaded = match load_with(&source, validate) {
         Ok(loaded) => loaded,
         Err(problems) => {
             complain(problems);
@@ -108,7 +108,7 @@ mod tests {
         let address = |port: u16| std::net::SocketAddr::from(([127, 0, 0, 1], port));
         let upstreams = Upstreams { users: address(1), orders: address(2), reports: address(3) };
         for (port, admin) in [(9000, 9001), (0, 0), (65_535, 0)] {
-            let loaded = load_with(&configuration(port, &upstreams), judge).expect("a good configuration");
+            let loaded = load_with(&configuration(port, &upstreams), validate).expect("a good configuration");
             assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
             let settings = loaded.settings;
             assert_eq!((settings.server.port, settings.admin.port), (port, admin));

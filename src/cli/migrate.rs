@@ -3,7 +3,7 @@
 use super::{complain, say};
 use crate::config::{Source, load_with};
 use crate::store::{Applied, Database, Options, Order, Store, StoreError};
-use crate::supervisor::judge;
+use crate::supervisor::validate;
 
 /// Migrates the store at `store`, or the configuration's. The exit code is 0 when the order was carried out, 1 when it was
 /// not, 2 when `store` cannot be a store; why not goes to stderr.
@@ -40,7 +40,7 @@ pub fn run(source: &Source, store: Option<String>, order: Order) -> i32 {
 
 /// `metrics.store` of a configuration.
 fn configured(source: &Source) -> Result<String, String> {
-    let loaded = load_with(source, judge).map_err(|problems| problems.to_string())?;
+    let loaded = load_with(source, validate).map_err(|problems| problems.to_string())?;
     let store = loaded.settings.metrics.store;
     store.map(|database| database.url()).ok_or_else(|| {
         "`metrics.store` is `none`: there is nothing to migrate; name a store with --store".to_owned()

@@ -3,11 +3,11 @@
 use super::{complain, say};
 use crate::config::listing::{Row, table};
 use crate::config::{Settings, Source, load_with};
-use crate::supervisor::{RouteNumbers, compile, judge};
+use crate::supervisor::{RouteNumbers, compile, validate};
 
 /// Prints the table; the exit code is 1 when the configuration is refused, whose problems go to stderr.
 pub fn run(source: &Source, json: bool) -> i32 {
-    let loaded = match load_with(source, judge) {
+    let loaded = match load_with(source, validate) {
         Ok(loaded) => loaded,
         Err(problems) => {
             complain(problems);
@@ -21,7 +21,7 @@ pub fn run(source: &Source, json: bool) -> i32 {
 }
 
 fn rows(settings: &Settings) -> Vec<Row> {
-    // What does not compile was refused by the judge already.
+    // What does not compile was refused by validation already.
     let Ok(router) = compile(settings) else { return Vec::new() };
     let row = |route: &crate::router::CompiledRoute<RouteNumbers>| {
         let (backend, number) = *route.payload();

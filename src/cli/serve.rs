@@ -10,7 +10,7 @@ use std::time::Duration;
 use actix::Addr;
 use actix_server::ServerHandle;
 use aegis_actors::alerts::{Alerts, Ledger};
-use aegis_actors::metrics_aggregator::{Flush, Sink, Writer, Written};
+use aegis_actors::metrics_aggregator::{Flush, MetricsAggregatorActor, Sink, Writer, Written};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 
@@ -23,7 +23,7 @@ use crate::gateway::{listener, server, worker};
 use crate::logging;
 use crate::panics;
 use crate::store::{Options, Store};
-use crate::supervisor::{Deps, Inspect, MetricsStore, Reload, ReloadBy, Supervisor, build, judge};
+use crate::supervisor::{Deps, Inspect, MetricsStore, Reload, ReloadBy, Supervisor, build, validate};
 use crate::tls::ServerTls;
 
 /// How long the stop waits for the metrics store.
@@ -31,7 +31,7 @@ const LAST_WRITE: Duration = Duration::from_secs(3);
 
 /// Runs the gateway until it is told to stop.
 pub fn run(source: Source) -> i32 {
-    let loaded = match load_with(&source, judge) {
+    let loaded = match load_with(&source, validate) {
         Ok(loaded) => loaded,
         Err(problems) => {
             complain(problems);
@@ -179,13 +179,13 @@ async fn gateway(source: Source, loaded: Loaded, started: impl FnOnce(&Started))
                 cut(&shared, serving).await;
             }
         }
-        // What is dropped with the other branch is cut already.
+        // Dropping the other branch cuts its requests.
         () = async { signals.stop(&supervisor).await; shared.cutting.store(true, Ordering::Release) } => {
             log::warn!("second stop signal: {} requests in flight are cut", shared.in_flight());
             cut(&shared, serving).await;
         }
     }
-    // What this thread has counted and logged of those that came late.
+    // Counts and log lines of the connections that this thread has served after the listener closed.
     worker::flush_here();
     last_write(&supervisor).await;
     admin_handle.stop(false).await;
@@ -207,7 +207,7 @@ fn open_store(settings: &Settings) -> io::Result<Option<Store>> {
 /// with the process.
 async fn last_write(supervisor: &Addr<Supervisor>) {
     let Ok(overview) = supervisor.send(Inspect).await else { return };
-    let Some(aggregator) = overview.metrics else { return };
+    let Some(aggregator) = overview.addresses.of::<MetricsAggregatorActor>() else { return };
     match aggregator.send(Flush).timeout(LAST_WRITE).await {
         Ok(Written::All | Written::Nowhere) => {}
         _ => log::warn!("the metrics store did not take what was counted last; it is lost"),
@@ -221,8 +221,8 @@ async fn death(supervisor: &Addr<Supervisor>) {
     }
 }
 
-/// Ends the workers with all that they have: a server that is stopping gracefully hears no second order, but it takes
-/// its workers with it when it is dropped.
+/// Ends the workers with all their requests. A server that is stopping gracefully takes no second command, but its workers
+/// end when it is dropped.
 async fn cut(shared: &Shared, serving: JoinHandle<io::Result<()>>) {
     serving.abort();
     let ended = async {
@@ -252,7 +252,7 @@ async fn drain(shared: &Shared, handle: &ServerHandle, admin: &ServerHandle, lat
     shared.draining.store(true, Ordering::Relaxed);
     shared.stop_tunnels.send_replace(true);
     tokio::time::sleep(drain_period.min(timeout)).await;
-    // A successor with the same configuration binds both.
+    // Both, so that a successor with the same configuration can bind them.
     let mut everybody = pin!(async { tokio::join!(handle.stop(true), late.serve(), admin.stop(true)) });
     let finished = tokio::time::timeout_at(end, everybody.as_mut()).await.is_ok();
     // From here on, also for those that are dropped with `everybody`.

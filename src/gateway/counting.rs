@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use aegis_actors::metrics_aggregator::{Labels, Metrics, Record, Records, Sample};
 
-use super::mailbox::Mailbox;
+use super::actor_handle::ActorHandle;
 use super::shared::Shared;
 
 /// Records of one message: so many are sent at once rather than at the next beat. A message costs a worker about as much as
@@ -37,7 +37,7 @@ pub struct Counting {
     /// How many have been kept since they were last allowed, and whether one of them went well.
     recorded: Cell<usize>,
     drawn: Cell<bool>,
-    aggregator: Mailbox<Records>,
+    aggregator: ActorHandle<Records>,
     /// Records lost since the aggregator has taken all.
     lost: Cell<u64>,
 }

@@ -6,6 +6,7 @@
 //! tokio's timers are a thread's own) and no message awaited.
 
 mod access_log;
+pub mod actor_handle;
 pub mod answer;
 mod answered;
 pub mod arrival;
@@ -22,7 +23,6 @@ pub mod identity;
 mod incoming;
 mod internal;
 pub mod listener;
-pub mod mailbox;
 mod message;
 mod outbox;
 pub mod own_paths;

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use futures_core::future::LocalBoxFuture;
 use tokio::sync::watch;
 
-use super::mailbox::Published;
+use super::actor_handle::Published;
 use super::snapshot::{Backend, Snapshot};
 use crate::config::settings::{self, Settings};
 
@@ -57,14 +57,14 @@ pub trait Internal: Send + Sync {
 pub struct Shared {
     /// The current generation.
     pub snapshot: ArcSwap<Snapshot>,
-    /// The circuit breaker actor's mailbox, replaced with the actor.
+    /// The circuit breaker actor's address, replaced with the actor.
     pub outcomes: Published<Outcomes>,
     /// What all rate limits have in common.
     pub limiter: Arc<Limiter>,
-    /// The rate limiter actor's mailbox, replaced with the actor.
+    /// The rate limiter actor's address, replaced with the actor.
     pub asks: Published<Asks>,
     pub sightings: Published<Sightings>,
-    /// The metrics aggregator's mailbox, replaced with the actor.
+    /// The metrics aggregator's address, replaced with the actor.
     pub records: Published<Records>,
     /// What it has counted.
     pub metrics: Arc<Metrics>,

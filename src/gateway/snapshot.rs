@@ -241,7 +241,7 @@ pub struct Backend {
     pub budget: Arc<Budget>,
     pub counters: Arc<BackendCounters>,
     /// Changes with the TLS settings and the CA bundle's content.
-    pub tls_print: u64,
+    pub tls_fingerprint: u64,
     /// For `https://` targets.
     pub tls_config: Option<Arc<rustls::ClientConfig>>,
 }

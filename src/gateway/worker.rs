@@ -13,8 +13,8 @@ use aegis_actors::TargetId;
 use aegis_actors::circuit_breaker::{Outcome, Outcomes};
 use aegis_actors::metrics_aggregator::{Labels, Record, Sample};
 
+use super::actor_handle::ActorHandle;
 use super::counting::{Counting, SampleReason};
-use super::mailbox::Mailbox;
 use super::rate_limit::Asking;
 use super::shared::Shared;
 use super::snapshot::{Backend, Snapshot, SnapshotRef, Target};
@@ -42,7 +42,7 @@ pub struct Worker {
     pub shared: Arc<Shared>,
     snapshot: RefCell<SnapshotRef>,
     outcomes: RefCell<Outcomes>,
-    breaker: Mailbox<Outcomes>,
+    breaker: ActorHandle<Outcomes>,
     /// Towards the rate limiter actor.
     pub asking: Asking,
     /// Towards the metrics aggregator.
@@ -72,7 +72,7 @@ impl Worker {
             snapshot: RefCell::new(SnapshotRef::new(shared.snapshot.load_full(), None)),
             shared,
             outcomes: RefCell::new(Outcomes { worker: index, runs: Vec::new() }),
-            breaker: Mailbox::default(),
+            breaker: ActorHandle::default(),
             asking: Asking::default(),
             counting: Counting::default(),
             log: RefCell::default(),

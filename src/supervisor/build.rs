@@ -147,8 +147,8 @@ fn limits_of(
     Limits::build(settings, &mut cells).map_err(|error| BuildError::Rules(error.to_string()))
 }
 
-/// What limits by route call a route. One pattern may lead to several services, by host or by what else the routes ask for,
-/// and what one of them is asked is nothing to the others; routes of one service and the same hosts count as one.
+/// The name of a route in limits that are kept per endpoint. Where one pattern leads to several services, by host or by
+/// what else the routes ask for, each of them has a limit of its own; routes of one service and the same hosts share one.
 fn limited_as(ambiguous: &HashSet<&str>, backend: &settings::Backend, route: &settings::Route) -> String {
     if !ambiguous.contains(route.path.as_str()) {
         return route.path.clone();
@@ -193,8 +193,8 @@ fn backend_of(
     workers: usize,
 ) -> Result<Backend, BuildError> {
     let secure = written.targets.iter().any(|target| target.url.https);
-    let tls_print = tls_print(&written.tls);
-    let same_tls = old.is_some_and(|old| old.tls_print == tls_print);
+    let tls_fingerprint = tls_fingerprint(&written.tls);
+    let same_tls = old.is_some_and(|old| old.tls_fingerprint == tls_fingerprint);
     let kept_config = old.filter(|_| same_tls).and_then(|old| old.tls_config.clone());
     let tls_config = match (secure, kept_config) {
         (false, _) => None,
@@ -203,8 +203,8 @@ fn backend_of(
             Some(client_config(&written.tls).map_err(|error| BuildError::Tls(written.name.clone(), error))?)
         }
     };
-    // Connections are made with these. A target that differs in them stays what it is, drained, held or unhealthy, and gets
-    // new connections.
+    // Connections depend on these. A target whose terms or TLS have changed keeps its state (drained, held, unhealthy) and
+    // gets new connections.
     let same_way = same_tls && old.is_some_and(|old| terms(&old.settings) == terms(written));
     let mut targets = Vec::with_capacity(written.targets.len());
     for target in &written.targets {
@@ -235,7 +235,7 @@ fn backend_of(
         turn: Default::default(),
         budget: old.map_or_else(|| Arc::new(Budget::new(Instant::now())), |old| old.budget.clone()),
         counters: old.map_or_else(|| BackendCounters::new(workers), |old| old.counters.clone()),
-        tls_print,
+        tls_fingerprint,
         tls_config,
     })
 }
@@ -286,7 +286,7 @@ fn target_of(
 }
 
 /// Changes with the TLS settings and with the bundle's content.
-fn tls_print(tls: &settings::UpstreamTls) -> u64 {
+fn tls_fingerprint(tls: &settings::UpstreamTls) -> u64 {
     use std::hash::{Hash as _, Hasher as _};
     let mut hasher = std::hash::DefaultHasher::new();
     tls.insecure_skip_verify.hash(&mut hasher);

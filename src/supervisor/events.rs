@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use actix::Handler;
 use aegis_actors::alerts::{AlertChanged, Change};
-use aegis_actors::circuit_breaker::{Transition, Well};
+use aegis_actors::circuit_breaker::{CircuitBreakerActor, Transition, Well};
 use aegis_actors::health_check::HealthChanged;
 use aegis_actors::rate_limiter::{Mode, ModeChanged};
 use aegis_actors::supervision::count_message;
@@ -69,7 +69,7 @@ impl Ring {
 }
 
 impl Supervisor {
-    /// Lets go of the counts of targets that are gone: where targets come and go, there is no end of them.
+    /// Drops the counts of targets that are gone, so that they do not pile up where targets come and go.
     pub(super) fn forget_transitions(&mut self) {
         let snapshot = self.shared.snapshot.load();
         let mut there = BTreeSet::new();
@@ -108,7 +108,9 @@ impl Handler<Well> for Supervisor {
     /// Passed on to whichever instance is the breakers' now.
     fn handle(&mut self, well: Well, _: &mut Self::Context) {
         count_message();
-        self.children.iter().for_each(|children| children.breaker.addr.do_send(well));
+        if let Some(breaker) = self.children.addresses().of::<CircuitBreakerActor>() {
+            breaker.do_send(well);
+        }
     }
 }
 

@@ -3,14 +3,12 @@
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use actix::{Addr, Message};
-use aegis_actors::alerts::AlertActor;
-use aegis_actors::circuit_breaker::{self, CircuitBreakerActor};
-use aegis_actors::metrics_aggregator::MetricsAggregatorActor;
-use aegis_actors::rate_limiter::RateLimiterActor;
+use actix::Message;
+use aegis_actors::circuit_breaker;
 use serde::Serialize;
 use thiserror::Error;
 
+use super::children::Addresses;
 use super::events::Event;
 use crate::config::{Changes, Problem};
 use crate::tls::Certificate;
@@ -86,7 +84,7 @@ pub struct Pong {
 
 /// Keep new requests away from one target, or let them come again.
 #[derive(Clone, Debug, Message)]
-#[rtype(result = "Result<(), NotDone>")]
+#[rtype(result = "Result<(), CommandError>")]
 pub struct Drain {
     pub backend: String,
     /// Position in the backend's `targets`, from 0.
@@ -96,15 +94,14 @@ pub struct Drain {
     pub expected: Expected,
 }
 
-/// What an operator takes for granted of the target that an order is for: positions shift when the configuration changes.
+/// What the target must be for the command to be carried out: positions shift when the configuration changes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Expected {
     pub url: Option<String>,
     pub generation: Option<u64>,
 }
 
-/// How things are instead: the generation, and the backend's targets in their order, each with its URL and whether it is
-/// drained.
+/// The generation that runs, and the backend's targets in their order, each with its URL and whether it is drained.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Actual {
     pub generation: u64,
@@ -113,7 +110,7 @@ pub struct Actual {
 
 /// Hold all breakers of a backend; answers how many.
 #[derive(Clone, Debug, Message)]
-#[rtype(result = "Result<usize, NotDone>")]
+#[rtype(result = "Result<usize, CommandError>")]
 pub struct Hold(pub circuit_breaker::Hold);
 
 /// Asks for everything that the status page shows of the supervisor.
@@ -138,11 +135,8 @@ pub struct Overview {
     pub transitions: Transitions,
     /// What the listener serves.
     pub certificates: Vec<Certificate>,
-    /// For details that only the child knows.
-    pub breaker: Option<Addr<CircuitBreakerActor>>,
-    pub limiter: Option<Addr<RateLimiterActor>>,
-    pub metrics: Option<Addr<MetricsAggregatorActor>>,
-    pub alerts: Option<Addr<AlertActor>>,
+    /// For details that only an actor knows.
+    pub addresses: Addresses,
 }
 
 /// How often a breaker (backend, target) changed to a state.
@@ -158,13 +152,13 @@ pub struct ChildReport {
     pub alive: bool,
 }
 
-/// Why an operator's order cannot be carried out.
+/// Why an operator's command was not carried out.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum NotDone {
+pub enum CommandError {
     /// What it names does not exist.
     #[error("{0}")]
     NoSuch(String),
-    /// It is there, but not what the operator takes it for.
+    /// The target is not the [`Expected`] one.
     #[error(
         "the configuration is not the one that the order was made for: look at the targets, and give it again"
     )]
@@ -174,7 +168,7 @@ pub enum NotDone {
     Busy(&'static str),
 }
 
-impl NotDone {
+impl CommandError {
     /// No backend of this name.
     pub fn backend(name: &str) -> Self {
         Self::NoSuch(format!("no backend is named {name:?}"))

@@ -2,18 +2,19 @@
 //!
 //! Nothing else starts an actor. A child that dies tells it (`stopped()` runs on a panic's unwind too); one that
 //! hangs misses its heartbeats. Either way a new instance takes over from what the old one last published, while
-//! requests go on with exactly that. A reload is all or nothing: loaded, judged and built beside the running one,
+//! requests go on with exactly that. A reload is all or nothing: loaded, validated and built beside the running one,
 //! then published in one step.
 
+mod actors;
 mod build;
 mod children;
 mod events;
-mod judge;
 mod messages;
-mod patience;
 mod prober;
 mod reading;
 mod reload;
+mod restart_policy;
+mod validate;
 mod watch;
 mod writing;
 
@@ -25,14 +26,14 @@ use actix::{Actor, Addr, AsyncContext, Context, Handler, ResponseFuture, SpawnHa
 use aegis_actors::circuit_breaker::{CircuitBreakerActor, HoldState};
 use aegis_actors::supervision::{Stopped, count_message};
 
+pub use self::actors::MetricsStore;
 pub use self::build::{BuildError, build};
 use self::children::Children;
-pub use self::children::MetricsStore;
 pub use self::events::Event;
-pub use self::judge::{RouteNumbers, compile, judge};
 pub use self::messages::*;
-use self::patience::HEARTBEAT;
 use self::reading::Reader;
+use self::restart_policy::HEARTBEAT_INTERVAL;
+pub use self::validate::{RouteNumbers, compile, validate};
 use self::watch::{FileState, LOOK, Watch};
 use crate::config::{Settings, Source};
 use crate::gateway::shared::Shared;
@@ -72,7 +73,7 @@ pub struct Supervisor {
     tls: Option<Arc<ServerTls>>,
     admin: SocketAddr,
     workers: usize,
-    children: Option<Children>,
+    children: Children,
     store: MetricsStore,
     last_reload: Option<ReloadRecord>,
     reloads: ReloadCounts,
@@ -83,7 +84,7 @@ pub struct Supervisor {
     watch: Watch,
     /// What was in the files when they were looked at last, where that is not what runs.
     seen: Option<FileState>,
-    last_beat: Instant,
+    last_heartbeat: Instant,
     events: events::Ring,
     transitions: Transitions,
 }
@@ -105,7 +106,7 @@ impl Supervisor {
                 tls,
                 admin,
                 workers,
-                children: None,
+                children: Children::default(),
                 store,
                 last_reload: None,
                 reloads: ReloadCounts::default(),
@@ -114,7 +115,7 @@ impl Supervisor {
                 file_check: None,
                 watch: Watch::default(),
                 seen: None,
-                last_beat: Instant::now(),
+                last_heartbeat: Instant::now(),
                 events: events::Ring::default(),
                 transitions: Transitions::default(),
             }
@@ -123,43 +124,27 @@ impl Supervisor {
 
     /// Tells every child which targets there are.
     fn publish_targets(&self) {
-        if let Some(children) = &self.children {
-            children.watch(&self.shared.snapshot.load());
-        }
+        self.children.watch(&self.shared.snapshot.load());
     }
 
-    /// A heartbeat to every child. One leads to the next, so that beats that a stall has held up do not come in a burst.
-    fn beat(&mut self, ctx: &mut Context<Self>) {
+    /// A heartbeat to every child. One leads to the next, so that those that a stall has held up do not come in a burst.
+    fn heartbeat(&mut self, ctx: &mut Context<Self>) {
         let now = Instant::now();
-        let late = now.duration_since(std::mem::replace(&mut self.last_beat, now)) > HEARTBEAT * 2;
-        if let Some(children) = &mut self.children {
-            for (name, wait) in children.beat(&ctx.address(), now, late) {
-                self.replace(name, wait, ctx);
-            }
+        let late =
+            now.duration_since(std::mem::replace(&mut self.last_heartbeat, now)) > HEARTBEAT_INTERVAL * 2;
+        for (name, wait) in self.children.heartbeat(&ctx.address(), now, late) {
+            self.replace(name, wait, ctx);
         }
-        ctx.run_later(HEARTBEAT, Self::beat);
+        ctx.run_later(HEARTBEAT_INTERVAL, Self::heartbeat);
     }
 
     /// Starts the next instance of the named child after `wait`, and tells it what there is.
-    fn replace(&mut self, name: &'static str, wait: Duration, ctx: &mut Context<Self>) {
+    fn replace(&self, name: &'static str, wait: Duration, ctx: &mut Context<Self>) {
         ctx.run_later(wait, move |this, ctx| {
-            if let Some(children) = &mut this.children {
-                children.replace(name, &ctx.address());
-                this.publish_targets();
-                this.publish_mailboxes();
-            }
+            this.children.replace(name, &ctx.address());
+            this.publish_targets();
+            this.children.publish(&this.shared);
         });
-    }
-
-    /// Points the workers to the actors' current mailboxes.
-    fn publish_mailboxes(&self) {
-        if let Some(children) = &self.children {
-            let (breaker, limiter) = (&children.breaker.addr, &children.limiter.addr);
-            self.shared.records.store(Some(Arc::new(children.metrics.addr.clone().recipient())));
-            self.shared.outcomes.store(Some(Arc::new(breaker.clone().recipient())));
-            self.shared.asks.store(Some(Arc::new(limiter.clone().recipient())));
-            self.shared.sightings.store(Some(Arc::new(limiter.clone().recipient())));
-        }
     }
 }
 
@@ -167,11 +152,12 @@ impl Actor for Supervisor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        self.children = Some(Children::start(ctx.address(), self.shared.clone(), self.store.clone()));
+        let supervisor = ctx.address();
+        self.children = Children::start(actors::all(&supervisor, &self.shared, &self.store), &supervisor);
         self.publish_targets();
-        self.publish_mailboxes();
-        self.last_beat = Instant::now();
-        ctx.run_later(HEARTBEAT, Self::beat);
+        self.children.publish(&self.shared);
+        self.last_heartbeat = Instant::now();
+        ctx.run_later(HEARTBEAT_INTERVAL, Self::heartbeat);
         // The configuration was read just now, on this thread too.
         self.watch_folders(watch::folders(&self.loaded), ctx);
         ctx.run_interval(LOOK, Self::look);
@@ -183,8 +169,7 @@ impl Handler<Stopped> for Supervisor {
 
     fn handle(&mut self, stopped: Stopped, ctx: &mut Self::Context) {
         count_message();
-        let Some(children) = &mut self.children else { return };
-        if let Some(wait) = children.stopped(&stopped, Instant::now()) {
+        if let Some(wait) = self.children.stopped(&stopped, Instant::now()) {
             self.replace(stopped.name, wait, ctx);
         }
     }
@@ -194,9 +179,7 @@ impl Handler<Pong> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, pong: Pong, _: &mut Self::Context) {
-        if let Some(children) = &mut self.children {
-            children.pong(&pong);
-        }
+        self.children.pong(&pong);
     }
 }
 
@@ -206,7 +189,7 @@ impl Handler<Inspect> for Supervisor {
     fn handle(&mut self, _: Inspect, _: &mut Self::Context) -> Self::Result {
         count_message();
         actix::MessageResult(Overview {
-            actors: self.children.as_ref().map(Children::report).unwrap_or_default(),
+            actors: self.children.report(),
             hash: self.loaded.hash.clone(),
             file: self.loaded.file.clone(),
             effective: self.effective.clone(),
@@ -217,22 +200,19 @@ impl Handler<Inspect> for Supervisor {
             events: self.events.recent(),
             transitions: self.transitions.clone(),
             certificates: self.tls.iter().map(|tls| tls.certificate()).collect(),
-            breaker: self.children.as_ref().map(|children| children.breaker.addr.clone()),
-            limiter: self.children.as_ref().map(|children| children.limiter.addr.clone()),
-            metrics: self.children.as_ref().map(|children| children.metrics.addr.clone()),
-            alerts: self.children.as_ref().map(|children| children.alerts.addr.clone()),
+            addresses: self.children.addresses(),
         })
     }
 }
 
 impl Handler<Drain> for Supervisor {
-    type Result = Result<(), NotDone>;
+    type Result = Result<(), CommandError>;
 
     fn handle(&mut self, drain: Drain, _: &mut Self::Context) -> Self::Result {
         count_message();
         let snapshot = self.shared.snapshot.load();
         let backend = snapshot.backends.iter().find(|b| b.name == drain.backend);
-        let backend = backend.ok_or_else(|| NotDone::backend(&drain.backend))?;
+        let backend = backend.ok_or_else(|| CommandError::backend(&drain.backend))?;
         let target = backend.targets.get(drain.target);
         let Expected { url, generation } = &drain.expected;
         let is_other = url.as_ref().is_some_and(|url| target.is_none_or(|target| target.cells.url != *url));
@@ -241,10 +221,10 @@ impl Handler<Drain> for Supervisor {
                 (target.cells.url.clone(), target.cells.drained.load(std::sync::atomic::Ordering::Relaxed))
             };
             let targets = backend.targets.iter().map(shown).collect();
-            return Err(NotDone::Other(Actual { generation: snapshot.generation, targets }));
+            return Err(CommandError::Other(Actual { generation: snapshot.generation, targets }));
         }
-        let target =
-            target.ok_or_else(|| NotDone::target(&drain.backend, drain.target, backend.targets.len()))?;
+        let target = target
+            .ok_or_else(|| CommandError::target(&drain.backend, drain.target, backend.targets.len()))?;
         target.cells.drained.store(drain.drained, std::sync::atomic::Ordering::Relaxed);
         let what = if drain.drained { "draining" } else { "taking requests again" };
         log::info!(
@@ -258,12 +238,13 @@ impl Handler<Drain> for Supervisor {
 }
 
 impl Handler<Hold> for Supervisor {
-    type Result = ResponseFuture<Result<usize, NotDone>>;
+    type Result = ResponseFuture<Result<usize, CommandError>>;
 
     fn handle(&mut self, hold: Hold, _: &mut Self::Context) -> Self::Result {
         count_message();
-        let Some(children) = &self.children else {
-            return Box::pin(async { Err(NotDone::Busy(CircuitBreakerActor::NAME)) });
+        let addresses = self.children.addresses();
+        let Some(breaker) = addresses.of::<CircuitBreakerActor>() else {
+            return Box::pin(async { Err(CommandError::Busy(CircuitBreakerActor::NAME)) });
         };
         let backend = hold.0.backend.clone();
         let until = hold.0.ttl.map_or(String::new(), |ttl| format!(" for {} s", ttl.as_secs()));
@@ -272,15 +253,15 @@ impl Handler<Hold> for Supervisor {
             HoldState::Closed => "held closed",
             HoldState::Auto => "on their own again",
         };
-        let answer = children.breaker.addr.send(hold.0);
+        let answer = breaker.send(hold.0);
         Box::pin(async move {
             match answer.await {
                 Ok(Ok(count)) => {
                     log::info!("breakers of backend {backend} are {what}{until}, by request of an operator");
                     Ok(count)
                 }
-                Ok(Err(unknown)) => Err(NotDone::backend(&unknown.0)),
-                Err(_) => Err(NotDone::Busy(CircuitBreakerActor::NAME)),
+                Ok(Err(unknown)) => Err(CommandError::backend(&unknown.0)),
+                Err(_) => Err(CommandError::Busy(CircuitBreakerActor::NAME)),
             }
         })
     }
@@ -298,6 +279,6 @@ impl Handler<Torment> for Supervisor {
             actix_rt::spawn(self.reader.read(turn, move || std::thread::sleep(hang * 12)));
             return true;
         }
-        self.children.as_ref().is_some_and(|children| children.torment(&torment))
+        self.children.torment(&torment)
     }
 }

@@ -1,8 +1,8 @@
 //! Reading files on a thread of its own, one read at a time.
 //!
-//! A network's file system that does not answer holds whoever reads for as long as it likes, and the main thread has
-//! signals and actors to serve. Nothing waits for such a thread: no second read is begun beside it, whoever asks is told
-//! after a while, and the end of the process does not ask for it.
+//! A network file system that does not answer blocks its reader for as long as it likes, and the main thread has signals
+//! and actors to serve. Nothing waits for a blocked reader: no second read begins beside it, whoever asked gets an error
+//! after a timeout, and the process ends without it.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -10,10 +10,9 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
-use tokio::time::timeout;
 
 /// Disks answer within it, however busy they are.
-const PATIENCE: Duration = Duration::from_secs(5);
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why nothing was read.
 #[derive(Debug, Error)]
@@ -29,12 +28,12 @@ pub(super) type Turn = OwnedMutexGuard<()>;
 /// See the module.
 pub(super) struct Reader {
     turns: Arc<Mutex<()>>,
-    patience: Duration,
+    timeout: Duration,
 }
 
 impl Default for Reader {
     fn default() -> Self {
-        Self { turns: Arc::default(), patience: PATIENCE }
+        Self { turns: Arc::default(), timeout: READ_TIMEOUT }
     }
 }
 
@@ -46,32 +45,32 @@ impl Reader {
 
     /// The next turn.
     pub fn turn(&self) -> impl Future<Output = Result<Turn, Unread>> + use<> {
-        let (turn, patience) = (self.turns.clone().lock_owned(), self.patience);
+        let (turn, timeout) = (self.turns.clone().lock_owned(), self.timeout);
         async move {
-            let late = |_| Unread(format!("those who read them before have not ended within {patience:?}"));
-            timeout(patience, turn).await.map_err(late)
+            let late = |_| Unread(format!("those who read them before have not ended within {timeout:?}"));
+            tokio::time::timeout(timeout, turn).await.map_err(late)
         }
     }
 
-    /// Reads. What is read too late is nobody's, but the turn lasts until then.
+    /// Reads on a thread of its own. What arrives after the timeout is dropped, but the turn is held until then.
     pub fn read<T: Send + 'static, R: FnOnce() -> T + Send + 'static>(
         &self,
         turn: Turn,
         read: R,
     ) -> impl Future<Output = Result<(T, Turn), Unread>> + use<T, R> {
         let (tell, told) = oneshot::channel();
-        // None of the runtime's threads for what blocks: its end waits for them.
+        // Not `spawn_blocking`: the runtime waits for those threads when it ends.
         let begun = std::thread::Builder::new().name("reader".to_owned()).spawn(move || {
             let _ = tell.send((read(), turn));
         });
-        let patience = self.patience;
+        let timeout = self.timeout;
         async move {
             let trouble = match begun {
                 Err(error) => format!("no thread for it: {error}"),
-                Ok(_) => match timeout(patience, told).await {
+                Ok(_) => match tokio::time::timeout(timeout, told).await {
                     Ok(Ok(done)) => return Ok(done),
                     Ok(Err(_)) => "the thread has panicked".to_owned(),
-                    Err(_) => format!("no answer within {patience:?}"),
+                    Err(_) => format!("no answer within {timeout:?}"),
                 },
             };
             let unread = Unread(trouble);
@@ -89,14 +88,14 @@ mod tests {
 
     #[actix_rt::test]
     async fn while_one_read_hangs_no_other_is_begun_and_nobody_waits_for_it() {
-        let reader = Reader { patience: Duration::from_millis(20), ..Reader::default() };
+        let reader = Reader { timeout: Duration::from_millis(20), ..Reader::default() };
         let (release, held) = mpsc::channel::<()>();
         let turn = reader.turn_now().expect("nobody reads");
         let hanging = reader.read(turn, move || held.recv().is_ok());
         assert!(hanging.await.is_err(), "who asked is told");
         assert!(reader.turn_now().is_none() && reader.turn().await.is_err(), "it still has its turn");
         release.send(()).expect("the thread waits");
-        let turn = Reader { turns: reader.turns.clone(), patience: Duration::from_secs(30) }.turn().await;
+        let turn = Reader { turns: reader.turns.clone(), timeout: Duration::from_secs(30) }.turn().await;
         let (read, _turn) = reader.read(turn.expect("it has ended"), || 7).await.expect("it is read");
         assert_eq!(read, 7);
         assert!(reader.turn_now().is_none(), "until something is done with it");

@@ -7,31 +7,31 @@ use std::time::{Duration, Instant, SystemTime};
 
 use actix::fut::ready;
 use actix::{ActorFutureExt as _, AsyncContext as _, Context, Handler, ResponseActFuture, WrapFuture as _};
-use aegis_actors::metrics_aggregator::{Changed, ConfigChange};
+use aegis_actors::metrics_aggregator::{Changed, ConfigChange, MetricsAggregatorActor};
 use aegis_actors::supervision::count_message;
 
 use super::events::Event;
 use super::messages::{FilesTouched, Reload, ReloadBy, ReloadRecord, ReloadReport};
 use super::reading::{Turn, Unread};
 use super::watch::{self, FileState, Folders};
-use super::{Supervisor, build, judge};
+use super::{Supervisor, build, validate};
 use crate::config::{Loaded, Place, Problem, Problems, Severity, diff, load_with, render_redacted, running};
 use crate::gateway::snapshot::Snapshot;
 use crate::{logging, tls};
 
-/// Editors write a file in several steps, and a copy may take a while: the last touch counts.
+/// Debounce: a change is read this long after the last file event, as editors write a file in several steps.
 const SETTLE: Duration = Duration::from_millis(150);
 
-/// Though not for longer than this after the first one: something may touch the folder all the time.
+/// But no later than this after the first event: something may touch the folder all the time.
 const SETTLED: Duration = Duration::from_secs(2);
 
 /// What was read of the files for a reload.
 struct Found {
-    /// The files of the configuration that runs, and what was in them before they were read: what is written meanwhile is
-    /// another change.
+    /// The files of the running configuration, and their fingerprints from before they were read: what is written meanwhile
+    /// is another change.
     files: BTreeSet<PathBuf>,
     state: FileState,
-    /// Nothing was written meanwhile.
+    /// The fingerprints were the same after the read.
     still: bool,
     loaded: Result<Ready, Problems>,
 }
@@ -52,7 +52,7 @@ impl Supervisor {
     /// Reads what is in the files and makes it ready to be applied.
     fn read(&self, turn: Turn) -> Reading<Result<(Found, Turn), Unread>> {
         let (source, files, workers) = (self.source.clone(), watch::files(&self.loaded), self.workers);
-        // Nobody else replaces it during this turn.
+        // Only the holder of the turn replaces the snapshot.
         let (running, serves) = (self.shared.snapshot.load_full(), self.tls.is_some());
         let read = move || {
             let state = FileState::of(&files);
@@ -67,7 +67,7 @@ impl Supervisor {
                 let (state, folders) = (state.extended(&watch::files(&loaded)), watch::folders(&loaded));
                 Ready { loaded, snapshot, tls, state, folders }
             };
-            let loaded = load_with(&source, judge).map(ready);
+            let loaded = load_with(&source, validate).map(ready);
             let still = FileState::of(&files) == state;
             Found { files, state, still, loaded }
         };
@@ -121,9 +121,10 @@ impl Supervisor {
 
     /// Notes an applied configuration for the metrics store.
     fn store_change(&self, report: &ReloadReport) {
-        let Some(children) = &self.children else { return };
+        let addresses = self.children.addresses();
+        let Some(aggregator) = addresses.of::<MetricsAggregatorActor>() else { return };
         let at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        children.metrics.addr.do_send(Changed(ConfigChange {
+        aggregator.do_send(Changed(ConfigChange {
             at_ms: i64::try_from(at.as_millis()).unwrap_or(i64::MAX),
             instance: self.store.writer.instance.clone(),
             generation: report.generation,
@@ -136,15 +137,16 @@ impl Supervisor {
     fn reload_files(&self, turn: Turn, ctx: &mut Context<Self>) {
         ctx.spawn(self.read(turn).map(|found, this, ctx| {
             let Ok((found, _turn)) = found else { return };
-            // Half a list is a list, so a look in the middle would be applied. The close, or the next look, comes back to it.
+            // A half-written file may be valid YAML and must not be applied. The event of its close, or the next poll, reads it
+            // again.
             if found.still && !this.watch.sees_writing(&found.files) {
                 let _ = this.reload(ReloadBy::File, Ok(found), ctx);
             }
         }));
     }
 
-    /// Looks whether the files have changed. What somebody has `told` of is applied, of anything else nobody knows whether
-    /// it is whole, so it must be found twice.
+    /// Compares the files with what runs. A change that a file event announced (`told`) is applied at once; one found by
+    /// polling alone may be half written, so two polls in a row must find the same content.
     fn look_in(&self, turn: Turn, told: bool, ctx: &mut Context<Self>) {
         let files = watch::files(&self.loaded);
         let looked = self.reader.read(turn, move || (watch::folders_of(&files), FileState::of(&files)));
@@ -161,7 +163,7 @@ impl Supervisor {
         }));
     }
 
-    /// A look of which nobody has told. While files are being read there is none.
+    /// A poll. Skipped while files are being read.
     pub(super) fn look(&mut self, ctx: &mut Context<Self>) {
         if self.loaded.settings.hot_reload
             && let Some(turn) = self.reader.turn_now()
@@ -211,9 +213,8 @@ impl Supervisor {
 }
 
 impl Supervisor {
-    /// What has become of the file, where it names nothing any more, or no backends: a redirection empties a file before it
-    /// writes, a writer may rest in the middle for longer than it is waited for, and no backends at all are hardly ever
-    /// meant.
+    /// Why a file that is gone, is empty, or lists no backends any more is refused: a shell redirection empties a file before
+    /// it writes, a writer may pause for longer than it is waited for, and removing every backend is hardly ever meant.
     fn lost(&self, loaded: &Loaded) -> Option<String> {
         let before = self.loaded.file.as_deref()?;
         if loaded.file.as_deref() != Some(before) {
@@ -255,7 +256,7 @@ impl Handler<FilesTouched> for Supervisor {
     fn handle(&mut self, _: FilesTouched, ctx: &mut Self::Context) {
         let now = Instant::now();
         let first = match self.file_check.take() {
-            // As late as it may be already.
+            // The read is already as late as it may be.
             Some((first, check)) if now + SETTLE > first + SETTLED => {
                 self.file_check = Some((first, check));
                 return;
@@ -268,7 +269,7 @@ impl Handler<FilesTouched> for Supervisor {
         };
         let check = ctx.run_later(SETTLE, |this, ctx| {
             this.file_check = None;
-            // Whoever is given up at the turn has the next look behind it.
+            // Where no turn comes in time, the next poll finds the change.
             ctx.spawn(this.reader.turn().into_actor(this).map(|turn, this, ctx| {
                 if let (true, Ok(turn)) = (this.loaded.settings.hot_reload, turn) {
                     this.look_in(turn, true, ctx);

@@ -21,7 +21,7 @@ use super::messages::FilesTouched;
 use super::writing::Writing;
 use crate::config::{Loaded, regular};
 
-/// How often the files are looked at. What is found so must be found twice: nobody has told that it is whole.
+/// How often the files are polled. A change that only a poll has found must be found twice, as it may be half written.
 pub(super) const LOOK: Duration = Duration::from_secs(2);
 
 /// The configuration file, what `${file:PATH}` names in it, certificates, keys and CA bundles.
@@ -39,31 +39,31 @@ pub(super) struct FileState(BTreeMap<PathBuf, Option<u64>>);
 impl FileState {
     /// What is in them now.
     pub fn of(files: &BTreeSet<PathBuf>) -> Self {
-        Self(files.iter().map(|file| (file.clone(), print(file))).collect())
+        Self(files.iter().map(|file| (file.clone(), fingerprint(file))).collect())
     }
 
-    /// The files are these: what is known of one stays, the others are read.
+    /// The state of `files`: known fingerprints are kept, the others are read.
     pub fn extended(&self, files: &BTreeSet<PathBuf>) -> Self {
-        let state = |file: &PathBuf| self.0.get(file).copied().unwrap_or_else(|| print(file));
+        let state = |file: &PathBuf| self.0.get(file).copied().unwrap_or_else(|| fingerprint(file));
         Self(files.iter().map(|file| (file.clone(), state(file))).collect())
     }
 }
 
-fn print(file: &Path) -> Option<u64> {
+fn fingerprint(file: &Path) -> Option<u64> {
     let (mut hasher, mut content) = (DefaultHasher::new(), Vec::new());
     regular(file).ok()?.read_to_end(&mut content).ok()?;
     content.hash(&mut hasher);
     Some(hasher.finish())
 }
 
-/// Folders, each with the number that the system knows it by: one that was made again is another.
+/// Folders, each with its device and inode: a folder that was removed and made again is a different one.
 pub(super) type Folders = BTreeMap<PathBuf, Option<(u64, u64)>>;
 
 /// The watcher there is, the folders that it was made for, and what it knows.
 #[derive(Default)]
 pub(super) struct Watch {
     folders: Folders,
-    /// Works as long as it lives.
+    /// Dropping it ends the watch.
     _watcher: Option<RecommendedWatcher>,
     writing: Arc<Mutex<Writing>>,
 }
@@ -76,8 +76,8 @@ impl Watch {
 }
 
 impl Supervisor {
-    /// Watches these folders: after a start, after every reload, and where one has become another. What was written just
-    /// before is left to the next look: nobody knows whether it is whole.
+    /// Watches these folders: after a start, after every reload, and where one was made again. What was written just before
+    /// is left to the next poll, as it may be half written.
     pub(super) fn watch_folders(&mut self, wanted: Folders, ctx: &Context<Self>) {
         if wanted == self.watch.folders {
             return;
@@ -108,7 +108,7 @@ fn folder(file: &Path) -> (PathBuf, Option<(u64, u64)>) {
     (folder.to_owned(), number)
 }
 
-/// Tells the supervisor whenever something happens in one of the folders, as long as the value that is returned lives.
+/// Tells the supervisor whenever something happens in one of the folders, until the returned watcher is dropped.
 fn watcher(
     folders: &Folders,
     supervisor: Addr<Supervisor>,

@@ -11,7 +11,7 @@ use notify::{Event, EventKind};
 const FORGOTTEN: Duration = Duration::from_secs(10);
 /// However often it is written to, a file is not waited for any longer.
 const LONGEST: Duration = Duration::from_secs(60);
-/// Elsewhere nobody tells that a file was closed.
+/// Only inotify reports that a file was closed.
 const CLOSES_ARE_TOLD: bool = cfg!(target_os = "linux");
 
 /// See the module.

@@ -24,7 +24,7 @@ pub const REFRESH: Duration = Duration::from_secs(10);
 pub const RETRY: Duration = Duration::from_secs(1);
 
 /// A look-up that takes longer has failed; the system's resolver may otherwise take half a minute.
-const PATIENCE: Duration = Duration::from_secs(5);
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Only the supervisor and the admin write to this actor, a few messages a minute.
 const MAILBOX: usize = 64;
@@ -118,9 +118,9 @@ impl ResolverActor {
     }
 
     fn ask(&self, key: (String, u16), ctx: &mut Context<Self>) -> SpawnHandle {
-        let answer = tokio::time::timeout(PATIENCE, self.lookup.lookup(key.0.clone(), key.1));
+        let answer = tokio::time::timeout(LOOKUP_TIMEOUT, self.lookup.lookup(key.0.clone(), key.1));
         ctx.spawn(answer.into_actor(self).map(move |answer, actor, ctx| {
-            let late = |_| Err(format!("no answer within {} s", PATIENCE.as_secs()));
+            let late = |_| Err(format!("no answer within {} s", LOOKUP_TIMEOUT.as_secs()));
             actor.on_answer(key, answer.unwrap_or_else(late), ctx);
         }))
     }

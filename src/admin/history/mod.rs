@@ -14,12 +14,12 @@ use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use aegis_actors::metrics_aggregator::{LimitTally, Tally};
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use self::question::{By, Question};
-use super::{Admin, answer, status};
+use super::{Admin, answer, backends};
 use crate::gateway::shared::InternalAnswer;
-use crate::store::Detail;
+use crate::store::{Bucket, Detail};
 
 /// Seconds of `realtime`.
 const NOW: i64 = 5;
@@ -31,55 +31,58 @@ pub async fn answer(admin: &Admin, what: &str, query: &str) -> Option<InternalAn
         Ok(question) => question,
         Err(why) => return Some(answer::bad_request(why)),
     };
-    let data = match what {
-        "overview" => overview(admin, &question).await,
-        "realtime" => realtime(admin).await,
+    let range = (&*question.name, question.bucket_seconds);
+    Some(match what {
+        "overview" => shown(range, overview(admin, &question).await),
+        // It has a range of its own.
+        "realtime" => shown(("5s", NOW as u32), realtime(admin).await),
         "request-rate" => {
-            by_bucket(admin, &question, Detail::Counts, |bucket| {
-                rows::request_rate(bucket, question.bucket_seconds)
-            })
-            .await
+            let row = |bucket: &Bucket| rows::request_rate(bucket, question.bucket_seconds);
+            shown(range, by_bucket(admin, &question, Detail::Counts, row).await)
         }
-        "latency" => by_bucket(admin, &question, Detail::Latency, rows::latency).await,
-        "status" => by_bucket(admin, &question, Detail::Counts, rows::status).await,
-        "errors" => by_bucket(admin, &question, Detail::Counts, rows::errors).await,
-        "top-endpoints" => top(admin, &question).await,
-        "rate-limits" => limits(admin, &question).await,
-        "backends" => Ok((Value::Array(status::backends(admin).await), None)),
+        "latency" => shown(range, by_bucket(admin, &question, Detail::Latency, rows::latency).await),
+        "status" => shown(range, by_bucket(admin, &question, Detail::Counts, rows::status).await),
+        "errors" => shown(range, by_bucket(admin, &question, Detail::Counts, rows::errors).await),
+        "top-endpoints" => shown(range, top(admin, &question).await),
+        "rate-limits" => shown(range, limits(admin, &question).await),
+        "backends" => shown(range, Ok((backends::backends(admin).await, None))),
         _ => return None,
-    };
-    Some(match data {
-        Ok((data, note)) => {
-            // `realtime` has a range of its own.
-            let (range, seconds) = match what {
-                "realtime" => ("5s", NOW as u32),
-                _ => (&*question.name, question.bucket_seconds),
-            };
-            let mut document = json!({"range": range, "bucketSeconds": seconds, "data": data});
-            if let Some(note) = note {
-                document["note"] = note.into();
-            }
-            answer::ok(&document)
-        }
-        Err(why) => answer::unavailable(format!("the metrics store did not answer: {why}")),
     })
 }
 
-/// Data, and what is to be said of it if it is not all that there is.
-type Data = Result<(Value, Option<&'static str>), String>;
+/// Every answer.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Answer<'a, T> {
+    range: &'a str,
+    bucket_seconds: u32,
+    data: T,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<&'static str>,
+}
 
-async fn by_bucket(
+/// Data, and what is to be said of it if it is not all that there is.
+type Data<T> = Result<(T, Option<&'static str>), String>;
+
+fn shown<T: Serialize>((range, bucket_seconds): (&str, u32), data: Data<T>) -> InternalAnswer {
+    match data {
+        Ok((data, note)) => answer::ok(&Answer { range, bucket_seconds, data, note }),
+        Err(why) => answer::unavailable(format!("the metrics store did not answer: {why}")),
+    }
+}
+
+async fn by_bucket<T>(
     admin: &Admin,
     question: &Question,
     detail: Detail,
-    row: impl Fn(&crate::store::Bucket) -> Value,
-) -> Data {
+    row: impl Fn(&Bucket) -> T,
+) -> Data<Vec<T>> {
     let source = source::open(admin).await;
     let series = source.series(admin, question, detail).await?;
     Ok((series.iter().map(row).collect(), source.note(admin, question)))
 }
 
-async fn overview(admin: &Admin, question: &Question) -> Data {
+async fn overview(admin: &Admin, question: &Question) -> Data<Overview> {
     let source = source::open(admin).await;
     let mut sum = Tally::default();
     for bucket in source.series(admin, question, Detail::Latency).await? {
@@ -89,7 +92,7 @@ async fn overview(admin: &Admin, question: &Question) -> Data {
     Ok((with_gauges(admin, overview), source.note(admin, question)))
 }
 
-async fn realtime(admin: &Admin) -> Data {
+async fn realtime(admin: &Admin) -> Data<Overview> {
     source::reported(admin).await;
     let now = counted_until(admin).duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     // The second that has begun counts as well, so that the newest request does at once.
@@ -104,17 +107,29 @@ fn counted_until(admin: &Admin) -> SystemTime {
     SystemTime::UNIX_EPOCH + std::time::Duration::from_millis(now)
 }
 
-fn with_gauges(admin: &Admin, mut overview: Value) -> Value {
-    let shared = &admin.shared;
-    let snapshot = shared.snapshot.load();
-    let healthy = snapshot.backends.iter().filter(|backend| status::usable_targets(backend) > 0).count();
-    overview["activeConnections"] = json!(shared.connections.load(Ordering::Relaxed));
-    overview["healthyBackends"] = json!(healthy);
-    overview["totalBackends"] = json!(snapshot.backends.len());
-    overview
+/// What was counted, and what is there now.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Overview {
+    #[serde(flatten)]
+    counted: rows::Overview,
+    active_connections: usize,
+    healthy_backends: usize,
+    total_backends: usize,
 }
 
-async fn top(admin: &Admin, question: &Question) -> Data {
+fn with_gauges(admin: &Admin, counted: rows::Overview) -> Overview {
+    let shared = &admin.shared;
+    let snapshot = shared.snapshot.load();
+    Overview {
+        counted,
+        active_connections: shared.connections.load(Ordering::Relaxed),
+        healthy_backends: snapshot.backends.iter().filter(|one| backends::usable_targets(one) > 0).count(),
+        total_backends: snapshot.backends.len(),
+    }
+}
+
+async fn top(admin: &Admin, question: &Question) -> Data<Vec<rows::TopEndpoint>> {
     let source = source::open(admin).await;
     let mut endpoints = source.top(admin, question).await?;
     let order = |endpoint: &crate::store::Endpoint| match question.by {
@@ -127,7 +142,7 @@ async fn top(admin: &Admin, question: &Question) -> Data {
     Ok((endpoints.iter().map(rows::endpoint).collect(), source.note(admin, question)))
 }
 
-async fn limits(admin: &Admin, question: &Question) -> Data {
+async fn limits(admin: &Admin, question: &Question) -> Data<Vec<rows::RateLimits>> {
     let source = source::open(admin).await;
     let mut buckets = source.series(admin, question, Detail::Counts).await?;
     // Where no limit applied there is nothing to tell, however many requests there were.

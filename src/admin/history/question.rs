@@ -56,7 +56,7 @@ impl Question {
     /// Reads a query string at `now`.
     ///
     /// # Errors
-    /// What is wrong with it, and the mend.
+    /// What is wrong with it, and a hint.
     pub fn read(text: &str, now: SystemTime) -> Result<Self, String> {
         let (mut range, mut from, mut to) = (None, None, None);
         let (mut filter, mut limit, mut by) = (Filter::default(), 10, By::Requests);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use aegis_actors::metrics_aggregator::{Flush, IN_MEMORY_SECONDS, Rollup, Tally, Written};
+use aegis_actors::metrics_aggregator::{Flush, IN_MEMORY_SECONDS, MetricsAggregatorActor, Rollup, Tally, Written};
 
 use super::question::Question;
 use crate::admin::Admin;
@@ -11,7 +11,7 @@ use crate::store::{Bucket, Detail, Endpoint, Filter, Store};
 use crate::supervisor::Inspect;
 
 /// How long the workers and the store may take to bring the newest up.
-const PATIENCE: Duration = Duration::from_millis(500);
+const ACTOR_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// A source for one question.
 pub enum Source {
@@ -25,8 +25,8 @@ pub async fn open(admin: &Admin) -> Source {
     reported(admin).await;
     let Some(store) = &admin.history.store else { return Source::Memory };
     let Ok(overview) = admin.supervisor.send(Inspect).await else { return Source::Memory };
-    let Some(aggregator) = overview.metrics else { return Source::Memory };
-    match aggregator.send(Flush).timeout(PATIENCE).await {
+    let Some(aggregator) = overview.addresses.of::<MetricsAggregatorActor>() else { return Source::Memory };
+    match aggregator.send(Flush).timeout(ACTOR_TIMEOUT).await {
         Ok(Written::All) => Source::Store(Box::new(store.clone())),
         // It is away: memory knows the latest.
         _ => Source::Memory,
@@ -38,7 +38,7 @@ pub async fn reported(admin: &Admin) {
     let shared = &admin.shared;
     let finished = shared.finished();
     shared.report_wanted.store(true, std::sync::atomic::Ordering::Relaxed);
-    let end = tokio::time::Instant::now() + PATIENCE / 2;
+    let end = tokio::time::Instant::now() + ACTOR_TIMEOUT / 2;
     while shared.metrics.missing(finished) > 0 {
         if tokio::time::Instant::now() >= end {
             // What an actor took with it when it died is not waited for again.

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use aegis_actors::rate_limiter::{Ask, Asks, Key, Sighted, Sightings, Top};
 
 use super::rules::Limited;
-use crate::gateway::mailbox::Mailbox;
+use crate::gateway::actor_handle::ActorHandle;
 use crate::gateway::worker::Worker;
 
 /// Clients that a worker keeps apart between two reports.
@@ -19,9 +19,9 @@ pub const SAMPLE: u32 = 16;
 #[derive(Default)]
 pub struct Asking {
     open: RefCell<Vec<Ask>>,
-    asks: Mailbox<Asks>,
+    asks: ActorHandle<Asks>,
     seen: RefCell<Option<Seen>>,
-    sightings: Mailbox<Sightings>,
+    sightings: ActorHandle<Sightings>,
     /// So many decisions are not looked at before the next one is.
     skip: Cell<u32>,
 }

@@ -184,7 +184,7 @@ pub struct Gateway {
 
 impl Gateway {
     /// A configuration with loopback listeners on free ports, two workers and no file watch. Its stop is short,
-    /// because every test ends with one: a quarter of that time is the farewell (ADR 0007). A test that is about
+    /// because every test ends with one: a quarter of that time is the drain period (ADR 0007). A test that is about
     /// the stop sets its own.
     pub fn builder() -> Builder {
         let lines = |lines: &[&str]| lines.iter().map(|&line| line.to_owned()).collect();

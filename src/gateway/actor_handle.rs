@@ -14,7 +14,7 @@ use arc_swap::ArcSwapOption;
 pub type Published<M> = ArcSwapOption<Recipient<M>>;
 
 /// See the module.
-pub struct Mailbox<M: Message<Result = ()> + Send + 'static> {
+pub struct ActorHandle<M: Message<Result = ()> + Send + 'static> {
     current: RefCell<Option<Handle<M>>>,
 }
 
@@ -24,13 +24,13 @@ struct Handle<M: Message<Result = ()> + Send + 'static> {
     own: Recipient<M>,
 }
 
-impl<M: Message<Result = ()> + Send + 'static> Default for Mailbox<M> {
+impl<M: Message<Result = ()> + Send + 'static> Default for ActorHandle<M> {
     fn default() -> Self {
         Self { current: RefCell::default() }
     }
 }
 
-impl<M: Message<Result = ()> + Send + 'static> Mailbox<M> {
+impl<M: Message<Result = ()> + Send + 'static> ActorHandle<M> {
     /// Sends without waiting.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
-//! The verdict on a configuration of those who work with it: what the configuration alone cannot know.
+//! Validation of a configuration by those who work with it: what `config` alone cannot know.
 //!
-//! `load_with` takes it as a further judge, at start, at a reload and for `aegis check`.
+//! `load_with` takes it as a further validation, at start, at a reload and for `aegis check`.
 
 use std::time::{Duration, SystemTime};
 
@@ -18,7 +18,7 @@ const RENEWED: Duration = Duration::from_secs(30 * 86_400);
 
 /// Patterns that the router cannot compile, routes that hide each other or that the gateway's own paths hide, certificates and
 /// keys that cannot be served.
-pub fn judge(settings: &Settings, places: &Places) -> Vec<Problem> {
+pub fn validate(settings: &Settings, places: &Places) -> Vec<Problem> {
     let mut problems = routes(settings, places);
     if let Some(tls) = &settings.server.tls {
         problems.extend(certificate(tls, places, SystemTime::now()));
@@ -85,9 +85,9 @@ fn routes(settings: &Settings, places: &Places) -> Vec<Problem> {
         let place = places.route(backend, route);
         let Some((winner_backend, winner_route)) = *conflict.winner.payload() else {
             let (route, own) = (conflict.route.pattern().text(), conflict.winner.pattern().text());
-            let mend = if own.starts_with("/_aegis") { "" } else { ", or change `server.probes`" };
+            let hint = if own.starts_with("/_aegis") { "" } else { ", or change `server.probes`" };
             let what = format!(
-                "route `{route}` is never reached: the gateway answers `{own}` itself; use another path{mend}"
+                "route `{route}` is never reached: the gateway answers `{own}` itself; use another path{hint}"
             );
             return Some(place.warning(what));
         };
@@ -194,7 +194,7 @@ mod tests {
             env: Env::from_iter([("AEGIS_ADMIN_TOKEN", "x")]),
             ..Source::default()
         };
-        let loaded = load_with(&source, judge).expect("a good configuration");
+        let loaded = load_with(&source, validate).expect("a good configuration");
         assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
         let router = compile(&loaded.settings).expect("good patterns");
         let denied = |method: &str, path: &str| {
@@ -223,7 +223,7 @@ mod tests {
             "server: {server}\nbackends:\n  - {{name: b, url: \"http://127.0.0.1:1\", routes: [{routes}]}}\n"
         );
         let source = Source { text: Some(("a.yaml".into(), text)), env: Env::default(), ..Source::default() };
-        let problems = match load_with(&source, judge) {
+        let problems = match load_with(&source, validate) {
             Ok(loaded) => loaded.warnings,
             Err(problems) => problems.0,
         };
@@ -283,7 +283,7 @@ mod tests {
 
     /// Likewise, not good before `begin`.
     fn pair_from(name: &str, begin: SystemTime, days: i64) -> std::path::PathBuf {
-        let folder = std::env::temp_dir().join(format!("aegis-judge-{}-{name}", std::process::id()));
+        let folder = std::env::temp_dir().join(format!("aegis-validate-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("a folder");
         let key = rcgen::KeyPair::generate().expect("a key");
         let mut params = rcgen::CertificateParams::new(vec!["x.test".to_owned()]).expect("a name");
@@ -298,38 +298,38 @@ mod tests {
         folder
     }
 
-    fn verdict(folder: &std::path::Path, ca: &str) -> Vec<String> {
+    fn problems_of(folder: &std::path::Path, ca: &str) -> Vec<String> {
         let folder = folder.display();
         let text = format!(
             "server:\n  tls:\n    certFile: {folder}/cert.pem\n    keyFile: {folder}/key.pem\nbackends:\n  - name: a\n    \
              url: https://h:1\n    routes: [/x]\n    tls:\n      caFile: {folder}/{ca}\n"
         );
         let source = Source { text: Some(("a.yaml".into(), text)), env: Env::empty(), ..Source::default() };
-        let problems = crate::config::inspect_with(&source, judge).problems;
+        let problems = crate::config::inspect_with(&source, validate).problems;
         problems.into_iter().map(|problem| problem.to_string()).collect()
     }
 
     #[test]
     fn certificates_keys_and_authorities_are_opened_as_they_would_be_to_serve() {
         let folder = pair("opened", 90);
-        assert_eq!(verdict(&folder, "cert.pem"), [""; 0]);
-        let said = verdict(&folder, "key.pem");
+        assert_eq!(problems_of(&folder, "cert.pem"), [""; 0]);
+        let said = problems_of(&folder, "key.pem");
         assert!(said[0].starts_with("a.yaml:10:15: error: `backends[0].tls.caFile`"), "{said:?}");
         std::fs::write(folder.join("key.pem"), rcgen::KeyPair::generate().expect("a key").serialize_pem())
             .expect("it is written");
-        let said = verdict(&folder, "cert.pem");
+        let said = problems_of(&folder, "cert.pem");
         assert!(
             said[0].starts_with("a.yaml:4:14: error: ") && said[0].contains("not the certificate's"),
             "{said:?}"
         );
         std::fs::copy(folder.join("cert.pem"), folder.join("key.pem")).expect("it is copied");
-        let said = verdict(&folder, "cert.pem");
+        let said = problems_of(&folder, "cert.pem");
         assert!(
             said[0].starts_with("a.yaml:4:14: error: ") && said[0].contains("no PEM private key"),
             "{said:?}"
         );
         std::fs::write(folder.join("cert.pem"), "junk").expect("it is written");
-        let said = verdict(&folder, "cert.pem");
+        let said = problems_of(&folder, "cert.pem");
         assert!(said[0].starts_with("a.yaml:3:15: error: server.tls.certFile"), "{said:?}");
         std::fs::remove_dir_all(folder).expect("it is removed");
     }
@@ -340,7 +340,7 @@ mod tests {
             [(31, None), (29, Some("in 29 days")), (0, Some("in 0 days")), (-1, Some("expired at"))]
         {
             let folder = pair(&format!("expiry{days}"), days);
-            let lines = verdict(&folder, "cert.pem");
+            let lines = problems_of(&folder, "cert.pem");
             match said {
                 None => assert_eq!(lines, [""; 0]),
                 Some(said) => {
@@ -363,7 +363,7 @@ mod tests {
             (SystemTime::now() + hour, 9, vec!["is not valid before ", "in 9 days"]),
         ] {
             let folder = pair_from(&format!("begin{days}"), begin, days);
-            let lines = verdict(&folder, "cert.pem");
+            let lines = problems_of(&folder, "cert.pem");
             assert_eq!(lines.len(), said.len(), "{lines:?}");
             for (line, said) in lines.iter().zip(said) {
                 assert!(line.starts_with("a.yaml:3:15: warning: ") && line.contains(said), "{line}");
