@@ -15,8 +15,6 @@ pub struct Times {
     pub started: Instant,
     /// When all tries must be over.
     pub deadline: Instant,
-    /// How long the answer to a stream may take.
-    pub stream: Duration,
     /// From the end of the body to the response head.
     pub first_byte: Duration,
     /// How long the upstream may take nothing of a stream.

@@ -2,7 +2,7 @@
 //!
 //! `framing` is the pure core (bytes in, borders and violations out), `transport` the socket around it, `sending` what goes
 //! out on it, `body` the way of an answer's body, `connector` opens connections, `pool` is what the forwarder calls,
-//! `exchange` carries facts between them. Refuses nothing by itself: it reports, `forward` decides.
+//! `exchange` carries facts between them. Refuses nothing by itself: it reports, `attempt` and `retry` decide.
 
 mod body;
 pub mod connector;
