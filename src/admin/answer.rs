@@ -5,7 +5,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::gateway::identity;
+use crate::gateway::request_context;
 use crate::gateway::shared::InternalAnswer;
 use crate::supervisor::NotDone;
 
@@ -24,7 +24,7 @@ pub fn document(status: StatusCode, content_type: &'static str, value: &impl Ser
 
 /// A problem document (RFC 9457) with further members.
 pub fn problem(status: StatusCode, reason: &str, detail: impl Into<String>, more: Value) -> InternalAnswer {
-    let id = identity::request_id();
+    let id = request_context::request_id();
     let mut value = json!({
         "requestId": id,
         "type": "about:blank",

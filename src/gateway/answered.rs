@@ -6,7 +6,6 @@ use std::time::Instant;
 use actix_http::{Method, StatusCode};
 
 use super::answer::{self, Cause, REQUEST_ID};
-use super::arrival::Upgrade;
 use super::balance::InFlight;
 use super::fields::Fields;
 use super::headers::{self, Passing};
@@ -16,6 +15,7 @@ use super::redirects;
 use super::relayed::{Blame, HeldUp, Relayed};
 use super::request::{Refused, Request};
 use super::request_body::RequestBody;
+use super::request_parts::Upgrade;
 use super::response::{Content, Length, Response};
 use super::snapshot::Backend;
 use super::tunnel::Tunnel;

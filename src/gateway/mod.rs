@@ -7,7 +7,6 @@
 mod access_log;
 pub mod answer;
 mod answered;
-pub mod arrival;
 mod attempt;
 mod balance;
 mod bounds;
@@ -18,7 +17,6 @@ mod ending;
 mod fields;
 mod forward;
 mod headers;
-pub mod identity;
 mod incoming;
 mod internal;
 pub mod listener;
@@ -34,6 +32,8 @@ mod relayed;
 mod report;
 mod request;
 pub mod request_body;
+pub mod request_context;
+pub mod request_parts;
 mod response;
 mod retry;
 pub mod retry_budget;
@@ -55,9 +55,9 @@ use actix_http::Method;
 use futures_util::FutureExt as _;
 
 use self::answer::Cause;
-use self::arrival::Head;
 use self::rate_limit::Verdict;
 use self::request::{Refused, Request};
+use self::request_parts::RequestParts;
 use self::response::Response;
 use self::snapshot::Snapshot;
 use crate::router::{Canonical, Found, RequestFacts, canonicalise};
@@ -135,7 +135,7 @@ async fn stages(mut request: Box<Request>) -> Result<Response, Refused> {
 /// The route of a request: its index, or the cause of its refusal, with `Allow` for a 405.
 fn find_route(
     snapshot: &Snapshot,
-    head: &Head,
+    head: &RequestParts,
     canonical: &Canonical<'_>,
 ) -> Result<usize, (Cause, Option<String>)> {
     let facts = RequestFacts {

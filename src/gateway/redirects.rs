@@ -5,10 +5,10 @@ use std::net::IpAddr;
 
 use url::Url;
 
-use super::arrival::{host_name, is_host};
 use super::fields::Fields;
-use super::identity::said_of_client;
 use super::request::Request;
+use super::request_context::said_of_client;
+use super::request_parts::{host_name, is_host};
 use super::snapshot::Backend;
 use crate::config::settings::RewriteCookies;
 

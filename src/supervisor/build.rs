@@ -13,9 +13,9 @@ use thiserror::Error;
 
 use crate::config::hash;
 use crate::config::settings::{self, Settings};
-use crate::gateway::arrival::is_host;
 use crate::gateway::own_paths::OwnPaths;
 use crate::gateway::rate_limit::rules::Limits;
+use crate::gateway::request_parts::is_host;
 use crate::gateway::retry_budget::Budget;
 use crate::gateway::snapshot::{
     Backend, BackendCounters, Route, RouteCounters, Snapshot, Target, TargetCounters, Way, smooth_turns,

@@ -21,11 +21,11 @@ use super::encode::{Outgoing, Persistence};
 use super::{Limits, admission};
 use crate::config::settings::HeadBounds;
 use crate::gateway::answer::Cause;
-use crate::gateway::arrival::Head;
 use crate::gateway::deadline::{after, within};
-use crate::gateway::identity::request_id;
 use crate::gateway::relayed::Step;
 use crate::gateway::request::Request;
+use crate::gateway::request_context::request_id;
+use crate::gateway::request_parts::RequestParts;
 use crate::gateway::response::{self, Content, Response};
 use crate::gateway::serve;
 use crate::gateway::socket::Socket;
@@ -207,7 +207,11 @@ async fn exchange(
 }
 
 /// Reads a head; `None` where what comes is HTTP/2. An error without a cause: the client is gone.
-async fn read_head(client: &Client, first: bool, bounds: HeadBounds) -> Result<Option<Head>, Option<Cause>> {
+async fn read_head(
+    client: &Client,
+    first: bool,
+    bounds: HeadBounds,
+) -> Result<Option<RequestParts>, Option<Cause>> {
     let mut end = HeadEnd::default();
     loop {
         let found = client.ahead(|bytes| match end.find(bytes, bounds) {

@@ -18,13 +18,13 @@ use super::frames::{Seen, Watched};
 use super::{Limits, convert};
 use crate::config::settings::HeadBounds;
 use crate::gateway::answer::Cause;
-use crate::gateway::arrival::Head;
 use crate::gateway::deadline::{after, within};
-use crate::gateway::identity::request_id;
 use crate::gateway::peer::Peer;
 use crate::gateway::relayed::Step;
 use crate::gateway::request::Request;
 use crate::gateway::request_body::{BodyFailure, Source};
+use crate::gateway::request_context::request_id;
+use crate::gateway::request_parts::RequestParts;
 use crate::gateway::response::{self, Content, Length, Response};
 use crate::gateway::serve;
 use crate::gateway::socket::Socket;
@@ -191,7 +191,7 @@ struct Wire {
     body: RefCell<RecvStream>,
 }
 
-async fn serve_one(streams: &Streams, wire: &Rc<Wire>, head: Head, ended: bool) {
+async fn serve_one(streams: &Streams, wire: &Rc<Wire>, head: RequestParts, ended: bool) {
     let invites = head.expects;
     let source = (!ended).then(|| Box::new(Arriving { wire: wire.clone(), invites }) as Box<dyn Source>);
     let request = Request::new(streams.worker.clone(), streams.peer.clone(), head, source);
