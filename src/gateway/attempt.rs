@@ -14,7 +14,7 @@ use awc::error::SendRequestError;
 use super::answer::Cause;
 use super::answered::Answered;
 use super::balance::{Needs, Pick};
-use super::deadline::{after, within};
+use super::deadline::{saturating_deadline, timeout_at};
 use super::headers;
 use super::report::{Call, TryReport};
 use super::request::Request;
@@ -102,7 +102,8 @@ pub async fn attempt(
         answer.bind(&exchange, request.owner());
     }
     // A stream of a request has taken its time; its answer gets its own.
-    let deadline = if body.is_stream() { after(Instant::now(), route.timeout) } else { *deadline };
+    let deadline =
+        if body.is_stream() { saturating_deadline(Instant::now(), route.timeout) } else { *deadline };
     let (in_flight, request_body) = (Some(in_flight), body.clone());
     unless_failed(Answered { head, body: answer, exchange, in_flight, blame, deadline, request_body })
 }
@@ -145,13 +146,13 @@ async fn send(
     probe: &mut Option<ProbePermit>,
 ) -> Result<(Head, Body), Failure> {
     let body = &outgoing.body;
-    let limit = after(times.started, times.first_byte).min(times.deadline);
+    let limit = saturating_deadline(times.started, times.first_byte).min(times.deadline);
     let sending = pool.send(exchange.clone());
     let outcome = if body.framing().has_bytes() {
         let (mut upload, mut sent) = (pin!(upload(sending, exchange, body, times)), None);
         if probe.is_some() && !body.is_complete() {
             // A client that is slow with its body must not keep everybody else from a target that has recovered.
-            sent = within(limit, upload.as_mut()).await;
+            sent = timeout_at(limit, upload.as_mut()).await;
             if sent.is_none() {
                 *probe = None;
             }
@@ -161,7 +162,7 @@ async fn send(
             None => upload.await,
         }
     } else {
-        within(limit, sending).await
+        timeout_at(limit, sending).await
     };
     match outcome {
         Some(Ok(answered)) => Ok(answered),

@@ -226,7 +226,7 @@ async fn tick() {
 }
 
 /// Gives `future` until `at`: `None` when that passed first.
-pub async fn within<F: Future>(at: Instant, future: F) -> Option<F::Output> {
+pub async fn timeout_at<F: Future>(at: Instant, future: F) -> Option<F::Output> {
     let (mut future, mut deadline) = (pin!(future), Deadline::at(at));
     std::future::poll_fn(|cx| match future.as_mut().poll(cx) {
         Poll::Ready(output) => Poll::Ready(Some(output)),
@@ -236,7 +236,7 @@ pub async fn within<F: Future>(at: Instant, future: F) -> Option<F::Output> {
 }
 
 /// `Instant` arithmetic without panic on absurd configuration values.
-pub fn after(from: Instant, duration: Duration) -> Instant {
+pub fn saturating_deadline(from: Instant, duration: Duration) -> Instant {
     from.checked_add(duration).unwrap_or_else(|| from + Duration::from_secs(365 * 24 * 3600))
 }
 
@@ -295,7 +295,7 @@ mod tests {
 
     #[actix_rt::test]
     async fn a_future_that_never_ends_is_given_up() {
-        assert_eq!(within(Instant::now() + TICK, std::future::pending::<()>()).await, None);
-        assert_eq!(within(Instant::now() + Duration::from_secs(60), async { 7 }).await, Some(7));
+        assert_eq!(timeout_at(Instant::now() + TICK, std::future::pending::<()>()).await, None);
+        assert_eq!(timeout_at(Instant::now() + Duration::from_secs(60), async { 7 }).await, Some(7));
     }
 }

@@ -10,7 +10,7 @@ use super::answer::Cause;
 use super::answered::pass_on;
 use super::attempt::{Failure, Outgoing, attempt};
 use super::balance::{self, Needs, NoTarget};
-use super::deadline::{after, within};
+use super::deadline::{saturating_deadline, timeout_at};
 use super::headers::{self, Forwarding};
 use super::request::{Refused, Request};
 use super::request_body::{BodyFailure, RequestBody, RequestFraming};
@@ -35,7 +35,8 @@ pub async fn forward(mut request: Box<Request>) -> Result<Response, Refused> {
         Ok(body) => body,
         Err(cause) => return Err(Refused::new(request, cause)),
     };
-    let (lines, deadline) = (upstream_lines(&request), after(request.record.started, route.timeout));
+    let (lines, deadline) =
+        (upstream_lines(&request), saturating_deadline(request.record.started, route.timeout));
     let outgoing = Outgoing { route, backend, lines, body, needs: needs(&request, backend), deadline };
     let (mut tried, mut stale): (Vec<TargetId>, u32) = (Vec::new(), 0);
     let mut last: Option<Failure> = None;
@@ -97,7 +98,7 @@ async fn pause(request: &mut Request, deadline: Instant) -> bool {
     let (now, pauses) = (Instant::now(), pauses_ms(request.record.tries));
     let pause = request.worker.random(|random| random.u64(pauses));
     let until = (now + Duration::from_millis(pause)).min(deadline);
-    let _ = within(until, std::future::pending::<()>()).await;
+    let _ = timeout_at(until, std::future::pending::<()>()).await;
     request.record.waited += until.saturating_duration_since(now);
     Instant::now() < deadline
 }

@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::sync::watch;
 
 use super::balance::InFlight;
-use super::deadline::{Deadline, after};
+use super::deadline::{Deadline, saturating_deadline};
 use super::record::RequestRecord;
 use super::shared::Shared;
 use super::snapshot::Meter;
@@ -76,7 +76,7 @@ impl Tunnel {
         let (mut active, mut idle, mut closing) = (Instant::now(), None, None);
         let ended = std::future::poll_fn(|cx| {
             if closing.is_none() && stop.as_mut().poll(cx).is_ready() {
-                closing = Some(Deadline::at(after(Instant::now(), CLOSING)));
+                closing = Some(Deadline::at(saturating_deadline(Instant::now(), CLOSING)));
                 (up.closes, down.closes) = (true, true);
             }
             let moved = (down.moved, up.moved);
@@ -98,7 +98,9 @@ impl Tunnel {
             if closing.as_mut().is_some_and(|closing| closing.poll_passed(cx).is_ready()) {
                 return Poll::Ready(false);
             }
-            idle.get_or_insert_with(|| Deadline::at(after(active, self.idle))).poll_passed(cx).map(|()| false)
+            idle.get_or_insert_with(|| Deadline::at(saturating_deadline(active, self.idle)))
+                .poll_passed(cx)
+                .map(|()| false)
         })
         .await;
         // Websockets say themselves where they end.

@@ -21,7 +21,7 @@ use super::encode::{Outgoing, Persistence};
 use super::{Limits, admission};
 use crate::config::settings::HeadBounds;
 use crate::gateway::answer::Cause;
-use crate::gateway::deadline::{after, within};
+use crate::gateway::deadline::{saturating_deadline, timeout_at};
 use crate::gateway::relayed::Step;
 use crate::gateway::request::Request;
 use crate::gateway::request_context::request_id;
@@ -115,7 +115,7 @@ impl Wait {
 
     fn begin(&mut self, limit: Duration) {
         (self.since, self.limit) = (Instant::now(), limit);
-        let due = after(self.since, limit).into();
+        let due = saturating_deadline(self.since, limit).into();
         if self.alarm.deadline() > due {
             self.alarm.as_mut().reset(due);
         }
@@ -131,7 +131,7 @@ impl Wait {
             if has_begun(client) {
                 return true;
             }
-            if after(self.since, self.limit) <= Instant::now() {
+            if saturating_deadline(self.since, self.limit) <= Instant::now() {
                 // Whoever sends nothing but line ends.
                 return false;
             }
@@ -153,7 +153,7 @@ impl Wait {
             return Poll::Ready(true);
         }
         while self.alarm.as_mut().poll(cx).is_ready() {
-            let due = after(self.since, self.limit);
+            let due = saturating_deadline(self.since, self.limit);
             if due <= Instant::now() {
                 return Poll::Ready(false);
             }
@@ -184,8 +184,8 @@ async fn exchange(
 ) -> Next {
     // The first head has its time from the accept on, another one from its first byte.
     let begun = if first { since } else { Instant::now() };
-    let by = after(begun, limits.head);
-    let head = match within(by, read_head(client, first, limits.bounds)).await {
+    let by = saturating_deadline(begun, limits.head);
+    let head = match timeout_at(by, read_head(client, first, limits.bounds)).await {
         Some(Ok(Some(head))) => head,
         Some(Ok(None)) => return Next::Http2,
         Some(Err(Some(cause))) => return refuse(client, cause, begun).await,
