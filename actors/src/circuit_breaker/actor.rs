@@ -14,7 +14,7 @@ use super::gate::State;
 use super::knock::knock;
 use super::messages::{Hold, Inspect, Outcomes, Report, Transition, UnknownBackend, Watch, Well};
 use super::state::{Breaker, Change};
-use crate::supervision::{Fence, OnStop, Stopped, after, count_message, supervised};
+use crate::supervision::{Fence, OnStop, Stopped, count_message, saturating_deadline, supervised};
 use crate::target::{TargetCells, TargetId};
 
 /// Batches that may wait before `try_send` reports a full mailbox: a worker sends a few hundred a second, so
@@ -119,7 +119,7 @@ impl CircuitBreakerActor {
             let Some(wait) = guarded.breaker.knocks_in() else { continue };
             guarded.knocking = true;
             let (cells, epoch) = (guarded.cells.clone(), guarded.breaker.gate().epoch);
-            let (target, asked) = (cells.id, after(Instant::now(), wait));
+            let (target, asked) = (cells.id, saturating_deadline(Instant::now(), wait));
             let knocked = async move { knock(&cells, wait).await };
             ctx.spawn(wrap_future::<_, Self>(knocked).map(move |taken, actor, ctx| {
                 let Some(guarded) = actor.guarded.get_mut(&target) else { return };

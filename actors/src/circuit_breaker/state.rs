@@ -11,7 +11,7 @@ use super::outcome::Fault;
 use super::permits::Permits;
 use super::settings::Settings;
 use super::window::{Totals, Window};
-use crate::supervision::after;
+use crate::supervision::saturating_deadline;
 
 /// The first pause, where the configured one is not shorter: as long as a service takes to start again.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -141,7 +141,7 @@ impl Breaker {
             (Some(held), _) => held.until,
             (None, Phase::Closed) => None,
             (None, Phase::Open { until, .. }) => Some(*until),
-            (None, Phase::HalfOpen { .. }) => Some(after(self.rechecked, RECHECK)),
+            (None, Phase::HalfOpen { .. }) => Some(saturating_deadline(self.rechecked, RECHECK)),
         }
     }
 
@@ -152,7 +152,7 @@ impl Breaker {
             HoldState::Closed => false,
             HoldState::Auto => return self.gate.forced().then(|| self.release(now)),
         };
-        Some(self.hold_as(Held { open, until: ttl.map(|ttl| after(now, ttl)) }, now))
+        Some(self.hold_as(Held { open, until: ttl.map(|ttl| saturating_deadline(now, ttl)) }, now))
     }
 
     /// Joins a hold that other breakers of the backend are under.
@@ -242,7 +242,7 @@ impl Breaker {
     }
 
     fn open(&mut self, reopened: u32, fault: Fault, reason: TripReason, now: Instant, draw: f64) -> Change {
-        let until = after(now, open_time(self.settings.reset_timeout, reopened, draw));
+        let until = saturating_deadline(now, open_time(self.settings.reset_timeout, reopened, draw));
         self.shift(Phase::Open { until, reopened, fault }, None, reason, now)
     }
 
