@@ -114,7 +114,7 @@ fn unless_failed(answered: Answered) -> Result<Answered, Failure> {
         return Ok(answered);
     }
     // Elsewhere the client is not who it is on a connection of its own.
-    let bound = answered.exchange.slot.is_bound();
+    let bound = answered.exchange.key.is_bound();
     let kind = if bound { FailureKind::Final } else { FailureKind::Transient };
     let failure = Failure::new(Cause::UpstreamBadResponse, None, kind, &answered.exchange);
     Err(Failure { sent: true, answered: Some(Box::new(answered)), ..failure })
@@ -131,7 +131,7 @@ fn begin(request: &Request, outgoing: &Outgoing<'_>, pool: &Pool, position: usiz
     let exchange = Exchange::new(asked, lines.clone(), host, body.reader());
     let owner = request.owner();
     if pool.is_owned(&owner) || headers::binds_connection(&request.head.fields, "authorization") {
-        exchange.slot.bind(owner);
+        exchange.key.bind(owner);
     }
     exchange
 }

@@ -34,7 +34,7 @@ pub enum Step {
 }
 
 /// See the module. The order of the fields is that in which they are let go: what holds the connection comes before the
-/// exchange, which holds its name.
+/// exchange, which holds its pool key.
 pub struct Relayed {
     pub body: Body,
     /// The longest pause.

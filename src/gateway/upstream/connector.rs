@@ -18,7 +18,7 @@ use futures_util::stream::FuturesUnordered;
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 
-use super::slots::Opened;
+use super::pool_keys::OpenConnections;
 use super::transport::UpstreamStream;
 use crate::config::settings::{Backend, HeadBounds};
 use crate::gateway::socket::Socket;
@@ -65,13 +65,13 @@ struct Dial {
     tls: Option<TargetTls>,
     terms: Terms,
     next: Cell<usize>,
-    opened: Opened,
+    opened: OpenConnections,
 }
 
 impl Dialer {
     /// A dialer for the target behind `cells`.
     pub fn new(cells: Arc<TargetCells>, tls: Option<TargetTls>, terms: Terms) -> Self {
-        Self(Rc::new(Dial { cells, tls, terms, next: Cell::new(0), opened: Opened::default() }))
+        Self(Rc::new(Dial { cells, tls, terms, next: Cell::new(0), opened: OpenConnections::default() }))
     }
 
     /// What its connections are held to.
@@ -80,7 +80,7 @@ impl Dialer {
     }
 
     /// The connections that it has opened.
-    pub(super) fn opened(&self) -> &Opened {
+    pub(super) fn opened(&self) -> &OpenConnections {
         &self.0.opened
     }
 }

@@ -13,7 +13,7 @@ use tokio::task::{LocalEnterGuard, LocalSet};
 
 use super::body::Body;
 use super::framing::{Asked, Head, Violation};
-use super::slots::Held;
+use super::pool_keys::HeldKey;
 use crate::gateway::request_body::BodyReader;
 
 thread_local! {
@@ -95,8 +95,8 @@ pub struct Exchange {
     pub(super) body: RefCell<Option<BodyReader>>,
     /// The answer, until the forwarder takes it.
     pub(super) answer: RefCell<Option<(Head, Body)>>,
-    /// The name of the connection, until nothing of the exchange is left.
-    pub slot: Held,
+    /// The pool key of the connection, until nothing of the exchange is left.
+    pub key: HeldKey,
 }
 
 impl Exchange {

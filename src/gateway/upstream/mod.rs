@@ -10,8 +10,8 @@ pub mod exchange;
 mod failure;
 pub mod framing;
 pub mod pool;
+mod pool_keys;
 mod sending;
-mod slots;
 mod tls;
 mod transport;
 
@@ -21,5 +21,5 @@ pub use exchange::{Exchange, RequestLines};
 pub use failure::{unconnected, why};
 pub use framing::{Asked, Head, Violation};
 pub use pool::Pool;
-pub use slots::{Owner, Private};
+pub use pool_keys::{Owner, Private};
 pub use tls::{TlsError, client_config};

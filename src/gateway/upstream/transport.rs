@@ -298,7 +298,7 @@ impl AsyncWrite for UpstreamStream {
         let Some(exchange) = Exchange::current().filter(|_| buf.ends_with(b"\r\n\r\n")) else {
             return Poll::Ready(Err(io::Error::other("written to outside an exchange")));
         };
-        inner.private |= exchange.slot.connected(&self.0);
+        inner.private |= exchange.key.connected(&self.0);
         inner.begin(exchange);
         let Inner { sending, socket: Some(socket), .. } = &mut *inner else {
             return Poll::Ready(Err(gone()));
