@@ -3,7 +3,8 @@
 //! awc finds a connection, or has one opened, and keeps it for the next request. What goes over it is the transport's: it
 //! writes the request as the exchange has it, reading while it writes, and reads the answer through [`Framing`]. awc itself
 //! writes an empty request and is told of an empty answer; both are constants. A connection that is not clean is kept out
-//! of the pool: awc asks an idle one whether it is alive by reading from it, and an unfit one answers with end of stream.
+//! of the pool: awc asks an idle one whether it is alive by reading from it, and one that is not reusable answers with end of
+//! stream.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -45,7 +46,7 @@ pub struct Transport {
 }
 
 /// What the connection is at.
-enum At {
+enum Stage {
     /// In the pool, or new.
     Idle,
     /// The answer's head is awaited.
@@ -55,11 +56,11 @@ enum At {
 }
 
 pub(super) struct Inner {
-    /// `None` once an unfit connection has served its last response.
+    /// `None` once a connection that is not reusable has served its last response.
     pub(super) socket: Option<Socket>,
     peer: SocketAddr,
     cells: Arc<TargetCells>,
-    at: At,
+    stage: Stage,
     framing: Framing,
     sending: Sending,
     incoming: Incoming,
@@ -74,7 +75,7 @@ pub(super) struct Inner {
     /// How long the upstream says that it may rest.
     keeps: Option<Duration>,
     /// Not to be used for another request.
-    unfit: bool,
+    not_reusable: bool,
 }
 
 impl Transport {
@@ -89,7 +90,7 @@ impl Transport {
 impl Inner {
     /// Whether it is in the pool.
     pub fn is_idle(&self) -> bool {
-        matches!(self.at, At::Idle)
+        matches!(self.stage, Stage::Idle)
     }
 
     /// Whether it has rested for so long that the upstream may be about to close it, or that it is worth nothing.
@@ -104,12 +105,12 @@ impl Inner {
         self.data = 0;
         self.framing = Framing::new(exchange.asked, self.terms.head);
         self.sending.begin(exchange.clone());
-        self.at = At::Head(exchange);
+        self.stage = Stage::Head(exchange);
     }
 
     /// Reads until the final head is complete.
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Head>> {
-        let (At::Head(exchange), Some(socket)) = (&self.at, &mut self.socket) else {
+        let (Stage::Head(exchange), Some(socket)) = (&self.stage, &mut self.socket) else {
             return Poll::Ready(Err(gone()));
         };
         self.sending.drive(cx, socket)?;
@@ -129,7 +130,7 @@ impl Inner {
             let (used, head) = self.framing.head(bytes).map_err(|violation| violated(exchange, violation))?;
             self.incoming.consume(used);
             if let Some(head) = head {
-                self.unfit |= !head.reusable;
+                self.not_reusable |= !head.reusable;
                 self.keeps = head.keeps.map(|keeps| keeps - MARGIN.min(keeps / 2));
                 return Poll::Ready(Ok(head));
             }
@@ -185,18 +186,18 @@ impl Inner {
     /// Nobody wants more of the body. In its middle, or in the middle of the request, that ends the connection, and so do
     /// bytes that nobody has asked for.
     pub fn end_body(&mut self) {
-        if !matches!(self.at, At::Body) {
+        if !matches!(self.stage, Stage::Body) {
             return;
         }
         self.rests = Instant::now();
-        self.unfit |= !self.private && self.rests.saturating_duration_since(self.opened) >= LIFETIME;
+        self.not_reusable |= !self.private && self.rests.saturating_duration_since(self.opened) >= LIFETIME;
         let clean = self.framing.is_done() && self.incoming.bytes().is_empty() && !self.sending.is_open();
-        if !clean || self.unfit {
+        if !clean || self.not_reusable {
             self.socket = None;
         }
         self.incoming.clear();
         self.sending = Sending::default();
-        self.at = At::Idle;
+        self.stage = Stage::Idle;
     }
 
     /// Behind a 101.
@@ -209,12 +210,12 @@ impl Inner {
 
     /// The pool's question, asked by a read while nothing is asked of the upstream: end of stream keeps it out of use.
     fn poll_idle(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let is_fit = !self.unfit
+        let is_reusable = !self.not_reusable
             && self.is_idle()
             && !self.is_due(Instant::now())
             && self.cells.addresses.load().contains(&self.peer);
         match &mut self.socket {
-            Some(socket) if is_fit => Pin::new(socket).poll_read(cx, buf),
+            Some(socket) if is_reusable => Pin::new(socket).poll_read(cx, buf),
             _ => Poll::Ready(Ok(())),
         }
     }
@@ -242,7 +243,7 @@ impl UpstreamStream {
                 socket: Some(socket),
                 peer,
                 cells,
-                at: At::Idle,
+                stage: Stage::Idle,
                 framing: Framing::new(Asked::default(), terms.head),
                 sending: Sending::default(),
                 incoming: Incoming::default(),
@@ -253,7 +254,7 @@ impl UpstreamStream {
                 rests: now,
                 terms,
                 keeps: None,
-                unfit: false,
+                not_reusable: false,
             }),
         }))
     }
@@ -267,23 +268,23 @@ impl UpstreamStream {
 impl AsyncRead for UpstreamStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let mut inner = self.0.inner.borrow_mut();
-        if !matches!(inner.at, At::Head(_)) {
+        if !matches!(inner.stage, Stage::Head(_)) {
             return if self.0.ended.get() { Poll::Ready(Ok(())) } else { inner.poll_idle(cx, buf) };
         }
         let head = ready!(inner.poll_head(cx));
         inner.sending.answered();
-        let At::Head(exchange) = std::mem::replace(&mut inner.at, At::Idle) else {
+        let Stage::Head(exchange) = std::mem::replace(&mut inner.stage, Stage::Idle) else {
             return Poll::Ready(Err(gone()));
         };
         match head {
             Ok(head) => {
-                inner.at = At::Body;
+                inner.stage = Stage::Body;
                 exchange.answer.replace(Some((head, Body::new(self.0.clone()))));
                 buf.put_slice(EMPTY);
                 Poll::Ready(Ok(()))
             }
             Err(error) => {
-                inner.unfit = true;
+                inner.not_reusable = true;
                 inner.socket = None;
                 Poll::Ready(Err(error))
             }
