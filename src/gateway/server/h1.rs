@@ -127,7 +127,7 @@ impl Wait {
             if !std::future::poll_fn(|cx| self.poll_bytes(client, worker, cx)).await {
                 return false;
             }
-            admission::turn().await;
+            admission::admitted().await;
             if has_begun(client) {
                 return true;
             }
