@@ -100,7 +100,9 @@ impl SnapshotRef {
             let before = before?;
             let mut backends = before.backends.iter().zip(&before.0.locals);
             backends.find_map(|(backend, local)| {
-                let same = |old: &Arc<Target>| old.cells.id == target.cells.id && old.way == target.way;
+                let same = |old: &Arc<Target>| {
+                    old.cells.id == target.cells.id && old.connection_settings == target.connection_settings
+                };
                 let at = backend.targets.iter().position(same)?;
                 local.pools[at].get().cloned()
             })
@@ -286,8 +288,8 @@ impl BackendCounters {
 pub struct Target {
     pub cells: Arc<TargetCells>,
     pub weight: u32,
-    /// Pools with connections of another way are not carried over.
-    pub way: Way,
+    /// A reload carries pools over only where this is the same.
+    pub connection_settings: ConnectionSettingsId,
     /// The `Host` of requests to it.
     pub host: Box<str>,
     pub tls: Option<TargetTls>,
@@ -295,11 +297,11 @@ pub struct Target {
     pub counters: Arc<TargetCounters>,
 }
 
-/// How connections to a target are made: another one after every change of that.
+/// Stands for all settings by which connections to a target are made: another one after every change of those.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Way(u64);
+pub struct ConnectionSettingsId(u64);
 
-impl Way {
+impl ConnectionSettingsId {
     /// One that no other target had before.
     #[expect(clippy::new_without_default, reason = "each is another one")]
     pub fn new() -> Self {

@@ -18,7 +18,8 @@ use crate::gateway::rate_limit::rules::Limits;
 use crate::gateway::request_parts::is_host;
 use crate::gateway::retry_budget::Budget;
 use crate::gateway::snapshot::{
-    Backend, BackendCounters, Route, RouteCounters, Snapshot, Target, TargetCounters, Way, smooth_turns,
+    Backend, BackendCounters, ConnectionSettingsId, Route, RouteCounters, Snapshot, Target, TargetCounters,
+    smooth_turns,
 };
 use crate::gateway::upstream::{TargetTls, Terms, TlsError, client_config};
 use crate::router::{PatternError, RouteSpec, Router};
@@ -205,7 +206,7 @@ fn backend_of(
     };
     // Connections are made with these. A target that differs in them stays what it is, drained, held or unhealthy, and gets
     // new connections.
-    let same_way = same_tls && old.is_some_and(|old| terms(&old.settings) == terms(written));
+    let same_settings = same_tls && old.is_some_and(|old| terms(&old.settings) == terms(written));
     let mut targets = Vec::with_capacity(written.targets.len());
     for target in &written.targets {
         let taken = |t: &Arc<Target>| targets.iter().any(|other: &Arc<Target>| other.cells.id == t.cells.id);
@@ -213,13 +214,14 @@ fn backend_of(
             old.targets.iter().find(|old| old.cells.url == target.url() && !taken(old)).cloned()
         });
         targets.push(match same {
-            Some(same) if same_way && same.weight == target.weight => same,
+            Some(same) if same_settings && same.weight == target.weight => same,
             same => {
                 let mut target = target_of(written, target, tls_config.clone(), workers)?;
                 if let Some(same) = same {
                     target.cells = same.cells.clone();
                     target.counters = same.counters.clone();
-                    target.way = if same_way { same.way } else { target.way };
+                    target.connection_settings =
+                        if same_settings { same.connection_settings } else { target.connection_settings };
                 }
                 Arc::new(target)
             }
@@ -272,7 +274,7 @@ fn target_of(
     Ok(Target {
         cells: TargetCells::new(&backend.name, &target.url(), addresses),
         weight: target.weight,
-        way: Way::new(),
+        connection_settings: ConnectionSettingsId::new(),
         host: authority.into(),
         tls,
         terms: terms(backend),
