@@ -8,7 +8,7 @@
 //! | module | owns | publishes into |
 //! |---|---|---|
 //! | [`alerts`] | which alerts are open, and who has been told | (asked by the admin interface) |
-//! | [`circuit_breaker`] | one breaker per target | [`TargetCells::gate`] |
+//! | [`circuit_breaker`] | one breaker per target | [`TargetCells::breaker`] |
 //! | [`health_check`] | the verdict of active checks per target | [`TargetCells::health`] |
 //! | [`metrics_aggregator`] | what was counted of all requests | (asked by the admin interface) |
 //! | [`rate_limiter`] | the limits of clients, alone and shared through Redis | (its buckets are the cells) |

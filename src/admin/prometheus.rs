@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use aegis_actors::circuit_breaker::State;
+use aegis_actors::circuit_breaker::CircuitState;
 use aegis_actors::metrics_aggregator::{
     BOUNDS, BOUNDS_US, Buckets, NONE, OVERHEAD_BOUNDS_US, STREAM_BOUNDS_US, Totals,
 };
@@ -257,10 +257,10 @@ fn backends(page: &mut Page, snapshot: &Snapshot, overview: &Overview) {
     }
     let name = "aegis_circuit_state";
     page.metric(name, "gauge", "State of a target's breaker: 0 closed, 1 half-open, 2 open.");
-    let state = |target: &Target| match target.cells.gate.peek() {
-        State::Closed => 0.0,
-        State::HalfOpen => 1.0,
-        State::Open => 2.0,
+    let state = |target: &Target| match target.cells.breaker.peek() {
+        CircuitState::Closed => 0.0,
+        CircuitState::HalfOpen => 1.0,
+        CircuitState::Open => 2.0,
     };
     for (labels, state) in by_target(snapshot, state, f64::max) {
         page.sample(name, &labels, state);

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, UNIX_EPOCH};
 
 use aegis_actors::TargetId;
-use aegis_actors::circuit_breaker::{self, State};
+use aegis_actors::circuit_breaker::{self, CircuitState};
 use serde_json::{Value, json};
 
 use super::{Admin, answer};
@@ -102,7 +102,7 @@ pub fn usable_targets(backend: &Backend) -> usize {
     let usable = |t: &&std::sync::Arc<Target>| {
         t.cells.health.is_healthy()
             && !t.cells.drained.load(Ordering::Relaxed)
-            && t.cells.gate.peek() != State::Open
+            && t.cells.breaker.peek() != CircuitState::Open
     };
     backend.targets.iter().filter(usable).count()
 }
@@ -120,7 +120,7 @@ fn backend(backend: &Backend, breakers: &HashMap<TargetId, circuit_breaker::Repo
         n if n == targets.len() => "up",
         _ => "degraded",
     };
-    let worst = targets.iter().map(|t| t.cells.gate.peek()).max().unwrap_or_default();
+    let worst = targets.iter().map(|t| t.cells.breaker.peek()).max().unwrap_or_default();
     let counters = &backend.counters;
     json!({
         "name": backend.name,
@@ -143,15 +143,15 @@ fn backend(backend: &Backend, breakers: &HashMap<TargetId, circuit_breaker::Repo
 fn target(target: &Target, breaker: Option<&circuit_breaker::Report>) -> Value {
     let cells = &target.cells;
     let health = cells.health.load();
-    let gate = cells.gate.load();
+    let published = cells.breaker.load();
     let mut value = json!({
         "url": cells.url,
         "weight": target.weight,
         "healthy": health.healthy,
         "drained": cells.drained.load(Ordering::Relaxed),
-        "circuit": gate.state().as_str(),
-        "circuitHeld": gate.forced(),
-        "circuitOpened": gate.opened,
+        "circuit": published.circuit().as_str(),
+        "circuitHeld": published.forced(),
+        "circuitOpened": published.opened,
         "inFlight": cells.in_flight.load(Ordering::Relaxed),
         "tunnels": cells.tunnels.load(Ordering::Relaxed),
         "requests": target.counters.requests.sum(),

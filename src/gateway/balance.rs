@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use aegis_actors::circuit_breaker::{Admission, Gate, Phase, State};
+use aegis_actors::circuit_breaker::{Admission, BreakerState, CircuitState, Phase};
 use aegis_actors::{COLD, TargetCells, TargetId};
 
 use super::answer::Cause;
@@ -150,7 +150,7 @@ fn take(backend: &Backend, position: usize, needs: Needs, now: Instant) -> Resul
     let Some(in_flight) = in_flight.filter(|_| !is_full) else {
         return Err(NoTarget { cause: Cause::PoolFull, retry_after: Duration::from_secs(1) });
     };
-    match target.cells.gate.admit(now) {
+    match target.cells.breaker.admit(now) {
         Ok(admission) => Ok(Pick { target, position, admission, in_flight }),
         Err(refusal) => Err(NoTarget { cause: Cause::CircuitOpen, retry_after: refusal.retry_after }),
     }
@@ -161,8 +161,9 @@ pub fn decider(backend: &Backend, needs: Needs, cause: Cause) -> Option<Decider>
     let mut cells = backend.targets.iter().map(|target| &target.cells);
     let (by_itself, decider) = match cause {
         Cause::CircuitOpen => {
-            let refuses = |gate: &Gate| gate.state() != State::Closed && !gate.forced();
-            (cells.any(|cells| refuses(&cells.gate.load())), Decider::Breaker)
+            let refuses =
+                |breaker: &BreakerState| breaker.circuit() != CircuitState::Closed && !breaker.forced();
+            (cells.any(|cells| refuses(&cells.breaker.load())), Decider::Breaker)
         }
         Cause::NoHealthyTarget => {
             let refused =
@@ -201,7 +202,7 @@ fn choose(backend: &Backend, worker: &Worker, candidates: &[usize], key: u64, no
     if let Some(at) = candidates.iter().position(|i| probe_wanted(&targets[*i])) {
         return at;
     }
-    let open = |at: usize| targets[candidates[at]].cells.gate.peek() != State::Closed;
+    let open = |at: usize| targets[candidates[at]].cells.breaker.peek() != CircuitState::Closed;
     match &backend.settings.load_balance {
         LoadBalance::LeastRequest => {
             let (a, b) = worker.random(|random| two(random, targets, candidates, now));
@@ -247,8 +248,8 @@ fn choose(backend: &Backend, worker: &Worker, candidates: &[usize], key: u64, no
 }
 
 fn probe_wanted(target: &Target) -> bool {
-    target.cells.gate.peek() == State::HalfOpen
-        && matches!(&target.cells.gate.load().phase, Phase::HalfOpen { permits, .. } if permits.free() > 0)
+    target.cells.breaker.peek() == CircuitState::HalfOpen
+        && matches!(&target.cells.breaker.load().phase, Phase::HalfOpen { permits, .. } if permits.free() > 0)
 }
 
 /// Two different positions in `candidates`, which has at least two: the first by weight, so that idle targets are

@@ -182,6 +182,6 @@ fn could_serve(backend: &Backend) -> bool {
         !cells.drained.load(Ordering::Relaxed)
             && !cells.addresses.load().is_empty()
             && (ignore_health || cells.health.is_healthy())
-            && cells.gate.peek() != aegis_actors::circuit_breaker::State::Open
+            && cells.breaker.peek() != aegis_actors::circuit_breaker::CircuitState::Open
     })
 }

@@ -199,7 +199,7 @@ fn details(record: &RequestRecord) -> Value {
             let cells = &target.cells;
             json!({
                 "target": cells.url,
-                "circuit": cells.gate.peek().as_str(),
+                "circuit": cells.breaker.peek().as_str(),
                 "healthy": cells.health.is_healthy(),
                 "drained": cells.drained.load(std::sync::atomic::Ordering::Relaxed),
                 "inFlight": cells.in_flight.load(std::sync::atomic::Ordering::Relaxed),

@@ -60,7 +60,7 @@ impl<'a> Measure<'a> {
         };
         let bad = |target: &&WatchTarget| match health {
             true => !target.cells.health.is_healthy(),
-            false => target.cells.gate.peek() == circuit_breaker::State::Open,
+            false => target.cells.breaker.peek() == circuit_breaker::CircuitState::Open,
         };
         let settles = |target: &WatchTarget| match health {
             true => target.health_settles,

@@ -22,7 +22,7 @@ pub fn of(metrics: &Metrics, targets: &[WatchTarget], now: i64, condition: &Cond
         let (backend, url) = (target.cells.backend.as_str(), target.cells.url.as_str());
         known.entry(backend).or_default().insert(url);
         let unhealthy = !target.cells.health.is_healthy();
-        let open = target.cells.gate.peek() == circuit_breaker::State::Open;
+        let open = target.cells.breaker.peek() == circuit_breaker::CircuitState::Open;
         let is_bad = match condition.metric {
             Metric::UnhealthyTargets => unhealthy,
             Metric::OpenBreakers => open,

@@ -10,7 +10,7 @@ use actix::{
 };
 use actix_rt::ArbiterHandle;
 
-use super::gate::State;
+use super::breaker_state::CircuitState;
 use super::knock::knock;
 use super::messages::{Hold, Inspect, Outcomes, Report, Transition, UnknownBackend, Watch, Well};
 use super::state::{Breaker, Change};
@@ -66,7 +66,7 @@ impl CircuitBreakerActor {
         let mut before = std::mem::take(&mut self.guarded);
         let held: HashMap<_, _> = before
             .values()
-            .filter_map(|guarded| Some((guarded.cells.backend.clone(), guarded.breaker.gate().held?)))
+            .filter_map(|guarded| Some((guarded.cells.backend.clone(), guarded.breaker.state().held?)))
             .collect();
         for (cells, settings) in watch.targets {
             let guarded = match before.remove(&cells.id) {
@@ -76,12 +76,12 @@ impl CircuitBreakerActor {
                     known
                 }
                 None => {
-                    let gate = cells.gate.load().as_ref().clone();
-                    let mut breaker = Breaker::resume(settings.clone(), gate, now);
+                    let state = cells.breaker.load().as_ref().clone();
+                    let mut breaker = Breaker::resume(settings.clone(), state, now);
                     let change = breaker.reconfigure(settings, now);
                     let mut new = Guarded { cells, breaker, knocking: false };
                     change.into_iter().for_each(|change| announce(&self.deps, &new, change));
-                    if let Some(held) = held.get(&new.cells.backend).filter(|_| !new.breaker.gate().forced())
+                    if let Some(held) = held.get(&new.cells.backend).filter(|_| !new.breaker.state().forced())
                     {
                         let change = new.breaker.hold_as(*held, now);
                         announce(&self.deps, &new, change);
@@ -118,13 +118,13 @@ impl CircuitBreakerActor {
         for guarded in self.guarded.values_mut().filter(|guarded| !guarded.knocking) {
             let Some(wait) = guarded.breaker.knocks_in() else { continue };
             guarded.knocking = true;
-            let (cells, epoch) = (guarded.cells.clone(), guarded.breaker.gate().epoch);
+            let (cells, epoch) = (guarded.cells.clone(), guarded.breaker.state().epoch);
             let (target, asked) = (cells.id, saturating_deadline(Instant::now(), wait));
             let knocked = async move { knock(&cells, wait).await };
             ctx.spawn(wrap_future::<_, Self>(knocked).map(move |taken, actor, ctx| {
                 let Some(guarded) = actor.guarded.get_mut(&target) else { return };
                 guarded.knocking = false;
-                if taken && guarded.breaker.gate().epoch == epoch {
+                if taken && guarded.breaker.state().epoch == epoch {
                     actor.well(&Well { target, again: true, asked }, Instant::now());
                 }
                 actor.arm(ctx);
@@ -172,8 +172,8 @@ fn announce(deps: &Deps, guarded: &Guarded, change: Change) {
         return;
     }
     let (cells, Change { from, to, reason }) = (&guarded.cells, change);
-    cells.gate.publish(guarded.breaker.gate().clone());
-    let level = if to == State::Open { log::Level::Warn } else { log::Level::Info };
+    cells.breaker.publish(guarded.breaker.state().clone());
+    let level = if to == CircuitState::Open { log::Level::Warn } else { log::Level::Info };
     let (backend, target) = (&cells.backend, &cells.url);
     log::log!(level, "breaker of {backend} {target}: {} -> {}: {reason}", from.as_str(), to.as_str());
     if from != to {
@@ -255,23 +255,23 @@ impl Handler<Inspect> for CircuitBreakerActor {
 
 impl Guarded {
     fn report(&self, now: Instant, wall: SystemTime) -> Report {
-        let (cells, breaker, gate) = (&self.cells, &self.breaker, self.breaker.gate());
+        let (cells, breaker, state) = (&self.cells, &self.breaker, self.breaker.state());
         let totals = breaker.totals(now);
         Report {
             target: cells.id,
             backend: cells.backend.clone(),
             url: cells.url.clone(),
-            state: gate.state(),
-            forced: gate.forced(),
+            state: state.circuit(),
+            forced: state.forced(),
             consecutive_failures: breaker.consecutive_failures(),
             calls: totals.calls,
             failures: totals.failures,
             slow: totals.slow,
             failure_rate: totals.failure_rate(),
             slow_rate: totals.slow_rate(),
-            opened: gate.opened,
-            retry_in: gate.opens_until().map(|until| until.saturating_duration_since(now)),
-            last_transition: gate.changed.and_then(|at| wall.checked_sub(now.saturating_duration_since(at))),
+            opened: state.opened,
+            retry_in: state.opens_until().map(|until| until.saturating_duration_since(now)),
+            last_transition: state.changed.and_then(|at| wall.checked_sub(now.saturating_duration_since(at))),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use actix::Message;
 use serde::{Deserialize, Serialize};
 
-use super::gate::State;
+use super::breaker_state::CircuitState;
 use super::outcome::Outcome;
 use super::settings::Settings;
 use crate::target::{TargetCells, TargetId};
@@ -164,7 +164,7 @@ pub struct Report {
     /// URL of the target.
     pub url: String,
     /// What it does with requests.
-    pub state: State,
+    pub state: CircuitState,
     /// True while an operator holds it.
     pub forced: bool,
     /// Calls that have not reached it since the last one that did, over all workers.
@@ -196,9 +196,9 @@ pub struct Transition {
     /// URL of the target.
     pub target: String,
     /// The state before.
-    pub from: State,
+    pub from: CircuitState,
     /// The state since.
-    pub to: State,
+    pub to: CircuitState,
     /// Why.
     pub reason: TripReason,
     /// When, by the wall clock.

@@ -17,7 +17,7 @@ use super::cell::Health;
 use super::messages::{HealthChanged, Inspect, Report, Watch};
 use super::settings::Settings;
 use super::state;
-use crate::circuit_breaker::{State, Well};
+use crate::circuit_breaker::{CircuitState, Well};
 use crate::supervision::{Fence, OnStop, Stopped, count_message, supervised};
 use crate::target::{TargetCells, TargetId};
 
@@ -169,7 +169,7 @@ impl HealthCheckActor {
         let health = state::judge(&last, check, &target.settings, now, SystemTime::now());
         let (reason, well) = (state::reason(&health), health.healthy && health.passes > 0);
         self.announce(&target.cells, health, reason);
-        if well && self.fence.is_current() && target.cells.gate.peek() == State::Open {
+        if well && self.fence.is_current() && target.cells.breaker.peek() == CircuitState::Open {
             let again = !last.healthy || last.failures > 0;
             self.well.do_send(Well { target: id, again, asked: started });
         }

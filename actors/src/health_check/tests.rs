@@ -9,7 +9,7 @@ use actix_rt::Arbiter;
 
 use super::state::{first_wait, judge, next_wait, reason, unchecked};
 use super::*;
-use crate::circuit_breaker::{Fault, Gate, Phase, Well};
+use crate::circuit_breaker::{BreakerState, Fault, Phase, Well};
 use crate::supervision::{Instances, Ping, Stopped};
 use crate::target::TargetCells;
 use crate::testing::{Log, collect, obituaries, until};
@@ -221,7 +221,7 @@ async fn a_healthy_target_whose_breaker_is_open_is_told_of_and_whether_that_is_n
     assert_eq!(house.found.len(), 0, "its breaker is closed");
     let until_then = Instant::now() + Duration::from_secs(600);
     let phase = Phase::Open { until: until_then, reopened: 0, fault: Fault::Unanswered };
-    cells.gate.publish(Gate { phase, ..Gate::default() });
+    cells.breaker.publish(BreakerState { phase, ..BreakerState::default() });
     until("it is told of", || house.found.len() > 0).await;
     assert_eq!((house.found.all()[0].target, house.found.all()[0].again), (cells.id, false));
     script.now(Answer::Fail);

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::*;
 use crate::TargetCells;
 use crate::alerts::{Measure, WatchTarget, place};
-use crate::circuit_breaker::{Gate, Held};
+use crate::circuit_breaker::{BreakerState, Held};
 use crate::health_check::Health;
 use crate::metrics_aggregator::{Labels, Metrics, Record, method_index};
 
@@ -101,7 +101,10 @@ fn targets_are_counted_by_what_is_published_of_them() {
         })
         .into();
     targets[0].cells.health.publish(Health { healthy: false, ..Health::default() });
-    targets[2].cells.gate.publish(Gate { held: Some(Held { open: true, until: None }), ..Gate::default() });
+    targets[2]
+        .cells
+        .breaker
+        .publish(BreakerState { held: Some(Held { open: true, until: None }), ..BreakerState::default() });
     let metrics = Metrics::default();
     let measure = |age, metric, backend| {
         let at = targets[2].cells.since + Duration::from_secs(age);
@@ -154,7 +157,10 @@ fn an_alert_says_at_which_backends_and_targets_it_is_so() {
 
     targets[2].cells.health.publish(Health { healthy: false, ..Health::default() });
     targets[3].cells.health.publish(Health { healthy: false, ..Health::default() });
-    targets[0].cells.gate.publish(Gate { held: Some(Held { open: true, until: None }), ..Gate::default() });
+    targets[0]
+        .cells
+        .breaker
+        .publish(BreakerState { held: Some(Held { open: true, until: None }), ..BreakerState::default() });
     assert_eq!(place(Metric::UnhealthyTargets, None), " at backend two (http://c)");
     assert_eq!(place(Metric::OpenBreakers, None), " at backend one (http://a)");
     assert_eq!(
