@@ -1,6 +1,6 @@
-//! A target as everybody shares it: an identity, and one published cell per owner of a fact about it.
+//! A target as everybody shares it: an identity, and one published value per owner of a fact about it.
 //!
-//! The cells are read on the request path without a lock or a message; each has exactly one writer: the
+//! It is read on the request path without a lock or a message; each value has exactly one writer: the
 //! breaker actor (`breaker`), the health actor (`health`), the resolver (`addresses`, `unresolved`), the supervisor (`drained`).
 //! A target outlives reloads that do not change it, and so does everything in it.
 
@@ -26,16 +26,16 @@ impl TargetId {
     }
 }
 
-/// The shared cells of one target.
+/// The shared state of one target.
 #[derive(Debug)]
-pub struct TargetCells {
+pub struct TargetState {
     /// Identity, for reports and connection pools.
     pub id: TargetId,
     /// Name of the backend it belongs to, for events and metrics.
     pub backend: String,
     /// `scheme://host:port`, for events and metrics; never shown to a gateway client.
     pub url: String,
-    /// Since when there are these cells: a reload may bring a target into a process that has run for long.
+    /// Since when there is this state: a reload may bring a target into a process that has run for long.
     pub since: Instant,
     /// Written by the circuit breaker actor.
     pub breaker: SharedBreakerState,
@@ -53,8 +53,8 @@ pub struct TargetCells {
     pub tunnels: AtomicUsize,
 }
 
-impl TargetCells {
-    /// Fresh cells: breaker closed, healthy, not drained, nothing in flight.
+impl TargetState {
+    /// Fresh state: breaker closed, healthy, not drained, nothing in flight.
     pub fn new(backend: &str, url: &str, addresses: Vec<SocketAddr>) -> Arc<Self> {
         Arc::new(Self {
             id: TargetId::next(),

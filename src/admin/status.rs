@@ -100,9 +100,9 @@ pub async fn backends(admin: &Admin) -> Vec<Value> {
 /// Targets of a backend that may take requests now.
 pub fn usable_targets(backend: &Backend) -> usize {
     let usable = |t: &&std::sync::Arc<Target>| {
-        t.cells.health.is_healthy()
-            && !t.cells.drained.load(Ordering::Relaxed)
-            && t.cells.breaker.peek() != CircuitState::Open
+        t.shared.health.is_healthy()
+            && !t.shared.drained.load(Ordering::Relaxed)
+            && t.shared.breaker.peek() != CircuitState::Open
     };
     backend.targets.iter().filter(usable).count()
 }
@@ -120,7 +120,7 @@ fn backend(backend: &Backend, breakers: &HashMap<TargetId, circuit_breaker::Repo
         n if n == targets.len() => "up",
         _ => "degraded",
     };
-    let worst = targets.iter().map(|t| t.cells.breaker.peek()).max().unwrap_or_default();
+    let worst = targets.iter().map(|t| t.shared.breaker.peek()).max().unwrap_or_default();
     let counters = &backend.counters;
     json!({
         "name": backend.name,
@@ -136,24 +136,24 @@ fn backend(backend: &Backend, breakers: &HashMap<TargetId, circuit_breaker::Repo
         },
         "retries": counters.retries.sum(),
         "retriesRefusedByBudget": counters.retries_refused.sum(),
-        "targets": targets.iter().map(|t| target(t, breakers.get(&t.cells.id))).collect::<Vec<_>>(),
+        "targets": targets.iter().map(|t| target(t, breakers.get(&t.shared.id))).collect::<Vec<_>>(),
     })
 }
 
 fn target(target: &Target, breaker: Option<&circuit_breaker::Report>) -> Value {
-    let cells = &target.cells;
-    let health = cells.health.load();
-    let published = cells.breaker.load();
+    let shared = &target.shared;
+    let health = shared.health.load();
+    let published = shared.breaker.load();
     let mut value = json!({
-        "url": cells.url,
+        "url": shared.url,
         "weight": target.weight,
         "healthy": health.healthy,
-        "drained": cells.drained.load(Ordering::Relaxed),
+        "drained": shared.drained.load(Ordering::Relaxed),
         "circuit": published.circuit().as_str(),
         "circuitHeld": published.forced(),
         "circuitOpened": published.opened,
-        "inFlight": cells.in_flight.load(Ordering::Relaxed),
-        "tunnels": cells.tunnels.load(Ordering::Relaxed),
+        "inFlight": shared.in_flight.load(Ordering::Relaxed),
+        "tunnels": shared.tunnels.load(Ordering::Relaxed),
         "requests": target.counters.requests.sum(),
         "failures": target.counters.failures.sum(),
         "lastFailure": target.counters.last_failure.load().as_ref().map(|last| json!({
@@ -164,7 +164,7 @@ fn target(target: &Target, breaker: Option<&circuit_breaker::Report>) -> Value {
             "new": target.counters.connections_new.sum(),
             "reused": target.counters.connections_reused.sum(),
         },
-        "addresses": cells.addresses.load().iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "addresses": shared.addresses.load().iter().map(ToString::to_string).collect::<Vec<_>>(),
         "healthCheck": {
             "lastCheck": health.last_check.map(|at| humantime::format_rfc3339_millis(at).to_string()),
             "lastError": health.last_error,

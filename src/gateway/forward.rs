@@ -48,7 +48,7 @@ pub async fn forward(mut request: Box<Request>) -> Result<Response, Refused> {
             // What the try before came to says more than that nobody is left for another.
             (Err(_), Some(failure)) => return give_up(request, &outgoing, failure),
         };
-        let target = pick.target.cells.id;
+        let target = pick.target.shared.id;
         let is_repeat = tried.contains(&target);
         let mut failure = match attempt(&mut request, &outgoing, pick, now, is_repeat).await {
             Ok(answered) => return pass_on(request, backend, answered),

@@ -91,7 +91,7 @@ impl<'a> TryReport<'a> {
     /// Tells the breaker; who is to be blamed if the answer breaks off later. Who has told of a target before adds only what
     /// [`Outcome::again`] leaves; a probe is asked by itself.
     pub fn tell_breaker(&self, worker: &Worker, probe: Option<ProbePermit>) -> Option<Blame> {
-        let (target, epoch) = (self.call.target.cells.id, self.call.epoch);
+        let (target, epoch) = (self.call.target.shared.id, self.call.epoch);
         let first = !self.call.is_repeat || self.call.is_probe;
         let outcome = self.outcome.and_then(|outcome| if first { Some(outcome) } else { outcome.again() })?;
         worker.outcome(target, epoch, outcome, self.slow, self.call.is_probe);

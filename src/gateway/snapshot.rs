@@ -1,6 +1,6 @@
 //! What one configuration means to the request path: immutable, published whole, read without a lock.
 //!
-//! A request keeps the snapshot that it started with. Targets, their cells and their counters are shared with the
+//! A request keeps the snapshot that it started with. Targets, their state and their counters are shared with the
 //! snapshots before and after as long as the configuration does not change them.
 
 use std::cell::OnceCell;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
-use aegis_actors::TargetCells;
+use aegis_actors::TargetState;
 use aegis_actors::metrics_aggregator::Labels;
 use aegis_actors::rate_limiter::settings::RedisSettings;
 use aegis_actors::traffic::{Counters, Timings};
@@ -101,7 +101,7 @@ impl SnapshotRef {
             let mut backends = before.backends.iter().zip(&before.0.locals);
             backends.find_map(|(backend, local)| {
                 let same = |old: &Arc<Target>| {
-                    old.cells.id == target.cells.id && old.connection_settings == target.connection_settings
+                    old.shared.id == target.shared.id && old.connection_settings == target.connection_settings
                 };
                 let at = backend.targets.iter().position(same)?;
                 local.pools[at].get().cloned()
@@ -253,7 +253,7 @@ impl Backend {
     pub fn ignores_health(&self) -> bool {
         self.settings.when_all_unhealthy == WhenAllUnhealthy::RouteAll
             && self.targets.iter().all(|target| {
-                target.cells.drained.load(Ordering::Relaxed) || !target.cells.health.is_healthy()
+                target.shared.drained.load(Ordering::Relaxed) || !target.shared.health.is_healthy()
             })
     }
 }
@@ -286,7 +286,7 @@ impl BackendCounters {
 
 /// One target.
 pub struct Target {
-    pub cells: Arc<TargetCells>,
+    pub shared: Arc<TargetState>,
     pub weight: u32,
     /// A reload carries pools over only where this is the same.
     pub connection_settings: ConnectionSettingsId,

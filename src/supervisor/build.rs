@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
-use aegis_actors::TargetCells;
+use aegis_actors::TargetState;
 use aegis_actors::metrics_aggregator::Labels;
 use aegis_actors::rate_limiter::{self, Decisions, KeyedBy, LimitCells};
 use rustls_pki_types::ServerName;
@@ -209,16 +209,17 @@ fn backend_of(
     let same_settings = same_tls && old.is_some_and(|old| terms(&old.settings) == terms(written));
     let mut targets = Vec::with_capacity(written.targets.len());
     for target in &written.targets {
-        let taken = |t: &Arc<Target>| targets.iter().any(|other: &Arc<Target>| other.cells.id == t.cells.id);
+        let taken =
+            |t: &Arc<Target>| targets.iter().any(|other: &Arc<Target>| other.shared.id == t.shared.id);
         let same = old.and_then(|old| {
-            old.targets.iter().find(|old| old.cells.url == target.url() && !taken(old)).cloned()
+            old.targets.iter().find(|old| old.shared.url == target.url() && !taken(old)).cloned()
         });
         targets.push(match same {
             Some(same) if same_settings && same.weight == target.weight => same,
             same => {
                 let mut target = target_of(written, target, tls_config.clone(), workers)?;
                 if let Some(same) = same {
-                    target.cells = same.cells.clone();
+                    target.shared = same.shared.clone();
                     target.counters = same.counters.clone();
                     target.connection_settings =
                         if same_settings { same.connection_settings } else { target.connection_settings };
@@ -272,7 +273,7 @@ fn target_of(
         Err(_) => Vec::new(),
     };
     Ok(Target {
-        cells: TargetCells::new(&backend.name, &target.url(), addresses),
+        shared: TargetState::new(&backend.name, &target.url(), addresses),
         weight: target.weight,
         connection_settings: ConnectionSettingsId::new(),
         host: authority.into(),

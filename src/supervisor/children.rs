@@ -301,16 +301,16 @@ impl Children {
         for backend in &snapshot.backends {
             let settings = &backend.settings;
             for (target, written) in backend.targets.iter().zip(&settings.targets) {
-                let cells = &target.cells;
-                guarded.push((cells.clone(), settings.circuit_breaker.clone()));
+                let shared = &target.shared;
+                guarded.push((shared.clone(), settings.circuit_breaker.clone()));
                 judged.push(alerts::WatchTarget {
-                    cells: cells.clone(),
+                    shared: shared.clone(),
                     health_settles: settings.health_check.as_ref().map_or(Duration::ZERO, settles),
                     breaker_settles: settings.circuit_breaker.window,
                 });
-                checked.push(WatchTarget { cells: cells.clone(), settings: settings.health_check.clone() });
+                checked.push(WatchTarget { shared: shared.clone(), settings: settings.health_check.clone() });
                 if written.host.parse::<std::net::IpAddr>().is_err() {
-                    named.push((cells.clone(), written.host.clone(), written.port));
+                    named.push((shared.clone(), written.host.clone(), written.port));
                 }
             }
         }

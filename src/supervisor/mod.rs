@@ -235,24 +235,24 @@ impl Handler<Drain> for Supervisor {
         let backend = backend.ok_or_else(|| NotDone::backend(&drain.backend))?;
         let target = backend.targets.get(drain.target);
         let Expected { url, generation } = &drain.expected;
-        let is_other = url.as_ref().is_some_and(|url| target.is_none_or(|target| target.cells.url != *url));
+        let is_other = url.as_ref().is_some_and(|url| target.is_none_or(|target| target.shared.url != *url));
         if is_other || generation.is_some_and(|generation| generation != snapshot.generation) {
             let shown = |target: &Arc<crate::gateway::snapshot::Target>| {
-                (target.cells.url.clone(), target.cells.drained.load(std::sync::atomic::Ordering::Relaxed))
+                (target.shared.url.clone(), target.shared.drained.load(std::sync::atomic::Ordering::Relaxed))
             };
             let targets = backend.targets.iter().map(shown).collect();
             return Err(NotDone::Other(Actual { generation: snapshot.generation, targets }));
         }
         let target =
             target.ok_or_else(|| NotDone::target(&drain.backend, drain.target, backend.targets.len()))?;
-        target.cells.drained.store(drain.drained, std::sync::atomic::Ordering::Relaxed);
+        target.shared.drained.store(drain.drained, std::sync::atomic::Ordering::Relaxed);
         let what = if drain.drained { "draining" } else { "taking requests again" };
         log::info!(
             "target {} of backend {} is {what}, by request of an operator",
-            target.cells.url,
+            target.shared.url,
             backend.name
         );
-        self.events.push(Event::drain(&backend.name, &target.cells.url, drain.drained));
+        self.events.push(Event::drain(&backend.name, &target.shared.url, drain.drained));
         Ok(())
     }
 }

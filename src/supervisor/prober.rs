@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aegis_actors::TargetCells;
+use aegis_actors::TargetState;
 use aegis_actors::health_check::{ProbeFuture, Prober, ProberFactory};
 
 use crate::gateway::shared::Shared;
@@ -21,16 +21,16 @@ impl GatewayProber {
 }
 
 impl Prober for GatewayProber {
-    fn probe(&self, cells: Arc<TargetCells>, path: String, timeout: Duration) -> ProbeFuture {
+    fn probe(&self, shared: Arc<TargetState>, path: String, timeout: Duration) -> ProbeFuture {
         let snapshot = self.0.snapshot.load_full();
         let mut targets = snapshot.backends.iter().flat_map(|backend| &backend.targets);
-        let target = targets.find(|target| target.cells.id == cells.id).cloned();
+        let target = targets.find(|target| target.shared.id == shared.id).cloned();
         Box::pin(async move {
             let target = target.ok_or("the target is not configured any more")?;
             let mut lines = RequestLines::new("GET", &path, 64);
             lines.fields().extend_from_slice(b"User-Agent: aegis-health-check\r\nConnection: close\r\n");
             let terms = Terms { connect_timeout: timeout, ..target.terms };
-            let pool = Pool::new(Dialer::new(target.cells.clone(), target.tls.clone(), terms));
+            let pool = Pool::new(Dialer::new(target.shared.clone(), target.tls.clone(), terms));
             let host = Rc::from(&*target.host);
             let exchange = Exchange::new(Asked::default(), Rc::new(lines), host, None);
             let sent = pool.send(exchange.clone()).await;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::breaker_state::CircuitState;
 use super::outcome::Outcome;
 use super::settings::Settings;
-use crate::target::{TargetCells, TargetId};
+use crate::target::{TargetId, TargetState};
 
 /// One worker's outcomes since its last batch, oldest first. Sent every 600 ms; a failure
 /// and a probe at once. Outcomes for a target that is not watched are dropped.
@@ -110,7 +110,7 @@ pub struct Well {
 #[rtype(result = "()")]
 pub struct Watch {
     /// Every target of every backend.
-    pub targets: Vec<(Arc<TargetCells>, Settings)>,
+    pub targets: Vec<(Arc<TargetState>, Settings)>,
 }
 
 /// What an operator wants a backend's breakers to do.

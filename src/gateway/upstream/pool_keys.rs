@@ -215,7 +215,7 @@ impl Transport {
 
 #[cfg(test)]
 mod tests {
-    use aegis_actors::TargetCells;
+    use aegis_actors::TargetState;
     use tokio::io::AsyncReadExt as _;
     use tokio::net::{TcpListener, TcpStream};
 
@@ -229,8 +229,8 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let ours = TcpStream::connect(address).await.unwrap();
         let (theirs, _) = listener.accept().await.unwrap();
-        let cells = TargetCells::new("b", "http://a.test", vec![address]);
-        (UpstreamStream::new(Socket::Tcp(ours), address, cells, Terms::of(ROUND)), theirs)
+        let shared = TargetState::new("b", "http://a.test", vec![address]);
+        (UpstreamStream::new(Socket::Tcp(ours), address, shared, Terms::of(ROUND)), theirs)
     }
 
     #[actix_rt::test]

@@ -18,7 +18,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use actix_rt::net::{ActixStream, Ready};
-use aegis_actors::TargetCells;
+use aegis_actors::TargetState;
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 
@@ -59,7 +59,7 @@ pub(super) struct Inner {
     /// `None` once a connection that is not reusable has served its last response.
     pub(super) socket: Option<Socket>,
     peer: SocketAddr,
-    cells: Arc<TargetCells>,
+    shared: Arc<TargetState>,
     stage: Stage,
     framing: Framing,
     sending: Sending,
@@ -213,7 +213,7 @@ impl Inner {
         let is_reusable = !self.not_reusable
             && self.is_idle()
             && !self.is_due(Instant::now())
-            && self.cells.addresses.load().contains(&self.peer);
+            && self.shared.addresses.load().contains(&self.peer);
         match &mut self.socket {
             Some(socket) if is_reusable => Pin::new(socket).poll_read(cx, buf),
             _ => Poll::Ready(Ok(())),
@@ -235,14 +235,14 @@ pub struct UpstreamStream(Rc<Transport>);
 
 impl UpstreamStream {
     /// Wraps a connected socket of one target, held to `terms`.
-    pub fn new(socket: Socket, peer: SocketAddr, cells: Arc<TargetCells>, terms: Terms) -> Self {
+    pub fn new(socket: Socket, peer: SocketAddr, shared: Arc<TargetState>, terms: Terms) -> Self {
         let now = Instant::now();
         Self(Rc::new(Transport {
             ended: Cell::new(false),
             inner: RefCell::new(Inner {
                 socket: Some(socket),
                 peer,
-                cells,
+                shared,
                 stage: Stage::Idle,
                 framing: Framing::new(Asked::default(), terms.head),
                 sending: Sending::default(),

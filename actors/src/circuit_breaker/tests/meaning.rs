@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::*;
 use crate::circuit_breaker::{CircuitBreakerActor, Deps, UNJUDGED, Watch, Well};
 use crate::supervision::Instances;
-use crate::target::TargetCells;
+use crate::target::TargetState;
 use crate::testing::{collect, obituaries, until};
 
 const FIRST: Duration = Duration::from_secs(1);
@@ -164,21 +164,21 @@ async fn a_target_that_takes_connections_again_is_half_open_long_before_the_paus
     let address = door.local_addr().unwrap();
     drop(door);
     let next_door = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let cells = TargetCells::new("users", "http://users", vec![address]);
-    let others = TargetCells::new("orders", "http://orders", vec![next_door.local_addr().unwrap()]);
+    let shared = TargetState::new("users", "http://users", vec![address]);
+    let others = TargetState::new("orders", "http://orders", vec![next_door.local_addr().unwrap()]);
     // As a replaced instance finds them: open for minutes.
     let (until_then, fault) = (Instant::now() + Duration::from_secs(600), Fault::Refused);
     let phase = super::super::Phase::Open { until: until_then, reopened: 0, fault };
     let state = super::super::BreakerState { phase, ..Default::default() };
-    let both = [&cells, &others];
-    both.iter().for_each(|cells| cells.breaker.publish(state.clone()));
-    let targets = both.map(|cells| (Arc::clone(cells), Settings::default())).into();
+    let both = [&shared, &others];
+    both.iter().for_each(|shared| shared.breaker.publish(state.clone()));
+    let targets = both.map(|shared| (Arc::clone(shared), Settings::default())).into();
     actor.send(Watch { targets }).await.unwrap();
     // At both doors is knocked at the same time: at the shut one in vain.
     until("the first knock", || others.breaker.peek() == CircuitState::HalfOpen).await;
-    assert_eq!(cells.breaker.peek(), CircuitState::Open);
+    assert_eq!(shared.breaker.peek(), CircuitState::Open);
     let _door = tokio::net::TcpListener::bind(address).await.unwrap();
-    until("the breaker is half-open", || cells.breaker.peek() == CircuitState::HalfOpen).await;
-    actor.send(Well { target: cells.id, again: true, asked: Instant::now() }).await.unwrap();
-    assert_eq!(cells.breaker.peek(), CircuitState::HalfOpen, "only an open breaker minds");
+    until("the breaker is half-open", || shared.breaker.peek() == CircuitState::HalfOpen).await;
+    actor.send(Well { target: shared.id, again: true, asked: Instant::now() }).await.unwrap();
+    assert_eq!(shared.breaker.peek(), CircuitState::HalfOpen, "only an open breaker minds");
 }
