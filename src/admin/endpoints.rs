@@ -97,7 +97,7 @@ pub fn dispatch(
             }
             ["_aegis", "backends", name, "breaker"] => hold(&admin, name, &body).await,
             #[cfg(feature = "test-hooks")]
-            ["_aegis", "test", what, actor] => torment(&admin, what, actor).await,
+            ["_aegis", "test", what, actor] => inject_fault(&admin, what, actor).await,
             _ if TABLE.iter().any(|(_, known, _)| is(known, &parts)) => answer::method_not_allowed(allow),
             _ => answer::not_found(format!(
                 "there is no endpoint {path}; GET / on the admin listener lists them"
@@ -260,14 +260,14 @@ async fn hold(admin: &Admin, backend: &str, body: &[u8]) -> InternalAnswer {
 
 /// Test builds: `panic/ACTOR`, `panic/next-request`, `hang/ACTOR`, `hang/reader`.
 #[cfg(feature = "test-hooks")]
-async fn torment(admin: &Admin, what: &str, actor: &str) -> InternalAnswer {
-    use crate::supervisor::Torment;
+async fn inject_fault(admin: &Admin, what: &str, actor: &str) -> InternalAnswer {
+    use crate::supervisor::InjectFault;
     if (what, actor) == ("panic", "next-request") {
         admin.shared.panic_next.store(true, std::sync::atomic::Ordering::Relaxed);
         return answer::ok(&json!({"ok": true}));
     }
     let hang = (what == "hang").then_some(Duration::from_secs(5));
-    match admin.supervisor.send(Torment { actor: actor.to_owned(), hang }).await {
+    match admin.supervisor.send(InjectFault { actor: actor.to_owned(), hang }).await {
         Ok(true) => answer::ok(&json!({"ok": true})),
         // That was the supervisor.
         Err(_) => answer::gone(),

@@ -368,27 +368,27 @@ impl Children {
 
     /// Makes one of them panic or hang.
     #[cfg(feature = "test-hooks")]
-    pub fn torment(&self, torment: &super::messages::Torment) -> bool {
-        fn send<A>(child: &Child<A>, torment: &super::messages::Torment) -> bool
+    pub fn inject_fault(&self, fault: &super::messages::InjectFault) -> bool {
+        fn send<A>(child: &Child<A>, fault: &super::messages::InjectFault) -> bool
         where
             A: Actor + Handler<aegis_actors::supervision::Panic> + Handler<aegis_actors::supervision::Hang>,
             A::Context: ToEnvelope<A, aegis_actors::supervision::Panic>
                 + ToEnvelope<A, aegis_actors::supervision::Hang>,
         {
-            if child.name != torment.actor {
+            if child.name != fault.actor {
                 return false;
             }
-            match torment.hang {
+            match fault.hang {
                 None => child.addr.do_send(aegis_actors::supervision::Panic),
                 Some(time) => child.addr.do_send(aegis_actors::supervision::Hang(time)),
             }
             true
         }
-        send(&self.breaker, torment)
-            || send(&self.health, torment)
-            || send(&self.resolver, torment)
-            || send(&self.limiter, torment)
-            || send(&self.metrics, torment)
-            || send(&self.alerts, torment)
+        send(&self.breaker, fault)
+            || send(&self.health, fault)
+            || send(&self.resolver, fault)
+            || send(&self.limiter, fault)
+            || send(&self.metrics, fault)
+            || send(&self.alerts, fault)
     }
 }

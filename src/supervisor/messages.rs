@@ -193,7 +193,7 @@ impl NotDone {
 #[cfg(feature = "test-hooks")]
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "bool")]
-pub struct Torment {
+pub struct InjectFault {
     pub actor: String,
     /// `None` = panic, else block its thread for that long.
     pub hang: Option<std::time::Duration>,

@@ -287,17 +287,16 @@ impl Handler<Hold> for Supervisor {
 }
 
 #[cfg(feature = "test-hooks")]
-impl Handler<Torment> for Supervisor {
+impl Handler<InjectFault> for Supervisor {
     type Result = bool;
 
-    fn handle(&mut self, torment: Torment, _: &mut Self::Context) -> bool {
-        assert!(torment.actor != "supervisor", "a test asked the supervisor to panic");
-        if let ("reader", Some(hang), Some(turn)) =
-            (torment.actor.as_str(), torment.hang, self.reader.turn_now())
+    fn handle(&mut self, fault: InjectFault, _: &mut Self::Context) -> bool {
+        assert!(fault.actor != "supervisor", "a test asked the supervisor to panic");
+        if let ("reader", Some(hang), Some(turn)) = (fault.actor.as_str(), fault.hang, self.reader.turn_now())
         {
             actix_rt::spawn(self.reader.read(turn, move || std::thread::sleep(hang * 12)));
             return true;
         }
-        self.children.as_ref().is_some_and(|children| children.torment(&torment))
+        self.children.as_ref().is_some_and(|children| children.inject_fault(&fault))
     }
 }
