@@ -25,7 +25,7 @@ use super::upload::{Times, ended_by, upload};
 use super::upstream::{self, Asked, Body, Exchange, Head, Pool, RequestLines, Violation};
 
 /// What all tries of a request have in common.
-pub struct Outgoing<'a> {
+pub struct UpstreamRequest<'a> {
     pub route: &'a Route,
     pub backend: &'a Backend,
     pub lines: Rc<RequestLines>,
@@ -66,12 +66,12 @@ impl Failure {
 /// Sends the request to the target of `pick` and reports what came of it. `is_repeat`: the request has told of it before.
 pub async fn attempt(
     request: &mut Request,
-    outgoing: &Outgoing<'_>,
+    outgoing: &UpstreamRequest<'_>,
     pick: Pick<'_>,
     started: Instant,
     is_repeat: bool,
 ) -> Result<Answered, Failure> {
-    let Outgoing { route, backend, body, deadline, .. } = outgoing;
+    let UpstreamRequest { route, backend, body, deadline, .. } = outgoing;
     let Pick { target, position, admission, in_flight } = pick;
     request.record.target = Some(position);
     request.record.tries += 1;
@@ -121,8 +121,8 @@ fn unless_failed(answered: Answered) -> Result<Answered, Failure> {
 }
 
 /// What is asked of the target at `position`, and on which connections.
-fn begin(request: &Request, outgoing: &Outgoing<'_>, pool: &Pool, position: usize) -> Rc<Exchange> {
-    let Outgoing { backend, lines, body, .. } = outgoing;
+fn begin(request: &Request, outgoing: &UpstreamRequest<'_>, pool: &Pool, position: usize) -> Rc<Exchange> {
+    let UpstreamRequest { backend, lines, body, .. } = outgoing;
     let asked = Asked { head: request.head.method == Method::HEAD, upgrade: outgoing.needs.tunnel };
     let host = match request.head.host().filter(|_| backend.settings.preserve_host) {
         Some(host) => Rc::from(host),
@@ -139,7 +139,7 @@ fn begin(request: &Request, outgoing: &Outgoing<'_>, pool: &Pool, position: usiz
 /// Puts the request on the wire and waits for the response head, within every time limit that applies. A probe's permit is
 /// given back early where the client is slow.
 async fn send(
-    outgoing: &Outgoing<'_>,
+    outgoing: &UpstreamRequest<'_>,
     pool: &Pool,
     exchange: &Rc<Exchange>,
     times: Times,

@@ -8,7 +8,7 @@ use aegis_actors::TargetId;
 
 use super::answer::Cause;
 use super::answered::pass_on;
-use super::attempt::{Failure, Outgoing, attempt};
+use super::attempt::{Failure, UpstreamRequest, attempt};
 use super::balance::{self, Needs, NoTarget};
 use super::deadline::{saturating_deadline, timeout_at};
 use super::headers::{self, Forwarding};
@@ -37,7 +37,7 @@ pub async fn forward(mut request: Box<Request>) -> Result<Response, Refused> {
     };
     let (lines, deadline) =
         (upstream_lines(&request), saturating_deadline(request.record.started, route.timeout));
-    let outgoing = Outgoing { route, backend, lines, body, needs: needs(&request, backend), deadline };
+    let outgoing = UpstreamRequest { route, backend, lines, body, needs: needs(&request, backend), deadline };
     let (mut tried, mut stale): (Vec<TargetId>, u32) = (Vec::new(), 0);
     let mut last: Option<Failure> = None;
     loop {
@@ -72,7 +72,7 @@ pub async fn forward(mut request: Box<Request>) -> Result<Response, Refused> {
 }
 
 /// Whether another try may follow; it is paid for and counted.
-fn decide(request: &Request, outgoing: &Outgoing<'_>, failure: &Failure, stale: u32) -> Decision {
+fn decide(request: &Request, outgoing: &UpstreamRequest<'_>, failure: &Failure, stale: u32) -> Decision {
     let (backend, now) = (outgoing.backend, Instant::now());
     let facts = Facts {
         kind: failure.kind,
@@ -106,7 +106,7 @@ async fn pause(request: &mut Request, deadline: Instant) -> bool {
 /// Passes on what the last try came to.
 fn give_up(
     mut request: Box<Request>,
-    outgoing: &Outgoing<'_>,
+    outgoing: &UpstreamRequest<'_>,
     failure: Failure,
 ) -> Result<Response, Refused> {
     request.record.bytes_in = outgoing.body.received();
@@ -116,7 +116,7 @@ fn give_up(
     }
 }
 
-fn no_target(mut request: Box<Request>, outgoing: &Outgoing<'_>, refusal: NoTarget) -> Refused {
+fn no_target(mut request: Box<Request>, outgoing: &UpstreamRequest<'_>, refusal: NoTarget) -> Refused {
     request.record.story.decider = balance::decider(outgoing.backend, outgoing.needs, refusal.cause);
     let seconds = refusal.retry_after.as_millis().div_ceil(1000).max(1) as u64;
     Refused { retry_after: Some(seconds), ..Refused::new(request, refusal.cause) }
