@@ -101,7 +101,7 @@ pub async fn attempt(
     if headers::binds_connection(&head.fields, "www-authenticate") {
         answer.bind(&exchange, request.owner());
     }
-    // A stream of a request has taken its time; its answer gets its own.
+    // A request that is a stream may have used up the deadline; its answer gets the route's timeout anew.
     let deadline =
         if body.is_stream() { saturating_deadline(Instant::now(), route.timeout) } else { *deadline };
     let (in_flight, request_body) = (Some(in_flight), body.clone());
@@ -113,7 +113,7 @@ fn unless_failed(answered: Answered) -> Result<Answered, Failure> {
     if !matches!(answered.head.status.as_u16(), 502..=504) {
         return Ok(answered);
     }
-    // Elsewhere the client is not who it is on a connection of its own.
+    // A connection that is authenticated as this client (NTLM) is at this target alone.
     let bound = answered.exchange.key.is_bound();
     let kind = if bound { FailureKind::Final } else { FailureKind::Transient };
     let failure = Failure::new(Cause::UpstreamBadResponse, None, kind, &answered.exchange);
@@ -176,7 +176,8 @@ async fn send(
         }
         None => {
             let (failure, now) = (Failure::timed_out(exchange), Instant::now());
-            // What is left of the request's time when its client, or the tries before, have taken most of it is no trial.
+            // Held against the target only where it had its whole first-byte limit, or 90 % of the request's time: the client,
+            // or the tries before, may have taken the rest.
             let had = now.saturating_duration_since(exchange.uploaded.get().unwrap_or(times.started));
             let most = outgoing.route.timeout - outgoing.route.timeout / 10;
             let tried = now < times.deadline || had >= times.first_byte.min(most);
@@ -211,7 +212,7 @@ fn classify(error: &SendRequestError, exchange: &Exchange, body: &RequestBody) -
         // The upstream had closed it, most likely for its age: that says nothing about the upstream.
         return failed(Cause::UpstreamReset, None, FailureKind::StaleConnection);
     }
-    // Who closes on a client that is slow with its body, or sends too much of one, may be in the best of health.
+    // An upstream that closes before it has the whole body may be healthy: the client was slow, or sent too much.
     let outcome = body.is_complete().then_some(Outcome::Unanswered);
     failed(Cause::UpstreamReset, outcome, FailureKind::Transient)
 }

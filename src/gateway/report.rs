@@ -66,7 +66,7 @@ impl<'a> TryReport<'a> {
             Err(failure) => (TryOutcome::Failed(failure.cause.code()), failure.outcome, failure.why.take()),
         };
         let took = call.ended.saturating_duration_since(call.started);
-        // Whoever sends a body takes the time that it likes.
+        // The time that the client takes for its body is not held against the upstream.
         let uploading = match (exchange.uploaded.get(), end) {
             _ if call.was_complete || !exchange.sent.get() => Duration::ZERO,
             (Some(uploaded), _) => uploaded.saturating_duration_since(call.started),
@@ -74,7 +74,7 @@ impl<'a> TryReport<'a> {
             // Answered before it was all there.
             (None, TryOutcome::Status(_)) => Duration::ZERO,
         };
-        // The client's time is not the upstream's.
+        // Slow or not is counted from when the upstream had the whole request; it is never slow before.
         let asked = exchange.uploaded.get().or_else(|| (!body.framing().has_bytes()).then_some(call.started));
         let waited = asked.map_or(Duration::ZERO, |asked| call.ended.saturating_duration_since(asked));
         let slow = !settings.slow_call.is_zero() && waited >= settings.slow_call;

@@ -104,7 +104,7 @@ pub struct Well {
 }
 
 /// The complete set of targets after a start or a reload. Targets that are not listed are forgotten; those
-/// that are known keep their state under the new settings; new ones start from what their cell holds, closed
+/// that are known keep their state under the new settings; new ones start from the state that is published, closed
 /// if nobody has ever published there, and join a hold on their backend.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]

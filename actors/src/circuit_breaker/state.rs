@@ -108,8 +108,9 @@ impl Breaker {
         }
     }
 
-    /// Somebody who asked the target at `asked` has found it well: it is probed at once. Where a probe has failed since
-    /// then, only what was ill in between is news (`again`); else the pauses would never grow.
+    /// A check or a connection begun at `asked` has succeeded: an open breaker goes half-open at once. After a failed probe
+    /// only if the check before had failed (`again`), else a target whose checks pass and whose requests fail would be
+    /// probed without the growing pauses.
     pub fn on_well(&mut self, again: bool, asked: Instant, now: Instant) -> Option<Change> {
         match self.state.phase {
             Phase::Open { reopened, fault, .. }
@@ -124,7 +125,8 @@ impl Breaker {
         }
     }
 
-    /// How long to wait before it is looked whether somebody takes connections again; `None` while nobody need look.
+    /// After how long a connection is tried to a target that refuses them: an eighth of the pause, at least [`SOONEST_KNOCK`].
+    /// `None` unless it is open for that reason.
     pub fn knocks_in(&self) -> Option<Duration> {
         match self.state.phase {
             Phase::Open { reopened, fault: Fault::Refused, .. } if !self.state.forced() => {
@@ -145,7 +147,7 @@ impl Breaker {
         }
     }
 
-    /// Obeys an operator; `None` when there was no hold to end.
+    /// Begins or ends an operator's hold; `None` when there was none to end.
     pub fn hold(&mut self, wish: HoldState, ttl: Option<Duration>, now: Instant) -> Option<Change> {
         let open = match wish {
             HoldState::Open => true,

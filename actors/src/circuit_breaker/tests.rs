@@ -18,7 +18,7 @@ use crate::target::TargetId;
 /// Jitter in the middle of its range: none.
 const MIDDLE: f64 = 0.5;
 
-/// A breaker, the cell it publishes into, and a clock that only moves when told to.
+/// A breaker, the shared state that it publishes, and a clock that only moves when told to.
 struct Rig {
     breaker: Breaker,
     cell: SharedBreakerState,

@@ -14,7 +14,7 @@ use std::task::{Context, Poll, Waker};
 
 /// Requests that are admitted in one pass while others wait.
 const PER_PASS: usize = 32;
-/// And while none does. To wait costs a request one more run of its task, so a few connections should not have to.
+/// And while none waits: waiting costs a request one more run of its task, which up to 64 connections are spared.
 const UNCROWDED: usize = 64;
 
 /// See the module; one per worker thread.

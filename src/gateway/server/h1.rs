@@ -65,7 +65,7 @@ pub async fn connection(
     let mut wait = Wait::new(limits.head, stop);
     let mut first = true;
     while wait.request(client, &worker).await {
-        // The room for a request is there only while it is.
+        // Boxed for each request, so that an idle connection does not hold the room for one.
         match Box::pin(exchange(&worker, client, limits, wait.since, first)).await {
             Next::Request => wait.begin(limits.keep_alive),
             Next::Http2 => return true,
@@ -132,7 +132,7 @@ impl Wait {
                 return true;
             }
             if saturating_deadline(self.since, self.limit) <= Instant::now() {
-                // Whoever sends nothing but line ends.
+                // A client that sends nothing but line ends gets no more time for it.
                 return false;
             }
             let filled = std::future::poll_fn(|cx| match client.poll_fill(cx) {

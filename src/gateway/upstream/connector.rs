@@ -104,7 +104,7 @@ impl Dial {
         }
         let first = self.next.replace(self.next.get().wrapping_add(1));
         let mut left = (0..addresses.len()).map(|i| addresses[(first + i) % addresses.len()]);
-        // All of them get their turn.
+        // So that each address is tried within the connect timeout.
         let head_start = HEAD_START.min(self.terms.connect_timeout / addresses.len() as u32);
         self.race(&mut left, head_start).await
     }

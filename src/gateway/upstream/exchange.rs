@@ -24,10 +24,9 @@ thread_local! {
 /// Requests after which the tasks that awc has spawned for them are let go.
 const PARKED_MOST: u32 = 256;
 
-/// For every request awc makes a codec, and every codec spawns a task that keeps a date current which nobody sees. Run,
-/// that task costs each request a timer and often a wake-up call to the runtime. So awc is polled with another task set in
-/// place, one that nobody runs and that is dropped, tasks and all, from time to time. Nothing else may be spawned inside an
-/// exchange.
+/// For every request awc makes a codec, and every codec spawns a task that updates a `Date` that is never sent. Each would
+/// cost a timer, and often a wake-up of the runtime. So while awc is polled, tasks are spawned into a set that is never run
+/// and is dropped after [`PARKED_MOST`] requests. Nothing else may be spawned inside an exchange.
 fn park_spawned() -> LocalEnterGuard {
     PARKED.with_borrow_mut(|(set, count)| {
         *count += 1;

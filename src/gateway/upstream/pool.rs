@@ -19,7 +19,7 @@ use super::exchange::Exchange;
 use super::framing::Head;
 use super::pool_keys::{Owner, PoolKeys};
 
-/// How long awc keeps what it knows nothing of: the transport says which connection is of no use any more.
+/// awc closes no connection for its age or idle time: the transport decides which can be used.
 const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
 
 type Sending = LocalBoxFuture<'static, Result<(Head, Body), SendRequestError>>;

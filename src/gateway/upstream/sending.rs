@@ -29,7 +29,7 @@ pub struct Sending {
     left: Option<u64>,
     /// All of the request has been taken, and TLS has not got rid of it.
     flushing: bool,
-    /// The upstream takes no more of it; what it said before decides.
+    /// A write has failed: nothing more is sent, and what the upstream answers decides.
     write_closed: bool,
 }
 
@@ -153,7 +153,7 @@ impl Sending {
                 self.chunk = bytes;
             }
             Some(Err(failure)) => return Err(io::Error::other(failure)),
-            // The connection would go on in the middle of this request.
+            // Shorter than its content-length: the upstream would take the next request for the rest of this one.
             None if self.left.is_some_and(|left| left > 0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             None => {
                 self.body = None;

@@ -33,19 +33,19 @@ use crate::gateway::socket::Socket;
 /// What awc is told of every answer.
 const EMPTY: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 
-/// How old a pooled connection may grow, so that a changed balance below a name is followed in the end.
+/// How old a pooled connection may grow (ten minutes): a load balancer behind the name may have moved its traffic.
 const LIFETIME: Duration = Duration::from_secs(600);
-/// A connection is left so long before the upstream would close it: what is sent must not cross its end.
+/// An idle connection is given up this long before the upstream says that it closes it, so that no request crosses the close.
 const MARGIN: Duration = Duration::from_secs(1);
 
 /// One upstream connection.
 pub struct Transport {
     pub(super) inner: RefCell<Inner>,
-    /// It was one client's alone, who has gone.
+    /// It was one client's alone, and that client has gone: not to be used again.
     pub(super) ended: Cell<bool>,
 }
 
-/// What the connection is at.
+/// Where the connection stands.
 enum Stage {
     /// In the pool, or new.
     Idle,
@@ -70,9 +70,10 @@ pub(super) struct Inner {
     used: bool,
     /// It belongs to one client's connection.
     pub(super) private: bool,
+    /// Since when it is idle.
     rests: Instant,
     terms: Terms,
-    /// How long the upstream says that it may rest.
+    /// How long it may be idle by the upstream's `Keep-Alive`, less [`MARGIN`] (half of it where that is less).
     keeps: Option<Duration>,
     /// Not to be used for another request.
     not_reusable: bool,
@@ -93,7 +94,7 @@ impl Inner {
         matches!(self.stage, Stage::Idle)
     }
 
-    /// Whether it has rested for so long that the upstream may be about to close it, or that it is worth nothing.
+    /// Whether it has been idle for longer than `poolIdleMs`, or so long that the upstream may be about to close it.
     pub fn is_due(&self, now: Instant) -> bool {
         let rested = now.saturating_duration_since(self.rests);
         !self.private && rested >= self.terms.idle || self.keeps.is_some_and(|keeps| rested >= keeps)
@@ -183,8 +184,7 @@ impl Inner {
         self.framing.is_done()
     }
 
-    /// Nobody wants more of the body. In its middle, or in the middle of the request, that ends the connection, and so do
-    /// bytes that nobody has asked for.
+    /// Nobody reads on. The connection is closed where the body or the request is incomplete, or bytes follow the answer.
     pub fn end_body(&mut self) {
         if !matches!(self.stage, Stage::Body) {
             return;
@@ -208,7 +208,7 @@ impl Inner {
         Some((self.socket.take()?, self.incoming.take_all()))
     }
 
-    /// The pool's question, asked by a read while nothing is asked of the upstream: end of stream keeps it out of use.
+    /// awc reads from an idle connection to see whether it is alive: end of stream says that it is not.
     fn poll_idle(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let is_reusable = !self.not_reusable
             && self.is_idle()
@@ -259,7 +259,7 @@ impl UpstreamStream {
         }))
     }
 
-    /// What the handle is one of.
+    /// The connection behind the handle.
     pub fn transport(&self) -> &Rc<Transport> {
         &self.0
     }
