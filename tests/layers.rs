@@ -54,7 +54,7 @@ fn the_request_path_names_no_actor() {
     }
     report(
         &broken,
-        "the gateway reads published cells and sends message types; it never sees an actor struct",
+        "the gateway reads published state and sends message types; it never sees an actor struct",
     );
 }
 

@@ -8,11 +8,11 @@
 //! | module | owns | publishes into |
 //! |---|---|---|
 //! | [`alerts`] | which alerts are open, and who has been told | (asked by the admin interface) |
-//! | [`circuit_breaker`] | one breaker per target | [`TargetCells::gate`] |
-//! | [`health_check`] | the verdict of active checks per target | [`TargetCells::health`] |
+//! | [`circuit_breaker`] | one breaker per target | [`TargetState::breaker`] |
+//! | [`health_check`] | the verdict of active checks per target | [`TargetState::health`] |
 //! | [`metrics_aggregator`] | what was counted of all requests | (asked by the admin interface) |
 //! | [`rate_limiter`] | the limits of clients, alone and shared through Redis | (its buckets are the cells) |
-//! | [`resolver`] | the addresses behind host names | [`TargetCells::addresses`] |
+//! | [`resolver`] | the addresses behind host names | [`TargetState::addresses`] |
 //! | [`traffic`] | counters that each worker keeps for itself | (summed by whoever asks) |
 //! | [`supervision`] | what the supervisor needs of every actor | |
 
@@ -33,4 +33,4 @@ mod testing;
 
 pub use clock::{Reading, WallClock};
 pub use slow_start::{COLD, SLOW_START};
-pub use target::{TargetCells, TargetId};
+pub use target::{TargetId, TargetState};

@@ -1,7 +1,7 @@
 //! How a target that comes back takes up load: linearly over ten seconds, never all at once.
 //!
 //! A target that has just recovered has cold caches and empty pools; its full share at once is what knocks it
-//! over again. Used by the health cell and the gate; a target that was never away is warm from the start.
+//! over again. Used by the health cell and the breaker; a target that was never away is warm from the start.
 
 use std::time::{Duration, Instant};
 

@@ -85,7 +85,7 @@ impl Fence {
 }
 
 /// `duration` after `now`; anything beyond a year is a year, because `Instant` panics when it overflows.
-pub(crate) fn after(now: std::time::Instant, duration: Duration) -> std::time::Instant {
+pub(crate) fn saturating_deadline(now: std::time::Instant, duration: Duration) -> std::time::Instant {
     now + duration.min(Duration::from_secs(365 * 24 * 3600))
 }
 

@@ -1,7 +1,7 @@
-//! A target as everybody shares it: an identity, and one published cell per owner of a fact about it.
+//! A target as everybody shares it: an identity, and one published value per owner of a fact about it.
 //!
-//! The cells are read on the request path without a lock or a message; each has exactly one writer: the
-//! breaker actor (`gate`), the health actor (`health`), the resolver (`addresses`, `unresolved`), the supervisor (`drained`).
+//! It is read on the request path without a lock or a message; each value has exactly one writer: the
+//! breaker actor (`breaker`), the health actor (`health`), the resolver (`addresses`, `unresolved`), the supervisor (`drained`).
 //! A target outlives reloads that do not change it, and so does everything in it.
 
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 
-use crate::circuit_breaker::GateCell;
+use crate::circuit_breaker::SharedBreakerState;
 use crate::health_check::HealthCell;
 
 /// Unique for the life of the process; a reload keeps that of a backend's target with the same URL.
@@ -26,19 +26,19 @@ impl TargetId {
     }
 }
 
-/// The shared cells of one target.
+/// The shared state of one target.
 #[derive(Debug)]
-pub struct TargetCells {
+pub struct TargetState {
     /// Identity, for reports and connection pools.
     pub id: TargetId,
     /// Name of the backend it belongs to, for events and metrics.
     pub backend: String,
     /// `scheme://host:port`, for events and metrics; never shown to a gateway client.
     pub url: String,
-    /// Since when there are these cells: a reload may bring a target into a process that has run for long.
+    /// Since when there is this state: a reload may bring a target into a process that has run for long.
     pub since: Instant,
     /// Written by the circuit breaker actor.
-    pub gate: GateCell,
+    pub breaker: SharedBreakerState,
     /// Written by the health check actor.
     pub health: HealthCell,
     /// Written by the resolver actor; one fixed entry for an IP literal.
@@ -53,15 +53,15 @@ pub struct TargetCells {
     pub tunnels: AtomicUsize,
 }
 
-impl TargetCells {
-    /// Fresh cells: breaker closed, healthy, not drained, nothing in flight.
+impl TargetState {
+    /// Fresh state: breaker closed, healthy, not drained, nothing in flight.
     pub fn new(backend: &str, url: &str, addresses: Vec<SocketAddr>) -> Arc<Self> {
         Arc::new(Self {
             id: TargetId::next(),
             backend: backend.to_owned(),
             url: url.to_owned(),
             since: Instant::now(),
-            gate: GateCell::default(),
+            breaker: SharedBreakerState::default(),
             health: HealthCell::default(),
             unresolved: AtomicBool::new(addresses.is_empty()),
             addresses: ArcSwap::from_pointee(addresses),
@@ -75,6 +75,6 @@ impl TargetCells {
     /// seconds after its breaker closed or its checks passed again, 1.0 otherwise. Says nothing about whether
     /// the target may be used at all.
     pub fn warmth(&self, now: Instant) -> f32 {
-        self.gate.warmth(now).min(self.health.weight_factor(now))
+        self.breaker.warmth(now).min(self.health.weight_factor(now))
     }
 }

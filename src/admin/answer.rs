@@ -4,7 +4,7 @@ use actix_http::StatusCode;
 use bytes::Bytes;
 use serde::Serialize;
 
-use crate::gateway::identity;
+use crate::gateway::request_context;
 use crate::gateway::shared::InternalAnswer;
 use crate::supervisor::CommandError;
 
@@ -42,7 +42,7 @@ pub fn problem(
     detail: impl Into<String>,
     more: impl Serialize,
 ) -> InternalAnswer {
-    let id = identity::request_id();
+    let id = request_context::request_id();
     let problem = Problem {
         request_id: &id,
         r#type: "about:blank",

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use aegis_actors::TargetId;
-use aegis_actors::circuit_breaker::{self, CircuitBreakerActor, State};
+use aegis_actors::circuit_breaker::{self, CircuitBreakerActor, CircuitState};
 use serde::Serialize;
 
 use super::Admin;
@@ -103,9 +103,9 @@ pub async fn backends(admin: &Admin) -> Vec<BackendStatus> {
 /// Targets of a backend that may take requests now.
 pub fn usable_targets(backend: &Backend) -> usize {
     let usable = |t: &&std::sync::Arc<Target>| {
-        t.cells.health.is_healthy()
-            && !t.cells.drained.load(Ordering::Relaxed)
-            && t.cells.gate.peek() != State::Open
+        t.shared.health.is_healthy()
+            && !t.shared.drained.load(Ordering::Relaxed)
+            && t.shared.breaker.peek() != CircuitState::Open
     };
     backend.targets.iter().filter(usable).count()
 }
@@ -125,7 +125,7 @@ pub fn backend(backend: &Backend, breakers: &HashMap<TargetId, circuit_breaker::
         n if n == targets.len() => "up",
         _ => "degraded",
     };
-    let worst = targets.iter().map(|t| t.cells.gate.peek()).max().unwrap_or_default();
+    let worst = targets.iter().map(|t| t.shared.breaker.peek()).max().unwrap_or_default();
     let counters = &backend.counters;
     let classes = CLASSES.into_iter().zip(counters.statuses.each_ref().map(|count| count.sum()));
     BackendStatus {
@@ -138,26 +138,26 @@ pub fn backend(backend: &Backend, breakers: &HashMap<TargetId, circuit_breaker::
         upstream_status: classes.skip(1).collect(),
         retries: counters.retries.sum(),
         retries_refused_by_budget: counters.retries_refused.sum(),
-        targets: targets.iter().map(|t| target(t, breakers.get(&t.cells.id))).collect(),
+        targets: targets.iter().map(|t| target(t, breakers.get(&t.shared.id))).collect(),
     }
 }
 
 fn target(target: &Target, breaker: Option<&circuit_breaker::Report>) -> TargetStatus {
-    let (cells, counters) = (&target.cells, &target.counters);
-    let (health, gate) = (cells.health.load(), cells.gate.load());
+    let (shared, counters) = (&target.shared, &target.counters);
+    let (health, published) = (shared.health.load(), shared.breaker.load());
     let last_failure = counters.last_failure.load();
     let last_failure =
         last_failure.as_ref().map(|last| LastFailure { at: time(last.0), why: last.1.to_string() });
     TargetStatus {
-        url: cells.url.clone(),
+        url: shared.url.clone(),
         weight: target.weight,
         healthy: health.healthy,
-        drained: cells.drained.load(Ordering::Relaxed),
-        circuit: gate.state().as_str(),
-        circuit_held: gate.forced(),
-        circuit_opened: gate.opened,
-        in_flight: cells.in_flight.load(Ordering::Relaxed),
-        tunnels: cells.tunnels.load(Ordering::Relaxed),
+        drained: shared.drained.load(Ordering::Relaxed),
+        circuit: published.circuit().as_str(),
+        circuit_held: published.forced(),
+        circuit_opened: published.opened,
+        in_flight: shared.in_flight.load(Ordering::Relaxed),
+        tunnels: shared.tunnels.load(Ordering::Relaxed),
         requests: counters.requests.sum(),
         failures: counters.failures.sum(),
         last_failure,
@@ -165,7 +165,7 @@ fn target(target: &Target, breaker: Option<&circuit_breaker::Report>) -> TargetS
             new: counters.connections_new.sum(),
             reused: counters.connections_reused.sum(),
         },
-        addresses: cells.addresses.load().iter().map(ToString::to_string).collect(),
+        addresses: shared.addresses.load().iter().map(ToString::to_string).collect(),
         health_check: HealthCheck {
             last_check: health.last_check.map(time),
             last_error: health.last_error.clone(),

@@ -135,7 +135,7 @@ const TABLE: &[Endpoint] = &[
 #[cfg(feature = "test-hooks")]
 const HOOKS: &[Endpoint] = &[post(
     "/_aegis/test/{what}/{actor}",
-    |call| Box::pin(orders::torment(&call.admin, call.part("what"), call.part("actor"))),
+    |call| Box::pin(orders::inject_fault(&call.admin, call.part("what"), call.part("actor"))),
     "panic/ACTOR, panic/next-request, hang/ACTOR, hang/reader",
 )];
 #[cfg(not(feature = "test-hooks"))]

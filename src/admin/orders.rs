@@ -145,14 +145,14 @@ pub async fn hold(admin: &Admin, backend: &str, body: &[u8]) -> InternalAnswer {
 
 /// Test builds: `panic/ACTOR`, `panic/next-request`, `hang/ACTOR`, `hang/reader`.
 #[cfg(feature = "test-hooks")]
-pub async fn torment(admin: &Admin, what: &str, actor: &str) -> InternalAnswer {
-    use crate::supervisor::Torment;
+pub async fn inject_fault(admin: &Admin, what: &str, actor: &str) -> InternalAnswer {
+    use crate::supervisor::InjectFault;
     if (what, actor) == ("panic", "next-request") {
         admin.shared.panic_next.store(true, std::sync::atomic::Ordering::Relaxed);
         return answer::ok(&Done { ok: true });
     }
     let hang = (what == "hang").then_some(Duration::from_secs(5));
-    match admin.supervisor.send(Torment { actor: actor.to_owned(), hang }).await {
+    match admin.supervisor.send(InjectFault { actor: actor.to_owned(), hang }).await {
         Ok(true) => answer::ok(&Done { ok: true }),
         // It was the supervisor that panicked.
         Err(_) => answer::gone(),

@@ -1,6 +1,6 @@
 //! `GET /metrics`: everything counted, in the text format of Prometheus (version 0.0.4).
 //!
-//! Sums come from the aggregator and from the workers' own counters; gauges are read from the published cells. Labels are
+//! Sums come from the aggregator and from the workers' own counters; gauges are read from the published state. Labels are
 //! names from the configuration, never anything that a request brought along.
 
 use std::collections::hash_map::Entry;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use aegis_actors::circuit_breaker::State;
+use aegis_actors::circuit_breaker::CircuitState;
 use aegis_actors::metrics_aggregator::{
     BOUNDS, BOUNDS_US, Buckets, NONE, OVERHEAD_BOUNDS_US, STREAM_BOUNDS_US, Totals,
 };
@@ -220,7 +220,7 @@ fn bytes(page: &mut Page, snapshot: &Snapshot) {
     }
 }
 
-/// What is counted of each target. One that is listed twice has two sets of cells and one name: `both` says what that
+/// What is counted of each target. One that is listed twice has two states and one name: `both` says what that
 /// comes to.
 fn by_target<T: Default>(
     snapshot: &Snapshot,
@@ -231,7 +231,7 @@ fn by_target<T: Default>(
     for backend in &snapshot.backends {
         let mut at: HashMap<&str, usize> = HashMap::new();
         for target in &backend.targets {
-            let (url, counted) = (target.cells.url.as_str(), counted(target));
+            let (url, counted) = (target.shared.url.as_str(), counted(target));
             match at.entry(url) {
                 Entry::Occupied(place) => {
                     let known = &mut told[*place.get()].1;
@@ -252,15 +252,15 @@ fn backends(page: &mut Page, snapshot: &Snapshot, overview: &Overview) {
     page.metric(name, "gauge", "Requests at the targets of a backend, tunnels not included.");
     for backend in &snapshot.backends {
         let in_flight: usize =
-            backend.targets.iter().map(|target| target.cells.in_flight.load(Ordering::Relaxed)).sum();
+            backend.targets.iter().map(|target| target.shared.in_flight.load(Ordering::Relaxed)).sum();
         page.sample(name, &[("backend", &backend.name)], in_flight as f64);
     }
     let name = "aegis_circuit_state";
     page.metric(name, "gauge", "State of a target's breaker: 0 closed, 1 half-open, 2 open.");
-    let state = |target: &Target| match target.cells.gate.peek() {
-        State::Closed => 0.0,
-        State::HalfOpen => 1.0,
-        State::Open => 2.0,
+    let state = |target: &Target| match target.shared.breaker.peek() {
+        CircuitState::Closed => 0.0,
+        CircuitState::HalfOpen => 1.0,
+        CircuitState::Open => 2.0,
     };
     for (labels, state) in by_target(snapshot, state, f64::max) {
         page.sample(name, &labels, state);
@@ -272,7 +272,7 @@ fn backends(page: &mut Page, snapshot: &Snapshot, overview: &Overview) {
     }
     let name = "aegis_target_healthy";
     page.metric(name, "gauge", "1 while a target's active checks pass, or none run.");
-    let healthy = |target: &Target| f64::from(u8::from(target.cells.health.is_healthy()));
+    let healthy = |target: &Target| f64::from(u8::from(target.shared.health.is_healthy()));
     for (labels, healthy) in by_target(snapshot, healthy, f64::min) {
         page.sample(name, &labels, healthy);
     }

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{complain, say};
 use crate::config::{Located, Place, Source, load, locate};
-use crate::gateway::identity::is_request_id;
+use crate::gateway::request_context::is_request_id;
 
 /// Asks the running gateway for the record of a request and describes it; exit code 1 when there is none or nobody answers.
 pub fn run(source: &Source, request_id: &str, json: bool) -> i32 {

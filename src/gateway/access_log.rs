@@ -125,7 +125,7 @@ fn write_json(out: &mut String, record: &RequestRecord, status: u16, took: Durat
         member(out, "backend", &route.backend.name);
     }
     if let Some(target) = record.target() {
-        member(out, "upstream", &target.cells.url);
+        member(out, "upstream", &target.shared.url);
     }
     if let Some(path) = upstream_path(record) {
         member(out, "upstreamPath", path);
@@ -160,7 +160,7 @@ fn write_text(out: &mut String, record: &RequestRecord, status: u16, took: Durat
         let _ = write!(out, " backend={}", record.snapshot.routes[route].backend.name);
     }
     if let Some(target) = record.target() {
-        let _ = write!(out, " upstream={}", target.cells.url);
+        let _ = write!(out, " upstream={}", target.shared.url);
     }
     if let Some(path) = upstream_path(record).filter(|path| *path != record.head.target.path()) {
         let _ = write!(out, " upstreamPath={path}");

@@ -6,7 +6,6 @@ use std::time::Instant;
 use actix_http::{Method, StatusCode};
 
 use super::answer::{self, Cause, REQUEST_ID};
-use super::arrival::Upgrade;
 use super::balance::InFlight;
 use super::fields::Fields;
 use super::headers::{self, Passing};
@@ -16,6 +15,7 @@ use super::redirects;
 use super::relayed::{Blame, HeldUp, Relayed};
 use super::request::{Refused, Request};
 use super::request_body::RequestBody;
+use super::request_parts::Upgrade;
 use super::response::{Content, Length, Response};
 use super::snapshot::Backend;
 use super::tunnel::Tunnel;
@@ -109,7 +109,7 @@ fn is_stream(length: Length) -> bool {
 fn add_own(request: &Request, fields: &mut Fields) {
     fields.push(REQUEST_ID, request.record.request_id.as_bytes());
     if let Some(quota) = request.quota {
-        quota.write(request.snapshot.told(), fields);
+        quota.write(request.snapshot.header_caches(), fields);
     }
     if fields.get("date").is_none() {
         // RFC 9110 §6.6.1: whoever forwards an answer that tells no time does.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use aegis_actors::circuit_breaker::{Admission, Gate, Phase, State};
-use aegis_actors::{COLD, TargetCells, TargetId};
+use aegis_actors::circuit_breaker::{Admission, BreakerState, CircuitState, Phase};
+use aegis_actors::{COLD, TargetId, TargetState};
 
 use super::answer::Cause;
 use super::record::Decider;
@@ -24,28 +24,28 @@ pub struct Pick<'a> {
 
 /// One request, or one tunnel, counted at a target until dropped.
 pub struct InFlight {
-    cells: Arc<TargetCells>,
-    of: fn(&TargetCells) -> &AtomicUsize,
+    shared: Arc<TargetState>,
+    of: fn(&TargetState) -> &AtomicUsize,
 }
 
 impl InFlight {
-    fn take(cells: &Arc<TargetCells>, of: fn(&TargetCells) -> &AtomicUsize, most: usize) -> Option<Self> {
-        if of(cells).fetch_add(1, Ordering::Relaxed) >= most {
-            of(cells).fetch_sub(1, Ordering::Relaxed);
+    fn take(shared: &Arc<TargetState>, of: fn(&TargetState) -> &AtomicUsize, most: usize) -> Option<Self> {
+        if of(shared).fetch_add(1, Ordering::Relaxed) >= most {
+            of(shared).fetch_sub(1, Ordering::Relaxed);
             return None;
         }
-        Some(Self { cells: cells.clone(), of })
+        Some(Self { shared: shared.clone(), of })
     }
 
     /// The same target's for a tunnel; `None` where there are as many as there may be.
     pub fn into_tunnel(self, most: usize) -> Option<Self> {
-        Self::take(&self.cells, |cells| &cells.tunnels, most)
+        Self::take(&self.shared, |shared| &shared.tunnels, most)
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        (self.of)(&self.cells).fetch_sub(1, Ordering::Relaxed);
+        (self.of)(&self.shared).fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -114,10 +114,10 @@ fn take_only<'a>(
     needs: Needs,
     now: Instant,
 ) -> Result<Pick<'a>, NoTarget> {
-    let cells = &target.cells;
+    let shared = &target.shared;
     let healthy =
-        cells.health.is_healthy() || backend.settings.when_all_unhealthy == WhenAllUnhealthy::RouteAll;
-    if !healthy || cells.drained.load(Ordering::Relaxed) {
+        shared.health.is_healthy() || backend.settings.when_all_unhealthy == WhenAllUnhealthy::RouteAll;
+    if !healthy || shared.drained.load(Ordering::Relaxed) {
         return Err(NoTarget { cause: Cause::NoHealthyTarget, retry_after: Duration::from_secs(1) });
     }
     take(backend, 0, needs, now)
@@ -128,11 +128,11 @@ fn take_only<'a>(
 fn eligible(backend: &Backend, tried: &[TargetId]) -> Vec<usize> {
     let collect = |healthy_only: bool| -> Vec<usize> {
         let usable = |target: &Arc<Target>| {
-            let cells = &target.cells;
-            !cells.drained.load(Ordering::Relaxed) && (!healthy_only || cells.health.is_healthy())
+            let shared = &target.shared;
+            !shared.drained.load(Ordering::Relaxed) && (!healthy_only || shared.health.is_healthy())
         };
         (0..backend.targets.len())
-            .filter(|i| usable(&backend.targets[*i]) && !tried.contains(&backend.targets[*i].cells.id))
+            .filter(|i| usable(&backend.targets[*i]) && !tried.contains(&backend.targets[*i].shared.id))
             .collect()
     };
     let healthy = collect(true);
@@ -144,13 +144,13 @@ fn eligible(backend: &Backend, tried: &[TargetId]) -> Vec<usize> {
 
 fn take(backend: &Backend, position: usize, needs: Needs, now: Instant) -> Result<Pick<'_>, NoTarget> {
     let target = &backend.targets[position];
-    let cells = &target.cells;
-    let in_flight = InFlight::take(cells, |cells| &cells.in_flight, backend.settings.max_in_flight);
-    let is_full = needs.tunnel && cells.tunnels.load(Ordering::Relaxed) >= backend.settings.max_tunnels;
+    let shared = &target.shared;
+    let in_flight = InFlight::take(shared, |shared| &shared.in_flight, backend.settings.max_in_flight);
+    let is_full = needs.tunnel && shared.tunnels.load(Ordering::Relaxed) >= backend.settings.max_tunnels;
     let Some(in_flight) = in_flight.filter(|_| !is_full) else {
         return Err(NoTarget { cause: Cause::PoolFull, retry_after: Duration::from_secs(1) });
     };
-    match target.cells.gate.admit(now) {
+    match target.shared.breaker.admit(now) {
         Ok(admission) => Ok(Pick { target, position, admission, in_flight }),
         Err(refusal) => Err(NoTarget { cause: Cause::CircuitOpen, retry_after: refusal.retry_after }),
     }
@@ -158,20 +158,21 @@ fn take(backend: &Backend, position: usize, needs: Needs, now: Instant) -> Resul
 
 /// Who keeps every target of `backend` away: the configuration, if it keeps at least one.
 pub fn decider(backend: &Backend, needs: Needs, cause: Cause) -> Option<Decider> {
-    let mut cells = backend.targets.iter().map(|target| &target.cells);
+    let mut shared = backend.targets.iter().map(|target| &target.shared);
     let (by_itself, decider) = match cause {
         Cause::CircuitOpen => {
-            let refuses = |gate: &Gate| gate.state() != State::Closed && !gate.forced();
-            (cells.any(|cells| refuses(&cells.gate.load())), Decider::Breaker)
+            let refuses =
+                |breaker: &BreakerState| breaker.circuit() != CircuitState::Closed && !breaker.forced();
+            (shared.any(|shared| refuses(&shared.breaker.load())), Decider::Breaker)
         }
         Cause::NoHealthyTarget => {
             let refused =
-                |cells: &TargetCells| !cells.drained.load(Ordering::Relaxed) && !cells.health.is_healthy();
-            (cells.any(|cells| refused(cells)), Decider::HealthCheck)
+                |shared: &TargetState| !shared.drained.load(Ordering::Relaxed) && !shared.health.is_healthy();
+            (shared.any(|shared| refused(shared)), Decider::HealthCheck)
         }
         Cause::PoolFull => {
             let most = backend.settings.max_tunnels;
-            let full = needs.tunnel && cells.any(|cells| cells.tunnels.load(Ordering::Relaxed) >= most);
+            let full = needs.tunnel && shared.any(|shared| shared.tunnels.load(Ordering::Relaxed) >= most);
             return full.then_some(Decider::Tunnels);
         }
         _ => return None,
@@ -201,7 +202,7 @@ fn choose(backend: &Backend, worker: &Worker, candidates: &[usize], key: u64, no
     if let Some(at) = candidates.iter().position(|i| probe_wanted(&targets[*i])) {
         return at;
     }
-    let open = |at: usize| targets[candidates[at]].cells.gate.peek() != State::Closed;
+    let open = |at: usize| targets[candidates[at]].shared.breaker.peek() != CircuitState::Closed;
     match &backend.settings.load_balance {
         LoadBalance::LeastRequest => {
             let (a, b) = worker.random(|random| two(random, targets, candidates, now));
@@ -216,7 +217,7 @@ fn choose(backend: &Backend, worker: &Worker, candidates: &[usize], key: u64, no
             }
         }
         LoadBalance::RoundRobin => {
-            let warmth = |at: usize| targets[candidates[at]].cells.warmth(now);
+            let warmth = |at: usize| targets[candidates[at]].shared.warmth(now);
             // Where all have just come back, the warmest carries a full share.
             let mut warmest = None;
             let mut full = || {
@@ -247,8 +248,8 @@ fn choose(backend: &Backend, worker: &Worker, candidates: &[usize], key: u64, no
 }
 
 fn probe_wanted(target: &Target) -> bool {
-    target.cells.gate.peek() == State::HalfOpen
-        && matches!(&target.cells.gate.load().phase, Phase::HalfOpen { permits, .. } if permits.free() > 0)
+    target.shared.breaker.peek() == CircuitState::HalfOpen
+        && matches!(&target.shared.breaker.load().phase, Phase::HalfOpen { permits, .. } if permits.free() > 0)
 }
 
 /// Two different positions in `candidates`, which has at least two: the first by weight, so that idle targets are
@@ -259,7 +260,7 @@ fn two(
     candidates: &[usize],
     now: Instant,
 ) -> (usize, usize) {
-    let share = |i: &usize| targets[*i].weight as f32 * targets[*i].cells.warmth(now);
+    let share = |i: &usize| targets[*i].weight as f32 * targets[*i].shared.warmth(now);
     let mut left = random.f32() * candidates.iter().map(share).sum::<f32>();
     let first = candidates.iter().position(|i| {
         left -= share(i);
@@ -272,14 +273,14 @@ fn two(
 
 /// Requests and tunnels per unit of current weight.
 fn load(target: &Target, now: Instant) -> f32 {
-    let cells = &target.cells;
-    let in_flight = cells.in_flight.load(Ordering::Relaxed) + cells.tunnels.load(Ordering::Relaxed);
-    in_flight as f32 / (target.weight as f32 * target.cells.warmth(now))
+    let shared = &target.shared;
+    let in_flight = shared.in_flight.load(Ordering::Relaxed) + shared.tunnels.load(Ordering::Relaxed);
+    in_flight as f32 / (target.weight as f32 * target.shared.warmth(now))
 }
 
 /// Weighted rendezvous hashing: the target's score for `key`; a removed target moves only its own keys.
 fn rendezvous(key: u64, target: &Target) -> f64 {
-    let hash = mix(key ^ fnv(target.cells.url.as_bytes()));
+    let hash = mix(key ^ fnv(target.shared.url.as_bytes()));
     let unit = ((hash >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
     -f64::from(target.weight) / unit.ln()
 }

@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use tokio::time::{Sleep, sleep_until, timeout_at};
+use tokio::time::{Sleep, sleep_until};
 
 /// A deadline, armed by its first poll.
 pub struct Deadline {
@@ -31,12 +31,12 @@ impl Deadline {
 }
 
 /// Gives `future` until `at`: `None` when that passed first.
-pub async fn within<F: Future>(at: Instant, future: F) -> Option<F::Output> {
-    timeout_at(at.into(), future).await.ok()
+pub async fn timeout_at<F: Future>(at: Instant, future: F) -> Option<F::Output> {
+    tokio::time::timeout_at(at.into(), future).await.ok()
 }
 
 /// `Instant` arithmetic without panic on absurd configuration values.
-pub fn after(from: Instant, duration: Duration) -> Instant {
+pub fn saturating_deadline(from: Instant, duration: Duration) -> Instant {
     from.checked_add(duration).unwrap_or_else(|| from + Duration::from_secs(365 * 24 * 3600))
 }
 
@@ -52,7 +52,7 @@ mod tests {
             std::future::poll_fn(|cx| deadline.poll_passed(cx)).await;
             assert!(Instant::now() >= at);
         }
-        let mut never = Deadline::at(after(Instant::now(), Duration::MAX));
+        let mut never = Deadline::at(saturating_deadline(Instant::now(), Duration::MAX));
         let passed = std::future::poll_fn(|cx| Poll::Ready(never.poll_passed(cx).is_ready())).await;
         assert!(!passed);
     }
@@ -60,7 +60,7 @@ mod tests {
     #[actix_rt::test]
     async fn a_future_that_never_ends_is_given_up() {
         let soon = Instant::now() + Duration::from_millis(5);
-        assert_eq!(within(soon, std::future::pending::<()>()).await, None);
-        assert_eq!(within(Instant::now() + Duration::from_secs(60), async { 7 }).await, Some(7));
+        assert_eq!(timeout_at(soon, std::future::pending::<()>()).await, None);
+        assert_eq!(timeout_at(Instant::now() + Duration::from_secs(60), async { 7 }).await, Some(7));
     }
 }

@@ -4,10 +4,10 @@ use std::net::IpAddr;
 
 use smallvec::SmallVec;
 
-use super::arrival::{Head, is_host};
 use super::fields::Fields;
-use super::identity::{Trace, said_of_client};
 use super::rate_limit::is_quota;
+use super::request_context::{Trace, said_of_client};
+use super::request_parts::{RequestParts, is_host};
 
 const VIA_SELF: &[u8] = b"1.1 aegis";
 
@@ -34,7 +34,7 @@ pub struct Forwarding<'a> {
 
 /// Writes the field lines of a request as its upstream gets them: the client's without what must not go further, then the
 /// gateway's own. `Host` and the body's framing are set by others.
-pub fn to_upstream(head: &Head, facts: &Forwarding<'_>, lines: &mut Vec<u8>) {
+pub fn to_upstream(head: &RequestParts, facts: &Forwarding<'_>, lines: &mut Vec<u8>) {
     let fields = &head.fields;
     let nominated = nominated(fields);
     let keeps_upgrade = head.upgrade.is_some();
@@ -84,7 +84,7 @@ pub fn to_upstream(head: &Head, facts: &Forwarding<'_>, lines: &mut Vec<u8>) {
 }
 
 /// Writes who the client is, whichever way an upstream asks for it: always the one that the gateway has found.
-fn write_client<'a>(lines: &mut Vec<u8>, head: &'a Head, facts: &Forwarding<'a>, kept: &Kept<'a>) {
+fn write_client<'a>(lines: &mut Vec<u8>, head: &'a RequestParts, facts: &Forwarding<'a>, kept: &Kept<'a>) {
     let text = facts.client.map(|client| client.to_string());
     let client = text.as_deref().unwrap_or(facts.peer);
     let [chain, proto, host, prefix] = &kept.forwarded;
@@ -308,8 +308,8 @@ mod tests {
     use actix_http::{Method, Version};
 
     use super::*;
-    use crate::gateway::arrival::Target;
     use crate::gateway::request_body::RequestFraming;
+    use crate::gateway::request_parts::RequestTarget;
 
     fn map(fields: &[(&'static str, &'static str)]) -> Fields {
         let mut map = Fields::default();
@@ -327,9 +327,9 @@ mod tests {
         let stripped = Some("/own/");
         let facts =
             Forwarding { peer, client, hops, trusted, secure: false, request_id, trace, via: true, stripped };
-        let head = Head {
+        let head = RequestParts {
             method: Method::OPTIONS,
-            target: Target::parse("/").unwrap(),
+            target: RequestTarget::parse("/").unwrap(),
             version: Version::HTTP_11,
             fields,
             framing: RequestFraming::None,

@@ -6,7 +6,7 @@ use actix_http::{Method, StatusCode};
 use bytes::{Bytes, BytesMut};
 
 use super::answer::Cause;
-use super::deadline::within;
+use super::deadline::timeout_at;
 use super::own_paths::Answers;
 use super::record::{Decider, RequestRecord};
 use super::request::{Refused, Request};
@@ -60,7 +60,7 @@ async fn answer_reserved(mut request: Box<Request>) -> Result<Response, Refused>
     let mut body = BytesMut::new();
     while let Some(source) = &mut request.body {
         let next = std::future::poll_fn(|cx| source.poll_next(cx));
-        match within(Instant::now() + BODY_PAUSE, next).await.unwrap_or(Some(Err(BodyFailure::Stalled))) {
+        match timeout_at(Instant::now() + BODY_PAUSE, next).await.unwrap_or(Some(Err(BodyFailure::Stalled))) {
             None => break,
             Some(Ok(chunk)) if body.len() + chunk.len() <= BODY_LIMIT => body.extend_from_slice(&chunk),
             Some(Ok(_)) => return Err(Refused::new(request, Cause::BodyTooLarge)),

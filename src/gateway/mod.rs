@@ -9,7 +9,7 @@ mod access_log;
 pub mod actor_handle;
 pub mod answer;
 mod answered;
-pub mod arrival;
+mod attempt;
 mod balance;
 mod bounds;
 mod chunked;
@@ -19,7 +19,6 @@ mod ending;
 mod fields;
 mod forward;
 mod headers;
-pub mod identity;
 mod incoming;
 mod internal;
 pub mod listener;
@@ -31,10 +30,14 @@ pub mod rate_limit;
 mod record;
 mod redirects;
 mod relayed;
+mod report;
 mod request;
 pub mod request_body;
+pub mod request_context;
+pub mod request_parts;
 mod request_trace;
 mod response;
+mod retry;
 pub mod retry_budget;
 mod rewrite;
 pub mod server;
@@ -53,9 +56,9 @@ use actix_http::Method;
 use futures_util::FutureExt as _;
 
 use self::answer::Cause;
-use self::arrival::Head;
 use self::rate_limit::Verdict;
 use self::request::{Refused, Request};
+use self::request_parts::RequestParts;
 use self::response::Response;
 use self::snapshot::Snapshot;
 use crate::router::{Canonical, Found, RequestFacts, canonicalise};
@@ -133,7 +136,7 @@ async fn stages(mut request: Box<Request>) -> Result<Response, Refused> {
 /// The route of a request: its index, or the cause of its refusal, with `Allow` for a 405.
 fn find_route(
     snapshot: &Snapshot,
-    head: &Head,
+    head: &RequestParts,
     canonical: &Canonical<'_>,
 ) -> Result<usize, (Cause, Option<String>)> {
     let facts = RequestFacts {

@@ -8,10 +8,10 @@ use aegis_actors::metrics_aggregator::{LimitCounts, Micros, Record, method_index
 use smallvec::SmallVec;
 
 use super::answer::{CLIENT_CLOSED_REQUEST, Cause};
-use super::arrival::Head;
-use super::identity::{RequestId, Trace};
 use super::own_paths::Answers;
 use super::rate_limit::Consulted;
+use super::request_context::{RequestId, Trace};
+use super::request_parts::RequestParts;
 use super::snapshot::{Meter, SnapshotRef, Target};
 use super::worker::Worker;
 
@@ -69,7 +69,7 @@ pub enum TryOutcome {
 pub struct RequestRecord {
     pub worker: Rc<Worker>,
     pub snapshot: SnapshotRef,
-    pub head: Rc<Head>,
+    pub head: Rc<RequestParts>,
     pub started: Instant,
     /// The same moment by the wall clock, in milliseconds since the Unix epoch.
     pub arrived_ms: u64,

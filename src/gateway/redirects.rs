@@ -5,10 +5,10 @@ use std::net::IpAddr;
 
 use url::Url;
 
-use super::arrival::{host_name, is_host};
 use super::fields::Fields;
-use super::identity::said_of_client;
 use super::request::Request;
+use super::request_context::said_of_client;
+use super::request_parts::{host_name, is_host};
 use super::snapshot::Backend;
 use crate::config::settings::RewriteCookies;
 
@@ -16,7 +16,7 @@ use crate::config::settings::RewriteCookies;
 pub fn rewrite(fields: &mut Fields, request: &Request, backend: &Backend) {
     let settings = &backend.settings;
     let (Some(route), Some(target)) = (request.record.route, request.record.target) else { return };
-    let (target, route) = (&backend.targets[target].cells.url, &request.snapshot.routes[route]);
+    let (target, route) = (&backend.targets[target].shared.url, &request.snapshot.routes[route]);
     let places = Places { target, strip: route.strip_prefix.as_deref(), add: route.add_prefix.as_deref() };
     if settings.rewrite_redirects {
         for name in ["location", "content-location"] {

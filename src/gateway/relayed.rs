@@ -8,7 +8,7 @@ use aegis_actors::circuit_breaker::Outcome;
 
 use super::answer::Cause;
 use super::balance::InFlight;
-use super::deadline::{Deadline, after};
+use super::deadline::{Deadline, saturating_deadline};
 use super::record::RequestRecord;
 use super::request_body::RequestBody;
 pub use super::upstream::Write;
@@ -34,7 +34,7 @@ pub enum Step {
 }
 
 /// See the module. The order of the fields is that in which they are let go: what holds the connection comes before the
-/// exchange, which holds its name.
+/// exchange, which holds its pool key.
 pub struct Relayed {
     pub body: Body,
     /// The longest pause.
@@ -140,7 +140,7 @@ impl Relayed {
     /// `Ready` when the upstream has been silent for too long.
     fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let waiting = self.waiting.get_or_insert_with(|| {
-            let idle = after(Instant::now(), self.idle);
+            let idle = saturating_deadline(Instant::now(), self.idle);
             Deadline::at(self.whole.map_or(idle, |whole| whole.min(idle)))
         });
         waiting.poll_passed(cx)

@@ -3,12 +3,12 @@
 use std::rc::Rc;
 
 use super::answer::Cause;
-use super::arrival::Head;
-use super::identity::{self, RequestId, Trace};
 use super::peer::Peer;
 use super::rate_limit::{self, Foreseen, Quota, Violation};
 use super::record::RequestRecord;
 use super::request_body::Source;
+use super::request_context::{self, RequestId, Trace};
+use super::request_parts::RequestParts;
 use super::snapshot::SnapshotRef;
 use super::upstream::Owner;
 use super::worker::Worker;
@@ -18,7 +18,7 @@ pub struct Request {
     pub worker: Rc<Worker>,
     pub snapshot: SnapshotRef,
     pub peer: Rc<Peer>,
-    pub head: Rc<Head>,
+    pub head: Rc<RequestParts>,
     /// Where its body comes from, until a stage takes it.
     pub body: Option<Box<dyn Source>>,
     /// The socket peer is a trusted proxy.
@@ -34,12 +34,17 @@ pub struct Request {
 
 impl Request {
     /// Begins a request and its record.
-    pub fn new(worker: Rc<Worker>, peer: Rc<Peer>, head: Head, body: Option<Box<dyn Source>>) -> Box<Self> {
+    pub fn new(
+        worker: Rc<Worker>,
+        peer: Rc<Peer>,
+        head: RequestParts,
+        body: Option<Box<dyn Source>>,
+    ) -> Box<Self> {
         worker.in_flight_begin();
         let head = Rc::new(head);
         let snapshot = worker.snapshot();
-        let trusted = identity::is_trusted(&snapshot.trusted_proxies, peer.ip());
-        let (client, hops) = identity::client(&head.fields, &peer, &snapshot.trusted_proxies);
+        let trusted = request_context::is_trusted(&snapshot.trusted_proxies, peer.ip());
+        let (client, hops) = request_context::client(&head.fields, &peer, &snapshot.trusted_proxies);
         let limits = snapshot.limits.as_ref();
         let foreseen = limits.and_then(|limits| rate_limit::foresee(&worker.shared.limiter, limits, client));
         let (arrived_ms, started) = worker.shared.metrics.stamp();

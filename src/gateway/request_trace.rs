@@ -138,7 +138,7 @@ fn details(record: &RequestRecord) -> Value {
     let tries = record.request_trace.tries.iter().map(|one| {
         let target = route.and_then(|route| route.backend.targets.get(one.target));
         let mut value = json!({
-            "target": target.map(|target| target.cells.url.as_str()),
+            "target": target.map(|target| target.shared.url.as_str()),
             "tookMs": millis(one.took),
             "connection": if one.reused { "reused" } else { "new" },
         });
@@ -197,13 +197,13 @@ fn details(record: &RequestRecord) -> Value {
         details["firstByteTimeoutMs"] = json!(route.first_byte_timeout.as_millis() as u64);
         // As they are when the trace is written, which is when the request has just ended.
         let state = |target: &std::sync::Arc<super::snapshot::Target>| {
-            let cells = &target.cells;
+            let shared = &target.shared;
             json!({
-                "target": cells.url,
-                "circuit": cells.gate.peek().as_str(),
-                "healthy": cells.health.is_healthy(),
-                "drained": cells.drained.load(std::sync::atomic::Ordering::Relaxed),
-                "inFlight": cells.in_flight.load(std::sync::atomic::Ordering::Relaxed),
+                "target": shared.url,
+                "circuit": shared.breaker.peek().as_str(),
+                "healthy": shared.health.is_healthy(),
+                "drained": shared.drained.load(std::sync::atomic::Ordering::Relaxed),
+                "inFlight": shared.in_flight.load(std::sync::atomic::Ordering::Relaxed),
             })
         };
         let was_tried = |at: &usize| record.request_trace.tries.iter().any(|one| one.target == *at);

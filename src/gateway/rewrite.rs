@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use super::answer::Cause;
-use super::arrival::Target;
 use super::bounds::TARGET_BYTES;
+use super::request_parts::RequestTarget;
 use super::snapshot::Route;
 use crate::router::Canonical;
 
@@ -13,7 +13,11 @@ use crate::router::Canonical;
 ///
 /// # Errors
 /// [`Cause::BadRequest`] where the rewritten target is too long to be one.
-pub fn target(route: &Route, canonical: &Canonical<'_>, target: &Target) -> Result<Option<String>, Cause> {
+pub fn target(
+    route: &Route,
+    canonical: &Canonical<'_>,
+    target: &RequestTarget,
+) -> Result<Option<String>, Cause> {
     if !canonical.rewritten && route.strip_prefix.is_none() && route.add_prefix.is_none() {
         return Ok(None);
     }

@@ -178,10 +178,10 @@ impl Shared {
 fn could_serve(backend: &Backend) -> bool {
     let ignore_health = backend.ignores_health();
     backend.targets.iter().any(|target| {
-        let cells = &target.cells;
-        !cells.drained.load(Ordering::Relaxed)
-            && !cells.addresses.load().is_empty()
-            && (ignore_health || cells.health.is_healthy())
-            && cells.gate.peek() != aegis_actors::circuit_breaker::State::Open
+        let shared = &target.shared;
+        !shared.drained.load(Ordering::Relaxed)
+            && !shared.addresses.load().is_empty()
+            && (ignore_health || shared.health.is_healthy())
+            && shared.breaker.peek() != aegis_actors::circuit_breaker::CircuitState::Open
     })
 }

@@ -1,6 +1,6 @@
 //! What one configuration means to the request path: immutable, published whole, read without a lock.
 //!
-//! A request keeps the snapshot that it started with. Targets, their cells and their counters are shared with the
+//! A request keeps the snapshot that it started with. Targets, their state and their counters are shared with the
 //! snapshots before and after as long as the configuration does not change them.
 
 use std::cell::OnceCell;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
-use aegis_actors::TargetCells;
+use aegis_actors::TargetState;
 use aegis_actors::metrics_aggregator::Labels;
 use aegis_actors::rate_limiter::settings::RedisSettings;
 use aegis_actors::traffic::{Counters, Timings};
@@ -18,7 +18,7 @@ use arc_swap::ArcSwapOption;
 use regex::RegexSet;
 
 use super::own_paths::OwnPaths;
-use super::rate_limit::Told;
+use super::rate_limit::HeaderCache;
 use super::rate_limit::rules::Limits;
 use super::request_body::RequestFraming;
 use super::retry_budget::{Budget, Share};
@@ -79,7 +79,7 @@ struct View {
     /// A clone of the limits' own: matching needs room to work in, which threads would otherwise take turns with.
     limit_paths: RegexSet,
     /// What answers say of each limit, by its place.
-    told: Vec<Told>,
+    header_caches: Vec<HeaderCache>,
 }
 
 /// One worker's part of a backend.
@@ -100,7 +100,9 @@ impl SnapshotRef {
             let before = before?;
             let mut backends = before.backends.iter().zip(&before.0.locals);
             backends.find_map(|(backend, local)| {
-                let same = |old: &Arc<Target>| old.cells.id == target.cells.id && old.way == target.way;
+                let same = |old: &Arc<Target>| {
+                    old.shared.id == target.shared.id && old.connection_settings == target.connection_settings
+                };
                 let at = backend.targets.iter().position(same)?;
                 local.pools[at].get().cloned()
             })
@@ -119,8 +121,8 @@ impl SnapshotRef {
         let limit_paths =
             snapshot.limits.as_ref().map_or_else(RegexSet::empty, |limits| limits.paths().clone());
         let limits = snapshot.limits.iter().flat_map(Limits::all);
-        let told = limits.map(|limited| Told::new(&limited.cells)).collect();
-        Self(Rc::new(View { snapshot, locals, limit_paths, told }))
+        let header_caches = limits.map(|limited| HeaderCache::new(&limited.cells)).collect();
+        Self(Rc::new(View { snapshot, locals, limit_paths, header_caches }))
     }
 
     /// Whether this is the handle of `other`.
@@ -134,8 +136,8 @@ impl SnapshotRef {
     }
 
     /// What this worker's answers say of each limit, by its place.
-    pub fn told(&self) -> &[Told] {
-        &self.0.told
+    pub fn header_caches(&self) -> &[HeaderCache] {
+        &self.0.header_caches
     }
 
     /// This worker's part of a backend.
@@ -251,7 +253,7 @@ impl Backend {
     pub fn ignores_health(&self) -> bool {
         self.settings.when_all_unhealthy == WhenAllUnhealthy::RouteAll
             && self.targets.iter().all(|target| {
-                target.cells.drained.load(Ordering::Relaxed) || !target.cells.health.is_healthy()
+                target.shared.drained.load(Ordering::Relaxed) || !target.shared.health.is_healthy()
             })
     }
 }
@@ -284,10 +286,10 @@ impl BackendCounters {
 
 /// One target.
 pub struct Target {
-    pub cells: Arc<TargetCells>,
+    pub shared: Arc<TargetState>,
     pub weight: u32,
-    /// Pools with connections of another way are not carried over.
-    pub way: Way,
+    /// A reload carries pools over only where this is the same.
+    pub connection_settings: ConnectionSettingsId,
     /// The `Host` of requests to it.
     pub host: Box<str>,
     pub tls: Option<TargetTls>,
@@ -295,11 +297,11 @@ pub struct Target {
     pub counters: Arc<TargetCounters>,
 }
 
-/// How connections to a target are made: another one after every change of that.
+/// Stands for all settings by which connections to a target are made: another one after every change of those.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Way(u64);
+pub struct ConnectionSettingsId(u64);
 
-impl Way {
+impl ConnectionSettingsId {
     /// One that no other target had before.
     #[expect(clippy::new_without_default, reason = "each is another one")]
     pub fn new() -> Self {

@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::sync::watch;
 
 use super::balance::InFlight;
-use super::deadline::{Deadline, after};
+use super::deadline::{Deadline, saturating_deadline};
 use super::record::RequestRecord;
 use super::shared::Shared;
 use super::snapshot::Meter;
@@ -71,12 +71,12 @@ impl Tunnel {
     /// had been said: where nothing but that end tells of it, a tunnel that was cut must not look like one.
     pub async fn run(&mut self, client: &mut Socket, ahead: BytesMut) -> bool {
         let mut stop = std::pin::pin!(stopped(self.shared.stop_tunnels.subscribe()));
-        let mut down = Way::new(std::mem::take(&mut self.early), self.websocket, CLOSE_TO_CLIENT);
-        let mut up = Way::new(ahead, self.websocket, CLOSE_TO_UPSTREAM);
+        let mut down = Direction::new(std::mem::take(&mut self.early), self.websocket, CLOSE_TO_CLIENT);
+        let mut up = Direction::new(ahead, self.websocket, CLOSE_TO_UPSTREAM);
         let (mut active, mut idle, mut closing) = (Instant::now(), None, None);
         let ended = std::future::poll_fn(|cx| {
             if closing.is_none() && stop.as_mut().poll(cx).is_ready() {
-                closing = Some(Deadline::at(after(Instant::now(), CLOSING)));
+                closing = Some(Deadline::at(saturating_deadline(Instant::now(), CLOSING)));
                 (up.closes, down.closes) = (true, true);
             }
             let moved = (down.moved, up.moved);
@@ -98,7 +98,9 @@ impl Tunnel {
             if closing.as_mut().is_some_and(|closing| closing.poll_passed(cx).is_ready()) {
                 return Poll::Ready(false);
             }
-            idle.get_or_insert_with(|| Deadline::at(after(active, self.idle))).poll_passed(cx).map(|()| false)
+            idle.get_or_insert_with(|| Deadline::at(saturating_deadline(active, self.idle)))
+                .poll_passed(cx)
+                .map(|()| false)
         })
         .await;
         // Websockets say themselves where they end.
@@ -115,14 +117,14 @@ async fn stopped(mut stop: watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-/// One way through a tunnel.
-struct Way {
+/// One direction of a tunnel.
+struct Direction {
     /// Read and not written yet.
     pending: BytesMut,
     moved: u64,
     /// Borders, for websockets only.
     frames: Option<Frames>,
-    /// Goes out between two frames once the way `closes`.
+    /// Goes out between two frames once the direction `closes`.
     close: &'static [u8],
     closes: bool,
     closed: bool,
@@ -130,7 +132,7 @@ struct Way {
     ended: bool,
 }
 
-impl Way {
+impl Direction {
     fn new(first: BytesMut, websocket: bool, close: &'static [u8]) -> Self {
         let mut frames = websocket.then(Frames::default);
         frames.iter_mut().for_each(|frames| frames.scan(&first));

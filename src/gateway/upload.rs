@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use super::deadline::{Deadline, after};
+use super::deadline::{Deadline, saturating_deadline};
 use super::record::Decider;
 use super::request_body::RequestBody;
 use super::upstream::Exchange;
@@ -15,8 +15,6 @@ pub struct Times {
     pub started: Instant,
     /// When all tries must be over.
     pub deadline: Instant,
-    /// How long the answer to a stream may take.
-    pub stream: Duration,
     /// From the end of the body to the response head.
     pub first_byte: Duration,
     /// How long the upstream may take nothing of a stream.
@@ -78,7 +76,7 @@ pub fn ended_by(exchange: &Exchange, body: &RequestBody, times: Times) -> Decide
         _ if stalled => Decider::Idle,
         None if body.is_stream() => Decider::Idle,
         None => Decider::Timeout,
-        Some(sent) if body.is_stream() || after(sent, times.first_byte) <= times.deadline => {
+        Some(sent) if body.is_stream() || saturating_deadline(sent, times.first_byte) <= times.deadline => {
             Decider::FirstByte
         }
         Some(_) => Decider::Timeout,
@@ -90,10 +88,10 @@ fn due(phase: UploadPhase, exchange: &Exchange, body: &RequestBody, times: Times
     let now = Instant::now();
     match phase {
         UploadPhase::Small => times.deadline,
-        UploadPhase::Stream { .. } => after(now, times.idle),
+        UploadPhase::Stream { .. } => saturating_deadline(now, times.idle),
         UploadPhase::Sent => {
             exchange.uploaded.set(Some(now));
-            let answer_by = after(now, times.first_byte);
+            let answer_by = saturating_deadline(now, times.first_byte);
             if body.is_stream() { answer_by } else { answer_by.min(times.deadline) }
         }
     }

@@ -101,7 +101,7 @@ impl Worker {
         position: usize,
     ) -> Rc<Pool> {
         let pool = snapshot.local(backend).pools[position].get_or_init(|| {
-            Rc::new(Pool::new(Dialer::new(target.cells.clone(), target.tls.clone(), target.terms)))
+            Rc::new(Pool::new(Dialer::new(target.shared.clone(), target.tls.clone(), target.terms)))
         });
         pool.clone()
     }

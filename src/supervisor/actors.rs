@@ -60,7 +60,7 @@ fn breaker(supervisor: &Addr<Supervisor>) -> Entry {
         },
         |address, snapshot| {
             let guarded = |(backend, target, _): Each<'_>| {
-                (target.cells.clone(), backend.settings.circuit_breaker.clone())
+                (target.shared.clone(), backend.settings.circuit_breaker.clone())
             };
             address.do_send(circuit_breaker::Watch { targets: targets(snapshot).map(guarded).collect() });
         },
@@ -80,7 +80,7 @@ fn health(supervisor: &Addr<Supervisor>, shared: &Arc<Shared>) -> Entry {
         },
         |address, snapshot| {
             let checked = |(backend, target, _): Each<'_>| health_check::WatchTarget {
-                cells: target.cells.clone(),
+                shared: target.shared.clone(),
                 settings: backend.settings.health_check.clone(),
             };
             address.do_send(health_check::Watch { targets: targets(snapshot).map(checked).collect() });
@@ -100,7 +100,7 @@ fn resolver() -> Entry {
         |address, snapshot| {
             let named = |(_, target, written): Each<'_>| {
                 let is_name = written.url.host.parse::<IpAddr>().is_err();
-                is_name.then(|| (target.cells.clone(), written.url.host.clone(), written.url.port))
+                is_name.then(|| (target.shared.clone(), written.url.host.clone(), written.url.port))
             };
             address.do_send(resolver::Watch { targets: targets(snapshot).filter_map(named).collect() });
         },
@@ -182,7 +182,7 @@ fn alerts(supervisor: &Addr<Supervisor>, shared: &Arc<Shared>, store: &MetricsSt
         },
         |address, snapshot| {
             let measured = |(backend, target, _): Each<'_>| alerts::WatchTarget {
-                cells: target.cells.clone(),
+                shared: target.shared.clone(),
                 health_settles: backend.settings.health_check.as_ref().map_or(Duration::ZERO, settles),
                 breaker_settles: backend.settings.circuit_breaker.window,
             };

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
-use aegis_actors::TargetCells;
+use aegis_actors::TargetState;
 use aegis_actors::metrics_aggregator::Labels;
 use aegis_actors::rate_limiter::{self, Decisions, KeyedBy, LimitCells};
 use rustls_pki_types::ServerName;
@@ -13,12 +13,13 @@ use thiserror::Error;
 
 use crate::config::hash;
 use crate::config::settings::{self, Settings};
-use crate::gateway::arrival::is_host;
 use crate::gateway::own_paths::OwnPaths;
 use crate::gateway::rate_limit::rules::Limits;
+use crate::gateway::request_parts::is_host;
 use crate::gateway::retry_budget::Budget;
 use crate::gateway::snapshot::{
-    Backend, BackendCounters, Route, RouteCounters, Snapshot, Target, TargetCounters, Way, smooth_turns,
+    Backend, BackendCounters, ConnectionSettingsId, Route, RouteCounters, Snapshot, Target, TargetCounters,
+    smooth_turns,
 };
 use crate::gateway::upstream::{TargetTls, Terms, TlsError, client_config};
 use crate::router::{PatternError, RouteSpec, Router};
@@ -203,23 +204,25 @@ fn backend_of(
             Some(client_config(&written.tls).map_err(|error| BuildError::Tls(written.name.clone(), error))?)
         }
     };
-    // Connections depend on these. A target whose terms or TLS have changed keeps its state (drained, held, unhealthy) and
-    // gets new connections.
-    let same_way = same_tls && old.is_some_and(|old| terms(&old.settings) == terms(written));
+    // Connections are made with these. A target that differs in them stays what it is, drained, held or unhealthy, and gets
+    // new connections.
+    let same_settings = same_tls && old.is_some_and(|old| terms(&old.settings) == terms(written));
     let mut targets = Vec::with_capacity(written.targets.len());
     for target in &written.targets {
-        let taken = |t: &Arc<Target>| targets.iter().any(|other: &Arc<Target>| other.cells.id == t.cells.id);
+        let taken =
+            |t: &Arc<Target>| targets.iter().any(|other: &Arc<Target>| other.shared.id == t.shared.id);
         let same = old.and_then(|old| {
-            old.targets.iter().find(|old| old.cells.url == target.url.to_string() && !taken(old)).cloned()
+            old.targets.iter().find(|old| old.shared.url == target.url.to_string() && !taken(old)).cloned()
         });
         targets.push(match same {
-            Some(same) if same_way && same.weight == target.weight => same,
+            Some(same) if same_settings && same.weight == target.weight => same,
             same => {
                 let mut target = target_of(written, target, tls_config.clone(), workers)?;
                 if let Some(same) = same {
-                    target.cells = same.cells.clone();
+                    target.shared = same.shared.clone();
                     target.counters = same.counters.clone();
-                    target.way = if same_way { same.way } else { target.way };
+                    target.connection_settings =
+                        if same_settings { same.connection_settings } else { target.connection_settings };
                 }
                 Arc::new(target)
             }
@@ -275,9 +278,9 @@ fn target_of(
         Err(_) => Vec::new(),
     };
     Ok(Target {
-        cells: TargetCells::new(&backend.name, &target.url.to_string(), addresses),
+        shared: TargetState::new(&backend.name, &target.url.to_string(), addresses),
         weight: target.weight,
-        way: Way::new(),
+        connection_settings: ConnectionSettingsId::new(),
         host: authority.into(),
         tls,
         terms: terms(backend),

@@ -224,9 +224,9 @@ impl Children {
 
     /// Makes one of them panic or hang.
     #[cfg(feature = "test-hooks")]
-    pub fn torment(&mut self, torment: &super::messages::Torment) -> bool {
-        let Some(Child { handle, .. }) = self.named(&torment.actor) else { return false };
-        match torment.hang {
+    pub fn inject_fault(&mut self, fault: &super::messages::InjectFault) -> bool {
+        let Some(Child { handle, .. }) = self.named(&fault.actor) else { return false };
+        match fault.hang {
             None => handle.panic.do_send(Panic),
             Some(time) => handle.hang.do_send(Hang(time)),
         }

@@ -74,7 +74,7 @@ impl Supervisor {
         let snapshot = self.shared.snapshot.load();
         let mut there = BTreeSet::new();
         for backend in &snapshot.backends {
-            there.extend(backend.targets.iter().map(|target| (&*backend.name, &*target.cells.url)));
+            there.extend(backend.targets.iter().map(|target| (&*backend.name, &*target.shared.url)));
         }
         self.transitions.retain(|(backend, target, _), _| there.contains(&(&**backend, &**target)));
     }

@@ -187,7 +187,7 @@ impl CommandError {
 #[cfg(feature = "test-hooks")]
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "bool")]
-pub struct Torment {
+pub struct InjectFault {
     pub actor: String,
     /// `None` = panic, else block its thread for that long.
     pub hang: Option<std::time::Duration>,

@@ -215,24 +215,24 @@ impl Handler<Drain> for Supervisor {
         let backend = backend.ok_or_else(|| CommandError::backend(&drain.backend))?;
         let target = backend.targets.get(drain.target);
         let Expected { url, generation } = &drain.expected;
-        let is_other = url.as_ref().is_some_and(|url| target.is_none_or(|target| target.cells.url != *url));
+        let is_other = url.as_ref().is_some_and(|url| target.is_none_or(|target| target.shared.url != *url));
         if is_other || generation.is_some_and(|generation| generation != snapshot.generation) {
             let shown = |target: &Arc<crate::gateway::snapshot::Target>| {
-                (target.cells.url.clone(), target.cells.drained.load(std::sync::atomic::Ordering::Relaxed))
+                (target.shared.url.clone(), target.shared.drained.load(std::sync::atomic::Ordering::Relaxed))
             };
             let targets = backend.targets.iter().map(shown).collect();
             return Err(CommandError::Other(Actual { generation: snapshot.generation, targets }));
         }
         let target = target
             .ok_or_else(|| CommandError::target(&drain.backend, drain.target, backend.targets.len()))?;
-        target.cells.drained.store(drain.drained, std::sync::atomic::Ordering::Relaxed);
+        target.shared.drained.store(drain.drained, std::sync::atomic::Ordering::Relaxed);
         let what = if drain.drained { "draining" } else { "taking requests again" };
         log::info!(
             "target {} of backend {} is {what}, by request of an operator",
-            target.cells.url,
+            target.shared.url,
             backend.name
         );
-        self.events.push(Event::drain(&backend.name, &target.cells.url, drain.drained));
+        self.events.push(Event::drain(&backend.name, &target.shared.url, drain.drained));
         Ok(())
     }
 }
@@ -268,17 +268,16 @@ impl Handler<Hold> for Supervisor {
 }
 
 #[cfg(feature = "test-hooks")]
-impl Handler<Torment> for Supervisor {
+impl Handler<InjectFault> for Supervisor {
     type Result = bool;
 
-    fn handle(&mut self, torment: Torment, _: &mut Self::Context) -> bool {
-        assert!(torment.actor != "supervisor", "a test asked the supervisor to panic");
-        if let ("reader", Some(hang), Some(turn)) =
-            (torment.actor.as_str(), torment.hang, self.reader.turn_now())
+    fn handle(&mut self, fault: InjectFault, _: &mut Self::Context) -> bool {
+        assert!(fault.actor != "supervisor", "a test asked the supervisor to panic");
+        if let ("reader", Some(hang), Some(turn)) = (fault.actor.as_str(), fault.hang, self.reader.turn_now())
         {
             actix_rt::spawn(self.reader.read(turn, move || std::thread::sleep(hang * 12)));
             return true;
         }
-        self.children.torment(&torment)
+        self.children.inject_fault(&fault)
     }
 }

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use aegis_actors::TargetCells;
+use aegis_actors::TargetState;
 use aegis_actors::health_check::{ProbeFuture, Prober, ProberFactory, Settings};
 
 use crate::gateway::shared::Shared;
@@ -20,16 +20,16 @@ impl GatewayProber {
 }
 
 impl Prober for GatewayProber {
-    fn probe(&self, cells: Arc<TargetCells>, check: Settings) -> ProbeFuture {
+    fn probe(&self, shared: Arc<TargetState>, check: Settings) -> ProbeFuture {
         let snapshot = self.0.snapshot.load_full();
         let mut targets = snapshot.backends.iter().flat_map(|backend| &backend.targets);
-        let target = targets.find(|target| target.cells.id == cells.id).cloned();
+        let target = targets.find(|target| target.shared.id == shared.id).cloned();
         Box::pin(async move {
             let target = target.ok_or("the target is not configured any more")?;
             let mut lines = RequestLines::new("GET", &check.path, 64);
             lines.fields().extend_from_slice(b"User-Agent: aegis-health-check\r\nConnection: close\r\n");
             let terms = Terms { port: check.port, connect_timeout: check.timeout, ..target.terms };
-            let pool = Pool::new(Dialer::new(target.cells.clone(), target.tls.clone(), terms));
+            let pool = Pool::new(Dialer::new(target.shared.clone(), target.tls.clone(), terms));
             let host = Rc::from(&*target.host);
             let exchange = Exchange::new(Asked::default(), Rc::new(lines), host, None);
             let sent = pool.send(exchange.clone()).await;

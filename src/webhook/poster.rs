@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use aegis_actors::TargetCells;
+use aegis_actors::TargetState;
 use aegis_actors::alerts::{Delivery, Failure, Format, PostFuture, Poster, PosterFactory, Then, Webhook};
 use aegis_schema::Secret;
 use bytes::Bytes;
@@ -66,8 +66,8 @@ async fn send(webhook: &Webhook, body: Bytes, made: &OnceCell<Arc<ClientConfig>>
     };
     let secure = url.scheme() == "https";
     let tls = if secure { Some(tls(&host, webhook.ca_file.as_deref(), made)?) } else { None };
-    let cells = TargetCells::new("alerts", &format!("{}://{host}:{port}", url.scheme()), addresses);
-    let pool = Pool::new(Dialer::new(cells, tls, Terms::of(timeout)));
+    let shared = TargetState::new("alerts", &format!("{}://{host}:{port}", url.scheme()), addresses);
+    let pool = Pool::new(Dialer::new(shared, tls, Terms::of(timeout)));
     let (lines, host) = head(&url, &webhook.headers);
     let body = Rc::new(RequestBody::whole(body));
     let exchange = Exchange::new(Asked::default(), Rc::new(lines), host, body.reader());

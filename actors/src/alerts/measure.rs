@@ -1,4 +1,4 @@
-//! What a rule's condition is about, measured: from what the aggregator has in memory, and from the targets' cells.
+//! What a rule's condition is about, measured: from what the aggregator has in memory, and from the targets' shared state.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -56,11 +56,11 @@ impl<'a> Measure<'a> {
     fn gauge(&self, condition: &Condition) -> Measured {
         let health = condition.metric == Metric::UnhealthyTargets;
         let of = |target: &&WatchTarget| {
-            condition.backend.as_ref().is_none_or(|backend| *backend == target.cells.backend)
+            condition.backend.as_ref().is_none_or(|backend| *backend == target.shared.backend)
         };
         let bad = |target: &&WatchTarget| match health {
-            true => !target.cells.health.is_healthy(),
-            false => target.cells.gate.peek() == circuit_breaker::State::Open,
+            true => !target.shared.health.is_healthy(),
+            false => target.shared.breaker.peek() == circuit_breaker::CircuitState::Open,
         };
         let settles = |target: &WatchTarget| match health {
             true => target.health_settles,
@@ -68,9 +68,9 @@ impl<'a> Measure<'a> {
         };
         // A target that is listed twice is one.
         let bad: HashSet<_> =
-            self.targets.iter().filter(of).filter(bad).map(|t| (&t.cells.backend, &t.cells.url)).collect();
+            self.targets.iter().filter(of).filter(bad).map(|t| (&t.shared.backend, &t.shared.url)).collect();
         let settled =
-            |target: &WatchTarget| self.at.saturating_duration_since(target.cells.since) >= settles(target);
+            |target: &WatchTarget| self.at.saturating_duration_since(target.shared.since) >= settles(target);
         Measured { value: Some(bad.len() as f64), whole: self.targets.iter().filter(of).all(settled) }
     }
 

@@ -7,7 +7,7 @@ use actix::Message;
 
 use super::alert::Alert;
 use super::settings::Settings;
-use crate::target::TargetCells;
+use crate::target::TargetState;
 
 /// The rules and the targets after a start or a reload. Alerts of rules that are gone resolve.
 #[derive(Clone, Debug, Message)]
@@ -22,7 +22,7 @@ pub struct Watch {
 /// One target, and how old it must be until its published state says something.
 #[derive(Clone, Debug)]
 pub struct WatchTarget {
-    pub cells: Arc<TargetCells>,
+    pub shared: Arc<TargetState>,
     /// Until checks can have called it unhealthy; zero where none run.
     pub health_settles: Duration,
     /// The window of its breaker.

@@ -2,7 +2,7 @@
 //!
 //! Owns: which alerts are open, and how far each webhook has been told. Refuses: a second alert of a rule while one is open
 //! or within its cooldown. Driven by: its own timer, the supervisor's [`Watch`], the operator's [`Acknowledge`]. Reads what
-//! the metrics aggregator has in memory and the targets' cells; requests know nothing of it. What is known is kept in
+//! the metrics aggregator has in memory and the targets' shared state; requests know nothing of it. What is known is kept in
 //! [`Alerts`], outside of the actor's instances, and in the [`Ledger`] where there is one (ADR 0012).
 //!
 //! | file | holds |

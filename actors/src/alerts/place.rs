@@ -14,15 +14,15 @@ const TARGETS: usize = 5;
 /// What follows the numbers of an alert on `condition` that is met at `now` (Unix seconds): ` at backend …`, or nothing.
 pub fn of(metrics: &Metrics, targets: &[WatchTarget], now: i64, condition: &Condition) -> String {
     let of = |target: &&WatchTarget| {
-        condition.backend.as_ref().is_none_or(|backend| *backend == target.cells.backend)
+        condition.backend.as_ref().is_none_or(|backend| *backend == target.shared.backend)
     };
     let mut known: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     let mut bad: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for target in targets.iter().filter(of) {
-        let (backend, url) = (target.cells.backend.as_str(), target.cells.url.as_str());
+        let (backend, url) = (target.shared.backend.as_str(), target.shared.url.as_str());
         known.entry(backend).or_default().insert(url);
-        let unhealthy = !target.cells.health.is_healthy();
-        let open = target.cells.gate.peek() == circuit_breaker::State::Open;
+        let unhealthy = !target.shared.health.is_healthy();
+        let open = target.shared.breaker.peek() == circuit_breaker::CircuitState::Open;
         let is_bad = match condition.metric {
             Metric::UnhealthyTargets => unhealthy,
             Metric::OpenBreakers => open,

@@ -10,12 +10,12 @@ use actix::{
 };
 use actix_rt::ArbiterHandle;
 
-use super::gate::State;
+use super::breaker_state::CircuitState;
 use super::knock::knock;
 use super::messages::{Hold, Inspect, Outcomes, Report, Transition, UnknownBackend, Watch, Well};
 use super::state::{Breaker, Change};
-use crate::supervision::{Fence, OnStop, Stopped, after, count_message, supervised};
-use crate::target::{TargetCells, TargetId};
+use crate::supervision::{Fence, OnStop, Stopped, count_message, saturating_deadline, supervised};
+use crate::target::{TargetId, TargetState};
 
 /// Batches that may wait before `try_send` reports a full mailbox: a worker sends a few hundred a second, so
 /// this is seconds of delay with every worker busy; more would only be older news.
@@ -42,7 +42,7 @@ pub struct CircuitBreakerActor {
 }
 
 struct Guarded {
-    cells: Arc<TargetCells>,
+    shared: Arc<TargetState>,
     breaker: Breaker,
     /// A connection is about to be tried.
     knocking: bool,
@@ -66,22 +66,23 @@ impl CircuitBreakerActor {
         let mut before = std::mem::take(&mut self.guarded);
         let held: HashMap<_, _> = before
             .values()
-            .filter_map(|guarded| Some((guarded.cells.backend.clone(), guarded.breaker.gate().held?)))
+            .filter_map(|guarded| Some((guarded.shared.backend.clone(), guarded.breaker.state().held?)))
             .collect();
-        for (cells, settings) in watch.targets {
-            let guarded = match before.remove(&cells.id) {
+        for (shared, settings) in watch.targets {
+            let guarded = match before.remove(&shared.id) {
                 Some(mut known) => {
                     let change = known.breaker.reconfigure(settings, now);
                     change.into_iter().for_each(|change| announce(&self.deps, &known, change));
                     known
                 }
                 None => {
-                    let gate = cells.gate.load().as_ref().clone();
-                    let mut breaker = Breaker::resume(settings.clone(), gate, now);
+                    let state = shared.breaker.load().as_ref().clone();
+                    let mut breaker = Breaker::resume(settings.clone(), state, now);
                     let change = breaker.reconfigure(settings, now);
-                    let mut new = Guarded { cells, breaker, knocking: false };
+                    let mut new = Guarded { shared, breaker, knocking: false };
                     change.into_iter().for_each(|change| announce(&self.deps, &new, change));
-                    if let Some(held) = held.get(&new.cells.backend).filter(|_| !new.breaker.gate().forced())
+                    if let Some(held) =
+                        held.get(&new.shared.backend).filter(|_| !new.breaker.state().forced())
                     {
                         let change = new.breaker.hold_as(*held, now);
                         announce(&self.deps, &new, change);
@@ -89,14 +90,14 @@ impl CircuitBreakerActor {
                     new
                 }
             };
-            self.guarded.insert(guarded.cells.id, guarded);
+            self.guarded.insert(guarded.shared.id, guarded);
         }
     }
 
     /// Holds every breaker of the backend or lets go of them; answers how many there are.
     fn hold(&mut self, wish: &Hold, now: Instant) -> usize {
         let mut count = 0;
-        for guarded in self.guarded.values_mut().filter(|guarded| guarded.cells.backend == wish.backend) {
+        for guarded in self.guarded.values_mut().filter(|guarded| guarded.shared.backend == wish.backend) {
             count += 1;
             if let Some(change) = guarded.breaker.hold(wish.state, wish.ttl, now) {
                 announce(&self.deps, guarded, change);
@@ -118,13 +119,13 @@ impl CircuitBreakerActor {
         for guarded in self.guarded.values_mut().filter(|guarded| !guarded.knocking) {
             let Some(wait) = guarded.breaker.knocks_in() else { continue };
             guarded.knocking = true;
-            let (cells, epoch) = (guarded.cells.clone(), guarded.breaker.gate().epoch);
-            let (target, asked) = (cells.id, after(Instant::now(), wait));
-            let knocked = async move { knock(&cells, wait).await };
+            let (shared, epoch) = (guarded.shared.clone(), guarded.breaker.state().epoch);
+            let (target, asked) = (shared.id, saturating_deadline(Instant::now(), wait));
+            let knocked = async move { knock(&shared, wait).await };
             ctx.spawn(wrap_future::<_, Self>(knocked).map(move |taken, actor, ctx| {
                 let Some(guarded) = actor.guarded.get_mut(&target) else { return };
                 guarded.knocking = false;
-                if taken && guarded.breaker.gate().epoch == epoch {
+                if taken && guarded.breaker.state().epoch == epoch {
                     actor.well(&Well { target, again: true, asked }, Instant::now());
                 }
                 actor.arm(ctx);
@@ -171,10 +172,10 @@ fn announce(deps: &Deps, guarded: &Guarded, change: Change) {
     if !deps.fence.is_current() {
         return;
     }
-    let (cells, Change { from, to, reason }) = (&guarded.cells, change);
-    cells.gate.publish(guarded.breaker.gate().clone());
-    let level = if to == State::Open { log::Level::Warn } else { log::Level::Info };
-    let (backend, target) = (&cells.backend, &cells.url);
+    let (shared, Change { from, to, reason }) = (&guarded.shared, change);
+    shared.breaker.publish(guarded.breaker.state().clone());
+    let level = if to == CircuitState::Open { log::Level::Warn } else { log::Level::Info };
+    let (backend, target) = (&shared.backend, &shared.url);
     log::log!(level, "breaker of {backend} {target}: {} -> {}: {reason}", from.as_str(), to.as_str());
     if from != to {
         let (backend, target, at) = (backend.clone(), target.clone(), SystemTime::now());
@@ -255,23 +256,23 @@ impl Handler<Inspect> for CircuitBreakerActor {
 
 impl Guarded {
     fn report(&self, now: Instant, wall: SystemTime) -> Report {
-        let (cells, breaker, gate) = (&self.cells, &self.breaker, self.breaker.gate());
+        let (shared, breaker, state) = (&self.shared, &self.breaker, self.breaker.state());
         let totals = breaker.totals(now);
         Report {
-            target: cells.id,
-            backend: cells.backend.clone(),
-            url: cells.url.clone(),
-            state: gate.state(),
-            forced: gate.forced(),
+            target: shared.id,
+            backend: shared.backend.clone(),
+            url: shared.url.clone(),
+            state: state.circuit(),
+            forced: state.forced(),
             consecutive_failures: breaker.consecutive_failures(),
             calls: totals.calls,
             failures: totals.failures,
             slow: totals.slow,
             failure_rate: totals.failure_rate(),
             slow_rate: totals.slow_rate(),
-            opened: gate.opened,
-            retry_in: gate.opens_until().map(|until| until.saturating_duration_since(now)),
-            last_transition: gate.changed.and_then(|at| wall.checked_sub(now.saturating_duration_since(at))),
+            opened: state.opened,
+            retry_in: state.opens_until().map(|until| until.saturating_duration_since(now)),
+            last_transition: state.changed.and_then(|at| wall.checked_sub(now.saturating_duration_since(at))),
         }
     }
 }

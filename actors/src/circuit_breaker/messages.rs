@@ -7,10 +7,10 @@ use std::time::{Duration, Instant, SystemTime};
 use actix::Message;
 use serde::{Deserialize, Serialize};
 
-use super::gate::State;
+use super::breaker_state::CircuitState;
 use super::outcome::Outcome;
 use super::settings::Settings;
-use crate::target::{TargetCells, TargetId};
+use crate::target::{TargetId, TargetState};
 
 /// One worker's outcomes since its last batch, oldest first. Sent every 600 ms; a failure
 /// and a probe at once. Outcomes for a target that is not watched are dropped.
@@ -104,13 +104,13 @@ pub struct Well {
 }
 
 /// The complete set of targets after a start or a reload. Targets that are not listed are forgotten; those
-/// that are known keep their state under the new settings; new ones start from what their cell holds, closed
+/// that are known keep their state under the new settings; new ones start from the state that is published, closed
 /// if nobody has ever published there, and join a hold on their backend.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
 pub struct Watch {
     /// Every target of every backend.
-    pub targets: Vec<(Arc<TargetCells>, Settings)>,
+    pub targets: Vec<(Arc<TargetState>, Settings)>,
 }
 
 /// What an operator wants a backend's breakers to do.
@@ -164,7 +164,7 @@ pub struct Report {
     /// URL of the target.
     pub url: String,
     /// What it does with requests.
-    pub state: State,
+    pub state: CircuitState,
     /// True while an operator holds it.
     pub forced: bool,
     /// Calls that have not reached it since the last one that did, over all workers.
@@ -196,9 +196,9 @@ pub struct Transition {
     /// URL of the target.
     pub target: String,
     /// The state before.
-    pub from: State,
+    pub from: CircuitState,
     /// The state since.
-    pub to: State,
+    pub to: CircuitState,
     /// Why.
     pub reason: TripReason,
     /// When, by the wall clock.

@@ -5,12 +5,12 @@
 //! supervisor's [`Watch`], the operator's [`Hold`], health checks that passed ([`Well`]), its own timer, and the
 //! connections that it tries while a target refuses them (`knock`).
 //!
-//! The decision is published as a [`Gate`] in the target's [`GateCell`]; the request path asks
-//! [`GateCell::admit`], which sends no message and takes no lock. A gate holds all that a replaced actor needs
+//! The decision is published as a [`BreakerState`] in the target's [`SharedBreakerState`]; the request path asks
+//! [`SharedBreakerState::admit`], which sends no message and takes no lock. It holds all that a replaced actor needs
 //! to carry on, save the counts of the current window.
 
 mod actor;
-mod gate;
+mod breaker_state;
 mod knock;
 mod messages;
 mod outcome;
@@ -22,7 +22,7 @@ mod tests;
 mod window;
 
 pub use actor::{CircuitBreakerActor, Deps};
-pub use gate::{Admission, Gate, GateCell, Held, Phase, Refusal, State};
+pub use breaker_state::{Admission, BreakerState, CircuitState, Held, Phase, Refusal, SharedBreakerState};
 pub use messages::{
     Hold, HoldState, Inspect, Outcomes, Report, Run, Transition, TripReason, UnknownBackend, Watch, Well,
 };

@@ -1,17 +1,17 @@
-//! One target's breaker as a pure machine: outcomes and `now` in, a new [`Gate`] and a [`Change`] out.
+//! One target's breaker as a pure machine: outcomes and `now` in, a new [`BreakerState`] and a [`Change`] out.
 //!
-//! Invariants: the epoch rises with every change of the gate; counts never outlive an epoch; a half-open spell
+//! Invariants: the epoch rises with every change of that state; counts never outlive an epoch; a half-open spell
 //! keeps the permits that it began with.
 
 use std::time::{Duration, Instant};
 
-use super::gate::{Gate, Held, Phase, State};
+use super::breaker_state::{BreakerState, CircuitState, Held, Phase};
 use super::messages::{HoldState, Run, TripReason};
 use super::outcome::Fault;
 use super::permits::Permits;
 use super::settings::Settings;
 use super::window::{Totals, Window};
-use crate::supervision::after;
+use crate::supervision::saturating_deadline;
 
 /// The first pause, where the configured one is not shorter: as long as a service takes to start again.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -23,11 +23,11 @@ const RECHECK: Duration = Duration::from_secs(1);
 /// Connections are tried no sooner than this one after another.
 const SOONEST_KNOCK: Duration = Duration::from_millis(250);
 
-/// The gate has a new epoch and wants publishing; `from` and `to` are equal when only a hold came or went.
+/// The state has changed, with a new epoch, and is to be published; `from` and `to` are equal when only a hold came or went.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Change {
-    pub from: State,
-    pub to: State,
+    pub from: CircuitState,
+    pub to: CircuitState,
     pub reason: TripReason,
 }
 
@@ -35,7 +35,7 @@ pub(super) struct Change {
 #[derive(Debug)]
 pub(super) struct Breaker {
     settings: Settings,
-    gate: Gate,
+    state: BreakerState,
     window: Window,
     /// Calls that have not reached the target since the last one that did, and what the last one met.
     consecutive: u32,
@@ -45,11 +45,11 @@ pub(super) struct Breaker {
 }
 
 impl Breaker {
-    /// Starts from a published gate; the default one is closed.
-    pub fn resume(settings: Settings, gate: Gate, now: Instant) -> Self {
+    /// Starts from a published state; the default one is closed.
+    pub fn resume(settings: Settings, state: BreakerState, now: Instant) -> Self {
         let window = Window::new(settings.window, now);
         let lost_by = Fault::default();
-        Self { settings, gate, window, consecutive: 0, lost_by, probes_passed: 0, rechecked: now }
+        Self { settings, state, window, consecutive: 0, lost_by, probes_passed: 0, rechecked: now }
     }
 
     /// Takes over new settings; the state stays, and so do the counts unless the window's length changed. A breaker
@@ -59,18 +59,18 @@ impl Breaker {
             self.window = Window::new(settings.window, now);
         }
         self.settings = settings;
-        let closes = !self.settings.enabled && !matches!(self.gate.phase, Phase::Closed);
-        closes.then(|| self.shift(Phase::Closed, self.gate.held, TripReason::TurnedOff, now))
+        let closes = !self.settings.enabled && !matches!(self.state.phase, Phase::Closed);
+        closes.then(|| self.shift(Phase::Closed, self.state.held, TripReason::TurnedOff, now))
     }
 
     /// Counts what a worker reports. Calls of another epoch count for nothing. `draw` is uniform in 0–1 and
     /// jitters the open time.
     pub fn on_run(&mut self, run: &Run, now: Instant, draw: f64) -> Option<Change> {
-        if run.epoch != self.gate.epoch {
+        if run.epoch != self.state.epoch {
             return None;
         }
-        match self.gate.phase {
-            _ if self.gate.forced() || !self.settings.enabled => {
+        match self.state.phase {
+            _ if self.state.forced() || !self.settings.enabled => {
                 self.count(run, now);
                 None
             }
@@ -94,8 +94,8 @@ impl Breaker {
             return None;
         }
         self.rechecked = now;
-        match &self.gate.phase {
-            _ if self.gate.forced() => Some(self.release(now)),
+        match &self.state.phase {
+            _ if self.state.forced() => Some(self.release(now)),
             Phase::Open { reopened, fault, .. } => {
                 let phase = self.half_open(*reopened, *fault);
                 Some(self.shift(phase, None, TripReason::WaitOver, now))
@@ -108,14 +108,15 @@ impl Breaker {
         }
     }
 
-    /// Somebody who asked the target at `asked` has found it well: it is probed at once. Where a probe has failed since
-    /// then, only what was ill in between is news (`again`); else the pauses would never grow.
+    /// A check or a connection begun at `asked` has succeeded: an open breaker goes half-open at once. After a failed probe
+    /// only if the check before had failed (`again`), else a target whose checks pass and whose requests fail would be
+    /// probed without the growing pauses.
     pub fn on_well(&mut self, again: bool, asked: Instant, now: Instant) -> Option<Change> {
-        match self.gate.phase {
+        match self.state.phase {
             Phase::Open { reopened, fault, .. }
-                if !self.gate.forced()
+                if !self.state.forced()
                     && (again || reopened == 0)
-                    && self.gate.changed.is_none_or(|opened| opened <= asked) =>
+                    && self.state.changed.is_none_or(|opened| opened <= asked) =>
             {
                 let phase = self.half_open(reopened, fault);
                 Some(self.shift(phase, None, TripReason::FoundWell, now))
@@ -124,10 +125,11 @@ impl Breaker {
         }
     }
 
-    /// How long to wait before it is looked whether somebody takes connections again; `None` while nobody need look.
+    /// After how long a connection is tried to a target that refuses them: an eighth of the pause, at least [`SOONEST_KNOCK`].
+    /// `None` unless it is open for that reason.
     pub fn knocks_in(&self) -> Option<Duration> {
-        match self.gate.phase {
-            Phase::Open { reopened, fault: Fault::Refused, .. } if !self.gate.forced() => {
+        match self.state.phase {
+            Phase::Open { reopened, fault: Fault::Refused, .. } if !self.state.forced() => {
                 let pause = open_time(self.settings.reset_timeout, reopened, 0.5);
                 Some((pause / 8).max(SOONEST_KNOCK))
             }
@@ -137,33 +139,33 @@ impl Breaker {
 
     /// When [`on_timer`](Self::on_timer) next has something to do.
     pub fn due(&self) -> Option<Instant> {
-        match (&self.gate.held, &self.gate.phase) {
+        match (&self.state.held, &self.state.phase) {
             (Some(held), _) => held.until,
             (None, Phase::Closed) => None,
             (None, Phase::Open { until, .. }) => Some(*until),
-            (None, Phase::HalfOpen { .. }) => Some(after(self.rechecked, RECHECK)),
+            (None, Phase::HalfOpen { .. }) => Some(saturating_deadline(self.rechecked, RECHECK)),
         }
     }
 
-    /// Obeys an operator; `None` when there was no hold to end.
+    /// Begins or ends an operator's hold; `None` when there was none to end.
     pub fn hold(&mut self, wish: HoldState, ttl: Option<Duration>, now: Instant) -> Option<Change> {
         let open = match wish {
             HoldState::Open => true,
             HoldState::Closed => false,
-            HoldState::Auto => return self.gate.forced().then(|| self.release(now)),
+            HoldState::Auto => return self.state.forced().then(|| self.release(now)),
         };
-        Some(self.hold_as(Held { open, until: ttl.map(|ttl| after(now, ttl)) }, now))
+        Some(self.hold_as(Held { open, until: ttl.map(|ttl| saturating_deadline(now, ttl)) }, now))
     }
 
     /// Joins a hold that other breakers of the backend are under.
     pub fn hold_as(&mut self, held: Held, now: Instant) -> Change {
-        let phase = self.gate.phase.clone();
+        let phase = self.state.phase.clone();
         self.shift(phase, Some(held), TripReason::Held, now)
     }
 
     /// What is to be published.
-    pub fn gate(&self) -> &Gate {
-        &self.gate
+    pub fn state(&self) -> &BreakerState {
+        &self.state
     }
 
     /// Calls that have not reached the target since the last one that did.
@@ -242,7 +244,7 @@ impl Breaker {
     }
 
     fn open(&mut self, reopened: u32, fault: Fault, reason: TripReason, now: Instant, draw: f64) -> Change {
-        let until = after(now, open_time(self.settings.reset_timeout, reopened, draw));
+        let until = saturating_deadline(now, open_time(self.settings.reset_timeout, reopened, draw));
         self.shift(Phase::Open { until, reopened, fault }, None, reason, now)
     }
 
@@ -251,23 +253,23 @@ impl Breaker {
     }
 
     fn release(&mut self, now: Instant) -> Change {
-        let phase = match &self.gate.phase {
+        let phase = match &self.state.phase {
             Phase::Open { until, reopened, fault } if *until <= now => self.half_open(*reopened, *fault),
             same => same.clone(),
         };
         self.shift(phase, None, TripReason::HoldEnded, now)
     }
 
-    /// The one place where a gate changes.
+    /// The one place where the state changes.
     fn shift(&mut self, phase: Phase, held: Option<Held>, reason: TripReason, now: Instant) -> Change {
-        let from = self.gate.state();
-        self.gate.epoch += 1;
-        self.gate.phase = phase;
-        self.gate.held = held;
-        let to = self.gate.state();
+        let from = self.state.circuit();
+        self.state.epoch += 1;
+        self.state.phase = phase;
+        self.state.held = held;
+        let to = self.state.circuit();
         if from != to {
-            self.gate.changed = Some(now);
-            self.gate.opened += u64::from(to == State::Open);
+            self.state.changed = Some(now);
+            self.state.opened += u64::from(to == CircuitState::Open);
         }
         (self.consecutive, self.probes_passed, self.rechecked) = (0, 0, now);
         self.window.clear();

@@ -8,7 +8,7 @@ mod schedules;
 
 use std::time::{Duration, Instant};
 
-use super::gate::{Admission, GateCell, Refusal, State};
+use super::breaker_state::{Admission, CircuitState, Refusal, SharedBreakerState};
 use super::messages::{HoldState, Outcomes, Run, TripReason};
 use super::outcome::{Fault, Outcome};
 use super::settings::Settings;
@@ -18,20 +18,24 @@ use crate::target::TargetId;
 /// Jitter in the middle of its range: none.
 const MIDDLE: f64 = 0.5;
 
-/// A breaker, the cell it publishes into, and a clock that only moves when told to.
+/// A breaker, the shared state that it publishes, and a clock that only moves when told to.
 struct Rig {
     breaker: Breaker,
-    cell: GateCell,
+    cell: SharedBreakerState,
     now: Instant,
 }
 
 impl Rig {
     fn new(settings: Settings) -> Self {
         let now = Instant::now();
-        Self { breaker: Breaker::resume(settings, Default::default(), now), cell: GateCell::default(), now }
+        Self {
+            breaker: Breaker::resume(settings, Default::default(), now),
+            cell: SharedBreakerState::default(),
+            now,
+        }
     }
 
-    fn state(&self) -> State {
+    fn state(&self) -> CircuitState {
         self.cell.peek()
     }
 
@@ -45,7 +49,7 @@ impl Rig {
 
     fn apply(&mut self, change: Option<Change>) -> Option<TripReason> {
         let change = change?;
-        self.cell.publish(self.breaker.gate().clone());
+        self.cell.publish(self.breaker.state().clone());
         assert_eq!(change.to, self.cell.peek());
         Some(change.reason)
     }
@@ -103,16 +107,16 @@ impl Rig {
         for _ in 0..20 {
             self.end(Outcome::Failed);
         }
-        assert_eq!(self.state(), State::Open);
+        assert_eq!(self.state(), CircuitState::Open);
         self.wait(self.due_in());
-        assert_eq!(self.state(), State::HalfOpen);
+        assert_eq!(self.state(), CircuitState::HalfOpen);
     }
 
     /// Trips a closed breaker by consecutive failures and waits until it is half-open.
     fn reach_half_open(&mut self) {
         self.fail(5);
-        assert_eq!(self.state(), State::Open);
+        assert_eq!(self.state(), CircuitState::Open);
         self.wait(self.due_in());
-        assert_eq!(self.state(), State::HalfOpen);
+        assert_eq!(self.state(), CircuitState::HalfOpen);
     }
 }

@@ -17,9 +17,9 @@ use super::cell::Health;
 use super::messages::{HealthChanged, Inspect, Report, Watch};
 use super::settings::Settings;
 use super::state;
-use crate::circuit_breaker::{State, Well};
+use crate::circuit_breaker::{CircuitState, Well};
 use crate::supervision::{Fence, OnStop, Stopped, count_message, supervised};
-use crate::target::{TargetCells, TargetId};
+use crate::target::{TargetId, TargetState};
 
 /// Only the supervisor and the admin write to this actor, a few messages a minute.
 const MAILBOX: usize = 64;
@@ -31,7 +31,7 @@ pub type ProbeFuture = Pin<Box<dyn Future<Output = Result<(), String>>>>;
 pub trait Prober {
     /// Asks the target as `check` says and passes on a status of 200–399. Need not watch `timeout` itself: the actor
     /// drops the future when the time is over.
-    fn probe(&self, target: Arc<TargetCells>, check: Settings) -> ProbeFuture;
+    fn probe(&self, target: Arc<TargetState>, check: Settings) -> ProbeFuture;
 }
 
 /// Makes the prober on the actor's thread.
@@ -65,7 +65,7 @@ pub struct HealthCheckActor {
 }
 
 struct Checked {
-    cells: Arc<TargetCells>,
+    shared: Arc<TargetState>,
     settings: Settings,
     next: Next,
 }
@@ -110,17 +110,17 @@ impl HealthCheckActor {
     fn watch(&mut self, watch: Watch, ctx: &mut Context<Self>) {
         let mut before = std::mem::take(&mut self.checked);
         for target in watch.targets {
-            let (id, cells) = (target.cells.id, target.cells);
+            let (id, shared) = (target.shared.id, target.shared);
             match (before.remove(&id), target.settings) {
                 (Some(known), Some(settings)) => self.keep(known, settings, ctx),
                 (None, Some(settings)) => {
                     let wait = state::first_wait(settings.interval, self.rng.f64());
                     let next = Next::Waiting(self.schedule(id, wait, ctx));
-                    self.checked.insert(id, Checked { cells, settings, next });
+                    self.checked.insert(id, Checked { shared, settings, next });
                 }
                 (known, None) => {
                     known.into_iter().for_each(|known| forget(known, ctx));
-                    self.trust(&cells);
+                    self.trust(&shared);
                 }
             }
         }
@@ -128,7 +128,7 @@ impl HealthCheckActor {
     }
 
     fn keep(&mut self, mut known: Checked, settings: Settings, ctx: &mut Context<Self>) {
-        let id = known.cells.id;
+        let id = known.shared.id;
         if let Next::Waiting(timer) = known.next
             && settings.interval != known.settings.interval
         {
@@ -149,7 +149,7 @@ impl HealthCheckActor {
         }
         let Some(target) = self.checked.get_mut(&id) else { return };
         let timeout = target.settings.timeout;
-        let probe = self.prober.probe(target.cells.clone(), target.settings.clone());
+        let probe = self.prober.probe(target.shared.clone(), target.settings.clone());
         // A task of its own: a prober that panics then fails its check instead of ending this actor.
         let task = actix_rt::spawn(tokio::time::timeout(timeout, probe));
         let ticket = Ticket { target: id, task: task.id(), started: Instant::now() };
@@ -165,11 +165,11 @@ impl HealthCheckActor {
         let ours = |next: &Next| matches!(next, Next::InFlight(probe) if probe.0.id() == task);
         let Some(target) = self.checked.get(&id).filter(|target| ours(&target.next)) else { return };
         let now = Instant::now();
-        let last = target.cells.health.load();
+        let last = target.shared.health.load();
         let health = state::judge(&last, check, &target.settings, now, SystemTime::now());
         let (reason, well) = (state::reason(&health), health.healthy && health.passes > 0);
-        self.announce(&target.cells, health, reason);
-        if well && self.fence.is_current() && target.cells.gate.peek() == State::Open {
+        self.announce(&target.shared, health, reason);
+        if well && self.fence.is_current() && target.shared.breaker.peek() == CircuitState::Open {
             let again = !last.healthy || last.failures > 0;
             self.well.do_send(Well { target: id, again, asked: started });
         }
@@ -181,26 +181,26 @@ impl HealthCheckActor {
     }
 
     /// Makes a target healthy that is not checked any more.
-    fn trust(&self, cells: &TargetCells) {
-        let last = cells.health.load();
+    fn trust(&self, shared: &TargetState) {
+        let last = shared.health.load();
         if last.last_check.is_some() {
             let health = state::unchecked(&last, Instant::now());
-            self.announce(cells, health, "it is no longer checked".to_owned());
+            self.announce(shared, health, "it is no longer checked".to_owned());
         }
     }
 
     /// Publishes a verdict, and tells of it when it changed; an instance that has been replaced does neither.
-    fn announce(&self, cells: &TargetCells, health: Health, reason: String) {
+    fn announce(&self, shared: &TargetState, health: Health, reason: String) {
         if !self.fence.is_current() {
             return;
         }
-        let (before, healthy) = (cells.health.is_healthy(), health.healthy);
-        cells.health.publish(health);
+        let (before, healthy) = (shared.health.is_healthy(), health.healthy);
+        shared.health.publish(health);
         if healthy != before {
             let (level, verdict) =
                 if healthy { (log::Level::Info, "healthy") } else { (log::Level::Warn, "unhealthy") };
-            log::log!(level, "{} of backend {} is {verdict}: {reason}", cells.url, cells.backend);
-            let (backend, target, at) = (cells.backend.clone(), cells.url.clone(), SystemTime::now());
+            log::log!(level, "{} of backend {} is {verdict}: {reason}", shared.url, shared.backend);
+            let (backend, target, at) = (shared.backend.clone(), shared.url.clone(), SystemTime::now());
             self.changes.do_send(HealthChanged { backend, target, healthy, reason, at });
         }
     }
@@ -256,10 +256,10 @@ impl Handler<Inspect> for HealthCheckActor {
 impl Checked {
     fn report(&self) -> Report {
         Report {
-            target: self.cells.id,
-            backend: self.cells.backend.clone(),
-            url: self.cells.url.clone(),
-            health: self.cells.health.load().as_ref().clone(),
+            target: self.shared.id,
+            backend: self.shared.backend.clone(),
+            url: self.shared.url.clone(),
+            health: self.shared.health.load().as_ref().clone(),
             checking: matches!(self.next, Next::InFlight(_)),
         }
     }

@@ -7,7 +7,7 @@ use actix::Message;
 
 use super::cell::Health;
 use super::settings::Settings;
-use crate::target::{TargetCells, TargetId};
+use crate::target::{TargetId, TargetState};
 
 /// The complete set of targets after a start or a reload. Targets that are not listed are forgotten; those
 /// that are known keep their counts and their schedule; what a new one's cell already holds is carried on.
@@ -22,7 +22,7 @@ pub struct Watch {
 #[derive(Clone, Debug)]
 pub struct WatchTarget {
     /// Whom to check and where the verdict goes.
-    pub cells: Arc<TargetCells>,
+    pub shared: Arc<TargetState>,
     /// `None` when its backend has no `healthCheck`; a target that loses it becomes healthy at once.
     pub settings: Option<Settings>,
 }

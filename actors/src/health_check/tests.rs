@@ -9,9 +9,9 @@ use actix_rt::Arbiter;
 
 use super::state::{first_wait, judge, next_wait, reason, unchecked};
 use super::*;
-use crate::circuit_breaker::{Fault, Gate, Phase, Well};
+use crate::circuit_breaker::{BreakerState, Fault, Phase, Well};
 use crate::supervision::{Instances, Ping, Stopped};
-use crate::target::TargetCells;
+use crate::target::TargetState;
 use crate::testing::{Log, collect, obituaries, until};
 
 /// Runs checks given as `+` and `-` and shows the verdict after each as `h` or `u`.
@@ -62,11 +62,11 @@ fn only_a_target_that_comes_back_starts_slowly() {
 
 #[test]
 fn warmth_of_a_target_is_the_lower_of_breaker_and_checks() {
-    let cells = TargetCells::new("users", "http://users", vec![]);
+    let shared = TargetState::new("users", "http://users", vec![]);
     let now = Instant::now();
-    assert_eq!(cells.warmth(now), 1.0);
-    cells.health.publish(Health { since: Some(now), ..Health::default() });
-    assert_eq!(cells.warmth(now), crate::COLD);
+    assert_eq!(shared.warmth(now), 1.0);
+    shared.health.publish(Health { since: Some(now), ..Health::default() });
+    assert_eq!(shared.warmth(now), crate::COLD);
 }
 
 #[test]
@@ -143,7 +143,7 @@ impl Drop for InFlight {
 struct Obedient(Arc<Script>);
 
 impl Prober for Obedient {
-    fn probe(&self, _: Arc<TargetCells>, _: Settings) -> ProbeFuture {
+    fn probe(&self, _: Arc<TargetState>, _: Settings) -> ProbeFuture {
         let script = self.0.clone();
         Box::pin(async move {
             script.asked.fetch_add(1, Ordering::SeqCst);
@@ -188,22 +188,22 @@ fn quick() -> Option<Settings> {
     Some(Settings { interval, timeout: Duration::from_secs(60), ..Settings::default() })
 }
 
-fn watch(cells: &Arc<TargetCells>, settings: Option<Settings>) -> Watch {
-    Watch { targets: vec![WatchTarget { cells: cells.clone(), settings }] }
+fn watch(shared: &Arc<TargetState>, settings: Option<Settings>) -> Watch {
+    Watch { targets: vec![WatchTarget { shared: shared.clone(), settings }] }
 }
 
-fn target() -> Arc<TargetCells> {
-    TargetCells::new("users", "http://127.0.0.1:1", vec![])
+fn target() -> Arc<TargetState> {
+    TargetState::new("users", "http://127.0.0.1:1", vec![])
 }
 
 #[actix_rt::test]
 async fn a_failing_target_becomes_unhealthy_and_comes_back_and_both_are_told() {
-    let (house, script, cells) = (House::new(), Script::new(Answer::Fail), target());
+    let (house, script, shared) = (House::new(), Script::new(Answer::Fail), target());
     let (actor, _) = house.start(&script);
-    actor.do_send(watch(&cells, quick()));
-    until("the target is unhealthy", || !cells.health.is_healthy()).await;
+    actor.do_send(watch(&shared, quick()));
+    until("the target is unhealthy", || !shared.health.is_healthy()).await;
     script.now(Answer::Pass);
-    until("the target is healthy", || cells.health.is_healthy()).await;
+    until("the target is healthy", || shared.health.is_healthy()).await;
     until("both are told", || house.seen.len() == 2).await;
     let told: Vec<_> = house.seen.all().into_iter().map(|seen| (seen.healthy, seen.reason)).collect();
     assert_eq!(told[0], (false, "3 checks failed in a row: refused".to_owned()));
@@ -214,58 +214,58 @@ async fn a_failing_target_becomes_unhealthy_and_comes_back_and_both_are_told() {
 
 #[actix_rt::test]
 async fn a_healthy_target_whose_breaker_is_open_is_told_of_and_whether_that_is_news() {
-    let (house, script, cells) = (House::new(), Script::new(Answer::Pass), target());
+    let (house, script, shared) = (House::new(), Script::new(Answer::Pass), target());
     let (actor, _) = house.start(&script);
-    actor.do_send(watch(&cells, quick()));
+    actor.do_send(watch(&shared, quick()));
     until("it has been checked", || script.asked() > 2).await;
     assert_eq!(house.found.len(), 0, "its breaker is closed");
     let until_then = Instant::now() + Duration::from_secs(600);
     let phase = Phase::Open { until: until_then, reopened: 0, fault: Fault::Unanswered };
-    cells.gate.publish(Gate { phase, ..Gate::default() });
+    shared.breaker.publish(BreakerState { phase, ..BreakerState::default() });
     until("it is told of", || house.found.len() > 0).await;
-    assert_eq!((house.found.all()[0].target, house.found.all()[0].again), (cells.id, false));
+    assert_eq!((house.found.all()[0].target, house.found.all()[0].again), (shared.id, false));
     script.now(Answer::Fail);
-    until("the target is unhealthy", || !cells.health.is_healthy()).await;
+    until("the target is unhealthy", || !shared.health.is_healthy()).await;
     let told = house.found.len();
     script.now(Answer::Pass);
     until("it is told of again", || house.found.len() > told).await;
-    assert!(house.found.all()[told].again && cells.health.is_healthy(), "not before the threshold");
+    assert!(house.found.all()[told].again && shared.health.is_healthy(), "not before the threshold");
 }
 
 #[actix_rt::test]
 async fn a_check_that_hangs_is_alone_until_its_time_is_over_and_then_has_failed() {
-    let (house, script, cells) = (House::new(), Script::new(Answer::Hang), target());
+    let (house, script, shared) = (House::new(), Script::new(Answer::Hang), target());
     let (actor, _) = house.start(&script);
     let timeout = Duration::from_millis(40);
-    actor.do_send(watch(&cells, quick().map(|quick| Settings { timeout, ..quick })));
-    until("three checks have timed out", || !cells.health.is_healthy()).await;
+    actor.do_send(watch(&shared, quick().map(|quick| Settings { timeout, ..quick })));
+    until("three checks have timed out", || !shared.health.is_healthy()).await;
     assert_eq!(script.most.load(Ordering::SeqCst), 1);
-    assert_eq!(cells.health.load().last_error.as_deref(), Some("no answer within 40 ms"));
+    assert_eq!(shared.health.load().last_error.as_deref(), Some("no answer within 40 ms"));
 }
 
 #[actix_rt::test]
 async fn a_prober_that_panics_fails_the_check_and_nothing_else() {
-    let (house, script, cells) = (House::new(), Script::new(Answer::Panic), target());
+    let (house, script, shared) = (House::new(), Script::new(Answer::Panic), target());
     let (actor, ends) = house.start(&script);
-    actor.do_send(watch(&cells, quick()));
-    until("the target is unhealthy", || !cells.health.is_healthy()).await;
+    actor.do_send(watch(&shared, quick()));
+    until("the target is unhealthy", || !shared.health.is_healthy()).await;
     actor.send(Ping).await.unwrap();
     assert_eq!(ends.len(), 0);
 }
 
 #[actix_rt::test]
 async fn a_target_that_loses_its_checks_becomes_healthy_and_is_asked_no_more() {
-    let (house, script, cells) = (House::new(), Script::new(Answer::Fail), target());
+    let (house, script, shared) = (House::new(), Script::new(Answer::Fail), target());
     let (actor, _) = house.start(&script);
-    actor.do_send(watch(&cells, quick()));
-    until("the target is unhealthy", || !cells.health.is_healthy()).await;
+    actor.do_send(watch(&shared, quick()));
+    until("the target is unhealthy", || !shared.health.is_healthy()).await;
     script.now(Answer::Hang);
     let asked = script.asked();
     until("a check is in flight", || script.asked() > asked && script.in_flight() == 1).await;
     assert!(actor.send(Inspect).await.unwrap()[0].checking);
 
-    actor.send(watch(&cells, None)).await.unwrap();
-    assert!(cells.health.is_healthy());
+    actor.send(watch(&shared, None)).await.unwrap();
+    assert!(shared.health.is_healthy());
     until("the check in flight is cancelled", || script.in_flight() == 0).await;
     until("it is told", || house.seen.len() == 2).await;
     assert_eq!(house.seen.all()[1].reason, "it is no longer checked");
@@ -274,11 +274,11 @@ async fn a_target_that_loses_its_checks_becomes_healthy_and_is_asked_no_more() {
 
 #[actix_rt::test]
 async fn a_reload_with_another_interval_reschedules_a_waiting_target() {
-    let (house, script, cells) = (House::new(), Script::new(Answer::Pass), target());
+    let (house, script, shared) = (House::new(), Script::new(Answer::Pass), target());
     let (actor, _) = house.start(&script);
     let never = Some(Settings { interval: Duration::from_secs(3_600), ..Settings::default() });
-    actor.do_send(watch(&cells, never));
-    actor.do_send(watch(&cells, quick()));
+    actor.do_send(watch(&shared, never));
+    actor.do_send(watch(&shared, quick()));
     until("several checks have run", || script.asked() > 3).await;
     actor.send(Watch { targets: vec![] }).await.unwrap();
     assert!(actor.send(Inspect).await.unwrap().is_empty());
@@ -286,26 +286,26 @@ async fn a_reload_with_another_interval_reschedules_a_waiting_target() {
 
 #[actix_rt::test]
 async fn a_replacement_carries_on_and_the_old_one_ends_at_its_next_check() {
-    let (house, script, cells) = (House::new(), Script::new(Answer::Fail), target());
+    let (house, script, shared) = (House::new(), Script::new(Answer::Fail), target());
     let (old, ends) = house.start(&script);
-    old.do_send(watch(&cells, quick()));
-    until("the target is unhealthy", || !cells.health.is_healthy()).await;
+    old.do_send(watch(&shared, quick()));
+    until("the target is unhealthy", || !shared.health.is_healthy()).await;
 
     let (new, _) = house.start(&script);
     until("the old instance has ended", || ends.len() == 1).await;
     assert_eq!(ends.all(), [Stopped { name: "health_check", instance: 1, panicking: false }]);
     script.now(Answer::Pass);
-    new.do_send(watch(&cells, quick()));
-    until("the new instance finds it healthy", || cells.health.is_healthy()).await;
-    assert_eq!(cells.health.load().passes, 2);
+    new.do_send(watch(&shared, quick()));
+    until("the new instance finds it healthy", || shared.health.is_healthy()).await;
+    assert_eq!(shared.health.load().passes, 2);
 }
 
 #[cfg(feature = "test-hooks")]
 #[actix_rt::test]
 async fn a_panic_is_told_and_cancels_what_is_in_flight() {
-    let (house, script, cells) = (House::new(), Script::new(Answer::Hang), target());
+    let (house, script, shared) = (House::new(), Script::new(Answer::Hang), target());
     let (actor, ends) = house.start(&script);
-    actor.do_send(watch(&cells, quick()));
+    actor.do_send(watch(&shared, quick()));
     until("a check is in flight", || script.in_flight() == 1).await;
     assert!(actor.send(crate::supervision::Panic).await.is_err());
     until("the end is told", || ends.len() == 1).await;

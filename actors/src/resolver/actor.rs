@@ -15,7 +15,7 @@ use super::lookup::{Lookup, LookupFactory};
 use super::messages::{Inspect, Report, Watch};
 use super::state::{Name, News};
 use crate::supervision::{Fence, OnStop, Stopped, count_message, supervised};
-use crate::target::TargetCells;
+use crate::target::TargetState;
 
 /// Time between two look-ups of a name that has addresses.
 pub const REFRESH: Duration = Duration::from_secs(10);
@@ -55,7 +55,7 @@ pub struct ResolverActor {
 
 struct Watched {
     name: Name,
-    targets: Vec<Arc<TargetCells>>,
+    targets: Vec<Arc<TargetState>>,
     /// The wait for the next look-up, or the look-up itself: never both, so never two in flight.
     next: SpawnHandle,
 }
@@ -77,12 +77,12 @@ impl ResolverActor {
     fn watch(&mut self, watch: Watch, ctx: &mut Context<Self>) {
         let mut before = std::mem::take(&mut self.names);
         let mut wanted: HashMap<_, Vec<_>> = HashMap::new();
-        for (cells, host, port) in watch.targets {
-            wanted.entry((host, port)).or_default().push(cells);
+        for (shared, host, port) in watch.targets {
+            wanted.entry((host, port)).or_default().push(shared);
         }
         for (key, targets) in wanted {
             match before.remove(&key) {
-                Some(known) if targets.iter().all(|cells| known.serves(cells)) => {
+                Some(known) if targets.iter().all(|shared| known.serves(shared)) => {
                     self.names.insert(key, Watched { targets, ..known });
                 }
                 known => self.begin(key, targets, known, ctx),
@@ -97,7 +97,7 @@ impl ResolverActor {
     fn begin(
         &mut self,
         key: (String, u16),
-        targets: Vec<Arc<TargetCells>>,
+        targets: Vec<Arc<TargetState>>,
         known: Option<Watched>,
         ctx: &mut Context<Self>,
     ) {
@@ -107,7 +107,7 @@ impl ResolverActor {
                 known.name
             }
             None => {
-                let mut published = targets.iter().map(|cells| cells.addresses.load_full());
+                let mut published = targets.iter().map(|shared| shared.addresses.load_full());
                 Name::known(published.find(|addresses| !addresses.is_empty()).as_deref().cloned())
             }
         };
@@ -137,7 +137,7 @@ impl ResolverActor {
         let Some(watched) = self.names.get_mut(&key) else { return };
         let news = watched.name.on_answer(answer);
         watched.publish(&self.fence);
-        watched.targets.iter().for_each(|cells| cells.unresolved.store(false, Ordering::Release));
+        watched.targets.iter().for_each(|shared| shared.unresolved.store(false, Ordering::Release));
         if let Some(news) = news {
             tell(&key, &watched.name, &news);
         }
@@ -152,8 +152,8 @@ impl ResolverActor {
 }
 
 impl Watched {
-    fn serves(&self, cells: &Arc<TargetCells>) -> bool {
-        self.targets.iter().any(|known| Arc::ptr_eq(known, cells))
+    fn serves(&self, shared: &Arc<TargetState>) -> bool {
+        self.targets.iter().any(|known| Arc::ptr_eq(known, shared))
     }
 
     /// Gives every target the last good answer, if there is one and it is not what the target has.
@@ -161,11 +161,11 @@ impl Watched {
         if self.name.addresses.is_empty() || !fence.is_current() {
             return;
         }
-        for cells in &self.targets {
-            if **cells.addresses.load() != self.name.addresses {
-                cells.addresses.store(Arc::new(self.name.addresses.clone()));
+        for shared in &self.targets {
+            if **shared.addresses.load() != self.name.addresses {
+                shared.addresses.store(Arc::new(self.name.addresses.clone()));
             }
-            cells.unresolved.store(false, Ordering::Release);
+            shared.unresolved.store(false, Ordering::Release);
         }
     }
 }

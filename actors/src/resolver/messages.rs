@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use actix::Message;
 
-use crate::target::TargetCells;
+use crate::target::TargetState;
 
 /// The complete set of targets that are named by host name; an IP literal is not watched. Names that are not
 /// listed are forgotten; a name that is new, or has a new target, is looked up at once.
@@ -13,7 +13,7 @@ use crate::target::TargetCells;
 #[rtype(result = "()")]
 pub struct Watch {
     /// Target, host name without brackets or port, port.
-    pub targets: Vec<(Arc<TargetCells>, String, u16)>,
+    pub targets: Vec<(Arc<TargetState>, String, u16)>,
 }
 
 /// Asks for a report on every name, ordered by name and port.

@@ -3,7 +3,7 @@
 //! Owns: the schedule of look-ups and each name's last answer. Refuses: a second look-up of a name while one is
 //! in flight, and an empty answer. Driven by: the supervisor's [`Watch`] and its own timers.
 //!
-//! An answer is published in the [`addresses`](crate::TargetCells::addresses) of every target of that name; a
+//! An answer is published in the [`addresses`](crate::TargetState::addresses) of every target of that name; a
 //! failed look-up leaves them as they are, so a broken name server takes no traffic away.
 
 mod actor;

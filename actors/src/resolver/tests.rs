@@ -11,7 +11,7 @@ use actix_rt::Arbiter;
 use super::state::{Name, News, settle};
 use super::*;
 use crate::supervision::{Fence, Instances, Stopped};
-use crate::target::TargetCells;
+use crate::target::TargetState;
 use crate::testing::{Log, obituaries, until};
 
 fn addresses(text: &str) -> Vec<SocketAddr> {
@@ -91,12 +91,12 @@ fn start(book: &Arc<Book>, refresh: Duration, fence: Fence) -> (Addr<ResolverAct
     (ResolverActor::start_in(&Arbiter::current(), deps), ends)
 }
 
-fn watch(targets: &[&Arc<TargetCells>]) -> Watch {
-    Watch { targets: targets.iter().map(|cells| (Arc::clone(cells), "users".to_owned(), 80)).collect() }
+fn watch(targets: &[&Arc<TargetState>]) -> Watch {
+    Watch { targets: targets.iter().map(|shared| (Arc::clone(shared), "users".to_owned(), 80)).collect() }
 }
 
-fn target() -> Arc<TargetCells> {
-    TargetCells::new("users", "http://users:80", vec![])
+fn target() -> Arc<TargetState> {
+    TargetState::new("users", "http://users:80", vec![])
 }
 
 const SOON: Duration = Duration::from_millis(2);
@@ -106,30 +106,30 @@ const LATER: Duration = Duration::from_secs(600);
 
 #[actix_rt::test]
 async fn a_name_that_moves_moves_its_targets_and_one_that_fails_leaves_them() {
-    let (book, cells) = (Book::new(Ok(addresses("10.0.0.1:80"))), target());
+    let (book, shared) = (Book::new(Ok(addresses("10.0.0.1:80"))), target());
     let (actor, _) = start(&book, SOON, Instances::default().next());
-    actor.do_send(watch(&[&cells]));
-    until("the first answer is in", || **cells.addresses.load() == addresses("10.0.0.1:80")).await;
-    let published = cells.addresses.load_full();
+    actor.do_send(watch(&[&shared]));
+    until("the first answer is in", || **shared.addresses.load() == addresses("10.0.0.1:80")).await;
+    let published = shared.addresses.load_full();
     book.now(Err("no such name".into()));
     let asked = book.asked();
     until("it was asked again", || book.asked() > asked + 2).await;
-    assert!(Arc::ptr_eq(&published, &cells.addresses.load_full()), "nothing was published");
+    assert!(Arc::ptr_eq(&published, &shared.addresses.load_full()), "nothing was published");
     assert_eq!(actor.send(Inspect).await.unwrap()[0].failing.as_deref(), Some("no such name"));
     book.now(Ok(addresses("10.0.0.2:80")));
-    until("the new answer is in", || **cells.addresses.load() == addresses("10.0.0.2:80")).await;
+    until("the new answer is in", || **shared.addresses.load() == addresses("10.0.0.2:80")).await;
 }
 
 #[actix_rt::test]
 async fn a_name_that_cannot_be_looked_up_at_first_is_retried_soon() {
-    let (book, cells) = (Book::new(Err("no such name".into())), target());
+    let (book, shared) = (Book::new(Err("no such name".into())), target());
     let (actor, _) = start(&book, LATER, Instances::default().next());
-    actor.do_send(watch(&[&cells]));
-    assert!(cells.unresolved.load(Ordering::Relaxed), "whoever wants the target may wait");
+    actor.do_send(watch(&[&shared]));
+    assert!(shared.unresolved.load(Ordering::Relaxed), "whoever wants the target may wait");
     until("it was asked more than once", || book.asked() > 2).await;
-    assert!(!cells.unresolved.load(Ordering::Relaxed), "nobody waits for a name that is not known");
+    assert!(!shared.unresolved.load(Ordering::Relaxed), "nobody waits for a name that is not known");
     book.now(Ok(addresses("10.0.0.1:80")));
-    until("the answer is in", || !cells.addresses.load().is_empty()).await;
+    until("the answer is in", || !shared.addresses.load().is_empty()).await;
 }
 
 #[actix_rt::test]
@@ -153,14 +153,14 @@ async fn targets_of_one_name_share_a_look_up_and_a_new_one_does_not_wait_for_the
 
 #[actix_rt::test]
 async fn an_instance_that_was_replaced_ends_without_publishing() {
-    let (book, cells) = (Book::new(Ok(addresses("10.0.0.1:80"))), target());
+    let (book, shared) = (Book::new(Ok(addresses("10.0.0.1:80"))), target());
     let instances = Instances::default();
     let (old, ends) = start(&book, SOON, instances.next());
     instances.next();
-    old.do_send(watch(&[&cells]));
+    old.do_send(watch(&[&shared]));
     until("the old instance has ended", || ends.len() == 1).await;
     assert_eq!(ends.all(), [Stopped { name: "resolver", instance: 1, panicking: false }]);
-    assert!(cells.addresses.load().is_empty());
+    assert!(shared.addresses.load().is_empty());
 }
 
 #[actix_rt::test]

@@ -18,7 +18,7 @@ use aegis_actors::rate_limiter::{Key, LimitId, Limiter, Mode, Refusal, Standing}
 use smallvec::SmallVec;
 
 pub use self::asks::{Asking, SAMPLE};
-pub use self::quota::{Quota, Told, Violation, is_quota};
+pub use self::quota::{HeaderCache, Quota, Violation, is_quota};
 use self::rules::{Facts, Limited, Limits, Verified};
 use super::answer::Cause;
 use super::request::{Refused, Request};

@@ -144,7 +144,7 @@ impl Client {
     /// as long as it takes what is written.
     pub fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut inner = self.inner.borrow_mut();
-        // Behind the rest of a body nobody looks before it has been asked for.
+        // While part of a body is still to come the client's end cannot be seen: it is behind that body.
         while inner.end.is_none() && inner.is_at_end() && inner.ahead.bytes().len() < AHEAD {
             match inner.poll_fill(cx) {
                 Poll::Ready(Ok(true)) => {}
@@ -158,7 +158,7 @@ impl Client {
         }
         let Some(end) = &mut inner.end else { return Poll::Pending };
         ready!(end.poll_passed(cx));
-        // A socket that nobody holds any more would have answered a write with a reset.
+        // A client that has closed its socket answers a write with a reset; one that only half-closed it does not.
         let reads = inner.written
             && inner.socket.as_ref().is_some_and(|socket| matches!(socket.tcp().take_error(), Ok(None)));
         if reads { Poll::Pending } else { Poll::Ready(()) }

@@ -10,11 +10,11 @@ use http::request::Parts;
 use super::decode::{ambiguous, escape};
 use crate::config::settings::HeadBounds;
 use crate::gateway::answer::Cause;
-use crate::gateway::arrival::{Head, Target};
 use crate::gateway::bounds::TARGET_BYTES;
 use crate::gateway::fields::Fields;
 use crate::gateway::message::Said;
 use crate::gateway::request_body::RequestFraming;
+use crate::gateway::request_parts::{RequestParts, RequestTarget};
 use crate::gateway::response::{Length, Response};
 use crate::gateway::unread::Unread;
 
@@ -36,7 +36,7 @@ pub fn unread(parts: &Parts) -> Unread {
 ///
 /// # Errors
 /// Why it is refused.
-pub fn head(parts: &Parts, ended: bool, bounds: HeadBounds) -> Result<Head, Cause> {
+pub fn head(parts: &Parts, ended: bool, bounds: HeadBounds) -> Result<RequestParts, Cause> {
     let refuse = |why| Err(Cause::BadRequest(why));
     // Clients send each cookie as a field of its own (RFC 9113 §8.2.3).
     let crumbs = parts.headers.get_all("cookie").iter().count().saturating_sub(1);
@@ -77,7 +77,7 @@ pub fn head(parts: &Parts, ended: bool, bounds: HeadBounds) -> Result<Head, Caus
     }
     let path = String::from_utf8(escaped).map_err(|_| Cause::BadRequest("The path is not valid."))?;
     let path = if method == Method::CONNECT { "/" } else { path.as_str() };
-    let target = Target::of(authority, path).map_err(Cause::BadRequest)?;
+    let target = RequestTarget::of(authority, path).map_err(Cause::BadRequest)?;
     let sends = [Method::POST, Method::PUT, Method::PATCH].contains(&method);
     let framing = match said.length {
         Some(1..) if ended => return refuse("The request body is not as long as its content-length."),
@@ -88,7 +88,7 @@ pub fn head(parts: &Parts, ended: bool, bounds: HeadBounds) -> Result<Head, Caus
         None => RequestFraming::None,
     };
     let (version, expects) = (Version::HTTP_2, !ended && said.expects);
-    Ok(Head { method, target, version, fields, framing, persists: true, upgrade: None, expects })
+    Ok(RequestParts { method, target, version, fields, framing, persists: true, upgrade: None, expects })
 }
 
 /// An answer's head.
@@ -158,7 +158,7 @@ mod tests {
             ("http://a.test/x", &[("host", "a.test"), ("host", "a.test")], None),
         ] {
             let head = head(&parts("GET", uri, fields), true, BOUNDS).ok();
-            assert_eq!(head.as_ref().and_then(Head::host), host, "{uri} {fields:?}");
+            assert_eq!(head.as_ref().and_then(RequestParts::host), host, "{uri} {fields:?}");
         }
     }
 

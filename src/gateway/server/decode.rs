@@ -1,4 +1,4 @@
-//! An HTTP/1 request head: where it ends, and what it says. Bytes in, a [`Head`] or a refusal out.
+//! An HTTP/1 request head: where it ends, and what it says. Bytes in, a [`RequestParts`] or a refusal out.
 //!
 //! Stricter than httparse, which takes a bare line feed for a line end: what two parsers would read differently is refused
 //! (RFC 9112 §2.2, §3.2, §6).
@@ -10,11 +10,11 @@ use actix_http::{Method, Version};
 
 use crate::config::settings::HeadBounds;
 use crate::gateway::answer::Cause;
-use crate::gateway::arrival::{Head, Target, offered_upgrade};
 use crate::gateway::bounds::{TARGET_BYTES, room};
 use crate::gateway::fields::Fields;
 use crate::gateway::message::{Ambiguous, Said};
 use crate::gateway::request_body::RequestFraming;
+use crate::gateway::request_parts::{RequestParts, RequestTarget, offered_upgrade};
 
 /// Line ends in front of a request, which begin none (RFC 9112 §2.2): how many bytes of them there are.
 pub fn blank(bytes: &[u8]) -> usize {
@@ -75,7 +75,7 @@ fn too_large(bytes: &[u8], bounds: HeadBounds) -> Cause {
 ///
 /// # Errors
 /// Why it is refused.
-pub fn decode(bytes: &[u8], bounds: HeadBounds) -> Result<Head, Cause> {
+pub fn decode(bytes: &[u8], bounds: HeadBounds) -> Result<RequestParts, Cause> {
     let bytes = &*escaped(bytes)?;
     let (mut few, mut many) = ([const { MaybeUninit::uninit() }; 256], Vec::new());
     let found = room(bounds.fields, &mut few, &mut many);
@@ -92,7 +92,7 @@ pub fn decode(bytes: &[u8], bounds: HeadBounds) -> Result<Head, Cause> {
         Method::from_bytes(method.as_bytes()).map_err(|_| Cause::BadRequest("The method is not valid."))?;
     // RFC 9110 §9.3.6: no path, and nothing that could be passed on.
     let target = if method == Method::CONNECT { "/" } else { target };
-    let target = Target::parse(target).map_err(Cause::BadRequest)?;
+    let target = RequestTarget::parse(target).map_err(Cause::BadRequest)?;
     let version = if minor == 1 { Version::HTTP_11 } else { Version::HTTP_10 };
     let said = Said::of(request.headers.iter().map(|field| (field.name, field.value))).map_err(ambiguous)?;
     let modern = minor == 1;
@@ -117,7 +117,7 @@ pub fn decode(bytes: &[u8], bounds: HeadBounds) -> Result<Head, Cause> {
     let fields = Fields::parsed(bytes, request.headers);
     let upgrade = if said.upgrade && modern { offered_upgrade(&fields) } else { None };
     let (persists, expects) = (said.persists(modern), said.expects && modern);
-    Ok(Head { method, target, version, fields, framing, persists, upgrade, expects })
+    Ok(RequestParts { method, target, version, fields, framing, persists, upgrade, expects })
 }
 
 /// What is wrong with a message whose length two readers could read differently.
@@ -224,7 +224,7 @@ mod tests {
         assert_eq!(end(large.as_bytes(), 1000), Err(Cause::HeadTooLarge(BOUNDS)));
     }
 
-    fn decoded(head: &str) -> Result<Head, Cause> {
+    fn decoded(head: &str) -> Result<RequestParts, Cause> {
         decode(head.as_bytes(), BOUNDS)
     }
 

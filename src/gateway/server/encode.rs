@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use actix_http::StatusCode;
 
 use super::client::Client;
-use crate::gateway::deadline::{Deadline, after};
+use crate::gateway::deadline::{Deadline, saturating_deadline};
 use crate::gateway::headers::add_bytes;
 use crate::gateway::outbox::Outbox;
 use crate::gateway::response::{Length, Response};
@@ -170,7 +170,8 @@ impl Stall {
             self.waits = None;
             return written;
         }
-        let waits = self.waits.get_or_insert_with(|| Deadline::at(after(Instant::now(), self.limit)));
+        let waits =
+            self.waits.get_or_insert_with(|| Deadline::at(saturating_deadline(Instant::now(), self.limit)));
         ready!(waits.poll_passed(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }

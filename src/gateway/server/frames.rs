@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 
 use super::encode::Stall;
-use crate::gateway::deadline::{Deadline, after};
+use crate::gateway::deadline::{Deadline, saturating_deadline};
 use crate::gateway::socket::Socket;
 
 /// HTTP/2's connection preface (RFC 9113 §3.4).
@@ -177,7 +177,7 @@ impl AsyncRead for Watched {
         let (begun, limit) = (this.frames.begun, this.limit);
         let (_, block) = match &mut this.block {
             Some(block) if block.0 == begun => block,
-            other => other.insert((begun, Deadline::at(after(Instant::now(), limit)))),
+            other => other.insert((begun, Deadline::at(saturating_deadline(Instant::now(), limit)))),
         };
         match block.poll_passed(cx) {
             Poll::Ready(()) => this.offend(Reason::ENHANCE_YOUR_CALM),

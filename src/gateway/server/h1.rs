@@ -21,11 +21,11 @@ use super::encode::{Outgoing, Persistence};
 use super::{Limits, admission};
 use crate::config::settings::HeadBounds;
 use crate::gateway::answer::Cause;
-use crate::gateway::arrival::Head;
-use crate::gateway::deadline::{after, within};
-use crate::gateway::identity::request_id;
+use crate::gateway::deadline::{saturating_deadline, timeout_at};
 use crate::gateway::relayed::Step;
 use crate::gateway::request::Request;
+use crate::gateway::request_context::request_id;
+use crate::gateway::request_parts::RequestParts;
 use crate::gateway::response::{self, Content, Response};
 use crate::gateway::serve;
 use crate::gateway::socket::Socket;
@@ -65,7 +65,7 @@ pub async fn connection(
     let mut wait = Wait::new(limits.head, stop);
     let mut first = true;
     while wait.request(client, &worker).await {
-        // The room for a request is there only while it is.
+        // Boxed for each request, so that an idle connection does not hold the room for one.
         match Box::pin(exchange(&worker, client, limits, wait.since, first)).await {
             Next::Request => wait.begin(limits.keep_alive),
             Next::Http2 => return true,
@@ -115,7 +115,7 @@ impl Wait {
 
     fn begin(&mut self, limit: Duration) {
         (self.since, self.limit) = (Instant::now(), limit);
-        let due = after(self.since, limit).into();
+        let due = saturating_deadline(self.since, limit).into();
         if self.alarm.deadline() > due {
             self.alarm.as_mut().reset(due);
         }
@@ -127,12 +127,12 @@ impl Wait {
             if !std::future::poll_fn(|cx| self.poll_bytes(client, worker, cx)).await {
                 return false;
             }
-            admission::turn().await;
+            admission::admitted().await;
             if has_begun(client) {
                 return true;
             }
-            if after(self.since, self.limit) <= Instant::now() {
-                // Whoever sends nothing but line ends.
+            if saturating_deadline(self.since, self.limit) <= Instant::now() {
+                // A client that sends nothing but line ends gets no more time for it.
                 return false;
             }
             let filled = std::future::poll_fn(|cx| match client.poll_fill(cx) {
@@ -153,7 +153,7 @@ impl Wait {
             return Poll::Ready(true);
         }
         while self.alarm.as_mut().poll(cx).is_ready() {
-            let due = after(self.since, self.limit);
+            let due = saturating_deadline(self.since, self.limit);
             if due <= Instant::now() {
                 return Poll::Ready(false);
             }
@@ -184,8 +184,8 @@ async fn exchange(
 ) -> Next {
     // The first head has its time from the accept on, another one from its first byte.
     let begun = if first { since } else { Instant::now() };
-    let by = after(begun, limits.head);
-    let head = match within(by, read_head(client, first, limits.bounds)).await {
+    let by = saturating_deadline(begun, limits.head);
+    let head = match timeout_at(by, read_head(client, first, limits.bounds)).await {
         Some(Ok(Some(head))) => head,
         Some(Ok(None)) => return Next::Http2,
         Some(Err(Some(cause))) => return refuse(client, cause, begun).await,
@@ -207,7 +207,11 @@ async fn exchange(
 }
 
 /// Reads a head; `None` where what comes is HTTP/2. An error without a cause: the client is gone.
-async fn read_head(client: &Client, first: bool, bounds: HeadBounds) -> Result<Option<Head>, Option<Cause>> {
+async fn read_head(
+    client: &Client,
+    first: bool,
+    bounds: HeadBounds,
+) -> Result<Option<RequestParts>, Option<Cause>> {
     let mut end = HeadEnd::default();
     loop {
         let found = client.ahead(|bytes| match end.find(bytes, bounds) {

@@ -18,13 +18,13 @@ use super::frames::{Seen, Watched};
 use super::{Limits, convert};
 use crate::config::settings::HeadBounds;
 use crate::gateway::answer::Cause;
-use crate::gateway::arrival::Head;
-use crate::gateway::deadline::{after, within};
-use crate::gateway::identity::request_id;
+use crate::gateway::deadline::{saturating_deadline, timeout_at};
 use crate::gateway::peer::Peer;
 use crate::gateway::relayed::Step;
 use crate::gateway::request::Request;
 use crate::gateway::request_body::{BodyFailure, Source};
+use crate::gateway::request_context::request_id;
+use crate::gateway::request_parts::RequestParts;
 use crate::gateway::response::{self, Content, Length, Response};
 use crate::gateway::serve;
 use crate::gateway::socket::Socket;
@@ -139,7 +139,7 @@ pub async fn connection(
             }
             () = &mut alarm => {
                 let is_idle = streams.open.get() == 0;
-                let due = after(streams.idle.get(), limits.keep_alive);
+                let due = saturating_deadline(streams.idle.get(), limits.keep_alive);
                 let next = match is_idle {
                     // It has been told that it ends, has not answered, and nothing that it waits for is left.
                     true if ends => return,
@@ -147,10 +147,10 @@ pub async fn connection(
                     true => {
                         connection.graceful_shutdown();
                         ends = true;
-                        after(Instant::now(), FAREWELL)
+                        saturating_deadline(Instant::now(), FAREWELL)
                     }
-                    false if ends => after(Instant::now(), FAREWELL),
-                    false => after(Instant::now(), limits.keep_alive),
+                    false if ends => saturating_deadline(Instant::now(), FAREWELL),
+                    false => saturating_deadline(Instant::now(), limits.keep_alive),
                 };
                 alarm.as_mut().reset(next.into());
             }
@@ -191,7 +191,7 @@ struct Wire {
     body: RefCell<RecvStream>,
 }
 
-async fn serve_one(streams: &Streams, wire: &Rc<Wire>, head: Head, ended: bool) {
+async fn serve_one(streams: &Streams, wire: &Rc<Wire>, head: RequestParts, ended: bool) {
     let invites = head.expects;
     let source = (!ended).then(|| Box::new(Arriving { wire: wire.clone(), invites }) as Box<dyn Source>);
     let request = Request::new(streams.worker.clone(), streams.peer.clone(), head, source);
@@ -283,7 +283,7 @@ async fn drain(wire: &Wire) {
         }
         Poll::Ready(())
     });
-    let _ = within(Instant::now() + LINGER, reading).await;
+    let _ = timeout_at(Instant::now() + LINGER, reading).await;
 }
 
 /// A request's body.

@@ -152,7 +152,7 @@ async fn connection(
                         return Ok(());
                     }
                 },
-                // Whoever has said nothing has nothing to lose, and must not hold up the stop.
+                // A handshake has no request to lose, and must not hold up the stop.
                 () = h1::stopped(stop.clone()) => return Ok(()),
             }
         }

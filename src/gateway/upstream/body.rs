@@ -1,7 +1,7 @@
 //! The body of an upstream's answer, from the buffer that it was read into to whoever takes it.
 //!
 //! awc is told of no body at all: it takes the answer for complete and gives the connection back to its pool, where nobody
-//! finds it as long as its name is taken (see `slots`). So there is one decoder of bodies, and nobody to copy them.
+//! finds it as long as its key is taken (see `pool_keys`). So there is one decoder of bodies, and nobody to copy them.
 
 use std::io;
 use std::rc::Rc;
@@ -11,7 +11,7 @@ use bytes::BytesMut;
 
 use super::exchange::Exchange;
 use super::framing::Violation;
-use super::slots::Owner;
+use super::pool_keys::Owner;
 use super::transport::Transport;
 use crate::gateway::socket::Socket;
 
@@ -60,8 +60,8 @@ impl Body {
 
     /// The connection is `owner`'s alone from now on.
     pub fn bind(&self, exchange: &Exchange, owner: Owner) {
-        exchange.slot.bind(owner);
-        self.0.inner.borrow_mut().private |= exchange.slot.connected(&self.0);
+        exchange.key.bind(owner);
+        self.0.inner.borrow_mut().private |= exchange.key.connected(&self.0);
     }
 
     /// Whether the upstream has sent all of it.

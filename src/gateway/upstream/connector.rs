@@ -11,14 +11,14 @@ use std::time::Duration;
 use actix_http::Uri;
 use actix_service::Service;
 use actix_tls::connect::{ConnectError, ConnectInfo, Connection};
-use aegis_actors::TargetCells;
+use aegis_actors::TargetState;
 use futures_core::future::LocalBoxFuture;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 
-use super::slots::Opened;
+use super::pool_keys::OpenConnections;
 use super::transport::UpstreamStream;
 use crate::config::settings::{Backend, HeadBounds};
 use crate::gateway::socket::Socket;
@@ -63,17 +63,17 @@ const UNRESOLVED: Duration = Duration::from_millis(5);
 pub struct Dialer(Rc<Dial>);
 
 struct Dial {
-    cells: Arc<TargetCells>,
+    shared: Arc<TargetState>,
     tls: Option<TargetTls>,
     terms: Terms,
     next: Cell<usize>,
-    opened: Opened,
+    opened: OpenConnections,
 }
 
 impl Dialer {
-    /// A dialer for the target behind `cells`.
-    pub fn new(cells: Arc<TargetCells>, tls: Option<TargetTls>, terms: Terms) -> Self {
-        Self(Rc::new(Dial { cells, tls, terms, next: Cell::new(0), opened: Opened::default() }))
+    /// A dialer for the target behind `shared`.
+    pub fn new(shared: Arc<TargetState>, tls: Option<TargetTls>, terms: Terms) -> Self {
+        Self(Rc::new(Dial { shared, tls, terms, next: Cell::new(0), opened: OpenConnections::default() }))
     }
 
     /// What its connections are held to.
@@ -82,7 +82,7 @@ impl Dialer {
     }
 
     /// The connections that it has opened.
-    pub(super) fn opened(&self) -> &Opened {
+    pub(super) fn opened(&self) -> &OpenConnections {
         &self.0.opened
     }
 }
@@ -97,10 +97,10 @@ impl Dial {
 
     async fn dial(&self) -> io::Result<UpstreamStream> {
         // The first request after a start or a reload may be quicker than the first look-up.
-        while self.cells.unresolved.load(Ordering::Acquire) {
+        while self.shared.unresolved.load(Ordering::Acquire) {
             tokio::time::sleep(UNRESOLVED).await;
         }
-        let addresses = self.cells.addresses.load_full();
+        let addresses = self.shared.addresses.load_full();
         if addresses.is_empty() {
             return Err(io::Error::new(io::ErrorKind::NotFound, "the host name has no address (yet)"));
         }
@@ -109,7 +109,7 @@ impl Dial {
             let address = addresses[(first + i) % addresses.len()];
             SocketAddr::new(address.ip(), self.terms.port.unwrap_or(address.port()))
         });
-        // All of them get their turn.
+        // So that each address is tried within the connect timeout.
         let head_start = HEAD_START.min(self.terms.connect_timeout / addresses.len() as u32);
         self.race(&mut left, head_start).await
     }
@@ -145,7 +145,7 @@ impl Dial {
                 Socket::Tls(Box::new(connector.connect(tls.name.clone(), tcp).await?.into()))
             }
         };
-        let stream = UpstreamStream::new(socket, address, self.cells.clone(), self.terms);
+        let stream = UpstreamStream::new(socket, address, self.shared.clone(), self.terms);
         self.opened.add(stream.transport());
         Ok(stream)
     }
@@ -192,7 +192,7 @@ mod tests {
     }
 
     fn dialer(addresses: Vec<SocketAddr>, timeout: Duration) -> Dialer {
-        Dialer::new(TargetCells::new("b", "http://h:1", addresses), None, Terms::of(timeout))
+        Dialer::new(TargetState::new("b", "http://h:1", addresses), None, Terms::of(timeout))
     }
 
     #[actix_rt::test]
@@ -246,15 +246,15 @@ mod tests {
     async fn the_first_look_up_of_a_name_is_waited_for_and_no_other() {
         let live = TcpListener::bind(any()).await.unwrap();
         let dialer = dialer(Vec::new(), Duration::from_secs(10));
-        let (cells, address) = (dialer.0.cells.clone(), live.local_addr().unwrap());
+        let (shared, address) = (dialer.0.shared.clone(), live.local_addr().unwrap());
         let looked_up = async {
             tokio::task::yield_now().await;
-            cells.addresses.store(Arc::new(vec![address]));
-            cells.unresolved.store(false, Ordering::Release);
+            shared.addresses.store(Arc::new(vec![address]));
+            shared.unresolved.store(false, Ordering::Release);
         };
         let (opened, ()) = tokio::join!(dialer.0.connect(), looked_up);
         assert!(opened.is_ok());
-        cells.addresses.store(Arc::default());
+        shared.addresses.store(Arc::default());
         let error = dialer.0.connect().await.err().unwrap();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }

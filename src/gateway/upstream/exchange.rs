@@ -13,7 +13,7 @@ use tokio::task::{LocalEnterGuard, LocalSet};
 
 use super::body::Body;
 use super::framing::{Asked, Head, Violation};
-use super::slots::Held;
+use super::pool_keys::HeldKey;
 use crate::gateway::request_body::BodyReader;
 
 thread_local! {
@@ -24,10 +24,9 @@ thread_local! {
 /// Requests after which the tasks that awc has spawned for them are let go.
 const PARKED_MOST: u32 = 256;
 
-/// For every request awc makes a codec, and every codec spawns a task that keeps a date current which nobody sees. Run,
-/// that task costs each request a timer and often a wake-up call to the runtime. So awc is polled with another task set in
-/// place, one that nobody runs and that is dropped, tasks and all, from time to time. Nothing else may be spawned inside an
-/// exchange.
+/// For every request awc makes a codec, and every codec spawns a task that updates a `Date` that is never sent. Each would
+/// cost a timer, and often a wake-up of the runtime. So while awc is polled, tasks are spawned into a set that is never run
+/// and is dropped after [`PARKED_MOST`] requests. Nothing else may be spawned inside an exchange.
 fn park_spawned() -> LocalEnterGuard {
     PARKED.with_borrow_mut(|(set, count)| {
         *count += 1;
@@ -95,8 +94,8 @@ pub struct Exchange {
     pub(super) body: RefCell<Option<BodyReader>>,
     /// The answer, until the forwarder takes it.
     pub(super) answer: RefCell<Option<(Head, Body)>>,
-    /// The name of the connection, until nothing of the exchange is left.
-    pub slot: Held,
+    /// The pool key of the connection, until nothing of the exchange is left.
+    pub key: HeldKey,
 }
 
 impl Exchange {

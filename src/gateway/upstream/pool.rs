@@ -17,16 +17,16 @@ use super::body::Body;
 use super::connector::Dialer;
 use super::exchange::Exchange;
 use super::framing::Head;
-use super::slots::{Owner, Slots};
+use super::pool_keys::{Owner, PoolKeys};
 
-/// How long awc keeps what it knows nothing of: the transport says which connection is of no use any more.
+/// awc closes no connection for its age or idle time: the transport decides which can be used.
 const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
 
 type Sending = LocalBoxFuture<'static, Result<(Head, Body), SendRequestError>>;
 
 /// See the module.
 pub struct Pool {
-    slots: Rc<Slots>,
+    keys: Rc<PoolKeys>,
     send: Box<dyn Fn(Rc<Exchange>) -> Sending>,
 }
 
@@ -41,12 +41,12 @@ impl Pool {
             .conn_keep_alive(FOREVER)
             .conn_lifetime(FOREVER)
             .finish();
-        let slots = Rc::<Slots>::default();
-        let names = slots.clone();
+        let keys = Rc::<PoolKeys>::default();
+        let filled_from = keys.clone();
         // The transport knows what to send.
         let empty = Rc::default();
         let send = move |exchange: Rc<Exchange>| -> Sending {
-            let uri = exchange.slot.fill(&names);
+            let uri = exchange.key.fill(&filled_from);
             let connecting = connector.call(awc::Connect { uri, addr: None });
             let head = RequestHeadType::Rc(Rc::clone(&empty), None);
             Box::pin(async move {
@@ -56,12 +56,12 @@ impl Pool {
                 exchange.answer.take().ok_or(SendRequestError::Connect(ConnectError::Disconnected))
             })
         };
-        Self { slots, send: Box::new(send) }
+        Self { keys, send: Box::new(send) }
     }
 
     /// Whether one of its connections is this client's alone.
     pub fn is_owned(&self, (owner, client): &Owner) -> bool {
-        owner.has(&self.slots, *client)
+        owner.has(&self.keys, *client)
     }
 
     /// Sends one request and waits for the response head.

@@ -29,8 +29,8 @@ pub struct Sending {
     left: Option<u64>,
     /// All of the request has been taken, and TLS has not got rid of it.
     flushing: bool,
-    /// The upstream takes no more of it; what it said before decides.
-    deaf: bool,
+    /// A write has failed: nothing more is sent, and what the upstream answers decides.
+    write_closed: bool,
 }
 
 impl Sending {
@@ -69,7 +69,7 @@ impl Sending {
 
     /// Whether part of the request has not gone out, or never will.
     pub fn is_open(&self) -> bool {
-        self.deaf || self.body.is_some() || self.has_bytes() || self.flushing
+        self.write_closed || self.body.is_some() || self.has_bytes() || self.flushing
     }
 
     fn has_bytes(&self) -> bool {
@@ -78,7 +78,7 @@ impl Sending {
 
     /// Writes out what is ready of the request. `Ready` when there is nothing left of that.
     pub fn poll_out(&mut self, cx: &mut Context<'_>, socket: &mut Socket) -> Poll<io::Result<()>> {
-        while !self.deaf && self.has_bytes() {
+        while !self.write_closed && self.has_bytes() {
             let waited = self.out.len();
             let taken = self.out.poll_write(cx, &self.chunk, |cx, parts| match parts {
                 [one] => Pin::new(&mut *socket).poll_write(cx, one),
@@ -99,10 +99,10 @@ impl Sending {
                 Err(error) if self.exchange.as_ref().is_some_and(|exchange| !exchange.sent.get()) => {
                     return Poll::Ready(Err(error));
                 }
-                Err(_) => self.deaf = true,
+                Err(_) => self.write_closed = true,
             }
         }
-        if self.deaf {
+        if self.write_closed {
             return Poll::Ready(Ok(()));
         }
         let flushed = Pin::new(socket).poll_flush(cx);
@@ -121,7 +121,7 @@ impl Sending {
     /// # Errors
     /// The client's failure, or nothing of the request can go out; everything else shows in what the upstream answers.
     pub fn drive(&mut self, cx: &mut Context<'_>, socket: &mut Socket) -> io::Result<()> {
-        while !self.deaf {
+        while !self.write_closed {
             // What of the body is there goes out with the head.
             let room = self.chunk.is_empty() && self.out.len() < COLLECTED;
             let waits = room && self.poll_body(cx)?.is_pending();
@@ -153,7 +153,7 @@ impl Sending {
                 self.chunk = bytes;
             }
             Some(Err(failure)) => return Err(io::Error::other(failure)),
-            // The connection would go on in the middle of this request.
+            // Shorter than its content-length: the upstream would take the next request for the rest of this one.
             None if self.left.is_some_and(|left| left > 0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             None => {
                 self.body = None;

@@ -3,7 +3,8 @@
 //! awc finds a connection, or has one opened, and keeps it for the next request. What goes over it is the transport's: it
 //! writes the request as the exchange has it, reading while it writes, and reads the answer through [`Framing`]. awc itself
 //! writes an empty request and is told of an empty answer; both are constants. A connection that is not clean is kept out
-//! of the pool: awc asks an idle one whether it is alive by reading from it, and an unfit one answers with end of stream.
+//! of the pool: awc asks an idle one whether it is alive by reading from it, and one that is not reusable answers with end of
+//! stream.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -17,7 +18,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use actix_rt::net::{ActixStream, Ready};
-use aegis_actors::TargetCells;
+use aegis_actors::TargetState;
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 
@@ -32,20 +33,20 @@ use crate::gateway::socket::Socket;
 /// What awc is told of every answer.
 const EMPTY: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 
-/// How old a pooled connection may grow, so that a changed balance below a name is followed in the end.
+/// How old a pooled connection may grow (ten minutes): a load balancer behind the name may have moved its traffic.
 const LIFETIME: Duration = Duration::from_secs(600);
-/// A connection is left so long before the upstream would close it: what is sent must not cross its end.
+/// An idle connection is given up this long before the upstream says that it closes it, so that no request crosses the close.
 const MARGIN: Duration = Duration::from_secs(1);
 
 /// One upstream connection.
 pub struct Transport {
     pub(super) inner: RefCell<Inner>,
-    /// It was one client's alone, who has gone.
+    /// It was one client's alone, and that client has gone: not to be used again.
     pub(super) ended: Cell<bool>,
 }
 
-/// What the connection is at.
-enum At {
+/// Where the connection stands.
+enum Stage {
     /// In the pool, or new.
     Idle,
     /// The answer's head is awaited.
@@ -55,11 +56,11 @@ enum At {
 }
 
 pub(super) struct Inner {
-    /// `None` once an unfit connection has served its last response.
+    /// `None` once a connection that is not reusable has served its last response.
     pub(super) socket: Option<Socket>,
     peer: SocketAddr,
-    cells: Arc<TargetCells>,
-    at: At,
+    shared: Arc<TargetState>,
+    stage: Stage,
     framing: Framing,
     sending: Sending,
     incoming: Incoming,
@@ -69,12 +70,13 @@ pub(super) struct Inner {
     used: bool,
     /// It belongs to one client's connection.
     pub(super) private: bool,
+    /// Since when it is idle.
     rests: Instant,
     terms: Terms,
-    /// How long the upstream says that it may rest.
+    /// How long it may be idle by the upstream's `Keep-Alive`, less [`MARGIN`] (half of it where that is less).
     keeps: Option<Duration>,
     /// Not to be used for another request.
-    unfit: bool,
+    not_reusable: bool,
 }
 
 impl Transport {
@@ -89,10 +91,10 @@ impl Transport {
 impl Inner {
     /// Whether it is in the pool.
     pub fn is_idle(&self) -> bool {
-        matches!(self.at, At::Idle)
+        matches!(self.stage, Stage::Idle)
     }
 
-    /// Whether it has rested for so long that the upstream may be about to close it, or that it is worth nothing.
+    /// Whether it has been idle for longer than `poolIdleMs`, or so long that the upstream may be about to close it.
     pub fn is_due(&self, now: Instant) -> bool {
         let rested = now.saturating_duration_since(self.rests);
         !self.private && rested >= self.terms.idle || self.keeps.is_some_and(|keeps| rested >= keeps)
@@ -104,12 +106,12 @@ impl Inner {
         self.data = 0;
         self.framing = Framing::new(exchange.asked, self.terms.head);
         self.sending.begin(exchange.clone());
-        self.at = At::Head(exchange);
+        self.stage = Stage::Head(exchange);
     }
 
     /// Reads until the final head is complete.
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Head>> {
-        let (At::Head(exchange), Some(socket)) = (&self.at, &mut self.socket) else {
+        let (Stage::Head(exchange), Some(socket)) = (&self.stage, &mut self.socket) else {
             return Poll::Ready(Err(gone()));
         };
         self.sending.drive(cx, socket)?;
@@ -129,7 +131,7 @@ impl Inner {
             let (used, head) = self.framing.head(bytes).map_err(|violation| violated(exchange, violation))?;
             self.incoming.consume(used);
             if let Some(head) = head {
-                self.unfit |= !head.reusable;
+                self.not_reusable |= !head.reusable;
                 self.keeps = head.keeps.map(|keeps| keeps - MARGIN.min(keeps / 2));
                 return Poll::Ready(Ok(head));
             }
@@ -182,21 +184,20 @@ impl Inner {
         self.framing.is_done()
     }
 
-    /// Nobody wants more of the body. In its middle, or in the middle of the request, that ends the connection, and so do
-    /// bytes that nobody has asked for.
+    /// Nobody reads on. The connection is closed where the body or the request is incomplete, or bytes follow the answer.
     pub fn end_body(&mut self) {
-        if !matches!(self.at, At::Body) {
+        if !matches!(self.stage, Stage::Body) {
             return;
         }
         self.rests = Instant::now();
-        self.unfit |= !self.private && self.rests.saturating_duration_since(self.opened) >= LIFETIME;
+        self.not_reusable |= !self.private && self.rests.saturating_duration_since(self.opened) >= LIFETIME;
         let clean = self.framing.is_done() && self.incoming.bytes().is_empty() && !self.sending.is_open();
-        if !clean || self.unfit {
+        if !clean || self.not_reusable {
             self.socket = None;
         }
         self.incoming.clear();
         self.sending = Sending::default();
-        self.at = At::Idle;
+        self.stage = Stage::Idle;
     }
 
     /// Behind a 101.
@@ -207,14 +208,14 @@ impl Inner {
         Some((self.socket.take()?, self.incoming.take_all()))
     }
 
-    /// The pool's question, asked by a read while nothing is asked of the upstream: end of stream keeps it out of use.
+    /// awc reads from an idle connection to see whether it is alive: end of stream says that it is not.
     fn poll_idle(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let is_fit = !self.unfit
+        let is_reusable = !self.not_reusable
             && self.is_idle()
             && !self.is_due(Instant::now())
-            && self.cells.addresses.load().contains(&self.peer);
+            && self.shared.addresses.load().contains(&self.peer);
         match &mut self.socket {
-            Some(socket) if is_fit => Pin::new(socket).poll_read(cx, buf),
+            Some(socket) if is_reusable => Pin::new(socket).poll_read(cx, buf),
             _ => Poll::Ready(Ok(())),
         }
     }
@@ -234,15 +235,15 @@ pub struct UpstreamStream(Rc<Transport>);
 
 impl UpstreamStream {
     /// Wraps a connected socket of one target, held to `terms`.
-    pub fn new(socket: Socket, peer: SocketAddr, cells: Arc<TargetCells>, terms: Terms) -> Self {
+    pub fn new(socket: Socket, peer: SocketAddr, shared: Arc<TargetState>, terms: Terms) -> Self {
         let now = Instant::now();
         Self(Rc::new(Transport {
             ended: Cell::new(false),
             inner: RefCell::new(Inner {
                 socket: Some(socket),
                 peer,
-                cells,
-                at: At::Idle,
+                shared,
+                stage: Stage::Idle,
                 framing: Framing::new(Asked::default(), terms.head),
                 sending: Sending::default(),
                 incoming: Incoming::default(),
@@ -253,12 +254,12 @@ impl UpstreamStream {
                 rests: now,
                 terms,
                 keeps: None,
-                unfit: false,
+                not_reusable: false,
             }),
         }))
     }
 
-    /// What the handle is one of.
+    /// The connection behind the handle.
     pub fn transport(&self) -> &Rc<Transport> {
         &self.0
     }
@@ -267,23 +268,23 @@ impl UpstreamStream {
 impl AsyncRead for UpstreamStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let mut inner = self.0.inner.borrow_mut();
-        if !matches!(inner.at, At::Head(_)) {
+        if !matches!(inner.stage, Stage::Head(_)) {
             return if self.0.ended.get() { Poll::Ready(Ok(())) } else { inner.poll_idle(cx, buf) };
         }
         let head = ready!(inner.poll_head(cx));
         inner.sending.answered();
-        let At::Head(exchange) = std::mem::replace(&mut inner.at, At::Idle) else {
+        let Stage::Head(exchange) = std::mem::replace(&mut inner.stage, Stage::Idle) else {
             return Poll::Ready(Err(gone()));
         };
         match head {
             Ok(head) => {
-                inner.at = At::Body;
+                inner.stage = Stage::Body;
                 exchange.answer.replace(Some((head, Body::new(self.0.clone()))));
                 buf.put_slice(EMPTY);
                 Poll::Ready(Ok(()))
             }
             Err(error) => {
-                inner.unfit = true;
+                inner.not_reusable = true;
                 inner.socket = None;
                 Poll::Ready(Err(error))
             }
@@ -298,7 +299,7 @@ impl AsyncWrite for UpstreamStream {
         let Some(exchange) = Exchange::current().filter(|_| buf.ends_with(b"\r\n\r\n")) else {
             return Poll::Ready(Err(io::Error::other("written to outside an exchange")));
         };
-        inner.private |= exchange.slot.connected(&self.0);
+        inner.private |= exchange.key.connected(&self.0);
         inner.begin(exchange);
         let Inner { sending, socket: Some(socket), .. } = &mut *inner else {
             return Poll::Ready(Err(gone()));

@@ -1,11 +1,11 @@
-//! What conditions are about, from real counts and cells.
+//! What conditions are about, from real counts and the targets' shared state.
 
 use std::time::Instant;
 
 use super::*;
-use crate::TargetCells;
+use crate::TargetState;
 use crate::alerts::{Measure, WatchTarget, place};
-use crate::circuit_breaker::{Gate, Held};
+use crate::circuit_breaker::{BreakerState, Held};
 use crate::health_check::Health;
 use crate::metrics_aggregator::{Labels, Metrics, Record, method_index};
 
@@ -95,16 +95,19 @@ fn a_process_that_has_not_seen_the_whole_window_tells_no_rate() {
 fn targets_are_counted_by_what_is_published_of_them() {
     let targets: Vec<WatchTarget> = ["one", "one", "two"]
         .map(|backend| WatchTarget {
-            cells: TargetCells::new(backend, "http://h:1", Vec::new()),
+            shared: TargetState::new(backend, "http://h:1", Vec::new()),
             health_settles: Duration::from_secs(10),
             breaker_settles: Duration::from_secs(20),
         })
         .into();
-    targets[0].cells.health.publish(Health { healthy: false, ..Health::default() });
-    targets[2].cells.gate.publish(Gate { held: Some(Held { open: true, until: None }), ..Gate::default() });
+    targets[0].shared.health.publish(Health { healthy: false, ..Health::default() });
+    targets[2]
+        .shared
+        .breaker
+        .publish(BreakerState { held: Some(Held { open: true, until: None }), ..BreakerState::default() });
     let metrics = Metrics::default();
     let measure = |age, metric, backend| {
-        let at = targets[2].cells.since + Duration::from_secs(age);
+        let at = targets[2].shared.since + Duration::from_secs(age);
         Measure::new(&metrics, &targets, NOW, at, at - UP).of(&condition(metric, 0, backend))
     };
     let is = |value: f64, whole| Measured { value: Some(value), whole };
@@ -114,14 +117,14 @@ fn targets_are_counted_by_what_is_published_of_them() {
     assert_eq!(measure(20, Metric::OpenBreakers, None), is(1.0, true));
     assert_eq!(measure(19, Metric::OpenBreakers, Some("one")), is(0.0, false));
     // Listed twice, it is one all the same.
-    targets[1].cells.health.publish(Health { healthy: false, ..Health::default() });
+    targets[1].shared.health.publish(Health { healthy: false, ..Health::default() });
     assert_eq!(measure(10, Metric::UnhealthyTargets, None), is(1.0, true));
 }
 
 #[test]
 fn an_alert_says_at_which_backends_and_targets_it_is_so() {
     let target = |(backend, url): (&str, &str)| WatchTarget {
-        cells: TargetCells::new(backend, url, Vec::new()),
+        shared: TargetState::new(backend, url, Vec::new()),
         health_settles: Duration::ZERO,
         breaker_settles: Duration::ZERO,
     };
@@ -152,9 +155,12 @@ fn an_alert_says_at_which_backends_and_targets_it_is_so() {
     let quiet = Condition { operator: Operator::Below, ..condition(Metric::RequestRate, 10, None) };
     assert_eq!(place::of(&metrics, &targets, NOW, &quiet), "");
 
-    targets[2].cells.health.publish(Health { healthy: false, ..Health::default() });
-    targets[3].cells.health.publish(Health { healthy: false, ..Health::default() });
-    targets[0].cells.gate.publish(Gate { held: Some(Held { open: true, until: None }), ..Gate::default() });
+    targets[2].shared.health.publish(Health { healthy: false, ..Health::default() });
+    targets[3].shared.health.publish(Health { healthy: false, ..Health::default() });
+    targets[0]
+        .shared
+        .breaker
+        .publish(BreakerState { held: Some(Held { open: true, until: None }), ..BreakerState::default() });
     assert_eq!(place(Metric::UnhealthyTargets, None), " at backend two (http://c)");
     assert_eq!(place(Metric::OpenBreakers, None), " at backend one (http://a)");
     assert_eq!(
@@ -162,7 +168,7 @@ fn an_alert_says_at_which_backends_and_targets_it_is_so() {
         " at backend two (unhealthy or with an open breaker: http://c)"
     );
     let many: Vec<WatchTarget> = ('a'..='g').map(|c| target(("m", &format!("http://{c}")))).collect();
-    many.iter().for_each(|t| t.cells.health.publish(Health { healthy: false, ..Health::default() }));
+    many.iter().for_each(|t| t.shared.health.publish(Health { healthy: false, ..Health::default() }));
     assert_eq!(
         place::of(&metrics, &many, NOW, &condition(Metric::UnhealthyTargets, 0, None)),
         " at backend m (http://a, http://b, http://c, http://d, http://e and 2 more)"
@@ -172,10 +178,10 @@ fn an_alert_says_at_which_backends_and_targets_it_is_so() {
 #[test]
 fn a_target_that_a_reload_brings_is_not_called_well_before_it_is_old_enough() {
     let target = |backend, age| {
-        let mut cells = TargetCells::new(backend, "http://h:1", Vec::new());
-        Arc::get_mut(&mut cells).unwrap().since += UP - Duration::from_secs(age);
+        let mut shared = TargetState::new(backend, "http://h:1", Vec::new());
+        Arc::get_mut(&mut shared).unwrap().since += UP - Duration::from_secs(age);
         let (health_settles, breaker_settles) = (Duration::from_secs(10), Duration::from_secs(20));
-        WatchTarget { cells, health_settles, breaker_settles }
+        WatchTarget { shared, health_settles, breaker_settles }
     };
     let start = Instant::now();
     let targets = [target("one", 3_600), target("one", 15), target("two", 3_600)];

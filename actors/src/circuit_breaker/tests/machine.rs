@@ -1,7 +1,7 @@
 //! The behaviour table (resilience4j's and opossum's rows), one test a row.
 
 use super::*;
-use crate::circuit_breaker::{Gate, Phase};
+use crate::circuit_breaker::{BreakerState, Phase};
 
 const RESET: Duration = Duration::from_secs(30);
 const FIRST: Duration = Duration::from_secs(1);
@@ -154,9 +154,10 @@ fn a_reopening_is_jittered_by_a_tenth_and_never_beyond_the_configured_pause() {
         let now = Instant::now();
         let until = now;
         let phase = Phase::Open { until, reopened: times - 1, fault: Fault::Answers };
-        let mut breaker = Breaker::resume(Settings::default(), Gate { phase, ..Gate::default() }, now);
+        let mut breaker =
+            Breaker::resume(Settings::default(), BreakerState { phase, ..BreakerState::default() }, now);
         breaker.on_timer(now, draw).unwrap();
-        let run = Run { target: TargetId(1), epoch: breaker.gate().epoch, lost: 1, ..Run::default() };
+        let run = Run { target: TargetId(1), epoch: breaker.state().epoch, lost: 1, ..Run::default() };
         breaker.on_run(&run, now, draw).unwrap();
         breaker.due().unwrap() - now
     };
@@ -173,11 +174,11 @@ fn late_results_of_calls_begun_before_a_transition_count_for_nothing() {
     rig.reach_half_open();
     assert_eq!(rig.report(before, 100, 0, 0), None);
     assert_eq!(rig.report(before, 0, 100, 0), None);
-    assert_eq!(rig.state(), State::HalfOpen);
+    assert_eq!(rig.state(), CircuitState::HalfOpen);
     let probing = rig.epoch();
     rig.succeed(1);
     assert_eq!(rig.report(probing, 0, 100, 0), None);
-    assert_eq!(rig.state(), State::Closed);
+    assert_eq!(rig.state(), CircuitState::Closed);
 }
 
 #[test]
@@ -185,7 +186,7 @@ fn a_call_that_says_nothing_only_gives_its_permit_back() {
     let mut rig = Rig::new(Settings::default());
     rig.reach_half_open();
     drop(rig.admit().unwrap());
-    assert_eq!(rig.state(), State::HalfOpen);
+    assert_eq!(rig.state(), CircuitState::HalfOpen);
     assert!(rig.admit().is_ok());
 }
 
@@ -216,7 +217,7 @@ fn held_open_refuses_until_the_hold_runs_out_and_then_it_is_closed_as_before() {
     assert!(rig.cell.load().forced());
     assert_eq!(rig.admit().unwrap_err().retry_after, ttl);
     assert_eq!(rig.wait(ttl), Some(TripReason::HoldEnded));
-    assert_eq!((rig.state(), rig.cell.load().forced()), (State::Closed, false));
+    assert_eq!((rig.state(), rig.cell.load().forced()), (CircuitState::Closed, false));
 }
 
 #[test]
@@ -236,14 +237,14 @@ fn an_open_breaker_goes_on_where_it_was_when_a_hold_ends() {
     let mut rig = Rig::new(Settings::default());
     rig.fail(5);
     rig.hold(HoldState::Closed, None);
-    assert_eq!(rig.state(), State::Closed);
+    assert_eq!(rig.state(), CircuitState::Closed);
     rig.wait(FIRST / 2);
     rig.hold(HoldState::Auto, None);
-    assert_eq!((rig.state(), rig.due_in()), (State::Open, FIRST / 2));
+    assert_eq!((rig.state(), rig.due_in()), (CircuitState::Open, FIRST / 2));
     rig.hold(HoldState::Open, None);
     rig.wait(RESET);
     rig.hold(HoldState::Auto, None);
-    assert_eq!(rig.state(), State::HalfOpen);
+    assert_eq!(rig.state(), CircuitState::HalfOpen);
 }
 
 #[test]
@@ -275,7 +276,7 @@ fn new_settings_apply_at_once_and_keep_the_state() {
     rig.breaker.reconfigure(Settings { failure_threshold: 3, ..Settings::default() }, rig.now);
     assert_eq!(rig.fail(1), Some(TripReason::ConsecutiveFailures(3)));
     rig.breaker.reconfigure(Settings { reset_timeout: Duration::ZERO, ..Settings::default() }, rig.now);
-    assert_eq!((rig.state(), rig.due_in()), (State::Open, FIRST));
+    assert_eq!((rig.state(), rig.due_in()), (CircuitState::Open, FIRST));
 }
 
 #[test]
@@ -294,9 +295,9 @@ fn settings_of_any_size_do_not_overflow_the_clock() {
     let reset_timeout = Duration::MAX;
     let mut rig = Rig::new(Settings { reset_timeout, window: Duration::MAX, ..Settings::default() });
     rig.fail(5);
-    assert_eq!(rig.state(), State::Open);
+    assert_eq!(rig.state(), CircuitState::Open);
     rig.hold(HoldState::Closed, Some(Duration::MAX));
-    assert_eq!(rig.state(), State::Closed);
+    assert_eq!(rig.state(), CircuitState::Closed);
 }
 
 #[test]

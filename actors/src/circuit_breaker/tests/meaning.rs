@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::*;
 use crate::circuit_breaker::{CircuitBreakerActor, Deps, UNJUDGED, Watch, Well};
 use crate::supervision::Instances;
-use crate::target::TargetCells;
+use crate::target::TargetState;
 use crate::testing::{collect, obituaries, until};
 
 const FIRST: Duration = Duration::from_secs(1);
@@ -107,7 +107,7 @@ fn a_target_that_is_found_well_is_probed_at_once() {
     assert_eq!(rig.breaker.on_well(true, before, rig.now), None, "that was before it opened");
     let found = rig.breaker.on_well(false, rig.now, rig.now);
     assert_eq!(rig.apply(found), Some(TripReason::FoundWell));
-    assert_eq!(rig.state(), State::HalfOpen);
+    assert_eq!(rig.state(), CircuitState::HalfOpen);
     rig.fail(1);
     assert_eq!(rig.due_in(), FIRST * 2);
     assert_eq!(rig.breaker.on_well(false, rig.now, rig.now), None, "no news: a probe has failed since");
@@ -147,7 +147,7 @@ fn turned_off_it_closes_never_opens_and_starts_afresh_when_it_is_turned_on() {
     rig.reach_half_open();
     let change = rig.breaker.reconfigure(off.clone(), rig.now);
     assert_eq!(rig.apply(change), Some(TripReason::TurnedOff));
-    assert_eq!(rig.state(), State::Closed);
+    assert_eq!(rig.state(), CircuitState::Closed);
     assert_eq!(rig.fail(1_000), None);
     assert_eq!(rig.breaker.reconfigure(off, rig.now), None);
     assert_eq!(rig.breaker.reconfigure(Settings::default(), rig.now), None);
@@ -164,21 +164,21 @@ async fn a_target_that_takes_connections_again_is_half_open_long_before_the_paus
     let address = door.local_addr().unwrap();
     drop(door);
     let next_door = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let cells = TargetCells::new("users", "http://users", vec![address]);
-    let others = TargetCells::new("orders", "http://orders", vec![next_door.local_addr().unwrap()]);
+    let shared = TargetState::new("users", "http://users", vec![address]);
+    let others = TargetState::new("orders", "http://orders", vec![next_door.local_addr().unwrap()]);
     // As a replaced instance finds them: open for minutes.
     let (until_then, fault) = (Instant::now() + Duration::from_secs(600), Fault::Refused);
     let phase = super::super::Phase::Open { until: until_then, reopened: 0, fault };
-    let gate = super::super::Gate { phase, ..Default::default() };
-    let both = [&cells, &others];
-    both.iter().for_each(|cells| cells.gate.publish(gate.clone()));
-    let targets = both.map(|cells| (Arc::clone(cells), Settings::default())).into();
+    let state = super::super::BreakerState { phase, ..Default::default() };
+    let both = [&shared, &others];
+    both.iter().for_each(|shared| shared.breaker.publish(state.clone()));
+    let targets = both.map(|shared| (Arc::clone(shared), Settings::default())).into();
     actor.send(Watch { targets }).await.unwrap();
     // At both doors is knocked at the same time: at the shut one in vain.
-    until("the first knock", || others.gate.peek() == State::HalfOpen).await;
-    assert_eq!(cells.gate.peek(), State::Open);
+    until("the first knock", || others.breaker.peek() == CircuitState::HalfOpen).await;
+    assert_eq!(shared.breaker.peek(), CircuitState::Open);
     let _door = tokio::net::TcpListener::bind(address).await.unwrap();
-    until("the breaker is half-open", || cells.gate.peek() == State::HalfOpen).await;
-    actor.send(Well { target: cells.id, again: true, asked: Instant::now() }).await.unwrap();
-    assert_eq!(cells.gate.peek(), State::HalfOpen, "only an open breaker minds");
+    until("the breaker is half-open", || shared.breaker.peek() == CircuitState::HalfOpen).await;
+    actor.send(Well { target: shared.id, again: true, asked: Instant::now() }).await.unwrap();
+    assert_eq!(shared.breaker.peek(), CircuitState::HalfOpen, "only an open breaker minds");
 }

@@ -62,7 +62,7 @@ fn end(rig: &mut Rig, call: Admission, how: End) {
 
 proptest! {
     #[test]
-    fn no_schedule_lets_more_probes_in_at_once_than_configured_nor_a_call_through_an_open_gate(
+    fn no_schedule_lets_more_probes_in_at_once_than_configured_nor_a_call_through_an_open_breaker(
         permits in 1..5u32,
         needed in 1..5u32,
         steps in steps(),
@@ -75,8 +75,8 @@ proptest! {
             match step {
                 Step::Admit => {
                     let admitted = rig.admit();
-                    prop_assert!(rig.state() != State::Open || admitted.is_err());
-                    prop_assert!(rig.state() != State::Closed || admitted.is_ok());
+                    prop_assert!(rig.state() != CircuitState::Open || admitted.is_err());
+                    prop_assert!(rig.state() != CircuitState::Closed || admitted.is_ok());
                     calls.extend(admitted.ok());
                 }
                 Step::End(which, how) if !calls.is_empty() => {
@@ -100,6 +100,6 @@ proptest! {
                 end(&mut rig, call, End::Success);
             }
         }
-        prop_assert_eq!(rig.state(), State::Closed);
+        prop_assert_eq!(rig.state(), CircuitState::Closed);
     }
 }

@@ -14,7 +14,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// What a breaker does with requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum State {
+pub enum CircuitState {
     /// Lets all pass.
     #[default]
     Closed,
@@ -24,7 +24,7 @@ pub enum State {
     Open,
 }
 
-impl State {
+impl CircuitState {
     /// `closed`, `half-open` or `open`.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -75,7 +75,7 @@ pub enum Phase {
 
 /// The published, immutable state of one breaker. The default is closed since ever, epoch 0.
 #[derive(Clone, Debug, Default)]
-pub struct Gate {
+pub struct BreakerState {
     /// Counts transitions; a call belongs to the epoch in which it was admitted.
     pub epoch: u64,
     /// What the breaker decided.
@@ -88,14 +88,14 @@ pub struct Gate {
     pub opened: u64,
 }
 
-impl Gate {
+impl BreakerState {
     /// The state that the request path sees: the hold if there is one, else the phase.
-    pub fn state(&self) -> State {
+    pub fn circuit(&self) -> CircuitState {
         match (&self.held, &self.phase) {
-            (Some(held), _) if held.open => State::Open,
-            (Some(_), _) | (None, Phase::Closed) => State::Closed,
-            (None, Phase::HalfOpen { .. }) => State::HalfOpen,
-            (None, Phase::Open { .. }) => State::Open,
+            (Some(held), _) if held.open => CircuitState::Open,
+            (Some(_), _) | (None, Phase::Closed) => CircuitState::Closed,
+            (None, Phase::HalfOpen { .. }) => CircuitState::HalfOpen,
+            (None, Phase::Open { .. }) => CircuitState::Open,
         }
     }
 
@@ -104,7 +104,7 @@ impl Gate {
         self.held.is_some()
     }
 
-    /// When an open gate will next let somebody pass; `None` if it is not open or has no known end.
+    /// When an open breaker will next let somebody pass; `None` if it is not open or has no known end.
     pub fn opens_until(&self) -> Option<Instant> {
         match (&self.held, &self.phase) {
             (Some(held), _) if held.open => held.until,
@@ -114,9 +114,9 @@ impl Gate {
     }
 
     fn admit(&self, now: Instant) -> Result<Admission, Refusal> {
-        let probe = match (self.state(), &self.phase) {
-            (State::Closed, _) => None,
-            (State::HalfOpen, Phase::HalfOpen { permits, .. }) => {
+        let probe = match (self.circuit(), &self.phase) {
+            (CircuitState::Closed, _) => None,
+            (CircuitState::HalfOpen, Phase::HalfOpen { permits, .. }) => {
                 Some(permits.take().ok_or(Refusal { retry_after: ASK_AGAIN })?)
             }
             _ => {
@@ -144,14 +144,14 @@ pub struct Refusal {
     pub retry_after: Duration,
 }
 
-/// The cell of one target's gate. Written by the breaker actor, read by every request.
+/// One target's breaker state, shared: written by the breaker actor, read by every request.
 #[derive(Debug, Default)]
-pub struct GateCell(ArcSwap<Gate>);
+pub struct SharedBreakerState(ArcSwap<BreakerState>);
 
-impl GateCell {
-    /// Replaces the gate; requests that were admitted before keep their permits.
-    pub fn publish(&self, gate: Gate) {
-        self.0.store(Arc::new(gate));
+impl SharedBreakerState {
+    /// Replaces the state; requests that were admitted before keep their permits.
+    pub fn publish(&self, state: BreakerState) {
+        self.0.store(Arc::new(state));
     }
 
     /// Asks to make one call. Neither locks, sends nor allocates (a probe clones one `Arc`).
@@ -166,21 +166,21 @@ impl GateCell {
     /// The state that a request would meet; takes no permit. A balancer must let half-open targets have a
     /// request now and then, else they never close.
     #[inline]
-    pub fn peek(&self) -> State {
-        self.0.load().state()
+    pub fn peek(&self) -> CircuitState {
+        self.0.load().circuit()
     }
 
-    /// The gate as last published.
-    pub fn load(&self) -> Arc<Gate> {
+    /// The state as last published.
+    pub fn load(&self) -> Arc<BreakerState> {
         self.0.load_full()
     }
 
     /// 0.1 rising to 1.0 over ten seconds after the breaker closed; 1.0 in every other case.
     pub fn warmth(&self, now: Instant) -> f32 {
-        let gate = self.0.load();
-        match gate.state() {
-            State::Closed => slow_start::warmth(gate.changed, now),
-            State::HalfOpen | State::Open => 1.0,
+        let state = self.0.load();
+        match state.circuit() {
+            CircuitState::Closed => slow_start::warmth(state.changed, now),
+            CircuitState::HalfOpen | CircuitState::Open => 1.0,
         }
     }
 }

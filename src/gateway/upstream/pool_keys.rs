@@ -1,8 +1,9 @@
 //! Which pooled connection a request gets: the one that was used last.
 //!
 //! awc hands out the connection that has rested longest. Once a burst has opened hundreds, all of them stay in turn for
-//! ever, and each has left the processor's cache, on both sides, when its turn comes. So every connection is filed under
-//! a name of its own, and the names lie on a stack: a few connections do most of the work, and the rest goes idle.
+//! ever, and each has left the processor's cache, on both sides, when its turn comes. awc keys its pool by authority: so every
+//! connection gets a key of its own, an authority that is a number, and free keys are taken last in, first out. A few
+//! connections do most of the work, and the rest goes idle.
 
 use std::cell::RefCell;
 use std::io;
@@ -18,18 +19,18 @@ use crate::gateway::socket::Socket;
 /// How often idle connections are looked at; more often where they may rest for less.
 const ROUND: Duration = Duration::from_secs(5);
 
-/// The names of one pool.
+/// The keys of one pool.
 #[derive(Default)]
-pub struct Slots {
-    names: RefCell<Vec<Uri>>,
+pub struct PoolKeys {
+    all: RefCell<Vec<Uri>>,
     free: RefCell<Vec<usize>>,
 }
 
-/// A name in use; dropping it gives it back.
-pub struct Slot {
-    slots: Rc<Slots>,
+/// A key in use; dropping it gives it back.
+pub struct PoolKey {
+    keys: Rc<PoolKeys>,
     index: usize,
-    /// The connection of this name, where it is private and ends with the slot.
+    /// The connection under this key, where it is one client's alone and ends with the key.
     private: Weak<Transport>,
 }
 
@@ -38,7 +39,7 @@ pub struct Slot {
 /// NTLM and Negotiate authenticate a connection, not a request (RFC 4559 §6): what has come of it must answer nobody else.
 /// Behind a proxy one connection carries several clients; each has its own.
 #[derive(Default)]
-pub struct Private(RefCell<Vec<(IpAddr, Slot)>>);
+pub struct Private(RefCell<Vec<(IpAddr, PoolKey)>>);
 
 /// A client, and what its connection has for itself.
 pub type Owner = (Rc<Private>, IpAddr);
@@ -48,17 +49,17 @@ const OWNED: usize = 8;
 
 impl Private {
     /// The one to the target of this pool that was used last: of several, a handshake in two steps stays with one.
-    fn take(&self, slots: &Rc<Slots>, client: IpAddr) -> Option<Slot> {
-        let at = self.places(slots, client).next_back()?;
+    fn take(&self, keys: &Rc<PoolKeys>, client: IpAddr) -> Option<PoolKey> {
+        let at = self.places(keys, client).next_back()?;
         Some(self.0.borrow_mut().remove(at).1)
     }
 
     /// Puts one back; the one that has rested longest goes where there are too many.
-    fn keep(&self, client: IpAddr, slot: Slot) {
-        let mut places = self.places(&slot.slots, client);
+    fn keep(&self, client: IpAddr, key: PoolKey) {
+        let mut places = self.places(&key.keys, client);
         let oldest = places.next().filter(|_| places.count() + 1 >= OWNED);
         let gone = oldest.map(|at| self.0.borrow_mut().remove(at));
-        self.0.borrow_mut().push((client, slot));
+        self.0.borrow_mut().push((client, key));
         drop(gone);
     }
 
@@ -68,34 +69,34 @@ impl Private {
     }
 
     /// Whether there is one to the target of this pool.
-    pub(super) fn has(&self, slots: &Rc<Slots>, client: IpAddr) -> bool {
-        self.places(slots, client).next().is_some()
+    pub(super) fn has(&self, keys: &Rc<PoolKeys>, client: IpAddr) -> bool {
+        self.places(keys, client).next().is_some()
     }
 
     /// Where those to the target of this pool stand, the one used last at the end.
-    fn places(&self, slots: &Rc<Slots>, client: IpAddr) -> impl DoubleEndedIterator<Item = usize> + use<> {
+    fn places(&self, keys: &Rc<PoolKeys>, client: IpAddr) -> impl DoubleEndedIterator<Item = usize> + use<> {
         let held = self.0.borrow();
-        let is = |(whose, slot): &(IpAddr, Slot)| *whose == client && Rc::ptr_eq(&slot.slots, slots);
+        let is = |(whose, key): &(IpAddr, PoolKey)| *whose == client && Rc::ptr_eq(&key.keys, keys);
         let places: Vec<usize> = (0..held.len()).filter(|at| is(&held[*at])).collect();
         places.into_iter()
     }
 }
 
-/// What an exchange holds: the name of its connection, and who gets it then if the connection is one client's alone.
+/// What an exchange holds: the key of its connection, and who gets it then if the connection is one client's alone.
 #[derive(Default)]
-pub struct Held {
-    slot: RefCell<Option<Slot>>,
+pub struct HeldKey {
+    key: RefCell<Option<PoolKey>>,
     owner: RefCell<Option<Owner>>,
 }
 
-impl Held {
-    /// Takes a name of this pool; the owner's, where it has one.
-    pub(super) fn fill(&self, slots: &Rc<Slots>) -> Uri {
-        let owned = self.owner.borrow().as_ref().and_then(|(owner, client)| owner.take(slots, *client));
-        let slot = owned.unwrap_or_else(|| slots.take());
-        let name = slots.names.borrow()[slot.index].clone();
-        self.slot.replace(Some(slot));
-        name
+impl HeldKey {
+    /// Takes a key of this pool; the owner's, where it has one.
+    pub(super) fn fill(&self, keys: &Rc<PoolKeys>) -> Uri {
+        let owned = self.owner.borrow().as_ref().and_then(|(owner, client)| owner.take(keys, *client));
+        let key = owned.unwrap_or_else(|| keys.take());
+        let uri = keys.all.borrow()[key.index].clone();
+        self.key.replace(Some(key));
+        uri
     }
 
     /// The connection, whichever it will be, is to be that client's alone.
@@ -111,50 +112,50 @@ impl Held {
     /// It is this one: whether it is somebody's alone.
     pub(super) fn connected(&self, transport: &Rc<Transport>) -> bool {
         let bound = self.is_bound();
-        if let Some(slot) = self.slot.borrow_mut().as_mut().filter(|_| bound) {
-            slot.private = Rc::downgrade(transport);
+        if let Some(key) = self.key.borrow_mut().as_mut().filter(|_| bound) {
+            key.private = Rc::downgrade(transport);
         }
         bound
     }
 }
 
-impl Drop for Held {
+impl Drop for HeldKey {
     fn drop(&mut self) {
-        if let (Some((owner, client)), Some(slot)) = (self.owner.take(), self.slot.take()) {
-            owner.keep(client, slot);
+        if let (Some((owner, client)), Some(key)) = (self.owner.take(), self.key.take()) {
+            owner.keep(client, key);
         }
     }
 }
 
-impl Slots {
-    /// The name given back last, or a new one.
-    fn take(self: &Rc<Self>) -> Slot {
+impl PoolKeys {
+    /// The key given back last, or a new one.
+    fn take(self: &Rc<Self>) -> PoolKey {
         let index = self.free.borrow_mut().pop().unwrap_or_else(|| {
-            let mut names = self.names.borrow_mut();
-            let name = Uri::builder().scheme("http").authority(names.len().to_string()).path_and_query("/");
+            let mut all = self.all.borrow_mut();
+            let uri = Uri::builder().scheme("http").authority(all.len().to_string()).path_and_query("/");
             // A number is a valid host.
-            names.push(name.build().unwrap_or_default());
-            names.len() - 1
+            all.push(uri.build().unwrap_or_default());
+            all.len() - 1
         });
-        Slot { slots: self.clone(), index, private: Weak::new() }
+        PoolKey { keys: self.clone(), index, private: Weak::new() }
     }
 }
 
-impl Drop for Slot {
+impl Drop for PoolKey {
     fn drop(&mut self) {
         if let Some(transport) = self.private.upgrade() {
             transport.end();
         }
-        self.slots.free.borrow_mut().push(self.index);
+        self.keys.free.borrow_mut().push(self.index);
     }
 }
 
 /// The connections of one pool, to be closed when nobody uses them: awc looks at an idle connection only when a request
 /// asks for it.
 #[derive(Clone, Default)]
-pub struct Opened(Rc<RefCell<Vec<Weak<Transport>>>>);
+pub struct OpenConnections(Rc<RefCell<Vec<Weak<Transport>>>>);
 
-impl Opened {
+impl OpenConnections {
     /// Adds one.
     pub fn add(&self, transport: &Rc<Transport>) {
         let mut opened = self.0.borrow_mut();
@@ -214,7 +215,7 @@ impl Transport {
 
 #[cfg(test)]
 mod tests {
-    use aegis_actors::TargetCells;
+    use aegis_actors::TargetState;
     use tokio::io::AsyncReadExt as _;
     use tokio::net::{TcpListener, TcpStream};
 
@@ -228,8 +229,8 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let ours = TcpStream::connect(address).await.unwrap();
         let (theirs, _) = listener.accept().await.unwrap();
-        let cells = TargetCells::new("b", "http://a.test", vec![address]);
-        (UpstreamStream::new(Socket::Tcp(ours), address, cells, Terms::of(ROUND)), theirs)
+        let shared = TargetState::new("b", "http://a.test", vec![address]);
+        (UpstreamStream::new(Socket::Tcp(ours), address, shared, Terms::of(ROUND)), theirs)
     }
 
     #[actix_rt::test]
@@ -251,14 +252,14 @@ mod tests {
     }
 
     #[test]
-    fn the_name_given_back_last_is_taken_first() {
-        let slots = Rc::new(Slots::default());
-        let (first, second) = (Held::default(), Held::default());
-        let (one, two) = (first.fill(&slots), second.fill(&slots));
+    fn the_key_given_back_last_is_taken_first() {
+        let keys = Rc::new(PoolKeys::default());
+        let (first, second) = (HeldKey::default(), HeldKey::default());
+        let (one, two) = (first.fill(&keys), second.fill(&keys));
         assert_ne!(one.authority(), two.authority());
         drop(first);
         drop(second);
-        let (first, second) = (Held::default(), Held::default());
-        assert_eq!((first.fill(&slots), second.fill(&slots)), (two, one));
+        let (first, second) = (HeldKey::default(), HeldKey::default());
+        assert_eq!((first.fill(&keys), second.fill(&keys)), (two, one));
     }
 }

@@ -1,6 +1,6 @@
 //! A request head as it arrived, and the checks that every request passes before anything is decided about it.
 //!
-//! Both protocols make the same [`Head`]: `server` has decoded it and has seen that it is well-formed; what is judged here
+//! Both protocols make the same [`RequestParts`]: `server` has decoded it and has seen that it is well-formed; what is judged here
 //! does not depend on the protocol.
 
 use actix_http::{Method, Version};
@@ -10,9 +10,9 @@ use super::fields::Fields;
 use super::request_body::RequestFraming;
 
 /// See the module.
-pub struct Head {
+pub struct RequestParts {
     pub method: Method,
-    pub target: Target,
+    pub target: RequestTarget,
     pub version: Version,
     pub fields: Fields,
     /// How the body is framed.
@@ -34,7 +34,7 @@ pub enum Upgrade {
 
 /// What is asked for: a path with its query, and the host where the client has named it there (RFC 9112 §3.2.2).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
+pub struct RequestTarget {
     text: String,
     /// Where the authority ends; 0 without one.
     authority: usize,
@@ -52,7 +52,7 @@ enum Form {
     Asterisk,
 }
 
-impl Target {
+impl RequestTarget {
     /// A target that holds nothing but visible ASCII.
     ///
     /// # Errors
@@ -87,7 +87,7 @@ impl Target {
     /// As `parts` of an HTTP/2 request (RFC 9113 §8.3.1).
     ///
     /// # Errors
-    /// As [`Target::parse`].
+    /// As [`RequestTarget::parse`].
     pub fn of(authority: Option<&str>, path: &str) -> Result<Self, &'static str> {
         let mut target = Self::parse(path)?;
         let Some(authority) = authority else { return Ok(target) };
@@ -121,7 +121,7 @@ impl Target {
     }
 }
 
-impl Head {
+impl RequestParts {
     /// The host that the request is for: the target's if it names one (RFC 9112 §3.2.2), else `Host`.
     pub fn host(&self) -> Option<&str> {
         self.target.authority().or_else(|| self.fields.text("host").filter(|host| !host.is_empty()))
@@ -285,7 +285,7 @@ mod tests {
     #[test]
     fn a_target_is_a_path_with_or_without_a_host() {
         let parts = |text| {
-            let target = Target::parse(text).unwrap();
+            let target = RequestTarget::parse(text).unwrap();
             (
                 target.authority().map(str::to_owned),
                 target.path().to_owned(),
@@ -299,15 +299,15 @@ mod tests {
         assert_eq!(parts("http://a.test:80/b?c"), (own("a.test:80"), "/b".into(), own("c")));
         assert_eq!(parts("HTTPS://a.test?c"), (own("a.test"), "/".into(), own("c")));
         assert_eq!(parts("http://a.test"), (own("a.test"), "/".into(), None));
-        assert_eq!(Target::parse("http://a.test?c").unwrap().path_and_query(), "/?c");
-        assert_eq!(Target::parse("*").unwrap().form, Form::Asterisk);
-        assert_eq!(Target::parse("http://a.test").unwrap().form, Form::Pathless);
+        assert_eq!(RequestTarget::parse("http://a.test?c").unwrap().path_and_query(), "/?c");
+        assert_eq!(RequestTarget::parse("*").unwrap().form, Form::Asterisk);
+        assert_eq!(RequestTarget::parse("http://a.test").unwrap().form, Form::Pathless);
         for bad in ["", "a", "a.test:80", "ftp://a/b", "http://", "http:///a", "http://u@a/b", "**", "?a"] {
-            assert!(Target::parse(bad).is_err(), "{bad}");
+            assert!(RequestTarget::parse(bad).is_err(), "{bad}");
         }
-        let target = Target::of(Some("a.test"), "/b?c").unwrap();
+        let target = RequestTarget::of(Some("a.test"), "/b?c").unwrap();
         assert_eq!((target.authority(), target.path(), target.query()), (Some("a.test"), "/b", Some("c")));
-        assert!(Target::of(Some("u@a"), "/b").is_err());
+        assert!(RequestTarget::of(Some("u@a"), "/b").is_err());
     }
 
     #[test]
