@@ -83,7 +83,8 @@ fn expected(body: &[u8]) -> Result<Expected, String> {
     for (name, value) in members {
         match (name.as_str(), value) {
             ("url", Value::String(url)) => {
-                expected.url = Some(url.parse::<Address>().map_err(|why| format!("url is {url:?}: {why}"))?.to_string());
+                expected.url =
+                    Some(url.parse::<Address>().map_err(|why| format!("url is {url:?}: {why}"))?.to_string());
             }
             ("url", value) => {
                 return Err(format!("url must be a text, the target's as status shows it, not {value}"));

@@ -16,11 +16,13 @@ use super::restart_policy::{Heartbeat, HeartbeatAction, RestartPolicy};
 use crate::gateway::shared::Shared;
 use crate::gateway::snapshot::Snapshot;
 
+/// Starts one instance on an arbiter.
+type Start = Box<dyn Fn(&ArbiterHandle, Fence, OnStop) -> Handle>;
+
 /// What differs from actor to actor.
 pub struct Entry {
     name: &'static str,
-    /// Starts one instance on an arbiter.
-    start: Box<dyn Fn(&ArbiterHandle, Fence, OnStop) -> Handle>,
+    start: Start,
 }
 
 impl Entry {

@@ -135,11 +135,11 @@ fn nothing_is_retried_once_a_byte_has_been_passed_on() {
 }
 
 #[test]
-fn with_every_target_failing_under_load_tries_stay_under_a_quarter_more_than_requests() {
+fn with_every_target_failing_under_load_tries_stay_within_the_budget() {
     let (a, b) = (Upstream::status(503), Upstream::status(503));
     let backend = Backend::named("main").to(&a).to(&b).route("/**").without_breaker().with("retries: 2");
     let gateway = Gateway::with(backend);
-    let sent = AtomicUsize::new(0);
+    let (sent, begun) = (AtomicUsize::new(0), Instant::now());
     thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
@@ -154,7 +154,9 @@ fn with_every_target_failing_under_load_tries_stay_under_a_quarter_more_than_req
     let (sent, tries) = (sent.load(Relaxed), a.count() + b.count());
     assert_eq!(sent, 1000);
     assert!(tries > sent, "some are retried");
-    assert!(tries * 4 < sent * 5, "{tries} tries for {sent} requests");
+    // A fifth of the requests, and three a second whatever their number.
+    let most = sent + sent / 5 + 3 * (begun.elapsed().as_secs() as usize + 2);
+    assert!(tries <= most, "{tries} tries for {sent} requests, at most {most}");
 }
 
 #[test]

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use aegis_actors::metrics_aggregator::{Flush, IN_MEMORY_SECONDS, MetricsAggregatorActor, Rollup, Tally, Written};
+use aegis_actors::metrics_aggregator::{
+    Flush, IN_MEMORY_SECONDS, MetricsAggregatorActor, Rollup, Tally, Written,
+};
 
 use super::question::Question;
 use crate::admin::Admin;

@@ -104,8 +104,9 @@ async fn questions_for_a_dead_node_stand_in_the_way_of_no_others() {
     nodes[1].kill();
     // Wherever they are in front of the others.
     let errors: Vec<_> = store.take(takes.clone()).await.into_iter().filter_map(Result::err).collect();
-    assert!(errors.len() > 100 && errors.iter().all(|error| !error.refused), "{errors:?}");
-    assert!(errors.iter().all(|error| error.why.starts_with("redis: a node of the cluster")), "{errors:?}");
+    assert!(errors.len() > 100, "{}", errors.len());
+    let away = |error: &&StoreError| !error.refused && error.why.starts_with("redis: a node of the cluster");
+    assert_eq!(errors.iter().find(|error| !away(error)), None);
     // Each look at who owns which slot keeps the living waiting.
     let looks = || {
         let of_node = |node: &Server| {
