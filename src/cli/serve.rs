@@ -26,6 +26,8 @@ use crate::store::{Options, Store};
 use crate::supervisor::{Deps, Inspect, MetricsStore, Reload, ReloadBy, Supervisor, build, validate};
 use crate::tls::ServerTls;
 
+/// How long threads that are cut off may take to write what they know of their requests.
+const LAST_LINES: Duration = Duration::from_secs(1);
 /// How long the stop waits for the metrics store.
 const LAST_WRITE: Duration = Duration::from_secs(3);
 
@@ -221,19 +223,19 @@ async fn death(supervisor: &Addr<Supervisor>) {
     }
 }
 
-/// Ends the workers with all their requests. A server that is stopping gracefully takes no second command, but its workers
-/// end when it is dropped.
+/// Ends the workers with all their requests, and waits until each has written what it knows of them. A server that is stopping
+/// gracefully takes no second command, but its workers end when it is dropped.
 async fn cut(shared: &Shared, serving: JoinHandle<io::Result<()>>) {
     serving.abort();
     let ended = async {
         let _ = serving.await;
-        while shared.in_flight() > 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+        // This thread serves those who had connected before the listener closed; what it knows is written by `flush_here`.
+        let here = usize::from(worker::Worker::current().is_some());
+        while shared.serving() > here {
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        // For the workers' last log lines.
-        tokio::time::sleep(Duration::from_millis(20)).await;
     };
-    let _ = tokio::time::timeout(Duration::from_millis(250), ended).await;
+    let _ = tokio::time::timeout(LAST_LINES, ended).await;
 }
 
 /// Lets everything under way finish: `/ready` says no, answers close their connections, tunnels are closed with 1001;

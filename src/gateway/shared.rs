@@ -99,6 +99,8 @@ pub struct Shared {
     #[cfg(feature = "test-hooks")]
     pub panic_next: AtomicBool,
     workers: AtomicUsize,
+    /// Of them, those whose last log lines and counts are written.
+    pub ended_workers: AtomicUsize,
 }
 
 impl Shared {
@@ -132,6 +134,7 @@ impl Shared {
             #[cfg(feature = "test-hooks")]
             panic_next: AtomicBool::new(false),
             workers: AtomicUsize::new(0),
+            ended_workers: AtomicUsize::new(0),
         })
     }
 
@@ -166,6 +169,11 @@ impl Shared {
     /// Requests that are over, but for those at the gateway's own paths.
     pub fn finished(&self) -> u64 {
         self.statuses.iter().map(Counters::sum).sum()
+    }
+
+    /// Threads that serve requests, or have not yet written what they know of those that they served.
+    pub fn serving(&self) -> usize {
+        self.workers.load(Ordering::Relaxed) - self.ended_workers.load(Ordering::Acquire)
     }
 
     /// Requests being served.

@@ -187,6 +187,7 @@ impl Drop for Worker {
         self.flush_log();
         self.report();
         self.counting.report(&self.shared);
+        self.shared.ended_workers.fetch_add(1, Ordering::Release);
     }
 }
 
