@@ -6,7 +6,7 @@ use super::answer::Cause;
 use super::arrival::Head;
 use super::identity::{self, RequestId, Trace};
 use super::peer::Peer;
-use super::rate_limit::{self, Foreseen, Quota, Violation};
+use super::rate_limit::{Quota, Violation};
 use super::record::RequestRecord;
 use super::request_body::Source;
 use super::snapshot::SnapshotRef;
@@ -25,8 +25,6 @@ pub struct Request {
     pub trusted: bool,
     /// How many entries of `X-Forwarded-For` lead to the client.
     pub hops: usize,
-    /// Whom it will most likely be charged to.
-    pub foreseen: Option<Foreseen>,
     /// What the client is told of its limit.
     pub quota: Option<Quota>,
     pub record: Box<RequestRecord>,
@@ -40,8 +38,6 @@ impl Request {
         let snapshot = worker.snapshot();
         let trusted = identity::is_trusted(&snapshot.trusted_proxies, peer.ip());
         let (client, hops) = identity::client(&head.fields, &peer, &snapshot.trusted_proxies);
-        let limits = snapshot.limits.as_ref();
-        let foreseen = limits.and_then(|limits| rate_limit::foresee(&worker.shared.limiter, limits, client));
         let (arrived_ms, started) = worker.shared.metrics.stamp();
         let arrived_ms = arrived_ms as u64;
         let request_id = RequestId::of(&head.fields, trusted, arrived_ms);
@@ -77,7 +73,7 @@ impl Request {
             worker: worker.clone(),
             snapshot: snapshot.clone(),
         });
-        Box::new(Self { worker, snapshot, peer, head, body, trusted, hops, foreseen, quota: None, record })
+        Box::new(Self { worker, snapshot, peer, head, body, trusted, hops, quota: None, record })
     }
 }
 

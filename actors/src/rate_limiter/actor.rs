@@ -369,8 +369,7 @@ impl RateLimiterActor {
         limiter.set_behind(limiter.clock.behind(SystemTime::now()));
         let now = Instant::now();
         let (swept, found) = self.swept;
-        let outgrown = self.limits.iter().any(|limit| limit.buckets.have_outgrown());
-        if outgrown || now - swept >= sweep::pause(&limiter.population, found) {
+        if now - swept >= sweep::pause(&limiter.population, found) {
             self.swept = (now, limiter.population.live());
             sweep::sweep(&self.limits, &limiter.population, limiter.mode(), limiter.clock.now());
         }

@@ -12,10 +12,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use super::algorithm::State as _;
 use super::fixed_window::FixedWindow;
 use super::limit::{Plan, Refusal, Standing};
-use super::logs::Logs;
 use super::settings::Algorithm;
+use super::sliding_window::SlidingWindow;
+use super::slots::Slots;
 use super::token_bucket::TokenBucket;
-use super::words::Words;
 
 /// One in so many buckets is kept for limits that have few, the same number for each.
 const RESERVED: usize = 8;
@@ -102,9 +102,9 @@ impl Population {
 pub struct Buckets(Kind);
 
 enum Kind {
-    Token(Words<TokenBucket>),
-    Sliding(Logs),
-    Fixed(Words<FixedWindow>),
+    Token(Slots<TokenBucket>),
+    Sliding(Slots<SlidingWindow>),
+    Fixed(Slots<FixedWindow>),
 }
 
 /// The same call on whichever kind it is.
@@ -122,20 +122,10 @@ impl Buckets {
     /// No buckets of that algorithm yet.
     pub fn new(algorithm: Algorithm) -> Self {
         Self(match algorithm {
-            Algorithm::TokenBucket => Kind::Token(Words::new()),
-            Algorithm::SlidingWindow => Kind::Sliding(Logs::new()),
-            Algorithm::FixedWindow => Kind::Fixed(Words::new()),
+            Algorithm::TokenBucket => Kind::Token(Slots::new()),
+            Algorithm::SlidingWindow => Kind::Sliding(Slots::new()),
+            Algorithm::FixedWindow => Kind::Fixed(Slots::new()),
         })
-    }
-
-    /// The key will be asked for soon: its bucket may be brought up meanwhile.
-    pub fn prefetch(&self, key: u64) {
-        match &self.0 {
-            Kind::Token(words) => words.prefetch(key),
-            Kind::Fixed(words) => words.prefetch(key),
-            // Its map does not tell where a key is.
-            Kind::Sliding(_) => {}
-        }
     }
 
     /// Charges a request that takes `cost` at `now`. `plan` must be of the same algorithm each time.
@@ -173,10 +163,9 @@ impl Buckets {
         });
     }
 
-    /// Takes out the buckets that are as good as new, where there are enough of them to be worth it: no more than a 16th of
-    /// the buckets stays behind idle. Answers how many.
+    /// Takes out the buckets that are as good as new. Answers how many.
     pub fn sweep(&self, population: &Population, plan: &Plan, now: u64) -> usize {
-        any!(self, kept => kept.sweep(population, |state| state.standing(plan, now).reset == 0))
+        any!(self, kept => kept.remove(population, |state| state.standing(plan, now).reset == 0))
     }
 
     /// Counts the buckets by the 16th of their limit that is used up: `[0]` holds those that used the least.
@@ -194,21 +183,12 @@ impl Buckets {
 
     /// Takes out all of them.
     pub(super) fn clear(&self, population: &Population) {
-        any!(self, kept => kept.clear(population));
+        any!(self, kept => kept.remove(population, |_| true));
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
         any!(self, kept => kept.len())
-    }
-
-    /// Whether finding one would be quicker after a [sweep](Buckets::sweep).
-    pub fn have_outgrown(&self) -> bool {
-        match &self.0 {
-            Kind::Token(words) => words.has_outgrown(),
-            Kind::Fixed(words) => words.has_outgrown(),
-            Kind::Sliding(_) => false,
-        }
     }
 
     /// Whether there are none.

@@ -1,6 +1,6 @@
 //! Rate limits: how much of each is used up, by whom, and how instances share them.
 //!
-//! A limit is decided where the request is: its buckets are words that all workers count in with single atomic steps
+//! A limit is decided where the request is: its buckets are values that all workers replace in single atomic steps
 //! ([`Buckets`]), so that a limit is exact over any number of workers without a message or a lock. The actor owns the
 //! rest: it frees idle buckets and holds their number within bounds, keeps the lists of the busiest and most limited
 //! clients, and, where Redis is configured, fetches leases that the workers then spend. It refuses to know what a request
@@ -13,7 +13,7 @@
 //! | `token_bucket`, `sliding_window`, `fixed_window` | the algorithms: pure, `now` as an argument |
 //! | `algorithm` | what the gateway asks of all of them |
 //! | `buckets` | all buckets of one limit, shared by the workers |
-//! | `words` in `table`, `logs` | where they lie: those of one word each, and sliding windows |
+//! | `slots` | where they lie, by key: packed into one number each, or sliding windows |
 //! | `key` | who is charged |
 //! | `cells` | everything of one limit, and what all limits have in common |
 //! | `lease` | what was leased from the shared store, per key |
@@ -32,19 +32,17 @@ mod health;
 mod key;
 mod lease;
 mod limit;
-mod logs;
 mod messages;
 pub mod settings;
 pub mod shared_store;
 mod sliding_window;
+mod slots;
 mod state;
 mod sweep;
-mod table;
 #[cfg(test)]
 mod tests;
 mod token_bucket;
 mod top;
-mod words;
 
 pub use actor::{Deps, LIST, RateLimiterActor, StoreFactory};
 pub use buckets::{Buckets, Population};

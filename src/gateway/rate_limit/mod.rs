@@ -11,10 +11,9 @@ pub mod rules;
 #[cfg(test)]
 mod tests;
 
-use std::net::IpAddr;
 use std::rc::Rc;
 
-use aegis_actors::rate_limiter::{Key, LimitId, Limiter, Mode, Refusal, Standing};
+use aegis_actors::rate_limiter::{LimitId, Limiter, Mode, Refusal, Standing};
 use smallvec::SmallVec;
 
 pub use self::asks::{Asking, SAMPLE};
@@ -30,24 +29,6 @@ use crate::router::Canonical;
 struct Applying<'a> {
     limited: &'a Limited,
     key: u64,
-}
-
-/// Whom a request will most likely be charged to.
-#[derive(Clone, Copy)]
-pub struct Foreseen {
-    key: Key<'static>,
-    print: u64,
-}
-
-/// Asks for the bucket that a request will most likely be charged to, before its path is looked at: among a hundred
-/// thousand it lies where nobody has looked lately, and until it is needed it has come.
-pub fn foresee(limiter: &Limiter, limits: &Limits, client: IpAddr) -> Option<Foreseen> {
-    let (limited, key) = limits.likely(client)?;
-    let print = limiter.prints.of(&key);
-    if limiter.mode() == Mode::Local {
-        limited.cells.buckets.prefetch(print);
-    }
-    Some(Foreseen { key, print })
 }
 
 /// Most requests meet one limit, few more than four.
@@ -169,11 +150,7 @@ pub async fn check(request: &Request, limits: &Limits, canonical: &Canonical<'_>
     };
     let (mut enforced, mut shadows) = (All::new(), All::new());
     let exempt = limits.applying(snapshot.limit_paths(), &facts, |limited| {
-        let key = limited.key(&facts);
-        let key = match request.foreseen {
-            Some(foreseen) if foreseen.key == key => foreseen.print,
-            _ => limiter.prints.of(&key),
-        };
+        let key = limiter.prints.of(&limited.key(&facts));
         let list = if limited.shadow { &mut shadows } else { &mut enforced };
         list.push(Applying { limited, key });
     });

@@ -23,8 +23,6 @@ pub struct Limits {
     rules: Vec<CompiledRule>,
     /// For requests that no rule enforces a limit on.
     default: Limited,
-    /// Position of the first rule that enforces a limit on every request.
-    catch_all: Option<usize>,
     /// In place of `default`, by the name of a verified user's tier.
     tiers: Vec<(String, Limited)>,
     bypass: Bypass,
@@ -41,16 +39,6 @@ struct CompiledRule {
     tiers: Vec<String>,
     users: Vec<String>,
     api_keys: Vec<String>,
-}
-
-impl CompiledRule {
-    fn is_catch_all(&self) -> bool {
-        !self.limited.shadow
-            && self.endpoint.is_none()
-            && self.methods.names().is_empty()
-            && self.hosts.is_any()
-            && [&self.tiers, &self.users, &self.api_keys].iter().all(|only| only.is_empty())
-    }
 }
 
 /// One limit with everything that a request needs of it.
@@ -153,7 +141,6 @@ impl Limits {
             headers: settings.headers,
             max_keys: settings.max_keys,
             default: plain(rules.len() + tiers.len(), "default", &settings.default),
-            catch_all: rules.iter().position(CompiledRule::is_catch_all),
             rules,
             tiers,
             bypass: Bypass {
@@ -183,18 +170,6 @@ impl Limits {
     /// The set of paths; a worker has a clone of its own, since matching needs room to work in.
     pub fn paths(&self) -> &RegexSet {
         &self.paths
-    }
-
-    /// The limit that most requests meet, and whom it counts for, as far as nothing is known but the client, whom nobody has
-    /// verified.
-    pub fn likely(&self, client: IpAddr) -> Option<(&Limited, Key<'static>)> {
-        let limited = self.catch_all.map_or(&self.default, |at| &self.rules[at].limited);
-        let by = limited.cells.keyed_by;
-        let subject = match by.strategy {
-            KeyStrategy::Global => Subject::Everybody,
-            _ => Subject::address(client, by.ipv6_prefix),
-        };
-        (!by.strategy.is_by_endpoint()).then_some((limited, Key { subject, endpoint: None }))
     }
 
     /// Visits every limit that applies to a request, and tells whether the request is exempt from them. `paths` is the

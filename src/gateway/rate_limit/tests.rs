@@ -124,7 +124,6 @@ fn a_rule_for_hosts_holds_for_requests_that_name_them() {
     for host in ["", "example.com", "example.org", "xapi.example.com", "api.example.com.org"] {
         assert_eq!(of(host), ["default"], "{host}");
     }
-    assert_eq!(limits.likely("192.0.2.1".parse().unwrap()).unwrap().0.cells.name.as_ref(), "default");
 }
 
 #[test]
@@ -270,29 +269,4 @@ fn every_limit_knows_its_place() {
     let names: Vec<_> = limits.all().map(|limited| &*limited.cells.name).collect();
     assert_eq!(names, ["b", "a", "tier:free", "tier:pro", "default"]);
     assert!(limits.all().zip(0..).all(|(limited, at)| limited.place == at));
-}
-
-#[test]
-fn the_likely_limit_is_the_one_that_applies_to_clients_that_nobody_has_verified() {
-    let by = |key| Some(key);
-    let only_posts = Match { methods: vec!["POST".to_owned()], ..Match::default() };
-    let shadow = Rule { shadow: true, ..rule("shadow", Match::default()) };
-    let cases = [
-        (vec![], "default"),
-        (vec![shadow, rule("posts", only_posts)], "default"),
-        (vec![rule("all", Match::default())], "all"),
-        (vec![Rule { key: by(KeyStrategy::User), ..rule("users", Match::default()) }], "users"),
-        (vec![Rule { key: by(KeyStrategy::Global), ..rule("everybody", Match::default()) }], "everybody"),
-    ];
-    let facts = facts("/x", Verified::default());
-    for (rules, expected) in cases {
-        let limits = limits(&Settings { rules, ..Settings::default() });
-        let (limited, key) = limits.likely(facts.client).unwrap();
-        assert_eq!((&*limited.cells.name, key), (expected, limited.key(&facts)));
-    }
-    for strategy in [KeyStrategy::IpEndpoint, KeyStrategy::Endpoint] {
-        let endpoints = Rule { key: by(strategy), ..rule("routes", Match::default()) };
-        let limits = limits(&Settings { rules: vec![endpoints], ..Settings::default() });
-        assert!(limits.likely(facts.client).is_none(), "its route is not known yet");
-    }
 }
