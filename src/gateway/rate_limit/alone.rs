@@ -2,34 +2,36 @@
 
 use aegis_actors::rate_limiter::Limiter;
 
-use super::{Applying, Decision, longer, refund, tightest};
+use super::{Applying, Decision, longer, tightest};
 
 /// Charges all limits or none.
-pub fn decide<'a>(limiter: &Limiter, applying: &[Applying<'a>], now: u64) -> Decision<'a> {
-    if let [one] = applying {
-        return match limiter.charge(&one.limited.cells, one.key, now, one.limited.cost) {
-            Ok(standing) => Decision::Pass(Some((one.limited, standing))),
-            Err(refusal) => Decision::Refused(one.limited, refusal),
+pub fn decide(limiter: &Limiter, applying: &[Applying<'_>], now: u64) -> Decision {
+    if let [Applying { limited, key }] = applying {
+        return match limiter.charge(&limited.cells, *key, now, limited.cost) {
+            Ok(standing) => Decision::Pass(Some((0, standing))),
+            Err(refusal) => Decision::Refused(0, refusal),
         };
     }
     let mut refused = None;
-    for Applying { limited, key } in applying {
+    for (at, Applying { limited, key }) in applying.iter().enumerate() {
         let cells = &limited.cells;
         if let Err(refusal) = cells.buckets.probe(&cells.plan, *key, now, limited.cost) {
-            refused = longer(refused, (limited, refusal));
+            refused = longer(refused, (at, refusal));
         }
     }
-    if let Some((limited, refusal)) = refused {
-        return Decision::Refused(limited, refusal);
+    if let Some((at, refusal)) = refused {
+        return Decision::Refused(at, refusal);
     }
     let mut least = None;
-    for (charged, Applying { limited, key }) in applying.iter().enumerate() {
+    for (at, Applying { limited, key }) in applying.iter().enumerate() {
         match limiter.charge(&limited.cells, *key, now, limited.cost) {
-            Ok(standing) => least = tightest(least, (limited, standing)),
+            Ok(standing) => least = tightest(applying, least, (at, standing)),
             // Another worker was faster between the look and the charge.
             Err(refusal) => {
-                refund(limiter, &applying[..charged], now);
-                return Decision::Refused(limited, refusal);
+                for Applying { limited, key } in &applying[..at] {
+                    limiter.refund(&limited.cells, *key, now, limited.cost);
+                }
+                return Decision::Refused(at, refusal);
             }
         }
     }

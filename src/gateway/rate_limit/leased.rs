@@ -43,23 +43,23 @@ enum Without {
 }
 
 /// Most requests: one limit, and its lease or the store's last refusal of it is at hand.
-pub fn decide_at_once<'a>(mode: Mode, applying: &[Applying<'a>], now: u64) -> Option<Decision<'a>> {
+pub fn decide_at_once(mode: Mode, applying: &[Applying<'_>], now: u64) -> Option<Decision> {
     let ([Applying { limited, key }], Mode::Shared) = (applying, mode) else { return None };
     match limited.cells.leases.spend(*key, now, limited.cost) {
-        Spending::Spent { standing, .. } => Some(Decision::Pass(Some((limited, standing)))),
-        Spending::Refused(refusal) => Some(Decision::Refused(limited, refusal)),
+        Spending::Spent { standing, .. } => Some(Decision::Pass(Some((0, standing)))),
+        Spending::Refused(refusal) => Some(Decision::Refused(0, refusal)),
         Spending::Spared | Spending::Ask => None,
     }
 }
 
 /// Charges all limits or none.
-pub async fn decide<'a>(
+pub async fn decide(
     worker: &Rc<Worker>,
     mode: Mode,
-    applying: &[Applying<'a>],
+    applying: &[Applying<'_>],
     facts: &Facts<'_>,
     now: u64,
-) -> Decision<'a> {
+) -> Decision {
     let mut said: SmallVec<[Option<Said>; 4]> = SmallVec::new();
     for Applying { limited, key } in applying {
         said.push(match mode {
@@ -158,27 +158,27 @@ fn share(worker: &Worker, limited: &Limited, key: u64, now: u64, why: Without) -
     }
 }
 
-fn conclude<'a>(
+fn conclude(
     worker: &Rc<Worker>,
-    applying: &[Applying<'a>],
+    applying: &[Applying<'_>],
     said: &[Option<Said>],
     facts: &Facts<'_>,
     came: u64,
-) -> Decision<'a> {
+) -> Decision {
     let (mut refused, mut unavailable, mut least) = (None, None, None);
-    for (Applying { limited, .. }, said) in applying.iter().zip(said) {
+    for (at, said) in said.iter().enumerate() {
         match said {
             Some(Said::Leased(standing, _) | Said::Share(standing, ..)) => {
-                least = tightest(least, (limited, *standing));
+                least = tightest(applying, least, (at, *standing));
             }
-            Some(Said::Refused(refusal)) => refused = longer(refused, (limited, *refusal)),
-            Some(Said::Unavailable) => unavailable = Some(*limited),
+            Some(Said::Refused(refusal)) => refused = longer(refused, (at, *refusal)),
+            Some(Said::Unavailable) => unavailable = Some(at),
             Some(Said::Uncounted(_)) | None => {}
         }
     }
     let decision = match (refused, unavailable) {
-        (Some((limited, refusal)), _) => Decision::Refused(limited, refusal),
-        (None, Some(limited)) => Decision::Unavailable(limited),
+        (Some((at, refusal)), _) => Decision::Refused(at, refusal),
+        (None, Some(at)) => Decision::Unavailable(at),
         (None, None) => {
             settle(worker, applying, said, facts);
             return Decision::Pass(least);
