@@ -6,7 +6,7 @@ use super::answer::Cause;
 use super::arrival::Head;
 use super::identity::{self, RequestId, Trace};
 use super::peer::Peer;
-use super::rate_limit::{Quota, Violation};
+use super::rate_limit::{Quota, ExceededLimit};
 use super::record::RequestRecord;
 use super::request_body::Source;
 use super::snapshot::SnapshotRef;
@@ -93,7 +93,7 @@ pub struct Refused {
     /// For 405.
     pub allow: Option<String>,
     /// For 429.
-    pub more: Option<Violation>,
+    pub more: Option<ExceededLimit>,
 }
 
 impl Refused {

@@ -19,7 +19,7 @@ use aegis_actors::traffic::Counters;
 use smallvec::SmallVec;
 
 pub use self::asks::{Asking, SAMPLE};
-pub use self::quota::{Quota, Told, Violation, is_quota};
+pub use self::quota::{Quota, Told, ExceededLimit, is_quota};
 use self::rules::{Facts, Limited, Limits, Verified};
 use super::answer::Cause;
 use super::request::{Refused, Request};
@@ -162,10 +162,10 @@ pub async fn check(
         Decision::Refused(at, refusal) => {
             let limited = enforced[at].limited;
             request.quota = limits.headers.then(|| Quota::refused(limited, &refusal, wall));
-            let violation = quota::violation(limited, &refusal);
+            let exceeded = quota::exceeded(limited, &refusal);
             Err(Refused {
-                retry_after: Some(violation.retry_after_seconds),
-                more: Some(violation),
+                retry_after: Some(exceeded.retry_after_seconds),
+                more: Some(exceeded),
                 ..Refused::new(request, Cause::RateLimited)
             })
         }

@@ -160,7 +160,7 @@ pub fn is_quota(name: &str) -> bool {
 
 /// What a refusal tells beyond every problem document's members.
 #[derive(Clone, Debug)]
-pub struct Violation {
+pub struct ExceededLimit {
     /// The rule's id.
     pub rule: Arc<str>,
     /// Requests per window, bursts included.
@@ -169,9 +169,9 @@ pub struct Violation {
     pub retry_after_seconds: u64,
 }
 
-/// The violation that a refusal is.
-pub fn violation(limited: &Limited, refusal: &Refusal) -> Violation {
-    Violation {
+/// The exceeded that a refusal is.
+pub fn exceeded(limited: &Limited, refusal: &Refusal) -> ExceededLimit {
+    ExceededLimit {
         rule: limited.cells.name.clone(),
         limit: limited.cells.plan.capacity,
         window_seconds: limited.cells.limit.window.as_secs(),
@@ -274,6 +274,6 @@ mod tests {
         Quota::refused(&limited, &refusal, 7 * SECOND).write(&[Told::new(&limited.cells)], &mut fields);
         assert_eq!(fields.text(STATE).unwrap(), "\"some\";r=0;t=6");
         assert_eq!(fields.text(RESET).unwrap(), "67");
-        assert_eq!(violation(&limited, &refusal).retry_after_seconds, 6);
+        assert_eq!(exceeded(&limited, &refusal).retry_after_seconds, 6);
     }
 }
