@@ -11,14 +11,14 @@ use super::answer::{CLIENT_CLOSED_REQUEST, Cause};
 use super::arrival::Head;
 use super::identity::{RequestId, Trace};
 use super::own_paths::Answers;
-use super::rate_limit::Consulted;
+use super::rate_limit::LimitOutcome;
 use super::snapshot::{Meter, SnapshotRef, Target};
 use super::worker::Worker;
 
 /// The steps of one request. Nothing here allocates for a request with one try and up to two limits.
 #[derive(Default)]
 pub struct Story {
-    pub limits: SmallVec<[Consulted; 2]>,
+    pub limits: SmallVec<[LimitOutcome; 2]>,
     pub tries: SmallVec<[Try; 1]>,
     /// What decided, where the cause alone does not say.
     pub decider: Option<Decider>,

@@ -150,15 +150,15 @@ fn details(record: &RequestRecord) -> Value {
         }
         value
     });
-    let limits = record.story.limits.iter().map(|consulted| {
-        let limited = snapshot.limits.as_ref().and_then(|limits| limits.find(consulted.limit));
+    let limits = record.story.limits.iter().map(|outcome| {
+        let limited = snapshot.limits.as_ref().and_then(|limits| limits.find(outcome.limit));
         json!({
             "rule": limited.map(|limited| &*limited.cells.name),
             "limit": limited.map(|limited| limited.cells.plan.capacity),
             "windowSeconds": limited.map(|limited| limited.cells.limit.window.as_secs()),
-            "remaining": consulted.remaining,
-            "refused": consulted.refused,
-            "shadow": consulted.shadow,
+            "remaining": outcome.remaining,
+            "refused": outcome.refused,
+            "shadow": outcome.shadow,
         })
     });
     let mut details = json!({

@@ -48,7 +48,7 @@ enum Decision {
 
 /// What one limit said to a request.
 #[derive(Clone, Copy, Debug)]
-pub struct Consulted {
+pub struct LimitOutcome {
     pub limit: LimitId,
     /// Left after the request, where that is known.
     pub remaining: Option<u64>,
@@ -57,7 +57,7 @@ pub struct Consulted {
     pub shadow: bool,
 }
 
-impl Consulted {
+impl LimitOutcome {
     fn of(at: usize, limited: &Limited, decision: &Decision) -> Self {
         let (remaining, refused) = match decision {
             Decision::Pass(Some((by, standing))) if *by == at => (Some(standing.remaining), false),
@@ -120,10 +120,10 @@ pub async fn check(
     }
     let now = limiter.clock.at(request.record.started);
     let decision = decide(worker, &enforced, &facts, now).await;
-    let mut consulted: SmallVec<[Consulted; 2]> = SmallVec::new();
+    let mut outcomes: SmallVec<[LimitOutcome; 2]> = SmallVec::new();
     for (at, Applying { limited, key }) in enforced.iter().enumerate() {
-        let said = Consulted::of(at, limited, &decision);
-        consulted.push(said);
+        let outcome = LimitOutcome::of(at, limited, &decision);
+        outcomes.push(outcome);
         match decision {
             Decision::Refused(by, _) if by == at => {
                 count(&request, limited, |rule| &rule.limited, |request| &mut request.limited);
@@ -134,13 +134,13 @@ pub async fn check(
             // Another has refused, so this one was not charged; or nobody knows.
             Decision::Refused(..) | Decision::Unavailable(_) => continue,
         }
-        worker.sight(limited, *key, said.refused, || limited.key(&facts));
+        worker.sight(limited, *key, outcome.refused, || limited.key(&facts));
     }
     // Those in shadow decide each for itself, on what passes.
     if matches!(decision, Decision::Pass(_)) {
         for applying @ Applying { limited, key } in &shadows {
             let decision = decide(worker, std::slice::from_ref(applying), &facts, now).await;
-            consulted.push(Consulted::of(0, limited, &decision));
+            outcomes.push(LimitOutcome::of(0, limited, &decision));
             if matches!(decision, Decision::Pass(_)) {
                 count(&request, limited, |rule| &rule.allowed, |request| &mut request.allowed);
             } else {
@@ -150,7 +150,7 @@ pub async fn check(
             worker.sight(limited, *key, refused, || limited.key(&facts));
         }
     }
-    request.record.story.limits = consulted;
+    request.record.story.limits = outcomes;
     let wall = limiter.wall(now);
     match decision {
         Decision::Pass(tightest) => {
