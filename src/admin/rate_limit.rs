@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{Admin, answer};
 use crate::gateway::rate_limit::SAMPLE;
-use crate::gateway::rate_limit::rules::Limited;
+use crate::gateway::rate_limit::rules::CompiledLimit;
 use crate::gateway::shared::{InternalAnswer, Shared};
 use crate::supervisor;
 
@@ -83,7 +83,7 @@ fn details(page: &mut Value, report: &Report) {
 
 /// How much more than the limit may be used in a window, as things are; `None` where there is no bound. `all`: the shared
 /// store answers for all keys.
-fn over_admission(limited: &Limited, limiter: &Limiter, all: bool) -> Option<u64> {
+fn over_admission(limited: &CompiledLimit, limiter: &Limiter, all: bool) -> Option<u64> {
     let cells = &limited.cells;
     // What is leased was charged when it was leased. What has passed by a share the store may not know of, nor the share of
     // what the store has let pass: at most the shares more, while the store is away or one of them is in use.
@@ -98,7 +98,7 @@ fn over_admission(limited: &Limited, limiter: &Limiter, all: bool) -> Option<u64
     }
 }
 
-fn rule(limited: &Limited, limiter: &Limiter, all: bool, now: u64) -> Value {
+fn rule(limited: &CompiledLimit, limiter: &Limiter, all: bool, now: u64) -> Value {
     let cells = &limited.cells;
     let (limit, decisions) = (&cells.limit, &cells.decisions);
     json!({

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use aegis_actors::rate_limiter::{Ask, Asks, Key, Sighted, Sightings, Top};
 
-use super::rules::Limited;
+use super::rules::CompiledLimit;
 use crate::gateway::mailbox::Mailbox;
 use crate::gateway::worker::Worker;
 
@@ -50,7 +50,7 @@ impl Worker {
     }
 
     /// Notes whom a limit has let pass or refused.
-    pub fn sight<'k>(&self, limited: &Limited, key: u64, refused: bool, owner: impl FnOnce() -> Key<'k>) {
+    pub fn sight<'k>(&self, limited: &CompiledLimit, key: u64, refused: bool, owner: impl FnOnce() -> Key<'k>) {
         let skip = self.asking.skip.get();
         let sampled = skip == 0;
         // At random: where each request meets two limits, every 16th decision would always be the same limit's.

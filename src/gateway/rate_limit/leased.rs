@@ -8,7 +8,7 @@ use aegis_actors::rate_limiter::{Ask, Mode, Refusal, Reply, Share, Spending, Sta
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
-use super::rules::{Facts, Limited};
+use super::rules::{Facts, CompiledLimit};
 use super::{Applying, Decision, longer, tightest};
 use crate::gateway::worker::Worker;
 
@@ -125,7 +125,7 @@ async fn ask(
 }
 
 fn question(
-    limited: &Limited,
+    limited: &CompiledLimit,
     key: u64,
     facts: &Facts<'_>,
     returnable: bool,
@@ -135,7 +135,7 @@ fn question(
     Ask { limit: limited.cells.clone(), key, owner, cost: limited.cost, returnable, reply }
 }
 
-fn without_store(worker: &Worker, limited: &Limited, key: u64, now: u64, why: Without) -> Said {
+fn without_store(worker: &Worker, limited: &CompiledLimit, key: u64, now: u64, why: Without) -> Said {
     if worker.shared.limiter.mode() == Mode::Local {
         // A reload has taken the store away meanwhile.
         return share(worker, limited, key, now, why);
@@ -148,7 +148,7 @@ fn without_store(worker: &Worker, limited: &Limited, key: u64, now: u64, why: Wi
     }
 }
 
-fn share(worker: &Worker, limited: &Limited, key: u64, now: u64, why: Without) -> Said {
+fn share(worker: &Worker, limited: &CompiledLimit, key: u64, now: u64, why: Without) -> Said {
     let limiter = &worker.shared.limiter;
     let late = why != Without::Away && limiter.mode() == Mode::Shared;
     let share = limiter.share(&limited.cells, limited.cost, late);

@@ -20,7 +20,7 @@ use smallvec::SmallVec;
 
 pub use self::asks::{Asking, SAMPLE};
 pub use self::quota::{Quota, Told, ExceededLimit, is_quota};
-use self::rules::{Facts, Limited, Limits, Verified};
+use self::rules::{Facts, CompiledLimit, Limits, Verified};
 use super::answer::Cause;
 use super::request::{Refused, Request};
 use super::worker::Worker;
@@ -29,7 +29,7 @@ use crate::router::Canonical;
 /// A limit that applies to a request, and the fingerprint of whom it counts for.
 #[derive(Clone, Copy)]
 struct Applying<'a> {
-    limited: &'a Limited,
+    limited: &'a CompiledLimit,
     key: u64,
 }
 
@@ -58,7 +58,7 @@ pub struct LimitOutcome {
 }
 
 impl LimitOutcome {
-    fn of(at: usize, limited: &Limited, decision: &Decision) -> Self {
+    fn of(at: usize, limited: &CompiledLimit, decision: &Decision) -> Self {
         let (remaining, refused) = match decision {
             Decision::Pass(Some((by, standing))) if *by == at => (Some(standing.remaining), false),
             Decision::Refused(by, refusal) if *by == at => (Some(refusal.standing.remaining), true),
@@ -72,7 +72,7 @@ impl LimitOutcome {
 /// Counts a limit's decision under its rule, and with the request that it was made for.
 fn count(
     request: &Request,
-    limited: &Limited,
+    limited: &CompiledLimit,
     by_rule: fn(&Decisions) -> &Counters,
     of_request: fn(&mut LimitCounts) -> &mut u8,
 ) {

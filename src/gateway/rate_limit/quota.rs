@@ -10,7 +10,7 @@ use std::sync::Arc;
 use aegis_actors::rate_limiter::settings::Algorithm;
 use aegis_actors::rate_limiter::{LimitCells, Mode, Plan, Refusal, Standing};
 
-use super::rules::Limited;
+use super::rules::CompiledLimit;
 use crate::gateway::fields::Fields;
 use crate::gateway::headers::add_bytes;
 
@@ -102,7 +102,7 @@ pub fn seconds_up(nanos: u64) -> u64 {
 impl Quota {
     /// What is left of a limit, or of this instance's share of it, after a request that has passed. `mode`: who has let it
     /// pass; `now` by the wall clock.
-    pub fn new(limited: &Limited, standing: Standing, mode: Mode, now: u64) -> Self {
+    pub fn new(limited: &CompiledLimit, standing: Standing, mode: Mode, now: u64) -> Self {
         let plan = match mode {
             Mode::Degraded => limited.cells.counted_by(mode),
             Mode::Local | Mode::Shared => limited.cells.plan,
@@ -111,11 +111,11 @@ impl Quota {
     }
 
     /// What is left of a limit that has refused a request.
-    pub fn refused(limited: &Limited, refusal: &Refusal, now: u64) -> Self {
+    pub fn refused(limited: &CompiledLimit, refusal: &Refusal, now: u64) -> Self {
         Self::of(limited, refusal.standing, refusal.retry_after.max(1), now)
     }
 
-    fn of(limited: &Limited, standing: Standing, window: u64, now: u64) -> Self {
+    fn of(limited: &CompiledLimit, standing: Standing, window: u64, now: u64) -> Self {
         let state = State {
             remaining: standing.remaining,
             window: seconds_up(window),
@@ -170,7 +170,7 @@ pub struct ExceededLimit {
 }
 
 /// The exceeded that a refusal is.
-pub fn exceeded(limited: &Limited, refusal: &Refusal) -> ExceededLimit {
+pub fn exceeded(limited: &CompiledLimit, refusal: &Refusal) -> ExceededLimit {
     ExceededLimit {
         rule: limited.cells.name.clone(),
         limit: limited.cells.plan.capacity,
@@ -188,15 +188,15 @@ mod tests {
 
     use super::*;
 
-    fn limited(place: usize) -> Limited {
+    fn limited(place: usize) -> CompiledLimit {
         let window = Duration::from_secs(60);
         let limit = Limit { algorithm: Algorithm::TokenBucket, requests: 100, window, burst: 0 };
         let keyed_by = KeyedBy { strategy: KeyStrategy::Ip, ipv6_prefix: 64 };
         let cells = LimitCells::new("some", &limit, keyed_by, Decisions::new(1));
-        Limited { cells, place, cost: 1, shadow: false, on_error: OnError::Local, own_on_error: false }
+        CompiledLimit { cells, place, cost: 1, shadow: false, on_error: OnError::Local, own_on_error: false }
     }
 
-    fn fields(told: &[Told], limited: &Limited, remaining: u64, reset: u64, now: u64) -> [String; 5] {
+    fn fields(told: &[Told], limited: &CompiledLimit, remaining: u64, reset: u64, now: u64) -> [String; 5] {
         let mut fields = Fields::default();
         Quota::new(limited, Standing { remaining, reset }, Mode::Local, now).write(told, &mut fields);
         assert_eq!(fields.len(), 5);

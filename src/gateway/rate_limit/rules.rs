@@ -22,16 +22,16 @@ pub struct Limits {
     /// Highest priority first, then in the order of the file.
     rules: Vec<CompiledRule>,
     /// For requests that no rule enforces a limit on.
-    default: Limited,
+    default: CompiledLimit,
     /// In place of `default`, by the name of a verified user's tier.
-    tiers: Vec<(String, Limited)>,
+    tiers: Vec<(String, CompiledLimit)>,
     bypass: Bypass,
     /// The endpoints of `rules`, then the paths of `bypass`.
     paths: RegexSet,
 }
 
 struct CompiledRule {
-    limited: Limited,
+    limited: CompiledLimit,
     /// Position of its endpoint in the set; none: every path.
     endpoint: Option<usize>,
     methods: MethodSet,
@@ -42,7 +42,7 @@ struct CompiledRule {
 }
 
 /// One limit with everything that a request needs of it.
-pub struct Limited {
+pub struct CompiledLimit {
     pub cells: Arc<LimitCells>,
     /// Its position in [`Limits::all`].
     pub place: usize,
@@ -109,7 +109,7 @@ impl Limits {
                 patterns.len() - 1
             });
             CompiledRule {
-                limited: Limited {
+                limited: CompiledLimit {
                     cells: cells(&rule.id, &rule.limit, strategy),
                     place,
                     cost: rule.cost.into(),
@@ -131,7 +131,7 @@ impl Limits {
         let mut plain = |place, name: &str, limit: &Limit| {
             let cells = cells(name, limit, settings.key);
             let on_error = settings.on_error;
-            Limited { cells, place, cost: 1, shadow: false, on_error, own_on_error: false }
+            CompiledLimit { cells, place, cost: 1, shadow: false, on_error, own_on_error: false }
         };
         let tier = |(at, (tier, limit)): (usize, &(String, _))| {
             (tier.clone(), plain(rules.len() + at, &format!("tier:{tier}"), limit))
@@ -157,13 +157,13 @@ impl Limits {
     }
 
     /// Every limit that there is, by its place.
-    pub fn all(&self) -> impl Iterator<Item = &Limited> {
+    pub fn all(&self) -> impl Iterator<Item = &CompiledLimit> {
         let tiers = self.tiers.iter().map(|(_, limited)| limited);
         self.rules.iter().map(|rule| &rule.limited).chain(tiers).chain([&self.default])
     }
 
     /// The limit of those cells, where it is one of these.
-    pub fn find(&self, id: LimitId) -> Option<&Limited> {
+    pub fn find(&self, id: LimitId) -> Option<&CompiledLimit> {
         self.all().find(|limited| limited.cells.id == id)
     }
 
@@ -178,7 +178,7 @@ impl Limits {
         &'a self,
         paths: &RegexSet,
         facts: &Facts<'_>,
-        mut visit: impl FnMut(&'a Limited),
+        mut visit: impl FnMut(&'a CompiledLimit),
     ) -> bool {
         let matched = (!paths.is_empty()).then(|| Matched::of(paths, facts));
         let is_matched = |at: usize| matched.as_ref().is_some_and(|matched| matched.perhaps(at));
@@ -286,7 +286,7 @@ fn is_internal(address: IpAddr) -> bool {
     }
 }
 
-impl Limited {
+impl CompiledLimit {
     /// Whom a request is charged to. Where a fact is not verified, the address takes its place.
     pub fn key<'a>(&self, facts: &Facts<'a>) -> Key<'a> {
         let by = self.cells.keyed_by;
