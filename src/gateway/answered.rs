@@ -109,7 +109,7 @@ fn is_stream(length: Length) -> bool {
 fn add_own(request: &Request, fields: &mut Fields) {
     fields.push(REQUEST_ID, request.record.request_id.as_bytes());
     if let Some(quota) = request.quota {
-        quota.write(request.snapshot.told(), fields);
+        quota.write(request.snapshot.header_caches(), fields);
     }
     if fields.get("date").is_none() {
         // RFC 9110 §6.6.1: whoever forwards an answer that tells no time does.

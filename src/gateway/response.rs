@@ -119,7 +119,7 @@ pub fn refuse(refused: Refused) -> Response {
     };
     let mut fields = answer::fields(cause, id, retry_after);
     if let Some(quota) = request.quota {
-        quota.write(request.snapshot.told(), &mut fields);
+        quota.write(request.snapshot.header_caches(), &mut fields);
     }
     match allow {
         Some(allow) => fields.push("allow", allow.as_bytes()),

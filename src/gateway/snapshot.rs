@@ -18,7 +18,7 @@ use arc_swap::ArcSwapOption;
 use regex::RegexSet;
 
 use super::own_paths::OwnPaths;
-use super::rate_limit::Told;
+use super::rate_limit::HeaderCache;
 use super::rate_limit::rules::Limits;
 use super::request_body::RequestFraming;
 use super::retry_budget::{Budget, Share};
@@ -79,7 +79,7 @@ struct View {
     /// A clone of the limits' own: matching needs room to work in, which threads would otherwise take turns with.
     limit_paths: RegexSet,
     /// What answers say of each limit, by its place.
-    told: Vec<Told>,
+    header_caches: Vec<HeaderCache>,
 }
 
 /// One worker's part of a backend.
@@ -119,8 +119,8 @@ impl SnapshotRef {
         let limit_paths =
             snapshot.limits.as_ref().map_or_else(RegexSet::empty, |limits| limits.paths().clone());
         let limits = snapshot.limits.iter().flat_map(Limits::all);
-        let told = limits.map(|limited| Told::new(&limited.cells)).collect();
-        Self(Rc::new(View { snapshot, locals, limit_paths, told }))
+        let header_caches = limits.map(|limited| HeaderCache::new(&limited.cells)).collect();
+        Self(Rc::new(View { snapshot, locals, limit_paths, header_caches }))
     }
 
     /// Whether this is the handle of `other`.
@@ -134,8 +134,8 @@ impl SnapshotRef {
     }
 
     /// What this worker's answers say of each limit, by its place.
-    pub fn told(&self) -> &[Told] {
-        &self.0.told
+    pub fn header_caches(&self) -> &[HeaderCache] {
+        &self.0.header_caches
     }
 
     /// This worker's part of a backend.

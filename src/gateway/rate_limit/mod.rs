@@ -19,7 +19,7 @@ use aegis_actors::traffic::Counters;
 use smallvec::SmallVec;
 
 pub use self::asks::{Asking, SAMPLE};
-pub use self::quota::{Quota, Told, ExceededLimit, is_quota};
+pub use self::quota::{Quota, HeaderCache, ExceededLimit, is_quota};
 use self::rules::{Facts, CompiledLimit, Limits, Verified};
 use super::answer::Cause;
 use super::request::{Refused, Request};

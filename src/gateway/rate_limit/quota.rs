@@ -23,27 +23,27 @@ const STATE: &str = "ratelimit";
 const SECOND: u64 = 1_000_000_000;
 
 /// What the answers of one worker under one limit say of it.
-pub struct Told {
+pub struct HeaderCache {
     capacity: u64,
     /// `RateLimit-Policy`.
     policy: String,
     /// `RateLimit` up to its numbers.
     name: String,
     /// What was said last: many clients of a limit have as much left as the one before them.
-    last: RefCell<Said>,
+    last: RefCell<CachedLines>,
 }
 
 /// All fields of a state, as lines.
 #[derive(Default)]
-struct Said {
+struct CachedLines {
     /// None before the first answer.
-    state: Option<State>,
+    state: Option<Numbers>,
     lines: Vec<u8>,
 }
 
 /// What is left of a limit, in whole numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct State {
+struct Numbers {
     remaining: u64,
     /// Seconds that it has to do for.
     window: u64,
@@ -51,7 +51,7 @@ struct State {
     reset_at: u64,
 }
 
-impl Told {
+impl HeaderCache {
     /// For answers under this limit.
     pub fn new(cells: &LimitCells) -> Self {
         let (name, capacity) = (&cells.name, cells.plan.capacity);
@@ -64,7 +64,7 @@ impl Told {
     }
 
     /// `RateLimit`.
-    fn put_state(&self, state: State, text: &mut Vec<u8>) {
+    fn put_state(&self, state: Numbers, text: &mut Vec<u8>) {
         let mut number = itoa::Buffer::new();
         text.extend_from_slice(self.name.as_bytes());
         text.extend_from_slice(number.format(state.remaining).as_bytes());
@@ -72,7 +72,7 @@ impl Told {
         text.extend_from_slice(number.format(state.window).as_bytes());
     }
 
-    fn put_lines(&self, state: State, lines: &mut Vec<u8>) {
+    fn put_lines(&self, state: Numbers, lines: &mut Vec<u8>) {
         let mut number = itoa::Buffer::new();
         let mut add = |name: &str, value: &str| add_bytes(lines, name, value.as_bytes());
         add(LIMIT, number.format(self.capacity));
@@ -91,7 +91,7 @@ impl Told {
 pub struct Quota {
     /// The limit's place among those of the configuration.
     place: usize,
-    state: State,
+    state: Numbers,
 }
 
 /// Whole seconds, begun ones counted.
@@ -116,7 +116,7 @@ impl Quota {
     }
 
     fn of(limited: &CompiledLimit, standing: Standing, window: u64, now: u64) -> Self {
-        let state = State {
+        let state = Numbers {
             remaining: standing.remaining,
             window: seconds_up(window),
             reset_at: seconds_up(now.saturating_add(standing.reset)),
@@ -124,15 +124,15 @@ impl Quota {
         Self { place: limited.place, state }
     }
 
-    /// Puts the fields into an answer, in which nothing of [their names](is_quota) may be left. `told` is the worker's, of
+    /// Puts the fields into an answer, in which nothing of [their names](is_quota) may be left. `caches` are the worker's, of
     /// all limits of the configuration by their places.
-    pub fn write(self, told: &[Told], fields: &mut Fields) {
-        let (told, state) = (&told[self.place], self.state);
-        let mut last = told.last.borrow_mut();
+    pub fn write(self, caches: &[HeaderCache], fields: &mut Fields) {
+        let (cache, state) = (&caches[self.place], self.state);
+        let mut last = cache.last.borrow_mut();
         if last.state != Some(state) {
             last.state = Some(state);
             last.lines.clear();
-            told.put_lines(state, &mut last.lines);
+            cache.put_lines(state, &mut last.lines);
         }
         fields.push_lines(&last.lines);
     }
@@ -196,9 +196,9 @@ mod tests {
         CompiledLimit { cells, place, cost: 1, shadow: false, on_error: OnError::Local, own_on_error: false }
     }
 
-    fn fields(told: &[Told], limited: &CompiledLimit, remaining: u64, reset: u64, now: u64) -> [String; 5] {
+    fn fields(caches: &[HeaderCache], limited: &CompiledLimit, remaining: u64, reset: u64, now: u64) -> [String; 5] {
         let mut fields = Fields::default();
-        Quota::new(limited, Standing { remaining, reset }, Mode::Local, now).write(told, &mut fields);
+        Quota::new(limited, Standing { remaining, reset }, Mode::Local, now).write(caches, &mut fields);
         assert_eq!(fields.len(), 5);
         [LIMIT, REMAINING, RESET, POLICY, STATE].map(|name| fields.text(name).unwrap().to_owned())
     }
@@ -206,13 +206,13 @@ mod tests {
     #[test]
     fn each_answer_says_what_is_left_whatever_was_said_before() {
         let limited = limited(1);
-        let told = [Told::new(&limited.cells), Told::new(&limited.cells)];
+        let caches = [HeaderCache::new(&limited.cells), HeaderCache::new(&limited.cells)];
         let now = 1_700_000_000 * SECOND;
         let mut kept = Vec::new();
         // Every state twice, and zero as the first.
         for n in 0..1_000_u64 {
             let (remaining, reset) = (n / 2, n / 2 * SECOND + 1);
-            kept.push((n / 2, fields(&told, &limited, remaining, reset, now)));
+            kept.push((n / 2, fields(&caches, &limited, remaining, reset, now)));
         }
         for (remaining, said) in kept {
             let (n, reset) = (remaining.to_string(), remaining + 1);
@@ -226,18 +226,18 @@ mod tests {
     #[test]
     fn the_same_state_a_second_later_is_said_anew() {
         let limited = limited(0);
-        let told = [Told::new(&limited.cells)];
-        let [_, _, reset, ..] = fields(&told, &limited, 5, SECOND, 7 * SECOND);
-        let [_, _, later, ..] = fields(&told, &limited, 5, SECOND, 8 * SECOND);
+        let caches = [HeaderCache::new(&limited.cells)];
+        let [_, _, reset, ..] = fields(&caches, &limited, 5, SECOND, 7 * SECOND);
+        let [_, _, later, ..] = fields(&caches, &limited, 5, SECOND, 8 * SECOND);
         assert_eq!((reset.as_str(), later.as_str()), ("8", "9"));
-        let largest = fields(&told, &limited, u64::MAX, u64::MAX, u64::MAX);
+        let largest = fields(&caches, &limited, u64::MAX, u64::MAX, u64::MAX);
         assert_eq!(largest[1], u64::MAX.to_string());
     }
 
     #[test]
     fn what_has_never_been_said_is_right_too() {
         let limited = limited(0);
-        let [_, remaining, reset, _, state] = fields(&[Told::new(&limited.cells)], &limited, 0, 0, 0);
+        let [_, remaining, reset, _, state] = fields(&[HeaderCache::new(&limited.cells)], &limited, 0, 0, 0);
         assert_eq!((&*remaining, &*reset, &*state), ("0", "0", "\"some\";r=0;t=1"));
     }
 
@@ -271,7 +271,7 @@ mod tests {
         let standing = Standing { remaining: 0, reset: 60 * SECOND };
         let refusal = Refusal { standing, retry_after: 5 * SECOND + 1 };
         let mut fields = Fields::default();
-        Quota::refused(&limited, &refusal, 7 * SECOND).write(&[Told::new(&limited.cells)], &mut fields);
+        Quota::refused(&limited, &refusal, 7 * SECOND).write(&[HeaderCache::new(&limited.cells)], &mut fields);
         assert_eq!(fields.text(STATE).unwrap(), "\"some\";r=0;t=6");
         assert_eq!(fields.text(RESET).unwrap(), "67");
         assert_eq!(exceeded(&limited, &refusal).retry_after_seconds, 6);
