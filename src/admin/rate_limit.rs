@@ -32,7 +32,7 @@ pub fn summary(shared: &Shared) -> Value {
         "mode": mode(limiter.mode()),
         "error": limiter.error().as_deref(),
         "instances": limiter.instances(),
-        "keys": limiter.population.live(),
+        "keys": limiter.key_quota.live(),
     })
 }
 
@@ -47,7 +47,7 @@ pub async fn page(admin: &Admin) -> InternalAnswer {
     let snapshot = shared.snapshot.load_full();
     let now = shared.limiter.clock.now();
     let mut page = summary(shared);
-    page["maxKeys"] = json!(shared.limiter.population.most());
+    page["maxKeys"] = json!(shared.limiter.key_quota.most());
     let rules = snapshot.limits.iter().flat_map(|limits| limits.all());
     // An error while the store is in use: it is there only in part.
     let all = report.as_ref().is_some_and(|report| report.error.is_none());

@@ -152,8 +152,8 @@ impl RateLimiterActor {
         let stays = |limit: &Arc<LimitCells>| watch.limits.iter().any(|other| other.id == limit.id);
         self.gone.extend(std::mem::take(&mut self.limits).into_iter().filter(|limit| !stays(limit)));
         self.limits = watch.limits;
-        self.limits.iter().for_each(|limit| limit.belong_to(&self.deps.limiter.population));
-        self.deps.limiter.population.set_most(watch.max_keys, self.limits.len());
+        self.limits.iter().for_each(|limit| limit.belong_to(&self.deps.limiter.key_quota));
+        self.deps.limiter.key_quota.set_most(watch.max_keys, self.limits.len());
         if self.redis != watch.redis || (self.store.is_none() && watch.redis.is_some()) {
             if let Some(store) = self.store.take() {
                 ctx.spawn(wrap_future(store.unregister()));
@@ -263,13 +263,13 @@ impl RateLimiterActor {
         for (id, answer) in ids.into_iter().zip(answers) {
             match answer {
                 Ok(taken) => {
-                    if self.accounts.answered(id, &taken, &limiter.population, now, serve) {
+                    if self.accounts.answered(id, &taken, &limiter.key_quota, now, serve) {
                         again.push(id);
                     }
                 }
                 Err(error) if self.health.is_partly() => {
                     let until = now + SPARE.as_nanos() as u64;
-                    self.accounts.spare(id, &limiter.population, until, error.sent, serve);
+                    self.accounts.spare(id, &limiter.key_quota, until, error.sent, serve);
                 }
                 Err(error) => {
                     if self.accounts.failed(id, now, error.sent, serve) {
@@ -369,9 +369,9 @@ impl RateLimiterActor {
         limiter.set_behind(limiter.clock.behind(SystemTime::now()));
         let now = Instant::now();
         let (swept, found) = self.swept;
-        if now - swept >= sweep::pause(&limiter.population, found) {
-            self.swept = (now, limiter.population.live());
-            sweep::sweep(&self.limits, &limiter.population, limiter.mode(), limiter.clock.now());
+        if now - swept >= sweep::pause(&limiter.key_quota, found) {
+            self.swept = (now, limiter.key_quota.live());
+            sweep::sweep(&self.limits, &limiter.key_quota, limiter.mode(), limiter.clock.now());
         }
     }
 
@@ -380,13 +380,13 @@ impl RateLimiterActor {
     fn forget_gone(&mut self) {
         let limiter = &self.deps.limiter;
         let now = limiter.clock.now();
-        self.gone.iter().for_each(|limit| limit.leases.sweep(&limiter.population, now, true));
+        self.gone.iter().for_each(|limit| limit.leases.sweep(&limiter.key_quota, now, true));
         let mut freed: Vec<_> = self.gone.extract_if(.., |limit| Arc::strong_count(limit) == 1).collect();
         freed.extend(self.gone.iter().filter(|limit| !limit.buckets.is_empty()).cloned());
         if !freed.is_empty() {
             let limiter = limiter.clone();
             actix_rt::task::spawn_blocking(move || {
-                freed.iter().for_each(|limit| limit.buckets.clear(&limiter.population));
+                freed.iter().for_each(|limit| limit.buckets.clear(&limiter.key_quota));
                 drop(freed);
             });
         }
@@ -479,8 +479,8 @@ impl Handler<Inspect> for RateLimiterActor {
             mode: limiter.mode(),
             instances: limiter.instances(),
             error: self.health.error().map(str::to_owned),
-            keys: limiter.population.live(),
-            max_keys: limiter.population.most(),
+            keys: limiter.key_quota.live(),
+            max_keys: limiter.key_quota.most(),
             leased: self.limits.iter().map(|limit| limit.leases.outstanding(now)).sum(),
             store_calls: self.store_calls,
             busiest: Self::most(&self.busiest),

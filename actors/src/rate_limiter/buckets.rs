@@ -2,7 +2,7 @@
 //!
 //! A request finds its bucket by a fingerprint of its key, or begins it, and charges it in one atomic step: what two
 //! workers do at once is the same as if one had done it after the other, so that a limit holds exactly over all of them.
-//! Idle buckets are swept away by the actor. How many there are over all limits is bounded by a [`Population`]: beyond it
+//! Idle buckets are swept away by the actor. How many there are over all limits is bounded by a [`KeyQuota`]: beyond it
 //! new keys share buckets by network, until the actor has made room among those that have used the least.
 
 use std::convert::Infallible as Never;
@@ -22,14 +22,14 @@ const RESERVED: usize = 8;
 
 /// How many buckets there are over all limits, and may be.
 #[derive(Debug)]
-pub struct Population {
+pub struct KeyQuota {
     live: Arc<AtomicUsize>,
     most: AtomicUsize,
     limits: AtomicUsize,
     overflowed: AtomicBool,
 }
 
-impl Population {
+impl KeyQuota {
     /// None yet, and at most that many, for one limit.
     pub fn new(most: usize) -> Self {
         Self {
@@ -76,16 +76,16 @@ impl Population {
     }
 
     /// Counts a bucket to be begun, for a limit that has `own` already; false when there may be no more.
-    pub(super) fn join(&self, own: usize) -> bool {
+    pub(super) fn acquire(&self, own: usize) -> bool {
         let (most, several) = (self.most(), self.limits.load(Ordering::Relaxed) > 1);
         // Whoever fills one limit fills no other's.
         let bound = if several && !self.is_modest(own) { most - most / RESERVED } else { most };
         let room = |live| (live < bound).then_some(live + 1);
-        let joined = self.live.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).is_ok();
-        if !joined {
+        let acquired = self.live.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).is_ok();
+        if !acquired {
             self.overflowed.store(true, Ordering::Relaxed);
         }
-        joined
+        acquired
     }
 
     /// The number of buckets, for limits that go with buckets in them.
@@ -93,7 +93,7 @@ impl Population {
         self.live.clone()
     }
 
-    pub(super) fn leave(&self, buckets: usize) {
+    pub(super) fn release(&self, buckets: usize) {
         self.live.fetch_sub(buckets, Ordering::Relaxed);
     }
 }
@@ -134,13 +134,13 @@ impl Buckets {
     /// [`Refusal`], when there is not enough; nothing is charged then.
     pub fn charge(
         &self,
-        population: &Population,
+        key_quota: &KeyQuota,
         plan: &Plan,
         key: u64,
         now: u64,
         cost: u64,
     ) -> Result<Standing, Refusal> {
-        any!(self, kept => kept.replace(population, key, |state| state.charge(plan, now, cost)))
+        any!(self, kept => kept.replace(key_quota, key, |state| state.charge(plan, now, cost)))
     }
 
     /// What a request that takes `cost` at `now` would meet; charges nothing and begins no bucket.
@@ -157,15 +157,15 @@ impl Buckets {
     }
 
     /// Takes back a charge of `cost` at `then`.
-    pub fn refund(&self, population: &Population, plan: &Plan, key: u64, then: u64, cost: u64) {
+    pub fn refund(&self, key_quota: &KeyQuota, plan: &Plan, key: u64, then: u64, cost: u64) {
         any!(self, kept => {
-            let _ = kept.replace(population, key, |state| Ok::<_, Never>((state.refund(plan, then, cost), ())));
+            let _ = kept.replace(key_quota, key, |state| Ok::<_, Never>((state.refund(plan, then, cost), ())));
         });
     }
 
     /// Takes out the buckets that are as good as new. Answers how many.
-    pub fn sweep(&self, population: &Population, plan: &Plan, now: u64) -> usize {
-        any!(self, kept => kept.remove(population, |state| state.standing(plan, now).reset == 0))
+    pub fn sweep(&self, key_quota: &KeyQuota, plan: &Plan, now: u64) -> usize {
+        any!(self, kept => kept.remove(key_quota, |state| state.standing(plan, now).reset == 0))
     }
 
     /// Counts the buckets by the 16th of their limit that is used up: `[0]` holds those that used the least.
@@ -176,14 +176,14 @@ impl Buckets {
     }
 
     /// Takes out the buckets that have used at most that many 16ths of their limit. Answers how many.
-    pub fn evict(&self, population: &Population, plan: &Plan, now: u64, sixteenths: usize) -> usize {
+    pub fn evict(&self, key_quota: &KeyQuota, plan: &Plan, now: u64, sixteenths: usize) -> usize {
         let little = |standing| sixteenth(plan, standing) <= sixteenths;
-        any!(self, kept => kept.remove(population, |state| little(state.standing(plan, now))))
+        any!(self, kept => kept.remove(key_quota, |state| little(state.standing(plan, now))))
     }
 
     /// Takes out all of them.
-    pub(super) fn clear(&self, population: &Population) {
-        any!(self, kept => kept.remove(population, |_| true));
+    pub(super) fn clear(&self, key_quota: &KeyQuota) {
+        any!(self, kept => kept.remove(key_quota, |_| true));
     }
 
     /// How many there are.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 
-use super::buckets::{Buckets, Population};
+use super::buckets::{Buckets, KeyQuota};
 use super::clock::Clock;
 use super::key::{Fingerprints, Key, KeyedBy};
 use super::lease::Leases;
@@ -74,8 +74,8 @@ impl LimitCells {
     }
 
     /// Its buckets are among these from now on, and leave them with it.
-    pub(super) fn belong_to(&self, population: &Population) {
-        self.counted.get_or_init(|| population.count());
+    pub(super) fn belong_to(&self, key_quota: &KeyQuota) {
+        self.counted.get_or_init(|| key_quota.count());
     }
 
     /// Whether these are the cells of such a limit.
@@ -160,7 +160,7 @@ pub enum Mode {
 pub struct Limiter {
     pub clock: Clock,
     pub prints: Fingerprints,
-    pub population: Population,
+    pub key_quota: KeyQuota,
     mode: AtomicU8,
     instances: AtomicU64,
     /// Why the shared store is away, or there only in part.
@@ -178,7 +178,7 @@ impl Limiter {
         Arc::new(Self {
             clock: Clock::start(),
             prints: Fingerprints::default(),
-            population: Population::new(max_keys),
+            key_quota: KeyQuota::new(max_keys),
             mode: AtomicU8::new(mode as u8),
             instances: AtomicU64::new(0),
             error: ArcSwapOption::empty(),
@@ -256,12 +256,12 @@ impl Limiter {
     /// # Errors
     /// [`Refusal`], when there is not enough; nothing is charged then.
     pub fn charge(&self, limit: &LimitCells, key: u64, now: u64, cost: u64) -> Result<Standing, Refusal> {
-        limit.buckets.charge(&self.population, &limit.plan, key, now, cost)
+        limit.buckets.charge(&self.key_quota, &limit.plan, key, now, cost)
     }
 
     /// Takes a charge of [`Limiter::charge`] at `then` back.
     pub fn refund(&self, limit: &LimitCells, key: u64, then: u64, cost: u64) {
-        limit.buckets.refund(&self.population, &limit.plan, key, then, cost);
+        limit.buckets.refund(&self.key_quota, &limit.plan, key, then, cost);
     }
 
     /// This instance's part of a limit, for a request that takes `cost`. `late`: the shared store is in use, and only late
@@ -302,7 +302,7 @@ impl Limiter {
         if late {
             limit.leases.lend(&limit.plan, key, now, cost, part)?;
         }
-        let charged = limit.buckets.charge(&self.population, &plan, key, now, cost);
+        let charged = limit.buckets.charge(&self.key_quota, &plan, key, now, cost);
         if late && charged.is_err() {
             limit.leases.unlend(key, cost);
         }
@@ -311,7 +311,7 @@ impl Limiter {
 
     /// Takes a charge of [`Limiter::charge_share`] at `then` back.
     pub fn refund_share(&self, limit: &LimitCells, key: u64, then: u64, share: &Share) {
-        limit.buckets.refund(&self.population, &share.plan, key, then, share.cost);
+        limit.buckets.refund(&self.key_quota, &share.plan, key, then, share.cost);
         if share.late {
             limit.leases.unlend(key, share.cost);
         }

@@ -6,7 +6,7 @@
 use std::hash::BuildHasherDefault;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::buckets::Population;
+use super::buckets::KeyQuota;
 use super::key::AsIs;
 use super::limit::{Plan, Refusal, Standing};
 use super::settings::Algorithm;
@@ -163,8 +163,8 @@ impl Leases {
     }
 
     /// Notes a grant. False when there is no room for the lease; nothing of it can be spent then.
-    pub(super) fn granted(&self, population: &Population, key: u64, now: u64, news: News) -> bool {
-        self.with(population, key, |cell| {
+    pub(super) fn granted(&self, key_quota: &KeyQuota, key: u64, now: u64, news: News) -> bool {
+        self.with(key_quota, key, |cell| {
             cell.learn(news);
             cell.refused_until.store(0, Ordering::Relaxed);
             cell.add(news.count, news.until, now);
@@ -180,8 +180,8 @@ impl Leases {
     }
 
     /// Notes a refusal that holds until `until`, and is over for sure at `open_at`.
-    pub(super) fn refused(&self, population: &Population, key: u64, until: u64, open_at: u64, news: News) {
-        self.with(population, key, |cell| {
+    pub(super) fn refused(&self, key_quota: &KeyQuota, key: u64, until: u64, open_at: u64, news: News) {
+        self.with(key_quota, key, |cell| {
             cell.learn(news);
             cell.open_at.store(open_at, Ordering::Relaxed);
             cell.refused_until.store(until, Ordering::Relaxed);
@@ -189,8 +189,8 @@ impl Leases {
     }
 
     /// Notes that the store is not to be asked for the key until `until`.
-    pub(super) fn spare(&self, population: &Population, key: u64, until: u64) {
-        self.with(population, key, |cell| cell.spared_until.store(until, Ordering::Relaxed));
+    pub(super) fn spare(&self, key_quota: &KeyQuota, key: u64, until: u64) {
+        self.with(key_quota, key, |cell| cell.spared_until.store(until, Ordering::Relaxed));
     }
 
     /// Lets `cost` pass while the store is late, where it is within the `part` of what the store had left when it was last
@@ -250,7 +250,7 @@ impl Leases {
 
     /// Forgets the keys that have nothing to spend and are neither refused nor spared, and of which the store has nothing
     /// that is used up. Where room is `scarce`, or there are many, the latter go as well.
-    pub(super) fn sweep(&self, population: &Population, now: u64, scarce: bool) {
+    pub(super) fn sweep(&self, key_quota: &KeyQuota, now: u64, scarce: bool) {
         let map = self.map.pin();
         let scarce = scarce || self.len() > REMEMBERED;
         let idle = |cell: &LeaseCell| {
@@ -264,7 +264,7 @@ impl Leases {
         for key in &keys {
             map.remove(key);
         }
-        population.leave(keys.len());
+        key_quota.release(keys.len());
     }
 
     /// Keys that something is known of.
@@ -282,11 +282,11 @@ impl Leases {
         self.map.pin().values().map(|cell| unpack(cell.lease.load(Ordering::Relaxed), now).0).sum()
     }
 
-    fn with(&self, population: &Population, key: u64, change: impl FnOnce(&LeaseCell)) -> bool {
+    fn with(&self, key_quota: &KeyQuota, key: u64, change: impl FnOnce(&LeaseCell)) -> bool {
         let map = self.map.pin();
         let cell = match map.get(&key) {
             Some(cell) => cell,
-            None if !population.join(self.len()) => return false,
+            None if !key_quota.acquire(self.len()) => return false,
             None => map.get_or_insert_with(key, LeaseCell::default),
         };
         change(cell);
@@ -309,9 +309,9 @@ mod tests {
 
     #[test]
     fn a_lease_is_spent_to_the_last_request_and_not_beyond_its_end() {
-        let (leases, population) = (Leases::default(), Population::new(10));
+        let (leases, key_quota) = (Leases::default(), KeyQuota::new(10));
         assert_eq!(leases.spend(1, 0, 1), Spending::Ask);
-        leases.granted(&population, 1, 0, news(3, 10 * MS));
+        leases.granted(&key_quota, 1, 0, news(3, 10 * MS));
         assert_eq!(
             leases.spend(1, MS, 2),
             Spending::Spent { standing: Standing { remaining: 6, reset: 99 * MS }, until: 10 * MS }
@@ -320,14 +320,14 @@ mod tests {
         assert_eq!(leases.spend(1, 10 * MS, 1), Spending::Ask, "it is over");
         assert_eq!((leases.take_ended(1, 9 * MS), leases.take_ended(1, 10 * MS)), (0, 1));
         assert_eq!(leases.take_ended(1, 10 * MS), 0, "only once");
-        leases.granted(&population, 1, 10 * MS, news(2, 20 * MS));
+        leases.granted(&key_quota, 1, 10 * MS, news(2, 20 * MS));
         assert_eq!(leases.outstanding(10 * MS), 2, "what was over is not spendable again");
     }
 
     #[test]
     fn a_refusal_holds_until_it_is_over() {
-        let (leases, population) = (Leases::default(), Population::new(10));
-        leases.refused(&population, 1, 7 * MS, 8 * MS, News { remaining: 0, ..news(0, 0) });
+        let (leases, key_quota) = (Leases::default(), KeyQuota::new(10));
+        leases.refused(&key_quota, 1, 7 * MS, 8 * MS, News { remaining: 0, ..news(0, 0) });
         let Spending::Refused(refusal) = leases.spend(1, 2 * MS, 1) else { panic!("not refused") };
         assert_eq!((refusal.retry_after, refusal.standing.remaining), (6 * MS, 0));
         assert_eq!(leases.spend(1, 7 * MS, 1), Spending::Ask);
@@ -335,9 +335,9 @@ mod tests {
 
     #[test]
     fn a_key_that_is_spared_is_not_asked_for_until_then() {
-        let (leases, population) = (Leases::default(), Population::new(10));
-        leases.spare(&population, 1, 7 * MS);
-        leases.sweep(&population, 6 * MS, false);
+        let (leases, key_quota) = (Leases::default(), KeyQuota::new(10));
+        leases.spare(&key_quota, 1, 7 * MS);
+        leases.sweep(&key_quota, 6 * MS, false);
         assert_eq!(
             (leases.spend(1, 6 * MS, 1), leases.spend(1, 7 * MS, 1)),
             (Spending::Spared, Spending::Ask)
@@ -346,8 +346,8 @@ mod tests {
 
     #[test]
     fn what_is_put_back_ends_with_the_earlier_of_the_two() {
-        let (leases, population) = (Leases::default(), Population::new(10));
-        leases.granted(&population, 1, 0, news(1, 10 * MS));
+        let (leases, key_quota) = (Leases::default(), KeyQuota::new(10));
+        leases.granted(&key_quota, 1, 0, news(1, 10 * MS));
         leases.put_back(1, 0, 5 * MS, 1);
         assert_eq!((leases.outstanding(4 * MS), leases.outstanding(5 * MS)), (2, 0));
         let Spending::Spent { until, .. } = leases.spend(1, 0, 2) else { panic!("not spent") };
@@ -359,17 +359,17 @@ mod tests {
 
     #[test]
     fn what_is_put_back_into_a_later_lease_keeps_its_own_end() {
-        let (leases, population) = (Leases::default(), Population::new(10));
-        leases.granted(&population, 1, 0, news(1, 5 * MS));
+        let (leases, key_quota) = (Leases::default(), KeyQuota::new(10));
+        leases.granted(&key_quota, 1, 0, news(1, 5 * MS));
         let Spending::Spent { until, .. } = leases.spend(1, 0, 1) else { panic!("not spent") };
-        leases.granted(&population, 1, 4 * MS, news(1, 20 * MS));
+        leases.granted(&key_quota, 1, 4 * MS, news(1, 20 * MS));
         leases.put_back(1, 4 * MS, until, 1);
         assert_eq!((leases.outstanding(4 * MS), leases.outstanding(5 * MS)), (2, 0));
     }
 
     #[test]
     fn while_the_store_is_late_a_part_of_what_it_had_left_passes_until_it_is_heard_of_again() {
-        let (leases, population) = (Leases::default(), Population::new(10));
+        let (leases, key_quota) = (Leases::default(), KeyQuota::new(10));
         let limit = |algorithm| Limit { algorithm, requests: 10, window: Duration::from_secs(10), burst: 0 };
         let plan = |algorithm| Plan::new(&limit(algorithm));
         let lend =
@@ -377,10 +377,10 @@ mod tests {
         let lent = |algorithm, seconds| (0..20).take_while(|_| lend(algorithm, seconds).is_ok()).count();
         let (window, bucket) = (Algorithm::FixedWindow, Algorithm::TokenBucket);
         assert_eq!(lent(window, 0), 20, "nothing is known");
-        leases.spare(&population, 1, MS);
+        leases.spare(&key_quota, 1, MS);
         assert_eq!(lent(window, 0), 20, "nobody has said anything yet");
         let news = News { count: 1, until: MS, remaining: 4, reset_at: 6 * LATE, lent: 0 };
-        leases.granted(&population, 1, 0, news);
+        leases.granted(&key_quota, 1, 0, news);
         assert_eq!((lent(window, 0), lent(window, 5)), (2, 0));
         assert_eq!(lend(window, 1).unwrap_err().retry_after, LATE, "not for as long as the limit is used up");
         leases.unlend(1, 1);
@@ -395,42 +395,42 @@ mod tests {
 
     #[test]
     fn what_is_owed_is_paid_out_of_a_lease_as_far_as_that_goes() {
-        let (leases, population) = (Leases::default(), Population::new(10));
+        let (leases, key_quota) = (Leases::default(), KeyQuota::new(10));
         assert_eq!(leases.pay(1, 0, 5), 0);
-        leases.granted(&population, 1, 0, news(3, 10 * MS));
+        leases.granted(&key_quota, 1, 0, news(3, 10 * MS));
         assert_eq!((leases.pay(1, 0, 2), leases.pay(1, 0, 2), leases.pay(1, 0, 2)), (2, 1, 0));
-        leases.granted(&population, 1, 0, news(3, 10 * MS));
+        leases.granted(&key_quota, 1, 0, news(3, 10 * MS));
         assert_eq!((leases.pay(1, 10 * MS, 2), leases.take(1)), (0, 3), "it is over");
     }
 
     #[test]
     fn what_is_put_back_when_its_lease_is_over_is_lost_and_costs_no_other() {
-        let (leases, population) = (Leases::default(), Population::new(10));
-        leases.granted(&population, 1, 6 * MS, news(5, 20 * MS));
+        let (leases, key_quota) = (Leases::default(), KeyQuota::new(10));
+        leases.granted(&key_quota, 1, 6 * MS, news(5, 20 * MS));
         leases.put_back(1, 7 * MS, 5 * MS, 1);
         assert_eq!(leases.outstanding(7 * MS), 5);
     }
 
     #[test]
     fn what_the_store_has_left_is_remembered_while_there_is_room() {
-        let (leases, population) = (Leases::default(), Population::new(4));
-        assert!(leases.granted(&population, 1, 0, news(1, 10 * MS)));
-        leases.sweep(&population, 10 * MS, false);
+        let (leases, key_quota) = (Leases::default(), KeyQuota::new(4));
+        assert!(leases.granted(&key_quota, 1, 0, news(1, 10 * MS)));
+        leases.sweep(&key_quota, 10 * MS, false);
         assert_eq!(leases.len(), 1);
-        leases.sweep(&population, 100 * MS, false);
+        leases.sweep(&key_quota, 100 * MS, false);
         assert_eq!(leases.len(), 0, "the whole is there again");
-        assert!(leases.granted(&population, 1, 0, news(1, 10 * MS)));
-        leases.sweep(&population, 10 * MS, true);
+        assert!(leases.granted(&key_quota, 1, 0, news(1, 10 * MS)));
+        leases.sweep(&key_quota, 10 * MS, true);
         assert_eq!(leases.len(), 0, "scarce");
     }
 
     #[test]
     fn idle_leases_make_room() {
-        let (leases, population) = (Leases::default(), Population::new(1));
-        assert!(leases.granted(&population, 1, 0, news(1, 10 * MS)));
-        assert!(!leases.granted(&population, 2, 0, news(1, 10 * MS)));
-        leases.sweep(&population, 10 * MS, true);
-        assert_eq!(population.live(), 0);
-        assert!(leases.granted(&population, 2, 10 * MS, news(1, 20 * MS)));
+        let (leases, key_quota) = (Leases::default(), KeyQuota::new(1));
+        assert!(leases.granted(&key_quota, 1, 0, news(1, 10 * MS)));
+        assert!(!leases.granted(&key_quota, 2, 0, news(1, 10 * MS)));
+        leases.sweep(&key_quota, 10 * MS, true);
+        assert_eq!(key_quota.live(), 0);
+        assert!(leases.granted(&key_quota, 2, 10 * MS, news(1, 20 * MS)));
     }
 }

@@ -45,7 +45,7 @@ mod token_bucket;
 mod top;
 
 pub use actor::{Deps, LIST, RateLimiterActor, StoreFactory};
-pub use buckets::{Buckets, Population};
+pub use buckets::{Buckets, KeyQuota};
 pub use cells::{Decisions, LimitCells, LimitId, Limiter, Mode, Share};
 pub use clock::Clock;
 pub use key::{Fingerprints, Key, KeyedBy, OwnedKey, Subject};

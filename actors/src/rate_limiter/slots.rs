@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 
 use super::algorithm::{PackedState, State};
-use super::buckets::Population;
+use super::buckets::KeyQuota;
 use super::key::{AsIs, GROUPS, group};
 use super::sliding_window::SlidingWindow;
 
@@ -123,7 +123,7 @@ impl<S: State> Slots<S> {
     /// Replaces the state of a key, the first one where it has none, as [`Slot::replace`].
     pub fn replace<T, E>(
         &self,
-        population: &Population,
+        key_quota: &KeyQuota,
         key: u64,
         mut change: impl FnMut(&S) -> Result<(S, T), E>,
     ) -> Result<T, E> {
@@ -131,11 +131,11 @@ impl<S: State> Slots<S> {
         loop {
             let slot = match map.get(&key) {
                 Some(slot) => slot,
-                None if !population.join(self.len()) => &self.overflow[group(key)],
+                None if !key_quota.acquire(self.len()) => &self.overflow[group(key)],
                 None => match map.try_insert(key, S::Slot::fresh()) {
                     Ok(slot) => slot,
                     Err(there) => {
-                        population.leave(1);
+                        key_quota.release(1);
                         there.current
                     }
                 },
@@ -145,7 +145,7 @@ impl<S: State> Slots<S> {
             }
             // The actor is taking it out: be there first or second, then begin a new one.
             if let Ok(Some(_)) = map.remove_if(&key, |_, slot| is_retired(slot)) {
-                population.leave(1);
+                key_quota.release(1);
             }
         }
     }
@@ -169,7 +169,7 @@ impl<S: State> Slots<S> {
     }
 
     /// Takes out the states that are such. Answers how many.
-    pub fn remove(&self, population: &Population, such: impl Fn(&S) -> bool) -> usize {
+    pub fn remove(&self, key_quota: &KeyQuota, such: impl Fn(&S) -> bool) -> usize {
         let map = self.map.pin();
         let mut removed = 0;
         for (key, slot) in &map {
@@ -178,7 +178,7 @@ impl<S: State> Slots<S> {
                 removed += 1;
             }
         }
-        population.leave(removed);
+        key_quota.release(removed);
         removed
     }
 }
@@ -196,9 +196,9 @@ mod tests {
     use super::*;
 
     /// Adds one to a key's packed state. The map takes keys for random, as fingerprints are.
-    fn add(slots: &Slots<FixedWindow>, population: &Population, key: u64) {
+    fn add(slots: &Slots<FixedWindow>, key_quota: &KeyQuota, key: u64) {
         let more = |state: &FixedWindow| Ok::<_, Never>((FixedWindow::unpack(count(state) + 1), ()));
-        let Ok(()) = slots.replace(population, print(key), more);
+        let Ok(()) = slots.replace(key_quota, print(key), more);
     }
 
     fn print(key: u64) -> u64 {
@@ -211,13 +211,13 @@ mod tests {
 
     #[test]
     fn what_is_not_taken_out_stays_what_it_was_and_the_rest_is_gone() {
-        let (slots, population) = (Slots::new(), Population::new(100_000));
+        let (slots, key_quota) = (Slots::new(), KeyQuota::new(100_000));
         for key in 0..10_000 {
-            (0..=key % 3).for_each(|_| add(&slots, &population, key));
+            (0..=key % 3).for_each(|_| add(&slots, &key_quota, key));
         }
-        assert_eq!((slots.len(), population.live()), (10_000, 10_000));
-        assert_eq!(slots.remove(&population, |state| count(state) == 1), 3_334);
-        assert_eq!((slots.len(), population.live()), (6_666, 6_666));
+        assert_eq!((slots.len(), key_quota.live()), (10_000, 10_000));
+        assert_eq!(slots.remove(&key_quota, |state| count(state) == 1), 3_334);
+        assert_eq!((slots.len(), key_quota.live()), (6_666, 6_666));
         for key in 0..10_000 {
             let expected = if key % 3 == 0 { 0 } else { key % 3 + 1 };
             assert_eq!(slots.read(print(key), count), expected, "{key}");
@@ -231,21 +231,21 @@ mod tests {
     fn no_charge_is_lost_nor_counted_twice_while_others_come_and_go() {
         const KEYS: u64 = 3_000;
         const ROUNDS: u64 = 60;
-        let (slots, population) = (Slots::new(), Population::new(100_000));
+        let (slots, key_quota) = (Slots::new(), KeyQuota::new(100_000));
         let (done, gone) = (AtomicBool::new(false), AtomicU64::new(0));
         std::thread::scope(|scope| {
             let workers: Vec<_> = (0..4)
                 .map(|worker| {
-                    let (slots, population) = (&slots, &population);
+                    let (slots, key_quota) = (&slots, &key_quota);
                     scope.spawn(move || {
                         for round in 0..ROUNDS {
                             for key in 0..KEYS {
                                 // Each in another order, and some keys that come only once.
                                 let key = (key * 7 + worker * 13 + round) % KEYS;
-                                add(slots, population, key);
+                                add(slots, key_quota, key);
                                 if key.is_multiple_of(50) {
                                     let once = 1 << 32 | worker << 24 | round << 16 | key;
-                                    add(slots, population, once);
+                                    add(slots, key_quota, once);
                                 }
                             }
                         }
@@ -255,7 +255,7 @@ mod tests {
             scope.spawn(|| {
                 while !done.load(Ordering::Relaxed) {
                     // Exactly ten each.
-                    let removed = slots.remove(&population, |state| count(state) == 10);
+                    let removed = slots.remove(&key_quota, |state| count(state) == 10);
                     gone.fetch_add(10 * removed as u64, Ordering::Relaxed);
                 }
             });
@@ -268,21 +268,21 @@ mod tests {
             left += 1;
         });
         assert_eq!(sum, 4 * ROUNDS * (KEYS + KEYS / 50));
-        assert_eq!((slots.len(), population.live()), (left, left));
+        assert_eq!((slots.len(), key_quota.live()), (left, left));
     }
 
     #[test]
     fn a_bucket_that_goes_while_it_is_charged_goes_whole_or_not_at_all() {
-        let (slots, population) = (Slots::new(), Population::new(100_000));
+        let (slots, key_quota) = (Slots::new(), KeyQuota::new(100_000));
         let (done, gone) = (AtomicBool::new(false), AtomicU64::new(0));
         std::thread::scope(|scope| {
             let workers: Vec<_> = (0..3)
-                .map(|_| scope.spawn(|| (0..60_000).for_each(|n| add(&slots, &population, n % 40))))
+                .map(|_| scope.spawn(|| (0..60_000).for_each(|n| add(&slots, &key_quota, n % 40))))
                 .collect();
             scope.spawn(|| {
                 while !done.load(Ordering::Relaxed) {
                     // Exactly ten each.
-                    let removed = slots.remove(&population, |state| count(state) == 10);
+                    let removed = slots.remove(&key_quota, |state| count(state) == 10);
                     gone.fetch_add(10 * removed as u64, Ordering::Relaxed);
                 }
             });
@@ -292,6 +292,6 @@ mod tests {
         let mut sum = gone.into_inner();
         slots.each(|state| sum += count(state));
         assert_eq!(sum, 180_000);
-        assert_eq!(slots.len(), population.live());
+        assert_eq!(slots.len(), key_quota.live());
     }
 }

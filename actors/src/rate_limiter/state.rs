@@ -11,7 +11,7 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::buckets::Population;
+use super::buckets::KeyQuota;
 use super::cells::{LimitCells, LimitId};
 use super::key::OwnedKey;
 use super::lease::{LARGEST, News};
@@ -218,7 +218,7 @@ impl<W> Accounts<W> {
         &mut self,
         id: AccountId,
         taken: &Taken,
-        population: &Population,
+        key_quota: &KeyQuota,
         now: u64,
         mut serve: impl FnMut(W, Reply) -> bool,
     ) -> bool {
@@ -240,7 +240,7 @@ impl<W> Accounts<W> {
             let standing = Standing { remaining: taken.remaining, reset };
             let refusal = Refusal { standing, retry_after: nanos(taken.retry_after).max(1) };
             limit.leases.refused(
-                population,
+                key_quota,
                 id.1,
                 until,
                 now.saturating_add(refusal.retry_after),
@@ -270,7 +270,7 @@ impl<W> Accounts<W> {
         account.leased.clear();
         if taken.good_for.is_zero() {
             limit.leases.learn(id.1, news(0, 0));
-        } else if limit.leases.granted(population, id.1, now, news(left, until)) {
+        } else if limit.leases.granted(key_quota, id.1, now, news(left, until)) {
             // What was served of a lease may be put back into it.
             account.leased.push((taken.spend_by, taken.granted));
             account.collect_at = asked.saturating_add(nanos(taken.good_for) / 4 * 3);
@@ -328,13 +328,13 @@ impl<W> Accounts<W> {
     pub fn spare(
         &mut self,
         id: AccountId,
-        population: &Population,
+        key_quota: &KeyQuota,
         until: u64,
         sent: bool,
         mut serve: impl FnMut(W, Reply) -> bool,
     ) {
         let Some(account) = self.accounts.remove(&id) else { return };
-        account.limit.leases.spare(population, id.1, until);
+        account.limit.leases.spare(key_quota, id.1, until);
         let asked = account.asked.unwrap_or_default().waiting;
         for (at, waiter) in account.waiting.into_iter().enumerate() {
             serve(waiter, Reply::Unavailable { charged: sent && at < asked });

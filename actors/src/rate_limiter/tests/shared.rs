@@ -8,7 +8,7 @@ use crate::rate_limiter::settings::{Algorithm, KeyStrategy, Limit};
 use crate::rate_limiter::shared_store::{Take, Taken};
 use crate::rate_limiter::state::Accounts;
 use crate::rate_limiter::{
-    Decisions, Key, KeyedBy, LimitCells, Limiter, OwnedKey, Population, Reply, Spending, Subject,
+    Decisions, Key, KeyedBy, LimitCells, Limiter, OwnedKey, KeyQuota, Reply, Spending, Subject,
 };
 
 const MS: u64 = 1_000_000;
@@ -17,7 +17,7 @@ const NOW: u64 = 1_700_000_000_000 * MS;
 struct Rig {
     limit: Arc<LimitCells>,
     owner: OwnedKey,
-    population: Population,
+    key_quota: KeyQuota,
     accounts: Accounts<u32>,
     /// What the store has left.
     left: u64,
@@ -33,7 +33,7 @@ impl Rig {
         Self {
             limit: LimitCells::new("r", &limit, keyed_by, Decisions::new(1)),
             owner: Key { subject: Subject::User("ann"), endpoint: None }.into(),
-            population: Population::new(100),
+            key_quota: KeyQuota::new(100),
             accounts: Accounts::default(),
             left: requests.into(),
             replies: Vec::new(),
@@ -86,7 +86,7 @@ impl Rig {
                 replies.push((waiter, reply));
                 true
             };
-            self.accounts.answered(id, &taken, &self.population, now, serve);
+            self.accounts.answered(id, &taken, &self.key_quota, now, serve);
         }
     }
 
@@ -115,7 +115,7 @@ fn requests_that_come_during_a_call_wait_for_it_and_share_the_next() {
     let taken = rig.store(&first);
     let id = rig.id();
     let replies = &mut rig.replies;
-    let more = rig.accounts.answered(id, &taken, &rig.population, NOW, |w, r| {
+    let more = rig.accounts.answered(id, &taken, &rig.key_quota, NOW, |w, r| {
         replies.push((w, r));
         true
     });
@@ -205,7 +205,7 @@ fn who_has_gone_while_waiting_takes_nothing() {
     let taken = rig.store(&take);
     assert_eq!(taken.granted, 3);
     let id = rig.id();
-    rig.accounts.answered(id, &taken, &rig.population, NOW, |waiter, _| waiter == 2);
+    rig.accounts.answered(id, &taken, &rig.key_quota, NOW, |waiter, _| waiter == 2);
     assert_eq!(rig.limit.leases.outstanding(NOW), 2, "what they would have taken is there for others");
 }
 
@@ -245,7 +245,7 @@ fn what_has_passed_without_the_store_is_paid_once_and_first() {
     assert!(!rig.owe(2, NOW));
     let taken = rig.store(&take);
     let mut told = Vec::new();
-    let more = rig.accounts.answered(id, &taken, &rig.population, NOW, |waiter, reply| {
+    let more = rig.accounts.answered(id, &taken, &rig.key_quota, NOW, |waiter, reply| {
         told.push((waiter, reply));
         true
     });
@@ -343,7 +343,7 @@ fn what_is_owed_is_kept_until_the_store_can_be_told_or_its_window_is_over() {
 #[test]
 fn without_room_for_a_lease_what_is_not_spent_goes_back_at_once() {
     let mut rig = Rig::new(1_000);
-    rig.population.set_most(0, 1);
+    rig.key_quota.set_most(0, 1);
     for i in 0..100 {
         assert!(rig.request(NOW + i * MS));
         rig.left += rig.accounts.unspent().iter().map(|back| back.unspent).sum::<u64>();
@@ -363,7 +363,7 @@ fn nobody_is_left_waiting_for_a_key_that_is_spared() {
         told.push((waiter, reply));
         true
     };
-    rig.accounts.spare(id, &rig.population, NOW + MS, true, tell);
+    rig.accounts.spare(id, &rig.key_quota, NOW + MS, true, tell);
     assert_eq!(rig.limit.leases.spend(1, NOW, 1), Spending::Spared);
     // The question was sent for all but the last one: a store that is slow will count them.
     let charged: Vec<_> =
@@ -419,16 +419,16 @@ fn while_the_store_is_late_the_share_is_a_part_of_what_it_has_left() {
         limiter.set_instances(2);
         let reset_at = NOW + 6_900 * MS;
         let news = News { count: 1, until: NOW + MS, remaining: 31, reset_at, lent: 0 };
-        assert!(cells.leases.granted(&limiter.population, 1, NOW, news));
+        assert!(cells.leases.granted(&limiter.key_quota, 1, NOW, news));
         // Half of what is left but for what the other may have taken since.
         assert_eq!(passed(1, true), 3, "{algorithm:?}");
         assert_eq!(passed(2, true), 50, "{algorithm:?}: nothing is known of that one");
         limiter.set_instances(1);
-        assert!(cells.leases.granted(&limiter.population, 4, NOW, news));
+        assert!(cells.leases.granted(&limiter.key_quota, 4, NOW, news));
         assert_eq!(passed(4, true), 31, "{algorithm:?}: there is no other");
         limiter.set_instances(2);
         // Where it is away, the rule decides by its share of the whole.
-        assert!(cells.leases.granted(&limiter.population, 3, NOW, news));
+        assert!(cells.leases.granted(&limiter.key_quota, 3, NOW, news));
         assert_eq!(passed(3, false), 50, "{algorithm:?}");
     }
 }
