@@ -84,7 +84,7 @@ fn details(page: &mut Value, report: &Report) {
 /// How much more than the limit may be used in a window, as things are; `None` where there is no bound. `all`: the shared
 /// store answers for all keys.
 fn over_admission(limited: &CompiledLimit, limiter: &Limiter, all: bool) -> Option<u64> {
-    let cells = &limited.cells;
+    let cells = &limited.shared;
     // What is leased was charged when it was leased. What has passed by a share the store may not know of, nor the share of
     // what the store has let pass: at most the shares more, while the store is away or one of them is in use.
     let shares = || limiter.by_shares(cells, limited.cost).map(|shares| shares.max(cells.plan.capacity));
@@ -99,7 +99,7 @@ fn over_admission(limited: &CompiledLimit, limiter: &Limiter, all: bool) -> Opti
 }
 
 fn rule(limited: &CompiledLimit, limiter: &Limiter, all: bool, now: u64) -> Value {
-    let cells = &limited.cells;
+    let cells = &limited.shared;
     let (limit, decisions) = (&cells.limit, &cells.decisions);
     json!({
         "id": &*cells.name,

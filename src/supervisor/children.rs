@@ -319,7 +319,7 @@ impl Children {
         self.resolver.addr.do_send(resolver::Watch { targets: named });
         let limits = snapshot.limits.iter().flat_map(|limits| limits.all());
         self.limiter.addr.do_send(rate_limiter::Watch {
-            limits: limits.map(|limited| limited.cells.clone()).collect(),
+            limits: limits.map(|limited| limited.shared.clone()).collect(),
             max_keys: snapshot
                 .limits
                 .as_ref()

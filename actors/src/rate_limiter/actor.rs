@@ -10,7 +10,7 @@ use actix::{
 };
 use actix_rt::ArbiterHandle;
 
-use super::cells::{LimitCells, Limiter, Mode};
+use super::shared_limit::{SharedLimit, Limiter, Mode};
 use super::health::{Health, Turn};
 use super::limit::Plan;
 use super::messages::{Ask, Asks, Inspect, ModeChanged, Reply, Report, Sighted, Sightings, Watch};
@@ -51,7 +51,7 @@ pub type StoreFactory = Box<dyn Fn(&RedisSettings) -> Result<Box<dyn SharedStore
 
 /// What the actor is given by whoever starts it.
 pub struct Deps {
-    /// The cells that it publishes into.
+    /// The shared that it publishes into.
     pub limiter: Arc<Limiter>,
     /// Receives every loss and return of the shared store; sent with `do_send`.
     pub changes: Recipient<ModeChanged>,
@@ -66,9 +66,9 @@ pub struct Deps {
 /// Keeps the buckets in bounds and fetches leases from the shared store.
 pub struct RateLimiterActor {
     deps: Deps,
-    limits: Vec<Arc<LimitCells>>,
+    limits: Vec<Arc<SharedLimit>>,
     /// Limits that a reload has changed or removed, until nobody uses them.
-    gone: Vec<Arc<LimitCells>>,
+    gone: Vec<Arc<SharedLimit>>,
     redis: Option<RedisSettings>,
     store: Option<Box<dyn SharedStore>>,
     /// Counts the stores: an answer of one that has been replaced is nobody's.
@@ -149,7 +149,7 @@ impl RateLimiterActor {
     }
 
     fn watch(&mut self, watch: Watch, ctx: &mut Context<Self>) {
-        let stays = |limit: &Arc<LimitCells>| watch.limits.iter().any(|other| other.id == limit.id);
+        let stays = |limit: &Arc<SharedLimit>| watch.limits.iter().any(|other| other.id == limit.id);
         self.gone.extend(std::mem::take(&mut self.limits).into_iter().filter(|limit| !stays(limit)));
         self.limits = watch.limits;
         self.limits.iter().for_each(|limit| limit.belong_to(&self.deps.limiter.key_quota));

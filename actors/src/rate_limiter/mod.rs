@@ -15,7 +15,7 @@
 //! | `buckets` | all buckets of one limit, shared by the workers |
 //! | `slots` | where they lie, by key: packed into one number each, or sliding windows |
 //! | `key` | who is charged |
-//! | `cells` | everything of one limit, and what all limits have in common |
+//! | `shared_limit` | everything of one limit, and what all limits have in common |
 //! | `lease` | what was leased from the shared store, per key |
 //! | `shared_store` | limits kept in Redis for several instances |
 //! | `state`, `health` | what the shared store is asked next, and whether it is worth asking |
@@ -25,7 +25,7 @@
 mod actor;
 mod algorithm;
 mod buckets;
-mod cells;
+mod shared_limit;
 mod clock;
 mod fixed_window;
 mod health;
@@ -46,7 +46,7 @@ mod top;
 
 pub use actor::{Deps, LIST, RateLimiterActor, StoreFactory};
 pub use buckets::{Buckets, KeyQuota};
-pub use cells::{Decisions, LimitCells, LimitId, Limiter, Mode, Share};
+pub use shared_limit::{Decisions, SharedLimit, LimitId, Limiter, Mode, Share};
 pub use clock::Clock;
 pub use key::{Fingerprints, Key, KeyedBy, OwnedKey, Subject};
 pub use lease::Spending;

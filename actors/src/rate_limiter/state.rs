@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::buckets::KeyQuota;
-use super::cells::{LimitCells, LimitId};
+use super::shared_limit::{SharedLimit, LimitId};
 use super::key::OwnedKey;
 use super::lease::{LARGEST, News};
 use super::limit::{Refusal, Standing};
@@ -35,7 +35,7 @@ const REFUSED: Duration = Duration::from_secs(1);
 const PAY_AGAIN: Duration = Duration::from_millis(100);
 
 struct Account<W> {
-    limit: Arc<LimitCells>,
+    limit: Arc<SharedLimit>,
     store_key: String,
     cost: u64,
     /// Taken without the store's knowledge, by the instance's share, and until when the store may be told.
@@ -72,7 +72,7 @@ struct Asked {
 }
 
 impl<W> Account<W> {
-    fn new(limit: &Arc<LimitCells>, owner: &OwnedKey, cost: u64) -> Self {
+    fn new(limit: &Arc<SharedLimit>, owner: &OwnedKey, cost: u64) -> Self {
         Self {
             limit: limit.clone(),
             store_key: limit.store_key(&owner.as_key()),
@@ -135,7 +135,7 @@ impl<W> Default for Accounts<W> {
 }
 
 /// How long a lease of that limit may be spent.
-pub fn lease_time(limit: &LimitCells) -> Duration {
+pub fn lease_time(limit: &SharedLimit) -> Duration {
     (limit.limit.window / 100).clamp(*LEASE.start(), *LEASE.end())
 }
 
@@ -143,7 +143,7 @@ impl<W> Accounts<W> {
     /// A request waits for `cost` of a key. Answers whether the key is to be [asked for](Accounts::question).
     pub fn wait(
         &mut self,
-        limit: &Arc<LimitCells>,
+        limit: &Arc<SharedLimit>,
         key: u64,
         owner: &OwnedKey,
         (cost, returnable): (u64, bool),
@@ -158,7 +158,7 @@ impl<W> Accounts<W> {
     }
 
     /// `cost` of a key has passed by the share at `now`. Answers whether the key is to be [asked for](Accounts::question).
-    pub fn owe(&mut self, limit: &Arc<LimitCells>, key: u64, owner: &OwnedKey, cost: u64, now: u64) -> bool {
+    pub fn owe(&mut self, limit: &Arc<SharedLimit>, key: u64, owner: &OwnedKey, cost: u64, now: u64) -> bool {
         let account = self.accounts.entry((limit.id, key));
         let account = account.or_insert_with(|| Account::new(limit, owner, cost));
         if account.owed == 0 || account.owed_until <= now {

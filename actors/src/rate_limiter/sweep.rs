@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::buckets::KeyQuota;
-use super::cells::{LimitCells, Mode};
+use super::shared_limit::{SharedLimit, Mode};
 
 /// Above this share of the bound room is made, down to the other. Both leave alone what is kept for limits that have few.
 const FULL: (usize, usize) = (13, 16);
@@ -28,7 +28,7 @@ pub fn pause(key_quota: &KeyQuota, found: usize) -> Duration {
 }
 
 /// Sweeps all limits once. `mode`: who keeps them now.
-pub fn sweep(limits: &[Arc<LimitCells>], key_quota: &KeyQuota, mode: Mode, now: u64) {
+pub fn sweep(limits: &[Arc<SharedLimit>], key_quota: &KeyQuota, mode: Mode, now: u64) {
     for limit in limits {
         limit.buckets.sweep(key_quota, &limit.counted_by(mode), now);
         limit.leases.sweep(key_quota, now, key_quota.is_scarce());
@@ -43,8 +43,8 @@ pub fn sweep(limits: &[Arc<LimitCells>], key_quota: &KeyQuota, mode: Mode, now: 
 
 /// Forgets at least `needed` buckets, if there are as many that have used less than half of their limit, of limits that
 /// have more than their part.
-fn make_room(limits: &[Arc<LimitCells>], key_quota: &KeyQuota, mode: Mode, now: u64, needed: usize) {
-    let has_many = |limit: &&Arc<LimitCells>| !key_quota.is_modest(limit.buckets.len());
+fn make_room(limits: &[Arc<SharedLimit>], key_quota: &KeyQuota, mode: Mode, now: u64, needed: usize) {
+    let has_many = |limit: &&Arc<SharedLimit>| !key_quota.is_modest(limit.buckets.len());
     let mut by_use = [0; 16];
     for limit in limits.iter().filter(has_many) {
         for (sum, count) in by_use.iter_mut().zip(limit.buckets.by_use(&limit.counted_by(mode), now)) {
@@ -58,7 +58,7 @@ fn make_room(limits: &[Arc<LimitCells>], key_quota: &KeyQuota, mode: Mode, now: 
     });
     let sixteenths = enough.unwrap_or(SPARED - 1);
     let evict =
-        |limit: &Arc<LimitCells>| limit.buckets.evict(key_quota, &limit.counted_by(mode), now, sixteenths);
+        |limit: &Arc<SharedLimit>| limit.buckets.evict(key_quota, &limit.counted_by(mode), now, sixteenths);
     let forgotten: usize = limits.iter().filter(has_many).map(evict).sum();
     log::warn!(
         "rateLimit.maxKeys ({}) is nearly reached: {forgotten} clients that have used little of their limit were forgotten",

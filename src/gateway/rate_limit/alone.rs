@@ -7,15 +7,15 @@ use super::{Applying, Decision, longer, tightest};
 /// Charges all limits or none.
 pub fn decide(limiter: &Limiter, applying: &[Applying<'_>], now: u64) -> Decision {
     if let [Applying { limited, key }] = applying {
-        return match limiter.charge(&limited.cells, *key, now, limited.cost) {
+        return match limiter.charge(&limited.shared, *key, now, limited.cost) {
             Ok(standing) => Decision::Pass(Some((0, standing))),
             Err(refusal) => Decision::Refused(0, refusal),
         };
     }
     let mut refused = None;
     for (at, Applying { limited, key }) in applying.iter().enumerate() {
-        let cells = &limited.cells;
-        if let Err(refusal) = cells.buckets.probe(&cells.plan, *key, now, limited.cost) {
+        let shared = &limited.shared;
+        if let Err(refusal) = shared.buckets.probe(&shared.plan, *key, now, limited.cost) {
             refused = longer(refused, (at, refusal));
         }
     }
@@ -24,12 +24,12 @@ pub fn decide(limiter: &Limiter, applying: &[Applying<'_>], now: u64) -> Decisio
     }
     let mut least = None;
     for (at, Applying { limited, key }) in applying.iter().enumerate() {
-        match limiter.charge(&limited.cells, *key, now, limited.cost) {
+        match limiter.charge(&limited.shared, *key, now, limited.cost) {
             Ok(standing) => least = tightest(applying, least, (at, standing)),
             // Another worker was faster between the look and the charge.
             Err(refusal) => {
                 for Applying { limited, key } in &applying[..at] {
-                    limiter.refund(&limited.cells, *key, now, limited.cost);
+                    limiter.refund(&limited.shared, *key, now, limited.cost);
                 }
                 return Decision::Refused(at, refusal);
             }

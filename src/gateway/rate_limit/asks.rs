@@ -61,9 +61,9 @@ impl Worker {
         }
         let mut seen = self.asking.seen.borrow_mut();
         let seen = seen.get_or_insert_with(|| Seen { busiest: Top::new(LISTED), limited: Top::new(LISTED) });
-        let id = limited.cells.id;
+        let id = limited.shared.id;
         let is = |sighted: &Sighted| sighted.key == key && sighted.limit == id;
-        let sighted = || Sighted { limit: id, name: limited.cells.name.clone(), key, owner: owner().into() };
+        let sighted = || Sighted { limit: id, name: limited.shared.name.clone(), key, owner: owner().into() };
         if refused {
             seen.limited.note(1, is, sighted);
         } else {

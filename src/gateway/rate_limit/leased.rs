@@ -45,7 +45,7 @@ enum Without {
 /// Most requests: one limit, and its lease or the store's last refusal of it is at hand.
 pub fn decide_at_once(mode: Mode, applying: &[Applying<'_>], now: u64) -> Option<Decision> {
     let ([Applying { limited, key }], Mode::Shared) = (applying, mode) else { return None };
-    match limited.cells.leases.spend(*key, now, limited.cost) {
+    match limited.shared.leases.spend(*key, now, limited.cost) {
         Spending::Spent { standing, .. } => Some(Decision::Pass(Some((0, standing)))),
         Spending::Refused(refusal) => Some(Decision::Refused(0, refusal)),
         Spending::Spared | Spending::Ask => None,
@@ -63,7 +63,7 @@ pub async fn decide(
     let mut said: SmallVec<[Option<Said>; 4]> = SmallVec::new();
     for Applying { limited, key } in applying {
         said.push(match mode {
-            Mode::Shared => match limited.cells.leases.spend(*key, now, limited.cost) {
+            Mode::Shared => match limited.shared.leases.spend(*key, now, limited.cost) {
                 Spending::Spent { standing, until } => Some(Said::Leased(standing, until)),
                 Spending::Refused(refusal) => Some(Said::Refused(refusal)),
                 Spending::Spared => Some(without_store(worker, limited, *key, now, Without::Away)),
@@ -132,7 +132,7 @@ fn question(
     reply: Option<oneshot::Sender<Reply>>,
 ) -> Ask {
     let owner = limited.key(facts).into();
-    Ask { limit: limited.cells.clone(), key, owner, cost: limited.cost, returnable, reply }
+    Ask { limit: limited.shared.clone(), key, owner, cost: limited.cost, returnable, reply }
 }
 
 fn without_store(worker: &Worker, limited: &CompiledLimit, key: u64, now: u64, why: Without) -> Said {
@@ -140,7 +140,7 @@ fn without_store(worker: &Worker, limited: &CompiledLimit, key: u64, now: u64, w
         // A reload has taken the store away meanwhile.
         return share(worker, limited, key, now, why);
     }
-    limited.cells.decisions.error.add(worker.index, 1);
+    limited.shared.decisions.error.add(worker.index, 1);
     match limited.on_error {
         OnError::Local => share(worker, limited, key, now, why),
         OnError::Allow => Said::Uncounted(why),
@@ -151,8 +151,8 @@ fn without_store(worker: &Worker, limited: &CompiledLimit, key: u64, now: u64, w
 fn share(worker: &Worker, limited: &CompiledLimit, key: u64, now: u64, why: Without) -> Said {
     let limiter = &worker.shared.limiter;
     let late = why != Without::Away && limiter.mode() == Mode::Shared;
-    let share = limiter.share(&limited.cells, limited.cost, late);
-    match limiter.charge_share(&limited.cells, key, now, &share) {
+    let share = limiter.share(&limited.shared, limited.cost, late);
+    match limiter.charge_share(&limited.shared, key, now, &share) {
         Ok(standing) => Said::Share(standing, share, why),
         Err(refusal) => Said::Refused(refusal),
     }
@@ -189,9 +189,9 @@ fn conclude(
     // Another limit refuses: what this request has taken of the others is somebody else's.
     for (Applying { limited, key }, said) in applying.iter().zip(said) {
         match said {
-            Some(Said::Leased(_, until)) => limited.cells.leases.put_back(*key, now, *until, limited.cost),
+            Some(Said::Leased(_, until)) => limited.shared.leases.put_back(*key, now, *until, limited.cost),
             Some(Said::Share(_, share, _)) => {
-                worker.shared.limiter.refund_share(&limited.cells, *key, came, share);
+                worker.shared.limiter.refund_share(&limited.shared, *key, came, share);
             }
             _ => {}
         }

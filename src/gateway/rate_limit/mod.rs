@@ -65,7 +65,7 @@ impl LimitOutcome {
             Decision::Unavailable(by) if *by == at => (None, true),
             _ => (None, false),
         };
-        Self { limit: limited.cells.id, remaining, refused, shadow: limited.shadow }
+        Self { limit: limited.shared.id, remaining, refused, shadow: limited.shadow }
     }
 }
 
@@ -76,7 +76,7 @@ fn count(
     by_rule: fn(&Decisions) -> &Counters,
     of_request: fn(&mut LimitCounts) -> &mut u8,
 ) {
-    by_rule(&limited.cells.decisions).add(request.worker.index, 1);
+    by_rule(&limited.shared.decisions).add(request.worker.index, 1);
     let mut counts = request.record.limits.get();
     let counted = of_request(&mut counts);
     *counted = counted.saturating_add(1);
@@ -194,7 +194,7 @@ fn tightest(
     next: (usize, Standing),
 ) -> Option<(usize, Standing)> {
     let share = |(at, standing): &(usize, Standing)| {
-        standing.remaining as f64 / applying[*at].limited.cells.plan.capacity as f64
+        standing.remaining as f64 / applying[*at].limited.shared.plan.capacity as f64
     };
     Some(before.filter(|before| share(before) <= share(&next)).unwrap_or(next))
 }

@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use aegis_actors::rate_limiter::settings::Algorithm;
-use aegis_actors::rate_limiter::{LimitCells, Mode, Plan, Refusal, Standing};
+use aegis_actors::rate_limiter::{SharedLimit, Mode, Plan, Refusal, Standing};
 
 use super::rules::CompiledLimit;
 use crate::gateway::fields::Fields;
@@ -53,11 +53,11 @@ struct Numbers {
 
 impl HeaderCache {
     /// For answers under this limit.
-    pub fn new(cells: &LimitCells) -> Self {
-        let (name, capacity) = (&cells.name, cells.plan.capacity);
+    pub fn new(shared: &SharedLimit) -> Self {
+        let (name, capacity) = (&shared.name, shared.plan.capacity);
         Self {
             capacity,
-            policy: format!("\"{name}\";q={capacity};w={}", cells.limit.window.as_secs()),
+            policy: format!("\"{name}\";q={capacity};w={}", shared.limit.window.as_secs()),
             name: format!("\"{name}\";r="),
             last: RefCell::default(),
         }
@@ -104,8 +104,8 @@ impl Quota {
     /// pass; `now` by the wall clock.
     pub fn new(limited: &CompiledLimit, standing: Standing, mode: Mode, now: u64) -> Self {
         let plan = match mode {
-            Mode::Degraded => limited.cells.counted_by(mode),
-            Mode::Local | Mode::Shared => limited.cells.plan,
+            Mode::Degraded => limited.shared.counted_by(mode),
+            Mode::Local | Mode::Shared => limited.shared.plan,
         };
         Self::of(limited, standing, effective_window(&plan, standing), now)
     }
@@ -172,9 +172,9 @@ pub struct ExceededLimit {
 /// The exceeded that a refusal is.
 pub fn exceeded(limited: &CompiledLimit, refusal: &Refusal) -> ExceededLimit {
     ExceededLimit {
-        rule: limited.cells.name.clone(),
-        limit: limited.cells.plan.capacity,
-        window_seconds: limited.cells.limit.window.as_secs(),
+        rule: limited.shared.name.clone(),
+        limit: limited.shared.plan.capacity,
+        window_seconds: limited.shared.limit.window.as_secs(),
         retry_after_seconds: seconds_up(refusal.retry_after).max(1),
     }
 }
@@ -192,8 +192,8 @@ mod tests {
         let window = Duration::from_secs(60);
         let limit = Limit { algorithm: Algorithm::TokenBucket, requests: 100, window, burst: 0 };
         let keyed_by = KeyedBy { strategy: KeyStrategy::Ip, ipv6_prefix: 64 };
-        let cells = LimitCells::new("some", &limit, keyed_by, Decisions::new(1));
-        CompiledLimit { cells, place, cost: 1, shadow: false, on_error: OnError::Local, own_on_error: false }
+        let shared = SharedLimit::new("some", &limit, keyed_by, Decisions::new(1));
+        CompiledLimit { shared, place, cost: 1, shadow: false, on_error: OnError::Local, own_on_error: false }
     }
 
     fn fields(caches: &[HeaderCache], limited: &CompiledLimit, remaining: u64, reset: u64, now: u64) -> [String; 5] {
@@ -206,7 +206,7 @@ mod tests {
     #[test]
     fn each_answer_says_what_is_left_whatever_was_said_before() {
         let limited = limited(1);
-        let caches = [HeaderCache::new(&limited.cells), HeaderCache::new(&limited.cells)];
+        let caches = [HeaderCache::new(&limited.shared), HeaderCache::new(&limited.shared)];
         let now = 1_700_000_000 * SECOND;
         let mut kept = Vec::new();
         // Every state twice, and zero as the first.
@@ -226,7 +226,7 @@ mod tests {
     #[test]
     fn the_same_state_a_second_later_is_said_anew() {
         let limited = limited(0);
-        let caches = [HeaderCache::new(&limited.cells)];
+        let caches = [HeaderCache::new(&limited.shared)];
         let [_, _, reset, ..] = fields(&caches, &limited, 5, SECOND, 7 * SECOND);
         let [_, _, later, ..] = fields(&caches, &limited, 5, SECOND, 8 * SECOND);
         assert_eq!((reset.as_str(), later.as_str()), ("8", "9"));
@@ -237,7 +237,7 @@ mod tests {
     #[test]
     fn what_has_never_been_said_is_right_too() {
         let limited = limited(0);
-        let [_, remaining, reset, _, state] = fields(&[HeaderCache::new(&limited.cells)], &limited, 0, 0, 0);
+        let [_, remaining, reset, _, state] = fields(&[HeaderCache::new(&limited.shared)], &limited, 0, 0, 0);
         assert_eq!((&*remaining, &*reset, &*state), ("0", "0", "\"some\";r=0;t=1"));
     }
 
@@ -247,7 +247,7 @@ mod tests {
         let limited = limited(0);
         let window = |remaining, reset_ms: u64| {
             let standing = Standing { remaining, reset: reset_ms * 1_000_000 };
-            seconds_up(effective_window(&limited.cells.plan, standing))
+            seconds_up(effective_window(&limited.shared.plan, standing))
         };
         assert_eq!((window(99, 600), window(50, 30_000), window(1, 59_400)), (60, 30, 1));
         // The last token is just spent, so that the next one comes in 600 ms; or it comes in one.
@@ -271,7 +271,7 @@ mod tests {
         let standing = Standing { remaining: 0, reset: 60 * SECOND };
         let refusal = Refusal { standing, retry_after: 5 * SECOND + 1 };
         let mut fields = Fields::default();
-        Quota::refused(&limited, &refusal, 7 * SECOND).write(&[HeaderCache::new(&limited.cells)], &mut fields);
+        Quota::refused(&limited, &refusal, 7 * SECOND).write(&[HeaderCache::new(&limited.shared)], &mut fields);
         assert_eq!(fields.text(STATE).unwrap(), "\"some\";r=0;t=6");
         assert_eq!(fields.text(RESET).unwrap(), "67");
         assert_eq!(exceeded(&limited, &refusal).retry_after_seconds, 6);

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use aegis_actors::rate_limiter::settings::{Endpoint, KeyStrategy, Limit, OnError, Rule, Settings};
-use aegis_actors::rate_limiter::{Key, LimitCells, LimitId, Subject};
+use aegis_actors::rate_limiter::{Key, SharedLimit, LimitId, Subject};
 use ipnet::IpNet;
 use regex::{RegexSet, RegexSetBuilder, SetMatches};
 
@@ -43,7 +43,7 @@ struct CompiledRule {
 
 /// One limit with everything that a request needs of it.
 pub struct CompiledLimit {
-    pub cells: Arc<LimitCells>,
+    pub shared: Arc<SharedLimit>,
     /// Its position in [`Limits::all`].
     pub place: usize,
     pub cost: u64,
@@ -89,15 +89,15 @@ pub struct Facts<'a> {
     pub verified: Verified<'a>,
 }
 
-/// What the cells of a limit are made of: name, limit, and whose bucket it is.
-pub type CellsOf<'a> = dyn FnMut(&str, &Limit, KeyStrategy) -> Arc<LimitCells> + 'a;
+/// What the shared of a limit are made of: name, limit, and whose bucket it is.
+pub type SharedOf<'a> = dyn FnMut(&str, &Limit, KeyStrategy) -> Arc<SharedLimit> + 'a;
 
 impl Limits {
-    /// The limits of `settings`, with the cells that `cells` makes or knows.
+    /// The limits of `settings`, with the shared that `shared` makes or knows.
     ///
     /// # Errors
     /// A pattern that `check` would have refused.
-    pub fn build(settings: &Settings, cells: &mut CellsOf<'_>) -> Result<Self, regex::Error> {
+    pub fn build(settings: &Settings, shared: &mut SharedOf<'_>) -> Result<Self, regex::Error> {
         let mut patterns = Vec::new();
         let mut written: Vec<&Rule> = settings.rules.iter().collect();
         written.sort_by_key(|rule| std::cmp::Reverse(rule.priority));
@@ -110,7 +110,7 @@ impl Limits {
             });
             CompiledRule {
                 limited: CompiledLimit {
-                    cells: cells(&rule.id, &rule.limit, strategy),
+                    shared: shared(&rule.id, &rule.limit, strategy),
                     place,
                     cost: rule.cost.into(),
                     shadow: rule.shadow,
@@ -129,9 +129,9 @@ impl Limits {
         let paths = patterns.len();
         patterns.extend(settings.bypass.paths.iter().map(|path| bypass_regex(path)));
         let mut plain = |place, name: &str, limit: &Limit| {
-            let cells = cells(name, limit, settings.key);
+            let shared = shared(name, limit, settings.key);
             let on_error = settings.on_error;
-            CompiledLimit { cells, place, cost: 1, shadow: false, on_error, own_on_error: false }
+            CompiledLimit { shared, place, cost: 1, shadow: false, on_error, own_on_error: false }
         };
         let tier = |(at, (tier, limit)): (usize, &(String, _))| {
             (tier.clone(), plain(rules.len() + at, &format!("tier:{tier}"), limit))
@@ -162,9 +162,9 @@ impl Limits {
         self.rules.iter().map(|rule| &rule.limited).chain(tiers).chain([&self.default])
     }
 
-    /// The limit of those cells, where it is one of these.
+    /// The limit of those shared, where it is one of these.
     pub fn find(&self, id: LimitId) -> Option<&CompiledLimit> {
-        self.all().find(|limited| limited.cells.id == id)
+        self.all().find(|limited| limited.shared.id == id)
     }
 
     /// The set of paths; a worker has a clone of its own, since matching needs room to work in.
@@ -289,7 +289,7 @@ fn is_internal(address: IpAddr) -> bool {
 impl CompiledLimit {
     /// Whom a request is charged to. Where a fact is not verified, the address takes its place.
     pub fn key<'a>(&self, facts: &Facts<'a>) -> Key<'a> {
-        let by = self.cells.keyed_by;
+        let by = self.shared.keyed_by;
         let verified = &facts.verified;
         let user = verified.user.map(Subject::User);
         let api_key = verified.api_key.map(Subject::ApiKey);

@@ -3,15 +3,15 @@
 use aegis_actors::rate_limiter::settings::{
     Algorithm, Bypass, Endpoint, KeyStrategy, Limit, Match, Rule, Settings,
 };
-use aegis_actors::rate_limiter::{Decisions, KeyedBy, LimitCells};
+use aegis_actors::rate_limiter::{Decisions, KeyedBy, SharedLimit};
 
 use super::rules::{Facts, Limits, Verified};
 
 fn limits(settings: &Settings) -> Limits {
-    let mut cells = |name: &str, limit: &_, strategy| {
-        LimitCells::new(name, limit, KeyedBy { strategy, ipv6_prefix: 64 }, Decisions::new(1))
+    let mut shared = |name: &str, limit: &_, strategy| {
+        SharedLimit::new(name, limit, KeyedBy { strategy, ipv6_prefix: 64 }, Decisions::new(1))
     };
-    Limits::build(settings, &mut cells).unwrap()
+    Limits::build(settings, &mut shared).unwrap()
 }
 
 fn limit(requests: u32) -> Limit {
@@ -52,7 +52,7 @@ fn facts<'a>(path: &'a str, verified: Verified<'a>) -> Facts<'a> {
 
 fn applying(limits: &Limits, facts: &Facts<'_>) -> (Vec<String>, bool) {
     let mut names = Vec::new();
-    let exempt = limits.applying(limits.paths(), facts, |limited| names.push(limited.cells.name.to_string()));
+    let exempt = limits.applying(limits.paths(), facts, |limited| names.push(limited.shared.name.to_string()));
     (names, exempt)
 }
 
@@ -266,7 +266,7 @@ fn every_limit_knows_its_place() {
         ..Settings::default()
     };
     let limits = limits(&settings);
-    let names: Vec<_> = limits.all().map(|limited| &*limited.cells.name).collect();
+    let names: Vec<_> = limits.all().map(|limited| &*limited.shared.name).collect();
     assert_eq!(names, ["b", "a", "tier:free", "tier:pro", "default"]);
     assert!(limits.all().zip(0..).all(|(limited, at)| limited.place == at));
 }

@@ -8,14 +8,14 @@ use crate::rate_limiter::settings::{Algorithm, KeyStrategy, Limit};
 use crate::rate_limiter::shared_store::{Take, Taken};
 use crate::rate_limiter::state::Accounts;
 use crate::rate_limiter::{
-    Decisions, Key, KeyedBy, LimitCells, Limiter, OwnedKey, KeyQuota, Reply, Spending, Subject,
+    Decisions, Key, KeyedBy, SharedLimit, Limiter, OwnedKey, KeyQuota, Reply, Spending, Subject,
 };
 
 const MS: u64 = 1_000_000;
 const NOW: u64 = 1_700_000_000_000 * MS;
 
 struct Rig {
-    limit: Arc<LimitCells>,
+    limit: Arc<SharedLimit>,
     owner: OwnedKey,
     key_quota: KeyQuota,
     accounts: Accounts<u32>,
@@ -31,7 +31,7 @@ impl Rig {
             Limit { algorithm: Algorithm::FixedWindow, requests, window: Duration::from_secs(60), burst: 0 };
         let keyed_by = KeyedBy { strategy: KeyStrategy::Ip, ipv6_prefix: 64 };
         Self {
-            limit: LimitCells::new("r", &limit, keyed_by, Decisions::new(1)),
+            limit: SharedLimit::new("r", &limit, keyed_by, Decisions::new(1)),
             owner: Key { subject: Subject::User("ann"), endpoint: None }.into(),
             key_quota: KeyQuota::new(100),
             accounts: Accounts::default(),
@@ -390,7 +390,7 @@ fn the_leases_of_a_short_window_are_collected_in_time_beside_those_of_a_long_one
     let mut rig = Rig::new(100_000);
     let mut short = Rig::new(100_000);
     let limit = Limit { window: Duration::from_secs(1), ..short.limit.limit.clone() };
-    short.limit = LimitCells::new("short", &limit, short.limit.keyed_by, Decisions::new(1));
+    short.limit = SharedLimit::new("short", &limit, short.limit.keyed_by, Decisions::new(1));
     (0..50).for_each(|i| assert!(rig.request(NOW + i * MS)));
     let now = NOW + 50 * MS;
     let alarm = rig.accounts.sooner().unwrap();
@@ -410,25 +410,25 @@ fn while_the_store_is_late_the_share_is_a_part_of_what_it_has_left() {
     for algorithm in [Algorithm::TokenBucket, Algorithm::SlidingWindow, Algorithm::FixedWindow] {
         let limit = Limit { algorithm, requests: 100, window: Duration::from_secs(10), burst: 0 };
         let keyed_by = KeyedBy { strategy: KeyStrategy::Ip, ipv6_prefix: 64 };
-        let cells = LimitCells::new("r", &limit, keyed_by, Decisions::new(1));
+        let shared = SharedLimit::new("r", &limit, keyed_by, Decisions::new(1));
         let limiter = Limiter::new(1_000, true);
         let passed = |key, late| {
-            let share = limiter.share(&cells, 1, late);
-            (0..200).filter(|_| limiter.charge_share(&cells, key, NOW, &share).is_ok()).count()
+            let share = limiter.share(&shared, 1, late);
+            (0..200).filter(|_| limiter.charge_share(&shared, key, NOW, &share).is_ok()).count()
         };
         limiter.set_instances(2);
         let reset_at = NOW + 6_900 * MS;
         let news = News { count: 1, until: NOW + MS, remaining: 31, reset_at, lent: 0 };
-        assert!(cells.leases.granted(&limiter.key_quota, 1, NOW, news));
+        assert!(shared.leases.granted(&limiter.key_quota, 1, NOW, news));
         // Half of what is left but for what the other may have taken since.
         assert_eq!(passed(1, true), 3, "{algorithm:?}");
         assert_eq!(passed(2, true), 50, "{algorithm:?}: nothing is known of that one");
         limiter.set_instances(1);
-        assert!(cells.leases.granted(&limiter.key_quota, 4, NOW, news));
+        assert!(shared.leases.granted(&limiter.key_quota, 4, NOW, news));
         assert_eq!(passed(4, true), 31, "{algorithm:?}: there is no other");
         limiter.set_instances(2);
         // Where it is away, the rule decides by its share of the whole.
-        assert!(cells.leases.granted(&limiter.key_quota, 3, NOW, news));
+        assert!(shared.leases.granted(&limiter.key_quota, 3, NOW, news));
         assert_eq!(passed(3, false), 50, "{algorithm:?}");
     }
 }
@@ -438,18 +438,18 @@ fn what_was_charged_to_a_share_is_taken_back_from_it() {
     let limit =
         Limit { algorithm: Algorithm::TokenBucket, requests: 10, window: Duration::from_secs(10), burst: 0 };
     let keyed_by = KeyedBy { strategy: KeyStrategy::Ip, ipv6_prefix: 64 };
-    let cells = LimitCells::new("r", &limit, keyed_by, Decisions::new(1));
+    let shared = SharedLimit::new("r", &limit, keyed_by, Decisions::new(1));
     let limiter = Limiter::new(1_000, true);
     limiter.set_instances(5);
     // Two are all that there are of it; the request costs three.
-    let share = limiter.share(&cells, 3, false);
+    let share = limiter.share(&shared, 3, false);
     for _ in 0..5 {
-        assert!(limiter.charge_share(&cells, 1, NOW, &share).is_ok());
-        assert!(limiter.charge_share(&cells, 1, NOW, &share).is_err());
-        limiter.refund_share(&cells, 1, NOW, &share);
+        assert!(limiter.charge_share(&shared, 1, NOW, &share).is_ok());
+        assert!(limiter.charge_share(&shared, 1, NOW, &share).is_err());
+        limiter.refund_share(&shared, 1, NOW, &share);
     }
-    let one = limiter.share(&cells, 1, false);
-    let passed = (0..10).filter(|_| limiter.charge_share(&cells, 1, NOW, &one).is_ok()).count();
+    let one = limiter.share(&shared, 1, false);
+    let passed = (0..10).filter(|_| limiter.charge_share(&shared, 1, NOW, &one).is_ok()).count();
     assert_eq!(passed, 2);
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::rate_limiter::lease::News;
 use crate::rate_limiter::settings::{Algorithm, KeyStrategy, Limit};
-use crate::rate_limiter::{Buckets, Decisions, KeyedBy, LimitCells, Limiter, Mode, Plan, KeyQuota, sweep};
+use crate::rate_limiter::{Buckets, Decisions, KeyedBy, SharedLimit, Limiter, Mode, Plan, KeyQuota, sweep};
 
 const ALL: [Algorithm; 3] = [Algorithm::TokenBucket, Algorithm::SlidingWindow, Algorithm::FixedWindow];
 const HOUR: u64 = 3_600;
@@ -67,10 +67,10 @@ fn an_idle_bucket_is_freed_and_a_used_one_is_not() {
 fn a_flood_of_keys_stays_within_the_bound_and_forgets_nobody_who_is_limited() {
     for algorithm in ALL {
         let keyed_by = KeyedBy { strategy: KeyStrategy::Ip, ipv6_prefix: 64 };
-        let cells = LimitCells::new("r", &limit(algorithm, 100), keyed_by, Decisions::new(1));
-        let limits = [cells.clone()];
+        let shared = SharedLimit::new("r", &limit(algorithm, 100), keyed_by, Decisions::new(1));
+        let limits = [shared.clone()];
         let key_quota = Arc::new(KeyQuota::new(1_000));
-        let charge = |key| cells.buckets.charge(&key_quota, &cells.plan, key, NOW, 1);
+        let charge = |key| shared.buckets.charge(&key_quota, &shared.plan, key, NOW, 1);
         assert!((0..100).all(|_| charge(7).is_ok()));
         assert!(charge(7).is_err());
         let mut shared = 0;
@@ -91,28 +91,28 @@ fn a_share_that_is_used_up_is_not_forgotten_for_being_a_small_part_of_the_limit(
     for algorithm in ALL {
         for (instances, cost) in [(4, 1), (300, 1), (50, 20)] {
             let keyed_by = KeyedBy { strategy: KeyStrategy::Ip, ipv6_prefix: 64 };
-            let cells = LimitCells::new("r", &limit(algorithm, 100), keyed_by, Decisions::new(1));
+            let shared = SharedLimit::new("r", &limit(algorithm, 100), keyed_by, Decisions::new(1));
             let limiter = Limiter::new(1_000, true);
             limiter.set_instances(instances);
             limiter.set_mode(Mode::Degraded);
             // Not so late in a window that the next one begins meanwhile.
             let begin = NOW - NOW % (30 * HOUR * SECOND);
             let charge = |key, now| {
-                let share = limiter.share(&cells, cost, false);
-                limiter.charge_share(&cells, key, now, &share).is_ok()
+                let share = limiter.share(&shared, cost, false);
+                limiter.charge_share(&shared, key, now, &share).is_ok()
             };
             while charge(7, begin) {}
             for key in 0..3_000_u64 {
                 charge(1_000 + key, begin);
                 if key % 500 == 0 {
-                    sweep::sweep(std::slice::from_ref(&cells), &limiter.key_quota, limiter.mode(), begin);
+                    sweep::sweep(std::slice::from_ref(&shared), &limiter.key_quota, limiter.mode(), begin);
                 }
             }
             assert!(!charge(7, begin), "{algorithm:?}, {instances} instances");
             if instances == 300 {
                 // One request in three windows is its part.
                 let later = begin + 3 * HOUR * SECOND / 2;
-                sweep::sweep(std::slice::from_ref(&cells), &limiter.key_quota, limiter.mode(), later);
+                sweep::sweep(std::slice::from_ref(&shared), &limiter.key_quota, limiter.mode(), later);
                 assert!(!charge(7, later), "{algorithm:?}");
             }
         }
@@ -124,19 +124,19 @@ fn a_limit_that_is_gone_takes_its_buckets_and_leases_with_it() {
     for algorithm in ALL {
         let keyed_by = KeyedBy { strategy: KeyStrategy::Ip, ipv6_prefix: 64 };
         let key_quota = KeyQuota::new(1_000);
-        let cells = || {
-            let cells = LimitCells::new("r", &limit(algorithm, 100), keyed_by, Decisions::new(1));
-            cells.belong_to(&key_quota);
-            cells
+        let shared = || {
+            let shared = SharedLimit::new("r", &limit(algorithm, 100), keyed_by, Decisions::new(1));
+            shared.belong_to(&key_quota);
+            shared
         };
-        let (gone, stays) = (cells(), cells());
-        for cells in [&gone, &stays] {
+        let (gone, stays) = (shared(), shared());
+        for shared in [&gone, &stays] {
             for key in 0..200 {
-                cells.buckets.charge(&key_quota, &cells.plan, key, NOW, 1).unwrap();
+                shared.buckets.charge(&key_quota, &shared.plan, key, NOW, 1).unwrap();
             }
             for key in 0..50 {
                 let news = News { count: 1, until: NOW + SECOND, remaining: 0, reset_at: NOW, lent: 0 };
-                assert!(cells.leases.granted(&key_quota, key, NOW, news));
+                assert!(shared.leases.granted(&key_quota, key, NOW, news));
             }
         }
         assert_eq!(key_quota.live(), 500);
@@ -152,14 +152,14 @@ fn a_limit_that_is_gone_takes_its_buckets_and_leases_with_it() {
 fn nobody_is_forgotten_where_it_is_enough_that_the_idle_go() {
     for algorithm in ALL {
         let keyed_by = KeyedBy { strategy: KeyStrategy::Ip, ipv6_prefix: 64 };
-        let cells = LimitCells::new("r", &limit(algorithm, 100), keyed_by, Decisions::new(1));
+        let shared = SharedLimit::new("r", &limit(algorithm, 100), keyed_by, Decisions::new(1));
         let key_quota = KeyQuota::new(1_000);
-        let charge = |key, now| cells.buckets.charge(&key_quota, &cells.plan, key, now, 1);
+        let charge = |key, now| shared.buckets.charge(&key_quota, &shared.plan, key, now, 1);
         let later = NOW + 2 * HOUR * SECOND;
         assert!((0..990).all(|key| charge(key, NOW).is_ok()));
         assert!((990..1_100).all(|key| charge(key, later).is_ok()), "the last ones share");
-        sweep::sweep(std::slice::from_ref(&cells), &key_quota, Mode::Local, later);
-        assert_eq!(cells.buckets.len(), 10, "{algorithm:?}");
+        sweep::sweep(std::slice::from_ref(&shared), &key_quota, Mode::Local, later);
+        assert_eq!(shared.buckets.len(), 10, "{algorithm:?}");
     }
 }
 
@@ -167,18 +167,18 @@ fn nobody_is_forgotten_where_it_is_enough_that_the_idle_go() {
 fn a_limit_that_is_filled_leaves_room_for_the_others() {
     for algorithm in ALL {
         let keyed_by = KeyedBy { strategy: KeyStrategy::Ip, ipv6_prefix: 64 };
-        let cells = |name| LimitCells::new(name, &limit(algorithm, 1), keyed_by, Decisions::new(1));
-        let limits = [cells("filled"), cells("other"), cells("another")];
+        let shared = |name| SharedLimit::new(name, &limit(algorithm, 1), keyed_by, Decisions::new(1));
+        let limits = [shared("filled"), shared("other"), shared("another")];
         let key_quota = KeyQuota::new(2_400);
         key_quota.set_most(2_400, limits.len());
         let charge =
-            |cells: &LimitCells, key| cells.buckets.charge(&key_quota, &cells.plan, key, NOW, 1).is_ok();
+            |shared: &SharedLimit, key| shared.buckets.charge(&key_quota, &shared.plan, key, NOW, 1).is_ok();
         // Each has used up its limit at once, and so none is forgotten.
         let filled = (0..10_000).filter(|key| charge(&limits[0], *key)).count();
         sweep::sweep(&limits, &key_quota, Mode::Local, NOW);
         assert!((2_000..2_400).contains(&filled), "{algorithm:?}: {filled}");
         // Who uses little of another limit is not forgotten for it.
-        let large = LimitCells::new("large", &limit(algorithm, 100), keyed_by, Decisions::new(1));
+        let large = SharedLimit::new("large", &limit(algorithm, 100), keyed_by, Decisions::new(1));
         assert!((0..50).all(|key| charge(&large, key)));
         sweep::sweep(&[limits[0].clone(), large.clone()], &key_quota, Mode::Local, NOW);
         assert_eq!(large.buckets.len(), 50, "{algorithm:?}");
