@@ -3,9 +3,9 @@
 //! All limits that apply are looked at before any is charged. Alone, an instance decides by its own buckets, in place and
 //! at once. With Redis it spends what it has leased, and only a request for which nothing is left waits for an answer.
 
-mod alone;
+mod local;
 mod asks;
-mod leased;
+mod distributed;
 mod quota;
 pub mod rules;
 #[cfg(test)]
@@ -178,11 +178,11 @@ pub async fn check(
 /// Asks whoever keeps the limits now.
 async fn decide(worker: &Rc<Worker>, applying: &[Applying<'_>], facts: &Facts<'_>, now: u64) -> Decision {
     match worker.shared.limiter.mode() {
-        Mode::Local => alone::decide(&worker.shared.limiter, applying, now),
-        mode => match leased::decide_at_once(mode, applying, now) {
+        Mode::Local => local::decide(&worker.shared.limiter, applying, now),
+        mode => match distributed::decide_at_once(mode, applying, now) {
             Some(decision) => decision,
             // Boxed, so that requests that need not wait carry no room for it.
-            None => Box::pin(leased::decide(worker, mode, applying, facts, now)).await,
+            None => Box::pin(distributed::decide(worker, mode, applying, facts, now)).await,
         },
     }
 }

@@ -20,7 +20,7 @@ const MORE: Duration = Duration::from_millis(5);
 const AGAIN: Duration = Duration::from_millis(5);
 
 /// What one limit has said, and what has to be undone if another refuses.
-enum Said {
+enum StoreOutcome {
     /// Charged; until then it may be put back.
     Leased(Standing, u64),
     /// Charged to this instance's share.
@@ -60,12 +60,12 @@ pub async fn decide(
     facts: &Facts<'_>,
     now: u64,
 ) -> Decision {
-    let mut said: SmallVec<[Option<Said>; 4]> = SmallVec::new();
+    let mut outcomes: SmallVec<[Option<StoreOutcome>; 4]> = SmallVec::new();
     for Applying { limited, key } in applying {
-        said.push(match mode {
+        outcomes.push(match mode {
             Mode::Shared => match limited.shared.leases.spend(*key, now, limited.cost) {
-                Spending::Spent { standing, until } => Some(Said::Leased(standing, until)),
-                Spending::Refused(refusal) => Some(Said::Refused(refusal)),
+                Spending::Spent { standing, until } => Some(StoreOutcome::Leased(standing, until)),
+                Spending::Refused(refusal) => Some(StoreOutcome::Refused(refusal)),
                 Spending::Spared => Some(without_store(worker, limited, *key, now, Without::Away)),
                 Spending::Ask => None,
             },
@@ -73,17 +73,17 @@ pub async fn decide(
         });
     }
     // What is refused already need not be asked for.
-    if !said.iter().flatten().any(|said| matches!(said, Said::Refused(_) | Said::Unavailable)) {
-        ask(worker, applying, &mut said, facts, now).await;
+    if !outcomes.iter().flatten().any(|outcome| matches!(outcome, StoreOutcome::Refused(_) | StoreOutcome::Unavailable)) {
+        ask(worker, applying, &mut outcomes, facts, now).await;
     }
-    conclude(worker, applying, &said, facts, now)
+    conclude(worker, applying, &outcomes, facts, now)
 }
 
 /// Asks for every limit that has said nothing yet.
 async fn ask(
     worker: &Rc<Worker>,
     applying: &[Applying<'_>],
-    said: &mut [Option<Said>],
+    outcomes: &mut [Option<StoreOutcome>],
     facts: &Facts<'_>,
     now: u64,
 ) {
@@ -94,7 +94,7 @@ async fn ask(
     loop {
         let mut open: SmallVec<[(usize, oneshot::Receiver<Reply>); 4]> = SmallVec::new();
         for (at, Applying { limited, key }) in
-            applying.iter().enumerate().filter(|(at, _)| said[*at].is_none())
+            applying.iter().enumerate().filter(|(at, _)| outcomes[*at].is_none())
         {
             let (reply, answer) = oneshot::channel();
             worker.ask(question(limited, *key, facts, applying.len() > 1, Some(reply)));
@@ -106,9 +106,9 @@ async fn ask(
         let last = deadline < tokio::time::Instant::now() + AGAIN;
         for (at, answer) in open {
             let Applying { limited, key } = applying[at];
-            said[at] = match tokio::time::timeout_at(deadline, answer).await {
-                Ok(Ok(Reply::Granted { standing, until })) => Some(Said::Leased(standing, until)),
-                Ok(Ok(Reply::Refused(refusal))) => Some(Said::Refused(refusal)),
+            outcomes[at] = match tokio::time::timeout_at(deadline, answer).await {
+                Ok(Ok(Reply::Granted { standing, until })) => Some(StoreOutcome::Leased(standing, until)),
+                Ok(Ok(Reply::Refused(refusal))) => Some(StoreOutcome::Refused(refusal)),
                 Ok(Ok(Reply::Unavailable { charged })) => {
                     let why = if charged { Without::Asked } else { Without::Untold };
                     Some(without_store(worker, limited, key, now, why))
@@ -118,7 +118,7 @@ async fn ask(
                 Ok(Err(_)) => last.then(|| without_store(worker, limited, key, now, Without::Untold)),
             };
         }
-        if said.iter().any(Option::is_none) {
+        if outcomes.iter().any(Option::is_none) {
             tokio::time::sleep(AGAIN).await;
         }
     }
@@ -135,7 +135,7 @@ fn question(
     Ask { limit: limited.shared.clone(), key, owner, cost: limited.cost, returnable, reply }
 }
 
-fn without_store(worker: &Worker, limited: &CompiledLimit, key: u64, now: u64, why: Without) -> Said {
+fn without_store(worker: &Worker, limited: &CompiledLimit, key: u64, now: u64, why: Without) -> StoreOutcome {
     if worker.shared.limiter.mode() == Mode::Local {
         // A reload has taken the store away meanwhile.
         return share(worker, limited, key, now, why);
@@ -143,54 +143,54 @@ fn without_store(worker: &Worker, limited: &CompiledLimit, key: u64, now: u64, w
     limited.shared.decisions.error.add(worker.index, 1);
     match limited.on_error {
         OnError::Local => share(worker, limited, key, now, why),
-        OnError::Allow => Said::Uncounted(why),
-        OnError::Deny => Said::Unavailable,
+        OnError::Allow => StoreOutcome::Uncounted(why),
+        OnError::Deny => StoreOutcome::Unavailable,
     }
 }
 
-fn share(worker: &Worker, limited: &CompiledLimit, key: u64, now: u64, why: Without) -> Said {
+fn share(worker: &Worker, limited: &CompiledLimit, key: u64, now: u64, why: Without) -> StoreOutcome {
     let limiter = &worker.shared.limiter;
     let late = why != Without::Away && limiter.mode() == Mode::Shared;
     let share = limiter.share(&limited.shared, limited.cost, late);
     match limiter.charge_share(&limited.shared, key, now, &share) {
-        Ok(standing) => Said::Share(standing, share, why),
-        Err(refusal) => Said::Refused(refusal),
+        Ok(standing) => StoreOutcome::Share(standing, share, why),
+        Err(refusal) => StoreOutcome::Refused(refusal),
     }
 }
 
 fn conclude(
     worker: &Rc<Worker>,
     applying: &[Applying<'_>],
-    said: &[Option<Said>],
+    outcomes: &[Option<StoreOutcome>],
     facts: &Facts<'_>,
     came: u64,
 ) -> Decision {
     let (mut refused, mut unavailable, mut least) = (None, None, None);
-    for (at, said) in said.iter().enumerate() {
-        match said {
-            Some(Said::Leased(standing, _) | Said::Share(standing, ..)) => {
+    for (at, outcome) in outcomes.iter().enumerate() {
+        match outcome {
+            Some(StoreOutcome::Leased(standing, _) | StoreOutcome::Share(standing, ..)) => {
                 least = tightest(applying, least, (at, *standing));
             }
-            Some(Said::Refused(refusal)) => refused = longer(refused, (at, *refusal)),
-            Some(Said::Unavailable) => unavailable = Some(at),
-            Some(Said::Uncounted(_)) | None => {}
+            Some(StoreOutcome::Refused(refusal)) => refused = longer(refused, (at, *refusal)),
+            Some(StoreOutcome::Unavailable) => unavailable = Some(at),
+            Some(StoreOutcome::Uncounted(_)) | None => {}
         }
     }
     let decision = match (refused, unavailable) {
         (Some((at, refusal)), _) => Decision::Refused(at, refusal),
         (None, Some(at)) => Decision::Unavailable(at),
         (None, None) => {
-            settle(worker, applying, said, facts);
+            settle(worker, applying, outcomes, facts);
             return Decision::Pass(least);
         }
     };
     // Not when the request came: a lease may have ended since.
     let now = worker.shared.limiter.clock.now();
     // Another limit refuses: what this request has taken of the others is somebody else's.
-    for (Applying { limited, key }, said) in applying.iter().zip(said) {
-        match said {
-            Some(Said::Leased(_, until)) => limited.shared.leases.put_back(*key, now, *until, limited.cost),
-            Some(Said::Share(_, share, _)) => {
+    for (Applying { limited, key }, outcome) in applying.iter().zip(outcomes) {
+        match outcome {
+            Some(StoreOutcome::Leased(_, until)) => limited.shared.leases.put_back(*key, now, *until, limited.cost),
+            Some(StoreOutcome::Share(_, share, _)) => {
                 worker.shared.limiter.refund_share(&limited.shared, *key, came, share);
             }
             _ => {}
@@ -200,12 +200,12 @@ fn conclude(
 }
 
 /// Tells the store of what has passed without it, where it is in use.
-fn settle(worker: &Rc<Worker>, applying: &[Applying<'_>], said: &[Option<Said>], facts: &Facts<'_>) {
+fn settle(worker: &Rc<Worker>, applying: &[Applying<'_>], outcomes: &[Option<StoreOutcome>], facts: &Facts<'_>) {
     if worker.shared.limiter.mode() != Mode::Shared {
         return;
     }
-    for (Applying { limited, key }, said) in applying.iter().zip(said) {
-        if let Some(Said::Share(_, _, Without::Untold) | Said::Uncounted(Without::Untold)) = said {
+    for (Applying { limited, key }, outcome) in applying.iter().zip(outcomes) {
+        if let Some(StoreOutcome::Share(_, _, Without::Untold) | StoreOutcome::Uncounted(Without::Untold)) = outcome {
             worker.ask(question(limited, *key, facts, false, None));
         }
     }
