@@ -6,7 +6,7 @@ use super::answer::Cause;
 use super::arrival::Head;
 use super::identity::{self, RequestId, Trace};
 use super::peer::Peer;
-use super::rate_limit::{Quota, ExceededLimit};
+use super::rate_limit::{ExceededLimit, Quota};
 use super::record::RequestRecord;
 use super::request_body::Source;
 use super::snapshot::SnapshotRef;

@@ -10,11 +10,11 @@ use actix::{
 };
 use actix_rt::ArbiterHandle;
 
-use super::shared_limit::{SharedLimit, Limiter, Mode};
 use super::health::{Health, Turn};
 use super::limit::Plan;
 use super::messages::{Ask, Asks, Inspect, ModeChanged, Reply, Report, Sighted, Sightings, Watch};
 use super::settings::{Algorithm, Limit, RedisSettings};
+use super::shared_limit::{Limiter, Mode, SharedLimit};
 use super::shared_store::{SharedStore, StoreError, Take, Taken};
 use super::state::{AccountId, Accounts};
 use super::sweep;
@@ -31,7 +31,7 @@ const TICK: Duration = Duration::from_secs(1);
 const PROBE: Duration = Duration::from_millis(250);
 
 /// How long a key that the store has not answered for is left alone, while it answers for others.
-const SPARE: Duration = Duration::from_secs(1);
+const BACK_OFF: Duration = Duration::from_secs(1);
 
 /// Leases are not collected more often than this.
 const COLLECT: Duration = Duration::from_millis(2);
@@ -268,8 +268,8 @@ impl RateLimiterActor {
                     }
                 }
                 Err(error) if self.health.is_partly() => {
-                    let until = now + SPARE.as_nanos() as u64;
-                    self.accounts.spare(id, &limiter.key_quota, until, error.sent, serve);
+                    let until = now + BACK_OFF.as_nanos() as u64;
+                    self.accounts.back_off(id, &limiter.key_quota, until, error.sent, serve);
                 }
                 Err(error) => {
                     if self.accounts.failed(id, now, error.sent, serve) {
@@ -304,10 +304,10 @@ impl RateLimiterActor {
         let wait = Duration::from_nanos(end.saturating_sub(self.deps.limiter.clock.now())).max(COLLECT);
         self.collecting = Some(ctx.run_later(wait, |actor, ctx| {
             actor.collecting = None;
-            let owing = actor.accounts.collect(actor.deps.limiter.clock.now());
+            let indebted = actor.accounts.collect(actor.deps.limiter.clock.now());
             actor.give_back(ctx);
             if actor.health.is_up() {
-                actor.ask(owing, ctx);
+                actor.ask(indebted, ctx);
             }
             actor.collect_later(ctx);
         }));
@@ -443,7 +443,7 @@ impl Handler<Asks> for RateLimiterActor {
         for Ask { limit, key, owner, cost, returnable, reply } in asks {
             let to_be_asked = match reply {
                 Some(waiter) if is_up => self.accounts.wait(&limit, key, &owner, (cost, returnable), waiter),
-                None if is_up => self.accounts.owe(&limit, key, &owner, cost, now),
+                None if is_up => self.accounts.add_debt(&limit, key, &owner, cost, now),
                 Some(waiter) => {
                     serve(waiter, Reply::Unavailable { charged: false });
                     false

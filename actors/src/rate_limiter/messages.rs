@@ -5,10 +5,10 @@ use std::sync::Arc;
 use actix::Message;
 use tokio::sync::oneshot;
 
-use super::shared_limit::{SharedLimit, LimitId, Mode};
 use super::key::OwnedKey;
 use super::limit::{Refusal, Standing};
 use super::settings::RedisSettings;
+use super::shared_limit::{LimitId, Mode, SharedLimit};
 use super::top::Entry;
 
 /// All limits that there are, and where they are kept. Those that are not listed are forgotten.

@@ -25,7 +25,6 @@
 mod actor;
 mod algorithm;
 mod buckets;
-mod shared_limit;
 mod clock;
 mod fixed_window;
 mod health;
@@ -34,6 +33,7 @@ mod lease;
 mod limit;
 mod messages;
 pub mod settings;
+mod shared_limit;
 pub mod shared_store;
 mod sliding_window;
 mod slots;
@@ -46,10 +46,10 @@ mod top;
 
 pub use actor::{Deps, LIST, RateLimiterActor, StoreFactory};
 pub use buckets::{Buckets, KeyQuota};
-pub use shared_limit::{Decisions, SharedLimit, LimitId, Limiter, Mode, Share};
 pub use clock::Clock;
 pub use key::{Fingerprints, Key, KeyedBy, OwnedKey, Subject};
 pub use lease::Spending;
 pub use limit::{Plan, Refusal, Standing};
 pub use messages::{Ask, Asks, Inspect, ModeChanged, Reply, Report, Sighted, Sightings, Watch};
+pub use shared_limit::{Decisions, LimitId, Limiter, Mode, Share, SharedLimit};
 pub use top::{Entry, Top};

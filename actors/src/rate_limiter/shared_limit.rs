@@ -300,11 +300,11 @@ impl Limiter {
         let unheard = if instances > 1 { limit.plan.capacity.div_ceil(UNHEARD) } else { 0 };
         let part = |left: u64| left.saturating_sub(unheard) / instances;
         if late {
-            limit.leases.lend(&limit.plan, key, now, cost, part)?;
+            limit.leases.grant_provisionally(&limit.plan, key, now, cost, part)?;
         }
         let charged = limit.buckets.charge(&self.key_quota, &plan, key, now, cost);
         if late && charged.is_err() {
-            limit.leases.unlend(key, cost);
+            limit.leases.revoke_provisional(key, cost);
         }
         charged
     }
@@ -313,7 +313,7 @@ impl Limiter {
     pub fn refund_share(&self, limit: &SharedLimit, key: u64, then: u64, share: &Share) {
         limit.buckets.refund(&self.key_quota, &share.plan, key, then, share.cost);
         if share.late {
-            limit.leases.unlend(key, share.cost);
+            limit.leases.revoke_provisional(key, share.cost);
         }
     }
 }

@@ -12,11 +12,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::buckets::KeyQuota;
-use super::shared_limit::{SharedLimit, LimitId};
 use super::key::OwnedKey;
 use super::lease::{LARGEST, News};
 use super::limit::{Refusal, Standing};
 use super::messages::Reply;
+use super::shared_limit::{LimitId, SharedLimit};
 use super::shared_store::{GiveBack, Take, Taken};
 
 /// A bucket of the shared store.
@@ -39,8 +39,8 @@ struct Account<W> {
     store_key: String,
     cost: u64,
     /// Taken without the store's knowledge, by the instance's share, and until when the store may be told.
-    owed: u64,
-    owed_until: u64,
+    debt: u64,
+    debt_until: u64,
     /// The store has failed: for what is owed alone it is not asked before.
     pay_after: u64,
     /// One of those who wait may not need it after all.
@@ -68,7 +68,7 @@ struct Asked {
     /// For how many of those who wait.
     waiting: usize,
     /// For how much of what is owed.
-    owed: u64,
+    debt: u64,
 }
 
 impl<W> Account<W> {
@@ -77,8 +77,8 @@ impl<W> Account<W> {
             limit: limit.clone(),
             store_key: limit.store_key(&owner.as_key()),
             cost,
-            owed: 0,
-            owed_until: 0,
+            debt: 0,
+            debt_until: 0,
             pay_after: 0,
             returnable: false,
             want: 0,
@@ -158,14 +158,21 @@ impl<W> Accounts<W> {
     }
 
     /// `cost` of a key has passed by the share at `now`. Answers whether the key is to be [asked for](Accounts::question).
-    pub fn owe(&mut self, limit: &Arc<SharedLimit>, key: u64, owner: &OwnedKey, cost: u64, now: u64) -> bool {
+    pub fn add_debt(
+        &mut self,
+        limit: &Arc<SharedLimit>,
+        key: u64,
+        owner: &OwnedKey,
+        cost: u64,
+        now: u64,
+    ) -> bool {
         let account = self.accounts.entry((limit.id, key));
         let account = account.or_insert_with(|| Account::new(limit, owner, cost));
-        if account.owed == 0 || account.owed_until <= now {
+        if account.debt == 0 || account.debt_until <= now {
             // A window later it is no part of the limit any more.
-            (account.owed, account.owed_until) = (0, now.saturating_add(limit.plan.window));
+            (account.debt, account.debt_until) = (0, now.saturating_add(limit.plan.window));
         }
-        account.owed = account.owed.saturating_add(cost).min(limit.plan.capacity);
+        account.debt = account.debt.saturating_add(cost).min(limit.plan.capacity);
         account.asked.is_none() && account.waiting.is_empty() && account.pay_after <= now
     }
 
@@ -177,12 +184,12 @@ impl<W> Accounts<W> {
             return None;
         }
         account.waiting.retain(|waiter| !gone(waiter));
-        if account.owed_until <= now {
-            account.owed = 0;
+        if account.debt_until <= now {
+            account.debt = 0;
         }
         // What has been leased meanwhile is charged already.
-        account.owed -= account.limit.leases.pay(id.1, now, account.owed);
-        if account.waiting.is_empty() && account.owed == 0 {
+        account.debt -= account.limit.leases.pay(id.1, now, account.debt);
+        if account.waiting.is_empty() && account.debt == 0 {
             if account.leased.is_empty() {
                 // Everybody has gone: it is forgotten like a key that has been answered for.
                 account.collect_at = account.remembered.max(now);
@@ -190,7 +197,7 @@ impl<W> Accounts<W> {
             }
             return None;
         }
-        account.asked = Some(Asked { at: now, waiting: account.waiting.len(), owed: account.owed });
+        account.asked = Some(Asked { at: now, waiting: account.waiting.len(), debt: account.debt });
         // A lease that ended before it was collected; the answer's would take its place.
         let left = account.limit.leases.take_ended(id.1, now);
         account.collect(left, now, &mut self.unspent);
@@ -199,7 +206,7 @@ impl<W> Accounts<W> {
             account.want = account.fitting(0, now).clamp(1, (account.want * 2).clamp(1, MOST));
         }
         let waiting = account.waiting.len() as u64;
-        let awaited = account.owed.saturating_add(account.cost.saturating_mul(waiting));
+        let awaited = account.debt.saturating_add(account.cost.saturating_mul(waiting));
         let ahead = if waiting > 0 { account.cost.saturating_mul(account.want) } else { 0 };
         Some(Take {
             key: account.store_key.clone(),
@@ -223,35 +230,29 @@ impl<W> Accounts<W> {
         mut serve: impl FnMut(W, Reply) -> bool,
     ) -> bool {
         let Some(account) = self.accounts.get_mut(&id) else { return false };
-        let Asked { at: asked, owed, .. } =
+        let Asked { at: asked, debt, .. } =
             account.asked.take().unwrap_or(Asked { at: now, ..Asked::default() });
-        let paid = account.owed.min(taken.granted);
+        let paid = account.debt.min(taken.granted);
         // What was asked for and is not there has passed beyond the limit: nobody can pay it.
-        account.owed = account.owed.saturating_sub(paid.max(owed));
+        account.debt = account.debt.saturating_sub(paid.max(debt));
         let limit = account.limit.clone();
         // The store decided between the question and now. A moment is told at the earliest that it can be, for windows end
         // with whole seconds; how long to wait, at the longest.
         let reset_at = asked.saturating_add(nanos(taken.reset));
-        let lent = account.owed;
-        let news = |count, until| News { count, until, remaining: taken.remaining, reset_at, lent };
+        let provisional = account.debt;
+        let news = |count, until| News { count, until, remaining: taken.remaining, reset_at, provisional };
         let reset = reset_at.saturating_sub(now);
         if taken.granted < account.cost {
             let until = asked.saturating_add(nanos(taken.retry_after.min(REFUSED)));
             let standing = Standing { remaining: taken.remaining, reset };
             let refusal = Refusal { standing, retry_after: nanos(taken.retry_after).max(1) };
-            limit.leases.refused(
-                key_quota,
-                id.1,
-                until,
-                now.saturating_add(refusal.retry_after),
-                news(0, 0),
-            );
+            limit.leases.refused(key_quota, id.1, until, now.saturating_add(refusal.retry_after), news(0, 0));
             account.waiting.drain(..).for_each(|waiter| {
                 serve(waiter, Reply::Refused(refusal));
             });
             account.remembered = asked.saturating_add(nanos(lease_time(&limit)));
             self.ends.push(Reverse((account.remembered, id)));
-            return account.owed > 0;
+            return account.debt > 0;
         }
         account.granted = (taken.granted / account.cost, asked);
         let until = asked.saturating_add(nanos(taken.good_for));
@@ -283,7 +284,7 @@ impl<W> Accounts<W> {
             (account.want, account.remembered) = (0, now);
         }
         self.ends.push(Reverse((account.collect_at, id)));
-        !account.waiting.is_empty() || account.owed > 0
+        !account.waiting.is_empty() || account.debt > 0
     }
 
     /// The store did not answer: those whom it was asked for wait no longer. Where the question was `sent`, they and what is
@@ -305,8 +306,8 @@ impl<W> Accounts<W> {
         // Who has gone meanwhile has passed by the share and is owed, though it was asked for.
         let gone = heard.filter(|heard| !heard).count() as u64;
         if sent {
-            let charged = asked.owed.saturating_add(account.cost.saturating_mul(gone));
-            account.owed = account.owed.saturating_sub(charged);
+            let charged = asked.debt.saturating_add(account.cost.saturating_mul(gone));
+            account.debt = account.debt.saturating_sub(charged);
         }
         account.pay_after = now.saturating_add(nanos(PAY_AGAIN));
         (account.remembered, account.collect_at) = (account.pay_after, account.pay_after);
@@ -325,7 +326,7 @@ impl<W> Accounts<W> {
 
     /// The store did not answer for a key, and is not asked for it until `until`: nobody waits any longer. Of those who did,
     /// whom it was asked for count as charged where the question was `sent`, as in [`Accounts::failed`].
-    pub fn spare(
+    pub fn back_off(
         &mut self,
         id: AccountId,
         key_quota: &KeyQuota,
@@ -334,7 +335,7 @@ impl<W> Accounts<W> {
         mut serve: impl FnMut(W, Reply) -> bool,
     ) {
         let Some(account) = self.accounts.remove(&id) else { return };
-        account.limit.leases.spare(key_quota, id.1, until);
+        account.limit.leases.back_off(key_quota, id.1, until);
         let asked = account.asked.unwrap_or_default().waiting;
         for (at, waiter) in account.waiting.into_iter().enumerate() {
             serve(waiter, Reply::Unavailable { charged: sent && at < asked });
@@ -344,7 +345,7 @@ impl<W> Accounts<W> {
     /// Nobody waits any longer, and nothing is owed; for when the store is given up.
     pub fn give_up(&mut self, mut serve: impl FnMut(W, Reply) -> bool) {
         for account in self.accounts.values_mut() {
-            account.owed = 0;
+            account.debt = 0;
             account.waiting.drain(..).for_each(|waiter| {
                 serve(waiter, Reply::Unavailable { charged: false });
             });
@@ -355,7 +356,7 @@ impl<W> Accounts<W> {
     /// because they still owe something.
     pub fn collect(&mut self, now: u64) -> Vec<AccountId> {
         self.alarm = None;
-        let mut owing = Vec::new();
+        let mut indebted = Vec::new();
         while let Some(Reverse((end, id))) = self.ends.peek().copied() {
             if end > now {
                 break;
@@ -368,10 +369,10 @@ impl<W> Accounts<W> {
             }
             let left = account.limit.leases.take(id.1);
             account.collect(left, now, &mut self.unspent);
-            if account.owed > 0 && account.owed_until > now {
+            if account.debt > 0 && account.debt_until > now {
                 account.collect_at = now.saturating_add(nanos(PAY_AGAIN));
                 self.ends.push(Reverse((account.collect_at, id)));
-                owing.push(id);
+                indebted.push(id);
             } else if account.remembered > now {
                 self.ends.push(Reverse((account.remembered, id)));
                 account.collect_at = account.remembered;
@@ -379,7 +380,7 @@ impl<W> Accounts<W> {
                 self.accounts.remove(&id);
             }
         }
-        owing
+        indebted
     }
 
     /// What has been collected and is to be given back.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::buckets::KeyQuota;
-use super::shared_limit::{SharedLimit, Mode};
+use super::shared_limit::{Mode, SharedLimit};
 
 /// Above this share of the bound room is made, down to the other. Both leave alone what is kept for limits that have few.
 const FULL: (usize, usize) = (13, 16);

@@ -50,7 +50,13 @@ impl Worker {
     }
 
     /// Notes whom a limit has let pass or refused.
-    pub fn sight<'k>(&self, limited: &CompiledLimit, key: u64, refused: bool, owner: impl FnOnce() -> Key<'k>) {
+    pub fn sight<'k>(
+        &self,
+        limited: &CompiledLimit,
+        key: u64,
+        refused: bool,
+        owner: impl FnOnce() -> Key<'k>,
+    ) {
         let skip = self.asking.skip.get();
         let sampled = skip == 0;
         // At random: where each request meets two limits, every 16th decision would always be the same limit's.

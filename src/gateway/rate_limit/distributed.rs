@@ -8,7 +8,7 @@ use aegis_actors::rate_limiter::{Ask, Mode, Refusal, Reply, Share, Spending, Sta
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
-use super::rules::{Facts, CompiledLimit};
+use super::rules::{CompiledLimit, Facts};
 use super::{Applying, Decision, longer, tightest};
 use crate::gateway::worker::Worker;
 
@@ -48,7 +48,7 @@ pub fn decide_at_once(mode: Mode, applying: &[Applying<'_>], now: u64) -> Option
     match limited.shared.leases.spend(*key, now, limited.cost) {
         Spending::Spent { standing, .. } => Some(Decision::Pass(Some((0, standing)))),
         Spending::Refused(refusal) => Some(Decision::Refused(0, refusal)),
-        Spending::Spared | Spending::Ask => None,
+        Spending::BackOff | Spending::Ask => None,
     }
 }
 
@@ -66,14 +66,18 @@ pub async fn decide(
             Mode::Shared => match limited.shared.leases.spend(*key, now, limited.cost) {
                 Spending::Spent { standing, until } => Some(StoreOutcome::Leased(standing, until)),
                 Spending::Refused(refusal) => Some(StoreOutcome::Refused(refusal)),
-                Spending::Spared => Some(without_store(worker, limited, *key, now, Without::Away)),
+                Spending::BackOff => Some(without_store(worker, limited, *key, now, Without::Away)),
                 Spending::Ask => None,
             },
             Mode::Local | Mode::Degraded => Some(without_store(worker, limited, *key, now, Without::Away)),
         });
     }
     // What is refused already need not be asked for.
-    if !outcomes.iter().flatten().any(|outcome| matches!(outcome, StoreOutcome::Refused(_) | StoreOutcome::Unavailable)) {
+    if !outcomes
+        .iter()
+        .flatten()
+        .any(|outcome| matches!(outcome, StoreOutcome::Refused(_) | StoreOutcome::Unavailable))
+    {
         ask(worker, applying, &mut outcomes, facts, now).await;
     }
     conclude(worker, applying, &outcomes, facts, now)
@@ -189,7 +193,9 @@ fn conclude(
     // Another limit refuses: what this request has taken of the others is somebody else's.
     for (Applying { limited, key }, outcome) in applying.iter().zip(outcomes) {
         match outcome {
-            Some(StoreOutcome::Leased(_, until)) => limited.shared.leases.put_back(*key, now, *until, limited.cost),
+            Some(StoreOutcome::Leased(_, until)) => {
+                limited.shared.leases.put_back(*key, now, *until, limited.cost)
+            }
             Some(StoreOutcome::Share(_, share, _)) => {
                 worker.shared.limiter.refund_share(&limited.shared, *key, came, share);
             }
@@ -200,12 +206,19 @@ fn conclude(
 }
 
 /// Tells the store of what has passed without it, where it is in use.
-fn settle(worker: &Rc<Worker>, applying: &[Applying<'_>], outcomes: &[Option<StoreOutcome>], facts: &Facts<'_>) {
+fn settle(
+    worker: &Rc<Worker>,
+    applying: &[Applying<'_>],
+    outcomes: &[Option<StoreOutcome>],
+    facts: &Facts<'_>,
+) {
     if worker.shared.limiter.mode() != Mode::Shared {
         return;
     }
     for (Applying { limited, key }, outcome) in applying.iter().zip(outcomes) {
-        if let Some(StoreOutcome::Share(_, _, Without::Untold) | StoreOutcome::Uncounted(Without::Untold)) = outcome {
+        if let Some(StoreOutcome::Share(_, _, Without::Untold) | StoreOutcome::Uncounted(Without::Untold)) =
+            outcome
+        {
             worker.ask(question(limited, *key, facts, false, None));
         }
     }

@@ -3,9 +3,9 @@
 //! All limits that apply are looked at before any is charged. Alone, an instance decides by its own buckets, in place and
 //! at once. With Redis it spends what it has leased, and only a request for which nothing is left waits for an answer.
 
-mod local;
 mod asks;
 mod distributed;
+mod local;
 mod quota;
 pub mod rules;
 #[cfg(test)]
@@ -19,8 +19,8 @@ use aegis_actors::traffic::Counters;
 use smallvec::SmallVec;
 
 pub use self::asks::{Asking, SAMPLE};
-pub use self::quota::{Quota, HeaderCache, ExceededLimit, is_quota};
-use self::rules::{Facts, CompiledLimit, Limits, Verified};
+pub use self::quota::{ExceededLimit, HeaderCache, Quota, is_quota};
+use self::rules::{CompiledLimit, Facts, Limits, Verified};
 use super::answer::Cause;
 use super::request::{Refused, Request};
 use super::worker::Worker;

@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use aegis_actors::rate_limiter::settings::Algorithm;
-use aegis_actors::rate_limiter::{SharedLimit, Mode, Plan, Refusal, Standing};
+use aegis_actors::rate_limiter::{Mode, Plan, Refusal, SharedLimit, Standing};
 
 use super::rules::CompiledLimit;
 use crate::gateway::fields::Fields;
@@ -196,7 +196,13 @@ mod tests {
         CompiledLimit { shared, place, cost: 1, shadow: false, on_error: OnError::Local, own_on_error: false }
     }
 
-    fn fields(caches: &[HeaderCache], limited: &CompiledLimit, remaining: u64, reset: u64, now: u64) -> [String; 5] {
+    fn fields(
+        caches: &[HeaderCache],
+        limited: &CompiledLimit,
+        remaining: u64,
+        reset: u64,
+        now: u64,
+    ) -> [String; 5] {
         let mut fields = Fields::default();
         Quota::new(limited, Standing { remaining, reset }, Mode::Local, now).write(caches, &mut fields);
         assert_eq!(fields.len(), 5);
@@ -271,7 +277,8 @@ mod tests {
         let standing = Standing { remaining: 0, reset: 60 * SECOND };
         let refusal = Refusal { standing, retry_after: 5 * SECOND + 1 };
         let mut fields = Fields::default();
-        Quota::refused(&limited, &refusal, 7 * SECOND).write(&[HeaderCache::new(&limited.shared)], &mut fields);
+        Quota::refused(&limited, &refusal, 7 * SECOND)
+            .write(&[HeaderCache::new(&limited.shared)], &mut fields);
         assert_eq!(fields.text(STATE).unwrap(), "\"some\";r=0;t=6");
         assert_eq!(fields.text(RESET).unwrap(), "67");
         assert_eq!(exceeded(&limited, &refusal).retry_after_seconds, 6);

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use aegis_actors::rate_limiter::settings::{Endpoint, KeyStrategy, Limit, OnError, Rule, Settings};
-use aegis_actors::rate_limiter::{Key, SharedLimit, LimitId, Subject};
+use aegis_actors::rate_limiter::{Key, LimitId, SharedLimit, Subject};
 use ipnet::IpNet;
 use regex::{RegexSet, RegexSetBuilder, SetMatches};
 

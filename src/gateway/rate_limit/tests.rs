@@ -52,7 +52,8 @@ fn facts<'a>(path: &'a str, verified: Verified<'a>) -> Facts<'a> {
 
 fn applying(limits: &Limits, facts: &Facts<'_>) -> (Vec<String>, bool) {
     let mut names = Vec::new();
-    let exempt = limits.applying(limits.paths(), facts, |limited| names.push(limited.shared.name.to_string()));
+    let exempt =
+        limits.applying(limits.paths(), facts, |limited| names.push(limited.shared.name.to_string()));
     (names, exempt)
 }
 

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use crate::rate_limiter::limit::SLOTS;
 use crate::rate_limiter::settings::{Algorithm, Limit};
-use crate::rate_limiter::{Buckets, Plan, KeyQuota};
+use crate::rate_limiter::{Buckets, KeyQuota, Plan};
 
 const SECOND: u64 = 1_000_000_000;
 /// Some moment, not on any border.

@@ -8,7 +8,7 @@ use crate::rate_limiter::settings::{Algorithm, KeyStrategy, Limit};
 use crate::rate_limiter::shared_store::{Take, Taken};
 use crate::rate_limiter::state::Accounts;
 use crate::rate_limiter::{
-    Decisions, Key, KeyedBy, SharedLimit, Limiter, OwnedKey, KeyQuota, Reply, Spending, Subject,
+    Decisions, Key, KeyQuota, KeyedBy, Limiter, OwnedKey, Reply, SharedLimit, Spending, Subject,
 };
 
 const MS: u64 = 1_000_000;
@@ -49,8 +49,8 @@ impl Rig {
         self.accounts.wait(&self.limit, 1, &self.owner, (1, false), waiter)
     }
 
-    fn owe(&mut self, cost: u64, now: u64) -> bool {
-        self.accounts.owe(&self.limit, 1, &self.owner, cost, now)
+    fn add_debt(&mut self, cost: u64, now: u64) -> bool {
+        self.accounts.add_debt(&self.limit, 1, &self.owner, cost, now)
     }
 
     fn store(&mut self, take: &Take) -> Taken {
@@ -94,7 +94,7 @@ impl Rig {
     fn request(&mut self, now: u64) -> bool {
         match self.limit.leases.spend(1, now, 1) {
             Spending::Spent { .. } => true,
-            Spending::Refused(_) | Spending::Spared => false,
+            Spending::Refused(_) | Spending::BackOff => false,
             Spending::Ask => {
                 self.wait(0);
                 self.settle(now);
@@ -235,14 +235,14 @@ fn who_comes_during_a_call_that_fails_is_asked_for_by_the_next() {
 fn what_has_passed_without_the_store_is_paid_once_and_first() {
     let mut rig = Rig::new(10);
     let id = rig.id();
-    assert!(rig.owe(3, NOW), "nobody else asks for it");
+    assert!(rig.add_debt(3, NOW), "nobody else asks for it");
     rig.settle(NOW);
     assert_eq!((rig.left, rig.calls, rig.replies.len()), (7, 1, 0));
     assert!(rig.accounts.question(id, NOW, |_| false).is_none(), "once");
     // Owed while a call is under way: the next one pays.
     rig.wait(0);
     let take = rig.accounts.question(id, NOW, |_| false).unwrap();
-    assert!(!rig.owe(2, NOW));
+    assert!(!rig.add_debt(2, NOW));
     let taken = rig.store(&take);
     let mut told = Vec::new();
     let more = rig.accounts.answered(id, &taken, &rig.key_quota, NOW, |waiter, reply| {
@@ -253,7 +253,7 @@ fn what_has_passed_without_the_store_is_paid_once_and_first() {
     rig.settle(NOW);
     assert_eq!((rig.replies.len(), rig.left), (1, 4));
     // More than there is: nobody passes, and it is not asked for again.
-    assert!(rig.owe(9, NOW));
+    assert!(rig.add_debt(9, NOW));
     rig.settle(NOW);
     assert_eq!((rig.left, rig.limit.leases.outstanding(NOW)), (0, 0));
     assert!(rig.accounts.question(id, NOW, |_| false).is_none());
@@ -266,7 +266,7 @@ fn what_is_owed_is_paid_out_of_a_lease_first() {
     let now = NOW + 50 * MS;
     let (leased, calls) = (rig.limit.leases.outstanding(now), rig.calls);
     assert!(leased > 3);
-    rig.owe(3, now);
+    rig.add_debt(3, now);
     rig.settle(now);
     assert_eq!((rig.limit.leases.outstanding(now), rig.calls), (leased - 3, calls), "nobody is asked");
     rig.accounts.collect(now + 150 * MS);
@@ -286,7 +286,7 @@ fn who_has_gone_is_not_asked_for_nor_owed_twice() {
     let take = rig.accounts.question(id, NOW, |waiter| *waiter != 1).unwrap();
     assert_eq!(take.awaited, 1);
     // It loses patience while it is asked for, and passes by the share; the store has the question.
-    assert!(!rig.owe(1, NOW));
+    assert!(!rig.add_debt(1, NOW));
     assert!(!rig.accounts.failed(id, NOW, true, |_, _| false));
     assert!(rig.accounts.question(id, NOW + MS, |_| false).is_none(), "it is charged already");
     // Everybody has gone: nothing is asked, and nothing stays.
@@ -300,12 +300,12 @@ fn who_has_gone_is_not_asked_for_nor_owed_twice() {
 fn for_what_is_owed_alone_a_store_that_fails_is_not_asked_at_each_request() {
     let mut rig = Rig::new(1_000);
     let id = rig.id();
-    assert!(rig.owe(1, NOW));
+    assert!(rig.add_debt(1, NOW));
     let _ = rig.accounts.question(id, NOW, |_| false).unwrap();
     assert!(!rig.accounts.failed(id, NOW, false, |_, _| true));
-    assert!((1..99).all(|i| !rig.owe(1, NOW + i * MS)));
+    assert!((1..99).all(|i| !rig.add_debt(1, NOW + i * MS)));
     assert_eq!(rig.accounts.collect(NOW + 100 * MS), [id]);
-    assert!(rig.owe(10_000, NOW + 101 * MS));
+    assert!(rig.add_debt(10_000, NOW + 101 * MS));
     let take = rig.accounts.question(id, NOW + 101 * MS, |_| false).unwrap();
     assert_eq!(take.awaited, 1_000, "never more than the limit");
 }
@@ -314,7 +314,7 @@ fn for_what_is_owed_alone_a_store_that_fails_is_not_asked_at_each_request() {
 fn what_is_owed_is_kept_until_the_store_can_be_told_or_its_window_is_over() {
     let mut rig = Rig::new(10);
     let id = rig.id();
-    assert!(rig.owe(2, NOW));
+    assert!(rig.add_debt(2, NOW));
     let unreachable = |rig: &mut Rig, now| {
         let take = rig.accounts.question(id, now, |_| false).unwrap();
         assert_eq!((take.awaited, take.most), (2, 2));
@@ -329,13 +329,13 @@ fn what_is_owed_is_kept_until_the_store_can_be_told_or_its_window_is_over() {
     assert!(rig.accounts.is_empty());
     // A store that has the question will decide it.
     let now = NOW + 61_000 * MS;
-    assert!(rig.owe(2, now));
+    assert!(rig.add_debt(2, now));
     let _ = rig.accounts.question(id, now, |_| false).unwrap();
     assert!(!rig.accounts.failed(id, now, true, |_, _| true));
     let now = now + 200 * MS;
     assert!(rig.accounts.question(id, now, |_| false).is_none());
     // A store that is given up is owed nothing.
-    assert!(rig.owe(2, now));
+    assert!(rig.add_debt(2, now));
     rig.accounts.give_up(|_, _| true);
     assert!(rig.accounts.question(id, now, |_| false).is_none());
 }
@@ -363,8 +363,8 @@ fn nobody_is_left_waiting_for_a_key_that_is_spared() {
         told.push((waiter, reply));
         true
     };
-    rig.accounts.spare(id, &rig.key_quota, NOW + MS, true, tell);
-    assert_eq!(rig.limit.leases.spend(1, NOW, 1), Spending::Spared);
+    rig.accounts.back_off(id, &rig.key_quota, NOW + MS, true, tell);
+    assert_eq!(rig.limit.leases.spend(1, NOW, 1), Spending::BackOff);
     // The question was sent for all but the last one: a store that is slow will count them.
     let charged: Vec<_> =
         told.iter().map(|(_, reply)| *reply == Reply::Unavailable { charged: true }).collect();
@@ -418,7 +418,7 @@ fn while_the_store_is_late_the_share_is_a_part_of_what_it_has_left() {
         };
         limiter.set_instances(2);
         let reset_at = NOW + 6_900 * MS;
-        let news = News { count: 1, until: NOW + MS, remaining: 31, reset_at, lent: 0 };
+        let news = News { count: 1, until: NOW + MS, remaining: 31, reset_at, provisional: 0 };
         assert!(shared.leases.granted(&limiter.key_quota, 1, NOW, news));
         // Half of what is left but for what the other may have taken since.
         assert_eq!(passed(1, true), 3, "{algorithm:?}");

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::rate_limiter::lease::News;
 use crate::rate_limiter::settings::{Algorithm, KeyStrategy, Limit};
-use crate::rate_limiter::{Buckets, Decisions, KeyedBy, SharedLimit, Limiter, Mode, Plan, KeyQuota, sweep};
+use crate::rate_limiter::{Buckets, Decisions, KeyQuota, KeyedBy, Limiter, Mode, Plan, SharedLimit, sweep};
 
 const ALL: [Algorithm; 3] = [Algorithm::TokenBucket, Algorithm::SlidingWindow, Algorithm::FixedWindow];
 const HOUR: u64 = 3_600;
@@ -135,7 +135,8 @@ fn a_limit_that_is_gone_takes_its_buckets_and_leases_with_it() {
                 shared.buckets.charge(&key_quota, &shared.plan, key, NOW, 1).unwrap();
             }
             for key in 0..50 {
-                let news = News { count: 1, until: NOW + SECOND, remaining: 0, reset_at: NOW, lent: 0 };
+                let news =
+                    News { count: 1, until: NOW + SECOND, remaining: 0, reset_at: NOW, provisional: 0 };
                 assert!(shared.leases.granted(&key_quota, key, NOW, news));
             }
         }

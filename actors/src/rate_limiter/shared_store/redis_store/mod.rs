@@ -33,16 +33,16 @@ use super::{Answer, GiveBack, SharedStore, StoreError, Take, Taken};
 
 mod connect;
 mod link;
-mod unresponsive;
 mod scripts;
+mod unresponsive;
 
 #[cfg(test)]
 mod tests;
 
 use connect::{Pipe, Source};
 use link::{Current, Link};
-use unresponsive::UnresponsiveNodes;
 use scripts::{Call, Scripts};
+use unresponsive::UnresponsiveNodes;
 
 /// Batches on their way at a time.
 const BATCHES: usize = 256;
