@@ -51,7 +51,7 @@ pub type StoreFactory = Box<dyn Fn(&RedisSettings) -> Result<Box<dyn SharedStore
 
 /// What the actor is given by whoever starts it.
 pub struct Deps {
-    /// The shared that it publishes into.
+    /// What it publishes into.
     pub limiter: Arc<Limiter>,
     /// Receives every loss and return of the shared store; sent with `do_send`.
     pub changes: Recipient<ModeChanged>,

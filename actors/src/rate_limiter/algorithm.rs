@@ -11,7 +11,7 @@ use super::slots::{LAST, Slot};
 use super::token_bucket::TokenBucket;
 
 /// An algorithm's state for one key.
-pub trait State: Default {
+pub trait BucketState: Default {
     /// How workers share it.
     type Slot: Slot<Self>;
 
@@ -28,7 +28,7 @@ pub trait State: Default {
     fn refund(&self, plan: &Plan, then: u64, cost: u64) -> Self;
 }
 
-impl State for TokenBucket {
+impl BucketState for TokenBucket {
     type Slot = AtomicU64;
 
     fn charge(&self, plan: &Plan, now: u64, cost: u64) -> Result<(Self, Standing), Refusal> {
@@ -44,7 +44,7 @@ impl State for TokenBucket {
     }
 }
 
-impl State for FixedWindow {
+impl BucketState for FixedWindow {
     type Slot = AtomicU64;
 
     fn charge(&self, plan: &Plan, now: u64, cost: u64) -> Result<(Self, Standing), Refusal> {
@@ -60,7 +60,7 @@ impl State for FixedWindow {
     }
 }
 
-impl State for SlidingWindow {
+impl BucketState for SlidingWindow {
     type Slot = ArcSwap<Option<Self>>;
 
     fn charge(&self, plan: &Plan, now: u64, cost: u64) -> Result<(Self, Standing), Refusal> {
@@ -77,7 +77,7 @@ impl State for SlidingWindow {
 }
 
 /// A state that fits into one number.
-pub trait PackedState: State {
+pub trait PackedState: BucketState {
     fn pack(self) -> u64;
     fn unpack(packed: u64) -> Self;
 }

@@ -9,7 +9,7 @@ use std::convert::Infallible as Never;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use super::algorithm::State as _;
+use super::algorithm::BucketState as _;
 use super::fixed_window::FixedWindow;
 use super::limit::{Plan, Refusal, Standing};
 use super::settings::Algorithm;

@@ -193,7 +193,7 @@ impl Leases {
         self.with(key_quota, key, |slot| slot.back_off_until.store(until, Ordering::Relaxed));
     }
 
-    /// Lets `cost` pass while the store is late, where it is within the `part` of what the store had left when it was last
+    /// Grants `cost` provisionally while the store is late, where it is within the `part` of what the store had left when it was last
     /// heard of, and has got in again since. Where nothing is known of the key, it passes.
     ///
     /// # Errors
@@ -251,7 +251,7 @@ impl Leases {
         self.map.pin().get(&key).map_or(0, |slot| slot.lease.swap(0, Ordering::Relaxed) & LARGEST)
     }
 
-    /// Forgets the keys that have nothing to spend and are neither refused nor spared, and of which the store has nothing
+    /// Forgets the keys that have nothing to spend and are neither refused nor backed off from, and of which the store has nothing
     /// that is used up. Where room is `scarce`, or there are many, the latter go as well.
     pub(super) fn sweep(&self, key_quota: &KeyQuota, now: u64, scarce: bool) {
         let map = self.map.pin();

@@ -27,13 +27,13 @@ impl LimitId {
     }
 }
 
-/// The shared shared of one limit.
+/// The state of one limit that workers and the actor share.
 pub struct SharedLimit {
     /// Identity, for reports.
     pub id: LimitId,
     /// The rule's id; the label in answers and metrics.
     pub name: Arc<str>,
-    /// As configured; a limit that changes in it gets new shared.
+    /// As configured; a limit that changes in it gets new state.
     pub limit: Limit,
     /// Whose buckets they are; as `limit`.
     pub keyed_by: KeyedBy,
@@ -78,7 +78,7 @@ impl SharedLimit {
         self.counted.get_or_init(|| key_quota.count());
     }
 
-    /// Whether these are the shared of such a limit.
+    /// Whether this is the state of such a limit.
     pub fn is(&self, name: &str, limit: &Limit, keyed_by: KeyedBy) -> bool {
         *self.name == *name && self.limit == *limit && self.keyed_by == keyed_by
     }

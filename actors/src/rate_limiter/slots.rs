@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 
-use super::algorithm::{PackedState, State};
+use super::algorithm::{BucketState, PackedState};
 use super::buckets::KeyQuota;
 use super::key::{AsIs, GROUPS, group};
 use super::sliding_window::SlidingWindow;
@@ -107,13 +107,13 @@ impl Slot<SlidingWindow> for ArcSwap<Option<SlidingWindow>> {
 }
 
 /// See the module.
-pub struct Slots<S: State> {
+pub struct Slots<S: BucketState> {
     map: papaya::HashMap<u64, S::Slot, BuildHasherDefault<AsIs>>,
     /// What keys share for which there is no room, by their [group].
     overflow: Box<[S::Slot]>,
 }
 
-impl<S: State> Slots<S> {
+impl<S: BucketState> Slots<S> {
     /// No buckets yet.
     pub fn new() -> Self {
         let overflow = std::iter::repeat_with(S::Slot::fresh).take(GROUPS).collect();

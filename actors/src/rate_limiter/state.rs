@@ -2,8 +2,8 @@
 //!
 //! One account per key that is being asked for or has leased something. There is never more than one call for a key under
 //! way; requests that come meanwhile wait for it and go with the next one. What has passed by the instance's share while the
-//! store was late is owed: it is asked for in front of everything else, so that the store comes to know of it. A key that comes back before its lease has
-//! ended is given as much the next time as it spends in half of that time, though at most twice as much as before: a hot
+//! store was late is a debt: it is asked for in front of everything else, so that the store comes to know of it. A key
+//! that comes back before its lease has ended is given as much the next time as it spends in half of that time, though at most twice as much as before: a hot
 //! key costs a few calls per second, and hardly anything that was leased is left over.
 
 use std::cmp::Reverse;
@@ -41,7 +41,7 @@ struct Account<W> {
     /// Taken without the store's knowledge, by the instance's share, and until when the store may be told.
     debt: u64,
     debt_until: u64,
-    /// The store has failed: for what is owed alone it is not asked before.
+    /// The store has failed: for the debt alone it is not asked before.
     pay_after: u64,
     /// One of those who wait may not need it after all.
     returnable: bool,
@@ -67,7 +67,7 @@ struct Asked {
     at: u64,
     /// For how many of those who wait.
     waiting: usize,
-    /// For how much of what is owed.
+    /// For how much of the debt.
     debt: u64,
 }
 
@@ -176,7 +176,7 @@ impl<W> Accounts<W> {
         account.asked.is_none() && account.waiting.is_empty() && account.pay_after <= now
     }
 
-    /// The question for a key, now under way. `None` when nobody waits and nothing is owed, or it is under way already.
+    /// The question for a key, now under way. `None` when nobody waits and there is no debt, or it is under way already.
     /// `gone`: nobody waits there any longer.
     pub fn question(&mut self, id: AccountId, now: u64, gone: impl Fn(&W) -> bool) -> Option<Take> {
         let account = self.accounts.get_mut(&id)?;
@@ -219,7 +219,7 @@ impl<W> Accounts<W> {
         })
     }
 
-    /// The store has answered. What is owed is paid, then whoever can be served is; the rest of a grant goes into the lease.
+    /// The store has answered. The debt is paid, then whoever can be served is; the rest of a grant goes into the lease.
     /// Answers whether those who still wait are to be asked for again.
     pub fn answered(
         &mut self,
@@ -260,7 +260,7 @@ impl<W> Accounts<W> {
         while left >= account.cost {
             let Some(waiter) = account.waiting.pop_front() else { break };
             let standing = Standing { remaining: taken.remaining + left - account.cost, reset };
-            // Who has gone meanwhile takes nothing; if it passed by the share, that is owed.
+            // Who has gone meanwhile takes nothing; if it passed by the share, that is a debt.
             if serve(waiter, Reply::Granted { standing, until }) {
                 left -= account.cost;
             }
@@ -287,8 +287,8 @@ impl<W> Accounts<W> {
         !account.waiting.is_empty() || account.debt > 0
     }
 
-    /// The store did not answer: those whom it was asked for wait no longer. Where the question was `sent`, they and what is
-    /// owed count as charged, for a store that is slow will decide it. Answers whether there are others to be asked for.
+    /// The store did not answer: those whom it was asked for wait no longer. Where the question was `sent`, they and the
+    /// debt count as charged, for a store that is slow will decide it. Answers whether there are others to be asked for.
     pub fn failed(
         &mut self,
         id: AccountId,
@@ -303,7 +303,7 @@ impl<W> Accounts<W> {
             .waiting
             .drain(..waiting)
             .map(|waiter| serve(waiter, Reply::Unavailable { charged: sent }));
-        // Who has gone meanwhile has passed by the share and is owed, though it was asked for.
+        // Who has gone meanwhile has passed by the share and is a debt, though it was asked for.
         let gone = heard.filter(|heard| !heard).count() as u64;
         if sent {
             let charged = asked.debt.saturating_add(account.cost.saturating_mul(gone));
@@ -342,7 +342,7 @@ impl<W> Accounts<W> {
         }
     }
 
-    /// Nobody waits any longer, and nothing is owed; for when the store is given up.
+    /// Nobody waits any longer, and there is no debt; for when the store is given up.
     pub fn give_up(&mut self, mut serve: impl FnMut(W, Reply) -> bool) {
         for account in self.accounts.values_mut() {
             account.debt = 0;
@@ -353,7 +353,7 @@ impl<W> Accounts<W> {
     }
 
     /// Collects what is unspent of the leases that are about to end at `now`. Answers which keys are to be asked for,
-    /// because they still owe something.
+    /// because they still have a debt.
     pub fn collect(&mut self, now: u64) -> Vec<AccountId> {
         self.alarm = None;
         let mut indebted = Vec::new();

@@ -89,11 +89,11 @@ pub struct Facts<'a> {
     pub verified: Verified<'a>,
 }
 
-/// What the shared of a limit are made of: name, limit, and whose bucket it is.
+/// Makes or finds the shared state of a limit: by name, limit, and whose bucket it is.
 pub type SharedOf<'a> = dyn FnMut(&str, &Limit, KeyStrategy) -> Arc<SharedLimit> + 'a;
 
 impl Limits {
-    /// The limits of `settings`, with the shared that `shared` makes or knows.
+    /// The limits of `settings`, with the state that `shared` makes or knows.
     ///
     /// # Errors
     /// A pattern that `check` would have refused.
@@ -162,7 +162,7 @@ impl Limits {
         self.rules.iter().map(|rule| &rule.limited).chain(tiers).chain([&self.default])
     }
 
-    /// The limit of those shared, where it is one of these.
+    /// The limit of that shared state, where it is one of these.
     pub fn find(&self, id: LimitId) -> Option<&CompiledLimit> {
         self.all().find(|limited| limited.shared.id == id)
     }
