@@ -8,7 +8,7 @@
 
 /// Good probes in a row after which it is asked again.
 const PROOF: u32 = 2;
-/// Ticks without a failure after which it is there as a whole again.
+/// Ticks (seconds) without a failure after which it is there as a whole again.
 const RECOVERY: u32 = 5;
 /// The same where it has said that it will not: that does not pass by itself.
 const REFUSED_RECOVERY: u32 = 60;

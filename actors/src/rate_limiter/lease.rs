@@ -15,11 +15,11 @@ use super::token_bucket::TokenBucket;
 /// Bits of [`LeaseSlot::lease`] that count requests; the others are when it ends, in units of 2^20 ns.
 const COUNT_BITS: u32 = 20;
 
-/// How long a client is told to wait at most that is refused only because the store is late.
+/// A client that is refused only because the store is late is told to wait for at most a second.
 const LATE: u64 = 1_000_000_000;
 
-/// Keys of a limit of which it is remembered what the store had left though nothing is leased: a look at each takes a tenth
-/// of a microsecond, on the thread that requests wait for.
+/// Above 50 000 keys of a limit, those with nothing leased are forgotten at each sweep: a look at a key takes 0.1 µs, on the
+/// thread whose answers requests wait for.
 const REMEMBERED: usize = 50_000;
 
 /// Requests that a lease holds at most.

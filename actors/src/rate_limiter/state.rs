@@ -3,8 +3,8 @@
 //! One account per key that is being asked for or has leased something. There is never more than one call for a key under
 //! way; requests that come meanwhile wait for it and go with the next one. What has passed by the instance's share while the
 //! store was late is a debt: it is asked for in front of everything else, so that the store comes to know of it. A key
-//! that comes back before its lease has ended is given as much the next time as it spends in half of that time, though at most twice as much as before: a hot
-//! key costs a few calls per second, and hardly anything that was leased is left over.
+//! that comes back before its lease has ended is given as much the next time as it spends in half of that time, though at
+//! most twice as much as before: a hot key costs a few calls per second, and hardly anything that was leased is left over.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};

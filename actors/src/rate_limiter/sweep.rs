@@ -6,14 +6,16 @@ use std::time::Duration;
 use super::buckets::KeyQuota;
 use super::shared_limit::{Mode, SharedLimit};
 
-/// Above this share of the bound room is made, down to the other. Both leave alone what is kept for limits that have few.
+/// Above 13 of 16 parts of `maxKeys` buckets are evicted, down to 3 of 4. Both are less than the bound without the eighth that
+/// is reserved for limits that have few.
 const FULL: (usize, usize) = (13, 16);
 const ROOM: (usize, usize) = (3, 4);
 
 /// A bucket leaves so long after it is idle at the latest.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// 16ths of its limit from which on a bucket is never forgotten before it is idle: it is being limited, or soon will be.
+/// A bucket that has used half of its limit (8 of 16 parts) is never evicted before it is idle: it is being limited, or soon
+/// will be.
 const SPARED: usize = 8;
 
 /// How long after a sweep that found so many buckets the next one is due.

@@ -9,10 +9,10 @@ use super::rules::CompiledLimit;
 use crate::gateway::mailbox::Mailbox;
 use crate::gateway::worker::Worker;
 
-/// Clients that a worker keeps apart between two reports.
+/// Clients that a worker counts between two reports, half a second apart; the rarest make room for new ones.
 const LISTED: usize = 64;
 
-/// Of what limits let pass one in so many is looked at; of what they refuse each.
+/// One in 16 decisions that let pass is counted for the list of the busiest clients; of refusals every one is.
 pub const SAMPLE: u32 = 16;
 
 /// One worker's side of the rate limiter actor.
@@ -22,7 +22,7 @@ pub struct Asking {
     asks: Mailbox<Asks>,
     seen: RefCell<Option<Seen>>,
     sightings: Mailbox<Sightings>,
-    /// So many decisions are not looked at before the next one is.
+    /// Decisions that are not counted before the next one is.
     skip: Cell<u32>,
 }
 

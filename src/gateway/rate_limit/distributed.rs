@@ -12,14 +12,14 @@ use super::rules::{CompiledLimit, Facts};
 use super::{Applying, Decision, longer, tightest};
 use crate::gateway::worker::Worker;
 
-/// So much longer than an answer may take a request waits for the shared store, however many answers it waits for, those
-/// for rules in shadow included.
+/// A request waits for the shared store for its patience and this, 45 ms by default: in all, for however many answers, those
+/// of rules in shadow included.
 const MORE: Duration = Duration::from_millis(5);
 
-/// Before an actor that has died is asked again.
+/// Pause before the successor of an actor that has died is asked: it takes a few milliseconds to start.
 const AGAIN: Duration = Duration::from_millis(5);
 
-/// What one limit has said, and what has to be undone if another refuses.
+/// What one limit has answered, and what has to be undone if another refuses.
 enum StoreOutcome {
     /// Charged; until then it may be put back.
     Leased(Standing, u64),
@@ -83,7 +83,7 @@ pub async fn decide(
     conclude(worker, applying, &outcomes, facts, now)
 }
 
-/// Asks for every limit that has said nothing yet.
+/// Asks the store for every limit that has no outcome yet.
 async fn ask(
     worker: &Rc<Worker>,
     applying: &[Applying<'_>],

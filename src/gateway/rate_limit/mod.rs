@@ -1,7 +1,8 @@
 //! The rate limit stage: which limits apply, whether all of them let the request pass, and what the client is told.
 //!
 //! All limits that apply are looked at before any is charged. Alone, an instance decides by its own buckets, in place and
-//! at once. With Redis it spends what it has leased, and only a request for which nothing is left waits for an answer.
+//! at once (`local`). With Redis it spends what it has leased, and only a request for which nothing is left waits for an
+//! answer (`distributed`).
 
 mod asks;
 mod distributed;

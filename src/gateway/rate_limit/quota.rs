@@ -22,18 +22,18 @@ const STATE: &str = "ratelimit";
 
 const SECOND: u64 = 1_000_000_000;
 
-/// What the answers of one worker under one limit say of it.
+/// The header fields of one limit, ready to be written; one per worker and limit.
 pub struct HeaderCache {
     capacity: u64,
     /// `RateLimit-Policy`.
     policy: String,
     /// `RateLimit` up to its numbers.
     name: String,
-    /// What was said last: many clients of a limit have as much left as the one before them.
+    /// The lines of the last answer: many clients of a limit have as much left as the one before them.
     last: RefCell<CachedLines>,
 }
 
-/// All fields of a state, as lines.
+/// All fields for some numbers, as lines.
 #[derive(Default)]
 struct CachedLines {
     /// None before the first answer.
@@ -169,7 +169,7 @@ pub struct ExceededLimit {
     pub retry_after_seconds: u64,
 }
 
-/// The exceeded that a refusal is.
+/// The members of a refusal's problem document.
 pub fn exceeded(limited: &CompiledLimit, refusal: &Refusal) -> ExceededLimit {
     ExceededLimit {
         rule: limited.shared.name.clone(),

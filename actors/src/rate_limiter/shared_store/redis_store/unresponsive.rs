@@ -29,6 +29,7 @@ pub(super) struct UnresponsiveNodes {
     state: Mutex<Ranges>,
 }
 
+/// Ranges of slots that have one owner.
 struct Ranges {
     /// By the first slot of the range.
     ranges: BTreeMap<u16, Status>,
