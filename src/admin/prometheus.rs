@@ -323,7 +323,7 @@ fn limits(page: &mut Page, snapshot: &Snapshot) {
     let name = "aegis_ratelimit_decisions_total";
     page.metric(name, "counter", "Decisions of rate limits, by rule.");
     for limited in snapshot.limits.iter().flat_map(|limits| limits.all()) {
-        let decisions = &limited.cells.decisions;
+        let decisions = &limited.shared.decisions;
         for (decision, count) in [
             ("allowed", &decisions.allowed),
             ("limited", &decisions.limited),
@@ -331,7 +331,7 @@ fn limits(page: &mut Page, snapshot: &Snapshot) {
             ("bypassed", &decisions.bypassed),
             ("error", &decisions.error),
         ] {
-            let labels = [("rule", &*limited.cells.name), ("decision", decision)];
+            let labels = [("rule", &*limited.shared.name), ("decision", decision)];
             page.sample(name, &labels, count.sum() as f64);
         }
     }

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::{Admin, answer};
 use crate::gateway::rate_limit::SAMPLE;
-use crate::gateway::rate_limit::rules::Limited;
+use crate::gateway::rate_limit::rules::CompiledLimit;
 use crate::gateway::shared::{InternalAnswer, Shared};
 use crate::supervisor;
 
@@ -118,7 +118,7 @@ pub fn summary(shared: &Shared) -> Summary {
         mode: mode(limiter.mode()),
         error: limiter.error().map(|error| error.to_string()),
         instances: limiter.instances(),
-        keys: limiter.population.live(),
+        keys: limiter.key_quota.live(),
     }
 }
 
@@ -140,7 +140,7 @@ pub async fn page(admin: &Admin) -> InternalAnswer {
     if let Some(report) = &report {
         summary.error.clone_from(&report.error);
     }
-    let max_keys = shared.limiter.population.most();
+    let max_keys = shared.limiter.key_quota.most();
     answer::ok(&Page { summary, max_keys, rules, details: report.as_ref().map(details) })
 }
 
@@ -171,8 +171,8 @@ fn details(report: &Report) -> Details {
 
 /// How much more than the limit may be used in a window, as things are; `None` where there is no bound. `all`: the shared
 /// store answers for all keys.
-fn over_admission(limited: &Limited, limiter: &Limiter, all: bool) -> Option<u64> {
-    let cells = &limited.cells;
+fn over_admission(limited: &CompiledLimit, limiter: &Limiter, all: bool) -> Option<u64> {
+    let cells = &limited.shared;
     // What is leased was charged when it was leased. What has passed by a share the store may not know of, nor the share of
     // what the store has let pass: at most the shares more, while the store is away or one of them is in use.
     let shares = || limiter.by_shares(cells, limited.cost).map(|shares| shares.max(cells.plan.capacity));
@@ -186,8 +186,8 @@ fn over_admission(limited: &Limited, limiter: &Limiter, all: bool) -> Option<u64
     }
 }
 
-fn rule(limited: &Limited, limiter: &Limiter, all: bool, now: u64) -> Rule {
-    let cells = &limited.cells;
+fn rule(limited: &CompiledLimit, limiter: &Limiter, all: bool, now: u64) -> Rule {
+    let cells = &limited.shared;
     let (limit, decisions) = (&cells.limit, &cells.decisions);
     Rule {
         id: cells.name.to_string(),

@@ -82,7 +82,7 @@ pub fn write_unread(
 fn limited_by(record: &RequestRecord, shadow: bool) -> impl Iterator<Item = &str> {
     let refused = record.request_trace.limits.iter().filter(move |one| one.refused && one.shadow == shadow);
     let limits = record.snapshot.limits.as_ref();
-    refused.filter_map(move |one| limits?.find(one.limit)).map(|limited| &*limited.cells.name)
+    refused.filter_map(move |one| limits?.find(one.limit)).map(|limited| &*limited.shared.name)
 }
 
 fn write_json(out: &mut String, record: &RequestRecord, status: u16, took: Duration) {

@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::bounds::TARGET_BYTES;
 use super::fields::Fields;
-use super::rate_limit::Violation;
+use super::rate_limit::ExceededLimit;
 use crate::config::settings::HeadBounds;
 
 /// Why the gateway answers by itself.
@@ -160,9 +160,9 @@ pub fn problem(cause: Cause, request_id: &str) -> Bytes {
 
 /// The problem document of a refusal by a rate limit: which rule, how much it allows, and when to come again.
 /// `type` and `violated-policies` as of draft-ietf-httpapi-ratelimit-headers-11 §6.
-pub fn quota_exceeded(violation: &Violation, request_id: &str) -> Bytes {
+pub fn limit_exceeded(exceeded: &ExceededLimit, request_id: &str) -> Bytes {
     let (status, code, title, _) = Cause::RateLimited.facts();
-    let Violation { rule, limit, window_seconds, retry_after_seconds } = violation;
+    let ExceededLimit { rule, limit, window_seconds, retry_after_seconds } = exceeded;
     // Ids of rules are plain text, as `check` has seen.
     Bytes::from(format!(
         r#"{{"type":"https://iana.org/assignments/http-problem-types#quota-exceeded","title":"{title}","status":{status},"detail":"The limit {rule} of {limit} requests per {window_seconds} s is used up; retry in {retry_after_seconds} s.","reason":"{code}","requestId":"{request_id}","rule":"{rule}","violated-policies":["{rule}"],"limit":{limit},"windowSeconds":{window_seconds},"retryAfterSeconds":{retry_after_seconds}}}"#,

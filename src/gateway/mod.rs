@@ -56,7 +56,6 @@ use actix_http::Method;
 use futures_util::FutureExt as _;
 
 use self::answer::Cause;
-use self::rate_limit::Verdict;
 use self::request::{Refused, Request};
 use self::request_parts::RequestParts;
 use self::response::Response;
@@ -102,7 +101,8 @@ async fn stages(mut request: Box<Request>) -> Result<Response, Refused> {
         Ok(index) => index,
         Err((cause, allow)) => return Err(Refused { allow, ..Refused::new(request, cause) }),
     };
-    let route = &request.snapshot.routes[index];
+    let snapshot = request.snapshot.clone();
+    let route = &snapshot.routes[index];
     request.record.route = Some(index);
     route.counters.hits.add(request.worker.index, 1);
     route.counters.touch(request.record.arrived_ms);
@@ -112,17 +112,11 @@ async fn stages(mut request: Box<Request>) -> Result<Response, Refused> {
     if route.is_too_long(head.framing) {
         return Err(Refused::new(request, Cause::BodyTooLarge));
     }
-    let verdict = match &request.snapshot.limits {
-        Some(limits) => rate_limit::check(&request, limits, &canonical).await,
-        None => Verdict::default(),
-    };
+    if let Some(limits) = &snapshot.limits {
+        request = rate_limit::check(request, limits, &canonical).await?;
+    }
     let rewritten = rewrite::target(route, &canonical, &head.target);
     drop(canonical);
-    request.quota = verdict.quota;
-    request.record.request_trace.limits = verdict.consulted;
-    if let Some(refusal) = verdict.refusal {
-        return Err(refusal.of(request));
-    }
     request.record.rewritten = match rewritten {
         Ok(rewritten) => rewritten,
         Err(cause) => return Err(Refused::new(request, cause)),

@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 
 use super::answer::{CLIENT_CLOSED_REQUEST, Cause};
 use super::own_paths::Answers;
-use super::rate_limit::Consulted;
+use super::rate_limit::LimitOutcome;
 use super::request_context::{RequestId, Trace};
 use super::request_parts::RequestParts;
 use super::snapshot::{Meter, SnapshotRef, Target};
@@ -18,7 +18,7 @@ use super::worker::Worker;
 /// The steps of one request. Nothing here allocates for a request with one try and up to two limits.
 #[derive(Default)]
 pub struct RequestTrace {
-    pub limits: SmallVec<[Consulted; 2]>,
+    pub limits: SmallVec<[LimitOutcome; 2]>,
     pub tries: SmallVec<[Try; 1]>,
     /// What decided, where the cause alone does not say.
     pub decider: Option<Decider>,

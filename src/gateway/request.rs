@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::answer::Cause;
 use super::peer::Peer;
-use super::rate_limit::{self, Foreseen, Quota, Violation};
+use super::rate_limit::{ExceededLimit, Quota};
 use super::record::RequestRecord;
 use super::request_body::Source;
 use super::request_context::{self, RequestId, Trace};
@@ -25,8 +25,6 @@ pub struct Request {
     pub trusted: bool,
     /// How many entries of `X-Forwarded-For` lead to the client.
     pub hops: usize,
-    /// Whom it will most likely be charged to.
-    pub foreseen: Option<Foreseen>,
     /// What the client is told of its limit.
     pub quota: Option<Quota>,
     pub record: Box<RequestRecord>,
@@ -45,8 +43,6 @@ impl Request {
         let snapshot = worker.snapshot();
         let trusted = request_context::is_trusted(&snapshot.trusted_proxies, peer.ip());
         let (client, hops) = request_context::client(&head.fields, &peer, &snapshot.trusted_proxies);
-        let limits = snapshot.limits.as_ref();
-        let foreseen = limits.and_then(|limits| rate_limit::foresee(&worker.shared.limiter, limits, client));
         let (arrived_ms, started) = worker.shared.metrics.stamp();
         let arrived_ms = arrived_ms as u64;
         let request_id = RequestId::of(&head.fields, trusted, arrived_ms);
@@ -82,7 +78,7 @@ impl Request {
             worker: worker.clone(),
             snapshot: snapshot.clone(),
         });
-        Box::new(Self { worker, snapshot, peer, head, body, trusted, hops, foreseen, quota: None, record })
+        Box::new(Self { worker, snapshot, peer, head, body, trusted, hops, quota: None, record })
     }
 }
 
@@ -102,7 +98,7 @@ pub struct Refused {
     /// For 405.
     pub allow: Option<String>,
     /// For 429.
-    pub more: Option<Violation>,
+    pub more: Option<ExceededLimit>,
 }
 
 impl Refused {

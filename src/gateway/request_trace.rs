@@ -85,8 +85,8 @@ fn decided_by(record: &RequestRecord) -> Option<String> {
     let rule = |key: &str| {
         let refused = record.request_trace.limits.iter().find(|limit| limit.refused && !limit.shadow)?;
         let limits = record.snapshot.limits.as_ref()?;
-        let limited = limits.all().find(|limited| limited.cells.id == refused.limit)?;
-        Some(match (&*limited.cells.name, key) {
+        let limited = limits.all().find(|limited| limited.shared.id == refused.limit)?;
+        Some(match (&*limited.shared.name, key) {
             (_, "onError") if !limited.own_on_error => "rateLimit.onError".to_owned(),
             ("default", _) => "rateLimit.defaultRequests".to_owned(),
             (name, _) => match name.strip_prefix("tier:") {
@@ -151,15 +151,15 @@ fn details(record: &RequestRecord) -> Value {
         }
         value
     });
-    let limits = record.request_trace.limits.iter().map(|consulted| {
-        let limited = snapshot.limits.as_ref().and_then(|limits| limits.find(consulted.limit));
+    let limits = record.request_trace.limits.iter().map(|outcome| {
+        let limited = snapshot.limits.as_ref().and_then(|limits| limits.find(outcome.limit));
         json!({
-            "rule": limited.map(|limited| &*limited.cells.name),
-            "limit": limited.map(|limited| limited.cells.plan.capacity),
-            "windowSeconds": limited.map(|limited| limited.cells.limit.window.as_secs()),
-            "remaining": consulted.remaining,
-            "refused": consulted.refused,
-            "shadow": consulted.shadow,
+            "rule": limited.map(|limited| &*limited.shared.name),
+            "limit": limited.map(|limited| limited.shared.plan.capacity),
+            "windowSeconds": limited.map(|limited| limited.shared.limit.window.as_secs()),
+            "remaining": outcome.remaining,
+            "refused": outcome.refused,
+            "shadow": outcome.shadow,
         })
     });
     let mut details = json!({

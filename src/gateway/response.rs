@@ -114,7 +114,7 @@ pub fn refuse(refused: Refused) -> Response {
     record.refuse(cause);
     let id = record.request_id.as_str();
     let bytes = match &more {
-        Some(violation) => answer::quota_exceeded(violation, id),
+        Some(exceeded) => answer::limit_exceeded(exceeded, id),
         None => answer::problem(cause, id),
     };
     let mut fields = answer::fields(cause, id, retry_after);

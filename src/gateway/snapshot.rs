@@ -121,7 +121,7 @@ impl SnapshotRef {
         let limit_paths =
             snapshot.limits.as_ref().map_or_else(RegexSet::empty, |limits| limits.paths().clone());
         let limits = snapshot.limits.iter().flat_map(Limits::all);
-        let header_caches = limits.map(|limited| HeaderCache::new(&limited.cells)).collect();
+        let header_caches = limits.map(|limited| HeaderCache::new(&limited.shared)).collect();
         Self(Rc::new(View { snapshot, locals, limit_paths, header_caches }))
     }
 

@@ -128,7 +128,7 @@ fn limiter(supervisor: &Addr<Supervisor>, shared: &Arc<Shared>) -> Entry {
         |address, snapshot| {
             let limits = snapshot.limits.as_ref();
             address.do_send(rate_limiter::Watch {
-                limits: limits.iter().flat_map(|limits| limits.all()).map(|one| one.cells.clone()).collect(),
+                limits: limits.iter().flat_map(|limits| limits.all()).map(|one| one.shared.clone()).collect(),
                 max_keys: limits.map_or(rate_limiter::settings::MAX_KEYS, |limits| limits.max_keys),
                 redis: snapshot.redis.clone().filter(|_| limits.is_some()),
             });

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use aegis_actors::TargetState;
 use aegis_actors::metrics_aggregator::Labels;
-use aegis_actors::rate_limiter::{self, Decisions, KeyedBy, LimitCells};
+use aegis_actors::rate_limiter::{self, Decisions, KeyedBy, SharedLimit};
 use rustls_pki_types::ServerName;
 use thiserror::Error;
 
@@ -138,11 +138,11 @@ fn limits_of(
 ) -> Result<Limits, BuildError> {
     let mut cells = |name: &str, limit: &_, strategy| {
         let keyed_by = KeyedBy { strategy, ipv6_prefix: settings.ipv6_prefix };
-        let old = before.and_then(|before| before.all().find(|old| *old.cells.name == *name));
+        let old = before.and_then(|before| before.all().find(|old| *old.shared.name == *name));
         match old {
-            Some(old) if old.cells.is(name, limit, keyed_by) => old.cells.clone(),
-            Some(old) => LimitCells::new(name, limit, keyed_by, old.cells.decisions.clone()),
-            None => LimitCells::new(name, limit, keyed_by, Decisions::new(workers)),
+            Some(old) if old.shared.is(name, limit, keyed_by) => old.shared.clone(),
+            Some(old) => SharedLimit::new(name, limit, keyed_by, old.shared.decisions.clone()),
+            None => SharedLimit::new(name, limit, keyed_by, Decisions::new(workers)),
         }
     };
     Limits::build(settings, &mut cells).map_err(|error| BuildError::Rules(error.to_string()))

@@ -10,11 +10,11 @@ use actix::{
 };
 use actix_rt::ArbiterHandle;
 
-use super::cells::{LimitCells, Limiter, Mode};
 use super::health::{Health, Turn};
 use super::limit::Plan;
 use super::messages::{Ask, Asks, Inspect, ModeChanged, Reply, Report, Sighted, Sightings, Watch};
 use super::settings::{Algorithm, Limit, RedisSettings};
+use super::shared_limit::{Limiter, Mode, SharedLimit};
 use super::shared_store::{SharedStore, StoreError, Take, Taken};
 use super::state::{AccountId, Accounts};
 use super::sweep;
@@ -31,7 +31,7 @@ const TICK: Duration = Duration::from_secs(1);
 const PROBE: Duration = Duration::from_millis(250);
 
 /// How long a key that the store has not answered for is left alone, while it answers for others.
-const SPARE: Duration = Duration::from_secs(1);
+const BACK_OFF: Duration = Duration::from_secs(1);
 
 /// Leases are not collected more often than this.
 const COLLECT: Duration = Duration::from_millis(2);
@@ -51,7 +51,7 @@ pub type StoreFactory = Box<dyn Fn(&RedisSettings) -> Result<Box<dyn SharedStore
 
 /// What the actor is given by whoever starts it.
 pub struct Deps {
-    /// The cells that it publishes into.
+    /// What it publishes into.
     pub limiter: Arc<Limiter>,
     /// Receives every loss and return of the shared store; sent with `do_send`.
     pub changes: Recipient<ModeChanged>,
@@ -66,9 +66,9 @@ pub struct Deps {
 /// Keeps the buckets in bounds and fetches leases from the shared store.
 pub struct RateLimiterActor {
     deps: Deps,
-    limits: Vec<Arc<LimitCells>>,
+    limits: Vec<Arc<SharedLimit>>,
     /// Limits that a reload has changed or removed, until nobody uses them.
-    gone: Vec<Arc<LimitCells>>,
+    gone: Vec<Arc<SharedLimit>>,
     redis: Option<RedisSettings>,
     store: Option<Box<dyn SharedStore>>,
     /// Counts the stores: an answer of one that has been replaced is nobody's.
@@ -149,11 +149,11 @@ impl RateLimiterActor {
     }
 
     fn watch(&mut self, watch: Watch, ctx: &mut Context<Self>) {
-        let stays = |limit: &Arc<LimitCells>| watch.limits.iter().any(|other| other.id == limit.id);
+        let stays = |limit: &Arc<SharedLimit>| watch.limits.iter().any(|other| other.id == limit.id);
         self.gone.extend(std::mem::take(&mut self.limits).into_iter().filter(|limit| !stays(limit)));
         self.limits = watch.limits;
-        self.limits.iter().for_each(|limit| limit.belong_to(&self.deps.limiter.population));
-        self.deps.limiter.population.set_most(watch.max_keys, self.limits.len());
+        self.limits.iter().for_each(|limit| limit.belong_to(&self.deps.limiter.key_quota));
+        self.deps.limiter.key_quota.set_most(watch.max_keys, self.limits.len());
         if self.redis != watch.redis || (self.store.is_none() && watch.redis.is_some()) {
             if let Some(store) = self.store.take() {
                 ctx.spawn(wrap_future(store.unregister()));
@@ -263,13 +263,13 @@ impl RateLimiterActor {
         for (id, answer) in ids.into_iter().zip(answers) {
             match answer {
                 Ok(taken) => {
-                    if self.accounts.answered(id, &taken, &limiter.population, now, serve) {
+                    if self.accounts.answered(id, &taken, &limiter.key_quota, now, serve) {
                         again.push(id);
                     }
                 }
                 Err(error) if self.health.is_partly() => {
-                    let until = now + SPARE.as_nanos() as u64;
-                    self.accounts.spare(id, &limiter.population, until, error.sent, serve);
+                    let until = now + BACK_OFF.as_nanos() as u64;
+                    self.accounts.back_off(id, &limiter.key_quota, until, error.sent, serve);
                 }
                 Err(error) => {
                     if self.accounts.failed(id, now, error.sent, serve) {
@@ -304,10 +304,10 @@ impl RateLimiterActor {
         let wait = Duration::from_nanos(end.saturating_sub(self.deps.limiter.clock.now())).max(COLLECT);
         self.collecting = Some(ctx.run_later(wait, |actor, ctx| {
             actor.collecting = None;
-            let owing = actor.accounts.collect(actor.deps.limiter.clock.now());
+            let indebted = actor.accounts.collect(actor.deps.limiter.clock.now());
             actor.give_back(ctx);
             if actor.health.is_up() {
-                actor.ask(owing, ctx);
+                actor.ask(indebted, ctx);
             }
             actor.collect_later(ctx);
         }));
@@ -369,10 +369,9 @@ impl RateLimiterActor {
         limiter.set_behind(limiter.clock.behind(SystemTime::now()));
         let now = Instant::now();
         let (swept, found) = self.swept;
-        let outgrown = self.limits.iter().any(|limit| limit.buckets.have_outgrown());
-        if outgrown || now - swept >= sweep::pause(&limiter.population, found) {
-            self.swept = (now, limiter.population.live());
-            sweep::sweep(&self.limits, &limiter.population, limiter.mode(), limiter.clock.now());
+        if now - swept >= sweep::pause(&limiter.key_quota, found) {
+            self.swept = (now, limiter.key_quota.live());
+            sweep::sweep(&self.limits, &limiter.key_quota, limiter.mode(), limiter.clock.now());
         }
     }
 
@@ -381,13 +380,13 @@ impl RateLimiterActor {
     fn forget_gone(&mut self) {
         let limiter = &self.deps.limiter;
         let now = limiter.clock.now();
-        self.gone.iter().for_each(|limit| limit.leases.sweep(&limiter.population, now, true));
+        self.gone.iter().for_each(|limit| limit.leases.sweep(&limiter.key_quota, now, true));
         let mut freed: Vec<_> = self.gone.extract_if(.., |limit| Arc::strong_count(limit) == 1).collect();
         freed.extend(self.gone.iter().filter(|limit| !limit.buckets.is_empty()).cloned());
         if !freed.is_empty() {
             let limiter = limiter.clone();
             actix_rt::task::spawn_blocking(move || {
-                freed.iter().for_each(|limit| limit.buckets.clear(&limiter.population));
+                freed.iter().for_each(|limit| limit.buckets.clear(&limiter.key_quota));
                 drop(freed);
             });
         }
@@ -444,7 +443,7 @@ impl Handler<Asks> for RateLimiterActor {
         for Ask { limit, key, owner, cost, returnable, reply } in asks {
             let to_be_asked = match reply {
                 Some(waiter) if is_up => self.accounts.wait(&limit, key, &owner, (cost, returnable), waiter),
-                None if is_up => self.accounts.owe(&limit, key, &owner, cost, now),
+                None if is_up => self.accounts.add_debt(&limit, key, &owner, cost, now),
                 Some(waiter) => {
                     serve(waiter, Reply::Unavailable { charged: false });
                     false
@@ -480,8 +479,8 @@ impl Handler<Inspect> for RateLimiterActor {
             mode: limiter.mode(),
             instances: limiter.instances(),
             error: self.health.error().map(str::to_owned),
-            keys: limiter.population.live(),
-            max_keys: limiter.population.most(),
+            keys: limiter.key_quota.live(),
+            max_keys: limiter.key_quota.most(),
             leased: self.limits.iter().map(|limit| limit.leases.outstanding(now)).sum(),
             store_calls: self.store_calls,
             busiest: Self::most(&self.busiest),

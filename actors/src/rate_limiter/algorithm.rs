@@ -1,13 +1,20 @@
 //! What a bucket's state is asked, whatever the algorithm.
 
+use std::sync::atomic::AtomicU64;
+
+use arc_swap::ArcSwap;
+
 use super::fixed_window::FixedWindow;
 use super::limit::{Plan, Refusal, Standing};
 use super::sliding_window::SlidingWindow;
+use super::slots::{LAST, Slot};
 use super::token_bucket::TokenBucket;
-use super::words::LAST;
 
 /// An algorithm's state for one key.
-pub trait State: Default {
+pub trait BucketState: Default {
+    /// How workers share it.
+    type Slot: Slot<Self>;
+
     /// The state after a request that takes `cost` at `now`.
     ///
     /// # Errors
@@ -21,7 +28,9 @@ pub trait State: Default {
     fn refund(&self, plan: &Plan, then: u64, cost: u64) -> Self;
 }
 
-impl State for TokenBucket {
+impl BucketState for TokenBucket {
+    type Slot = AtomicU64;
+
     fn charge(&self, plan: &Plan, now: u64, cost: u64) -> Result<(Self, Standing), Refusal> {
         Self::charge(*self, plan, now, cost)
     }
@@ -35,7 +44,9 @@ impl State for TokenBucket {
     }
 }
 
-impl State for FixedWindow {
+impl BucketState for FixedWindow {
+    type Slot = AtomicU64;
+
     fn charge(&self, plan: &Plan, now: u64, cost: u64) -> Result<(Self, Standing), Refusal> {
         Self::charge(*self, plan, now, cost)
     }
@@ -49,7 +60,9 @@ impl State for FixedWindow {
     }
 }
 
-impl State for SlidingWindow {
+impl BucketState for SlidingWindow {
+    type Slot = ArcSwap<Option<Self>>;
+
     fn charge(&self, plan: &Plan, now: u64, cost: u64) -> Result<(Self, Standing), Refusal> {
         Self::charge(self, plan, now, cost)
     }
@@ -63,29 +76,29 @@ impl State for SlidingWindow {
     }
 }
 
-/// A state that fits a word. The first state is zero.
-pub trait Word: State {
+/// A state that fits into one number.
+pub trait PackedState: BucketState {
     fn pack(self) -> u64;
-    fn unpack(word: u64) -> Self;
+    fn unpack(packed: u64) -> Self;
 }
 
-impl Word for TokenBucket {
+impl PackedState for TokenBucket {
     fn pack(self) -> u64 {
-        // The words behind are taken; that bucket is full in the year 2554.
+        // The number behind is that of a retired bucket; this one is full in the year 2554.
         Self::pack(self).min(LAST)
     }
 
-    fn unpack(word: u64) -> Self {
-        Self::unpack(word)
+    fn unpack(packed: u64) -> Self {
+        Self::unpack(packed)
     }
 }
 
-impl Word for FixedWindow {
+impl PackedState for FixedWindow {
     fn pack(self) -> u64 {
         Self::pack(self)
     }
 
-    fn unpack(word: u64) -> Self {
-        Self::unpack(word)
+    fn unpack(packed: u64) -> Self {
+        Self::unpack(packed)
     }
 }

@@ -2,34 +2,34 @@
 //!
 //! A request finds its bucket by a fingerprint of its key, or begins it, and charges it in one atomic step: what two
 //! workers do at once is the same as if one had done it after the other, so that a limit holds exactly over all of them.
-//! Idle buckets are swept away by the actor. How many there are over all limits is bounded by a [`Population`]: beyond it
+//! Idle buckets are swept away by the actor. How many there are over all limits is bounded by a [`KeyQuota`]: beyond it
 //! new keys share buckets by network, until the actor has made room among those that have used the least.
 
 use std::convert::Infallible as Never;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use super::algorithm::State as _;
+use super::algorithm::BucketState as _;
 use super::fixed_window::FixedWindow;
 use super::limit::{Plan, Refusal, Standing};
-use super::logs::Logs;
 use super::settings::Algorithm;
+use super::sliding_window::SlidingWindow;
+use super::slots::Slots;
 use super::token_bucket::TokenBucket;
-use super::words::Words;
 
 /// One in so many buckets is kept for limits that have few, the same number for each.
 const RESERVED: usize = 8;
 
 /// How many buckets there are over all limits, and may be.
 #[derive(Debug)]
-pub struct Population {
+pub struct KeyQuota {
     live: Arc<AtomicUsize>,
     most: AtomicUsize,
     limits: AtomicUsize,
     overflowed: AtomicBool,
 }
 
-impl Population {
+impl KeyQuota {
     /// None yet, and at most that many, for one limit.
     pub fn new(most: usize) -> Self {
         Self {
@@ -76,16 +76,16 @@ impl Population {
     }
 
     /// Counts a bucket to be begun, for a limit that has `own` already; false when there may be no more.
-    pub(super) fn join(&self, own: usize) -> bool {
+    pub(super) fn acquire(&self, own: usize) -> bool {
         let (most, several) = (self.most(), self.limits.load(Ordering::Relaxed) > 1);
         // Whoever fills one limit fills no other's.
         let bound = if several && !self.is_modest(own) { most - most / RESERVED } else { most };
         let room = |live| (live < bound).then_some(live + 1);
-        let joined = self.live.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).is_ok();
-        if !joined {
+        let acquired = self.live.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).is_ok();
+        if !acquired {
             self.overflowed.store(true, Ordering::Relaxed);
         }
-        joined
+        acquired
     }
 
     /// The number of buckets, for limits that go with buckets in them.
@@ -93,7 +93,7 @@ impl Population {
         self.live.clone()
     }
 
-    pub(super) fn leave(&self, buckets: usize) {
+    pub(super) fn release(&self, buckets: usize) {
         self.live.fetch_sub(buckets, Ordering::Relaxed);
     }
 }
@@ -102,9 +102,9 @@ impl Population {
 pub struct Buckets(Kind);
 
 enum Kind {
-    Token(Words<TokenBucket>),
-    Sliding(Logs),
-    Fixed(Words<FixedWindow>),
+    Token(Slots<TokenBucket>),
+    Sliding(Slots<SlidingWindow>),
+    Fixed(Slots<FixedWindow>),
 }
 
 /// The same call on whichever kind it is.
@@ -122,20 +122,10 @@ impl Buckets {
     /// No buckets of that algorithm yet.
     pub fn new(algorithm: Algorithm) -> Self {
         Self(match algorithm {
-            Algorithm::TokenBucket => Kind::Token(Words::new()),
-            Algorithm::SlidingWindow => Kind::Sliding(Logs::new()),
-            Algorithm::FixedWindow => Kind::Fixed(Words::new()),
+            Algorithm::TokenBucket => Kind::Token(Slots::new()),
+            Algorithm::SlidingWindow => Kind::Sliding(Slots::new()),
+            Algorithm::FixedWindow => Kind::Fixed(Slots::new()),
         })
-    }
-
-    /// The key will be asked for soon: its bucket may be brought up meanwhile.
-    pub fn prefetch(&self, key: u64) {
-        match &self.0 {
-            Kind::Token(words) => words.prefetch(key),
-            Kind::Fixed(words) => words.prefetch(key),
-            // Its map does not tell where a key is.
-            Kind::Sliding(_) => {}
-        }
     }
 
     /// Charges a request that takes `cost` at `now`. `plan` must be of the same algorithm each time.
@@ -144,13 +134,13 @@ impl Buckets {
     /// [`Refusal`], when there is not enough; nothing is charged then.
     pub fn charge(
         &self,
-        population: &Population,
+        key_quota: &KeyQuota,
         plan: &Plan,
         key: u64,
         now: u64,
         cost: u64,
     ) -> Result<Standing, Refusal> {
-        any!(self, kept => kept.replace(population, key, |state| state.charge(plan, now, cost)))
+        any!(self, kept => kept.replace(key_quota, key, |state| state.charge(plan, now, cost)))
     }
 
     /// What a request that takes `cost` at `now` would meet; charges nothing and begins no bucket.
@@ -167,16 +157,15 @@ impl Buckets {
     }
 
     /// Takes back a charge of `cost` at `then`.
-    pub fn refund(&self, population: &Population, plan: &Plan, key: u64, then: u64, cost: u64) {
+    pub fn refund(&self, key_quota: &KeyQuota, plan: &Plan, key: u64, then: u64, cost: u64) {
         any!(self, kept => {
-            let _ = kept.replace(population, key, |state| Ok::<_, Never>((state.refund(plan, then, cost), ())));
+            let _ = kept.replace(key_quota, key, |state| Ok::<_, Never>((state.refund(plan, then, cost), ())));
         });
     }
 
-    /// Takes out the buckets that are as good as new, where there are enough of them to be worth it: no more than a 16th of
-    /// the buckets stays behind idle. Answers how many.
-    pub fn sweep(&self, population: &Population, plan: &Plan, now: u64) -> usize {
-        any!(self, kept => kept.sweep(population, |state| state.standing(plan, now).reset == 0))
+    /// Takes out the buckets that are as good as new. Answers how many.
+    pub fn sweep(&self, key_quota: &KeyQuota, plan: &Plan, now: u64) -> usize {
+        any!(self, kept => kept.remove(key_quota, |state| state.standing(plan, now).reset == 0))
     }
 
     /// Counts the buckets by the 16th of their limit that is used up: `[0]` holds those that used the least.
@@ -187,28 +176,19 @@ impl Buckets {
     }
 
     /// Takes out the buckets that have used at most that many 16ths of their limit. Answers how many.
-    pub fn evict(&self, population: &Population, plan: &Plan, now: u64, sixteenths: usize) -> usize {
+    pub fn evict(&self, key_quota: &KeyQuota, plan: &Plan, now: u64, sixteenths: usize) -> usize {
         let little = |standing| sixteenth(plan, standing) <= sixteenths;
-        any!(self, kept => kept.remove(population, |state| little(state.standing(plan, now))))
+        any!(self, kept => kept.remove(key_quota, |state| little(state.standing(plan, now))))
     }
 
     /// Takes out all of them.
-    pub(super) fn clear(&self, population: &Population) {
-        any!(self, kept => kept.clear(population));
+    pub(super) fn clear(&self, key_quota: &KeyQuota) {
+        any!(self, kept => kept.remove(key_quota, |_| true));
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
         any!(self, kept => kept.len())
-    }
-
-    /// Whether finding one would be quicker after a [sweep](Buckets::sweep).
-    pub fn have_outgrown(&self) -> bool {
-        match &self.0 {
-            Kind::Token(words) => words.has_outgrown(),
-            Kind::Fixed(words) => words.has_outgrown(),
-            Kind::Sliding(_) => false,
-        }
     }
 
     /// Whether there are none.

@@ -1,6 +1,6 @@
 //! The fixed window: so many requests between two multiples of the window since the Unix epoch.
 //!
-//! One word per key: the number of the window and what was charged in it.
+//! One number per key: which window it is and what was charged in it.
 
 use super::limit::{Plan, Refusal, Standing};
 
@@ -12,14 +12,14 @@ pub struct FixedWindow {
 }
 
 impl FixedWindow {
-    /// Both numbers in one word.
+    /// Both in one number.
     pub fn pack(self) -> u64 {
         u64::from(self.number) << 32 | u64::from(self.used)
     }
 
     /// The window of [`FixedWindow::pack`].
-    pub fn unpack(word: u64) -> Self {
-        Self { number: (word >> 32) as u32, used: word as u32 }
+    pub fn unpack(packed: u64) -> Self {
+        Self { number: (packed >> 32) as u32, used: packed as u32 }
     }
 
     /// The window after a request that takes `cost` at `now`.

@@ -8,10 +8,10 @@
 
 /// Good probes in a row after which it is asked again.
 const PROOF: u32 = 2;
-/// Ticks without a failure after which it is there as a whole again.
-const QUIET: u32 = 5;
+/// Ticks (seconds) without a failure after which it is there as a whole again.
+const RECOVERY: u32 = 5;
 /// The same where it has said that it will not: that does not pass by itself.
-const REFUSED: u32 = 60;
+const REFUSED_RECOVERY: u32 = 60;
 
 /// See the module. Starts with trust.
 #[derive(Clone, Debug, Default)]
@@ -138,8 +138,8 @@ impl Health {
         if !std::mem::take(&mut self.unsure) || !(self.several || self.refused) {
             return None;
         }
-        let quiet = self.quiet();
-        let was = std::mem::replace(&mut self.partly, quiet);
+        let ticks = self.recovery();
+        let was = std::mem::replace(&mut self.partly, ticks);
         (was == 0).then_some(Turn::Partly)
     }
 
@@ -151,12 +151,12 @@ impl Health {
         self.failing = true;
         self.error = Some(error.to_owned());
         if self.partly > 0 {
-            self.partly = self.quiet();
+            self.partly = self.recovery();
         }
     }
 
-    fn quiet(&self) -> u32 {
-        if self.refused { REFUSED } else { QUIET }
+    fn recovery(&self) -> u32 {
+        if self.refused { REFUSED_RECOVERY } else { RECOVERY }
     }
 }
 
@@ -234,7 +234,7 @@ mod tests {
         health.refused();
         assert_eq!(call(&mut health, (false, Some("NOPERM"))), None);
         assert_eq!((probe(&mut health, Ok(())), health.error()), (Some(Turn::Partly), Some("NOPERM")));
-        (1..REFUSED).for_each(|_| assert_eq!(health.tick(), None));
+        (1..REFUSED_RECOVERY).for_each(|_| assert_eq!(health.tick(), None));
         assert_eq!((health.tick(), health.error()), (Some(Turn::Whole), None));
         // And a moment's silence is one again.
         assert_eq!((call(&mut health, FAILED), probe(&mut health, Ok(()))), (None, None));
@@ -247,9 +247,9 @@ mod tests {
         assert!(!health.is_partly(), "nobody knows yet");
         assert_eq!((probe(&mut health, Ok(())), health.is_partly()), (Some(Turn::Partly), true));
         assert_eq!(health.error(), Some("slow"));
-        (1..QUIET).for_each(|_| assert_eq!(health.tick(), None));
+        (1..RECOVERY).for_each(|_| assert_eq!(health.tick(), None));
         assert_eq!(call(&mut health, (true, Some("one node"))), None);
-        (1..QUIET).for_each(|_| assert_eq!(health.tick(), None));
+        (1..RECOVERY).for_each(|_| assert_eq!(health.tick(), None));
         assert_eq!((health.tick(), health.is_partly(), health.error()), (Some(Turn::Whole), false, None));
         assert_eq!((health.tick(), probe(&mut health, Ok(()))), (None, None));
         assert_eq!(call(&mut health, (true, Some("one node"))), Some(Turn::Partly));

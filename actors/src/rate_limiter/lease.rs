@@ -6,20 +6,20 @@
 use std::hash::BuildHasherDefault;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::buckets::Population;
+use super::buckets::KeyQuota;
 use super::key::AsIs;
 use super::limit::{Plan, Refusal, Standing};
 use super::settings::Algorithm;
 use super::token_bucket::TokenBucket;
 
-/// Bits of [`LeaseCell::lease`] that count requests; the others are when it ends, in units of 2^20 ns.
+/// Bits of [`LeaseSlot::lease`] that count requests; the others are when it ends, in units of 2^20 ns.
 const COUNT_BITS: u32 = 20;
 
-/// How long a client is told to wait at most that is refused only because the store is late.
+/// A client that is refused only because the store is late is told to wait for at most a second.
 const LATE: u64 = 1_000_000_000;
 
-/// Keys of a limit of which it is remembered what the store had left though nothing is leased: a look at each takes a tenth
-/// of a microsecond, on the thread that requests wait for.
+/// Above 50 000 keys of a limit, those with nothing leased are forgotten at each sweep: a look at a key takes 0.1 µs, on the
+/// thread whose answers requests wait for.
 const REMEMBERED: usize = 50_000;
 
 /// Requests that a lease holds at most.
@@ -27,8 +27,8 @@ pub const LARGEST: u64 = (1 << COUNT_BITS) - 1;
 
 /// One key's lease.
 #[derive(Debug, Default)]
-struct LeaseCell {
-    /// Requests to spend, and until when: one word, so that nobody spends a lease that another has replaced.
+struct LeaseSlot {
+    /// Requests to spend, and until when: one packed, so that nobody spends a lease that another has replaced.
     lease: AtomicU64,
     /// The store has refused the key, and is not asked again until then.
     refused_until: AtomicU64,
@@ -36,13 +36,13 @@ struct LeaseCell {
     /// answer took, for nobody knows when on its way the store decided.
     open_at: AtomicU64,
     /// The store does not answer for the key and is not asked until then.
-    spared_until: AtomicU64,
+    back_off_until: AtomicU64,
     /// What the store said was left beside the lease.
     beside: AtomicU64,
     /// When the whole limit is available again, as the store said.
     reset_at: AtomicU64,
     /// What has passed since then while the store was late.
-    lent: AtomicU64,
+    provisional: AtomicU64,
 }
 
 fn pack(count: u64, until: u64) -> u64 {
@@ -51,12 +51,12 @@ fn pack(count: u64, until: u64) -> u64 {
 }
 
 /// Count and end of a lease; nothing where it is over at `now`.
-fn unpack(word: u64, now: u64) -> (u64, u64) {
-    let (count, until) = (word & LARGEST, word & !LARGEST);
+fn unpack(packed: u64, now: u64) -> (u64, u64) {
+    let (count, until) = (packed & LARGEST, packed & !LARGEST);
     (if until > now { count } else { 0 }, until)
 }
 
-impl LeaseCell {
+impl LeaseSlot {
     fn standing(&self, left: u64, now: u64) -> Standing {
         let reset = self.reset_at.load(Ordering::Relaxed).saturating_sub(now);
         Standing { remaining: self.beside.load(Ordering::Relaxed) + left, reset }
@@ -66,14 +66,14 @@ impl LeaseCell {
     fn learn(&self, news: News) {
         self.beside.store(news.remaining, Ordering::Relaxed);
         self.reset_at.store(news.reset_at, Ordering::Relaxed);
-        self.lent.store(news.lent, Ordering::Relaxed);
+        self.provisional.store(news.provisional, Ordering::Relaxed);
     }
 
     /// Adds to the lease what may be spent until `until`.
     fn add(&self, count: u64, until: u64, now: u64) {
-        let _ = self.lease.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |word| {
-            let (left, ends) = unpack(word, now);
-            // Old and new are spent from one word: the earlier end holds for both.
+        let _ = self.lease.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |packed| {
+            let (left, ends) = unpack(packed, now);
+            // Old and new are spent from one packed: the earlier end holds for both.
             Some(pack(left + count, if left == 0 { until } else { until.min(ends) }))
         });
     }
@@ -82,7 +82,7 @@ impl LeaseCell {
 /// All leases of one limit.
 #[derive(Default)]
 pub struct Leases {
-    map: papaya::HashMap<u64, LeaseCell, BuildHasherDefault<AsIs>>,
+    map: papaya::HashMap<u64, LeaseSlot, BuildHasherDefault<AsIs>>,
 }
 
 /// What a request gets of a key's lease.
@@ -93,7 +93,7 @@ pub enum Spending {
     /// The store has refused the key, and that still holds.
     Refused(Refusal),
     /// The store has not answered for the key and is not to be asked yet.
-    Spared,
+    BackOff,
     /// The store has to be asked.
     Ask,
 }
@@ -110,95 +110,95 @@ pub struct News {
     /// When the whole limit is available again.
     pub reset_at: u64,
     /// Has passed without the store's knowledge, and is not among what it has counted.
-    pub lent: u64,
+    pub provisional: u64,
 }
 
 impl Leases {
     /// Spends `cost` of the key's lease.
     pub fn spend(&self, key: u64, now: u64, cost: u64) -> Spending {
         let map = self.map.pin();
-        let Some(cell) = map.get(&key) else { return Spending::Ask };
-        let mut word = cell.lease.load(Ordering::Relaxed);
+        let Some(slot) = map.get(&key) else { return Spending::Ask };
+        let mut packed = slot.lease.load(Ordering::Relaxed);
         loop {
-            let (left, until) = unpack(word, now);
+            let (left, until) = unpack(packed, now);
             if left < cost {
                 break;
             }
             let after = pack(left - cost, until);
-            match cell.lease.compare_exchange_weak(word, after, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => return Spending::Spent { standing: cell.standing(left - cost, now), until },
-                Err(newer) => word = newer,
+            match slot.lease.compare_exchange_weak(packed, after, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return Spending::Spent { standing: slot.standing(left - cost, now), until },
+                Err(newer) => packed = newer,
             }
         }
-        if cell.refused_until.load(Ordering::Relaxed) > now {
-            let retry_after = cell.open_at.load(Ordering::Relaxed).saturating_sub(now).max(1);
-            return Spending::Refused(Refusal { standing: cell.standing(0, now), retry_after });
+        if slot.refused_until.load(Ordering::Relaxed) > now {
+            let retry_after = slot.open_at.load(Ordering::Relaxed).saturating_sub(now).max(1);
+            return Spending::Refused(Refusal { standing: slot.standing(0, now), retry_after });
         }
-        if cell.spared_until.load(Ordering::Relaxed) > now { Spending::Spared } else { Spending::Ask }
+        if slot.back_off_until.load(Ordering::Relaxed) > now { Spending::BackOff } else { Spending::Ask }
     }
 
-    /// Takes up to `owed` of what is leased, for requests that have passed already. Answers how much.
-    pub(super) fn pay(&self, key: u64, now: u64, owed: u64) -> u64 {
-        if owed == 0 {
+    /// Takes up to `debt` of what is leased, for requests that have passed already. Answers how much.
+    pub(super) fn pay(&self, key: u64, now: u64, debt: u64) -> u64 {
+        if debt == 0 {
             return 0;
         }
         let map = self.map.pin();
-        let Some(cell) = map.get(&key) else { return 0 };
-        let paid = |word: u64| unpack(word, now).0.min(owed);
-        let less = |word: u64| {
-            let (left, until) = unpack(word, now);
-            (left > 0).then(|| pack(left - left.min(owed), until))
+        let Some(slot) = map.get(&key) else { return 0 };
+        let paid = |packed: u64| unpack(packed, now).0.min(debt);
+        let less = |packed: u64| {
+            let (left, until) = unpack(packed, now);
+            (left > 0).then(|| pack(left - left.min(debt), until))
         };
-        cell.lease.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).map_or(0, paid)
+        slot.lease.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).map_or(0, paid)
     }
 
     /// Puts back what a request did not need after all, for the next one. `until` as it was granted or
     /// [spent](Leases::spend): the lease may be another by now. It is lost where there is none any more.
     pub fn put_back(&self, key: u64, now: u64, until: u64, cost: u64) {
         if until > now
-            && let Some(cell) = self.map.pin().get(&key)
+            && let Some(slot) = self.map.pin().get(&key)
         {
-            cell.add(cost, until, now);
+            slot.add(cost, until, now);
         }
     }
 
     /// Notes a grant. False when there is no room for the lease; nothing of it can be spent then.
-    pub(super) fn granted(&self, population: &Population, key: u64, now: u64, news: News) -> bool {
-        self.with(population, key, |cell| {
-            cell.learn(news);
-            cell.refused_until.store(0, Ordering::Relaxed);
-            cell.add(news.count, news.until, now);
+    pub(super) fn granted(&self, key_quota: &KeyQuota, key: u64, now: u64, news: News) -> bool {
+        self.with(key_quota, key, |slot| {
+            slot.learn(news);
+            slot.refused_until.store(0, Ordering::Relaxed);
+            slot.add(news.count, news.until, now);
         })
     }
 
     /// Notes what the store said of a key that something is known of already.
     pub(super) fn learn(&self, key: u64, news: News) {
-        if let Some(cell) = self.map.pin().get(&key) {
-            cell.learn(news);
-            cell.refused_until.store(0, Ordering::Relaxed);
+        if let Some(slot) = self.map.pin().get(&key) {
+            slot.learn(news);
+            slot.refused_until.store(0, Ordering::Relaxed);
         }
     }
 
     /// Notes a refusal that holds until `until`, and is over for sure at `open_at`.
-    pub(super) fn refused(&self, population: &Population, key: u64, until: u64, open_at: u64, news: News) {
-        self.with(population, key, |cell| {
-            cell.learn(news);
-            cell.open_at.store(open_at, Ordering::Relaxed);
-            cell.refused_until.store(until, Ordering::Relaxed);
+    pub(super) fn refused(&self, key_quota: &KeyQuota, key: u64, until: u64, open_at: u64, news: News) {
+        self.with(key_quota, key, |slot| {
+            slot.learn(news);
+            slot.open_at.store(open_at, Ordering::Relaxed);
+            slot.refused_until.store(until, Ordering::Relaxed);
         });
     }
 
     /// Notes that the store is not to be asked for the key until `until`.
-    pub(super) fn spare(&self, population: &Population, key: u64, until: u64) {
-        self.with(population, key, |cell| cell.spared_until.store(until, Ordering::Relaxed));
+    pub(super) fn back_off(&self, key_quota: &KeyQuota, key: u64, until: u64) {
+        self.with(key_quota, key, |slot| slot.back_off_until.store(until, Ordering::Relaxed));
     }
 
-    /// Lets `cost` pass while the store is late, where it is within the `part` of what the store had left when it was last
+    /// Grants `cost` provisionally while the store is late, where it is within the `part` of what the store had left when it was last
     /// heard of, and has got in again since. Where nothing is known of the key, it passes.
     ///
     /// # Errors
     /// [`Refusal`], where it is not: for a moment, until the store is heard of again.
-    pub(super) fn lend(
+    pub(super) fn grant_provisionally(
         &self,
         plan: &Plan,
         key: u64,
@@ -207,64 +207,67 @@ impl Leases {
         part: impl FnOnce(u64) -> u64,
     ) -> Result<(), Refusal> {
         let map = self.map.pin();
-        let Some(cell) = map.get(&key) else { return Ok(()) };
-        let reset = cell.reset_at.load(Ordering::Relaxed).saturating_sub(now);
+        let Some(slot) = map.get(&key) else { return Ok(()) };
+        let reset = slot.reset_at.load(Ordering::Relaxed).saturating_sub(now);
         if reset == 0 {
             // The whole limit is available, or nobody has said anything yet.
             return Ok(());
         }
         let part = part(match plan.algorithm {
             Algorithm::TokenBucket => TokenBucket::full_in(reset, now).standing(plan, now).remaining,
-            Algorithm::SlidingWindow | Algorithm::FixedWindow => cell.beside.load(Ordering::Relaxed),
+            Algorithm::SlidingWindow | Algorithm::FixedWindow => slot.beside.load(Ordering::Relaxed),
         });
-        let room = |lent: u64| lent.checked_add(cost).filter(|lent| *lent <= part);
-        match cell.lent.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room) {
+        let room =
+            |provisional: u64| provisional.checked_add(cost).filter(|provisional| *provisional <= part);
+        match slot.provisional.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room) {
             Ok(_) => Ok(()),
-            Err(lent) => {
-                let standing = Standing { remaining: part.saturating_sub(lent), reset };
+            Err(provisional) => {
+                let standing = Standing { remaining: part.saturating_sub(provisional), reset };
                 Err(Refusal { standing, retry_after: reset.min(LATE) })
             }
         }
     }
 
-    /// Takes back what was [lent](Leases::lend), as far as it is still known.
-    pub(super) fn unlend(&self, key: u64, cost: u64) {
-        if let Some(cell) = self.map.pin().get(&key) {
-            let less = |lent: u64| Some(lent.saturating_sub(cost));
-            let _ = cell.lent.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    /// Takes back what was [granted provisionally](Leases::grant_provisionally), as far as it is still known.
+    pub(super) fn revoke_provisional(&self, key: u64, cost: u64) {
+        if let Some(slot) = self.map.pin().get(&key) {
+            let less = |provisional: u64| Some(provisional.saturating_sub(cost));
+            let _ = slot.provisional.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
         }
     }
 
     /// Takes what is left of a lease that is over at `now`.
     pub(super) fn take_ended(&self, key: u64, now: u64) -> u64 {
         let map = self.map.pin();
-        let Some(cell) = map.get(&key) else { return 0 };
-        let ended = |word: u64| (word & LARGEST > 0 && unpack(word, now).0 == 0).then_some(0);
-        cell.lease.fetch_update(Ordering::Relaxed, Ordering::Relaxed, ended).map_or(0, |word| word & LARGEST)
+        let Some(slot) = map.get(&key) else { return 0 };
+        let ended = |packed: u64| (packed & LARGEST > 0 && unpack(packed, now).0 == 0).then_some(0);
+        slot.lease
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, ended)
+            .map_or(0, |packed| packed & LARGEST)
     }
 
     /// Takes what is left of a lease, whether or not it is over.
     pub(super) fn take(&self, key: u64) -> u64 {
-        self.map.pin().get(&key).map_or(0, |cell| cell.lease.swap(0, Ordering::Relaxed) & LARGEST)
+        self.map.pin().get(&key).map_or(0, |slot| slot.lease.swap(0, Ordering::Relaxed) & LARGEST)
     }
 
-    /// Forgets the keys that have nothing to spend and are neither refused nor spared, and of which the store has nothing
+    /// Forgets the keys that have nothing to spend and are neither refused nor backed off from, and of which the store has nothing
     /// that is used up. Where room is `scarce`, or there are many, the latter go as well.
-    pub(super) fn sweep(&self, population: &Population, now: u64, scarce: bool) {
+    pub(super) fn sweep(&self, key_quota: &KeyQuota, now: u64, scarce: bool) {
         let map = self.map.pin();
         let scarce = scarce || self.len() > REMEMBERED;
-        let idle = |cell: &LeaseCell| {
-            (scarce || cell.reset_at.load(Ordering::Relaxed) <= now)
-                && unpack(cell.lease.load(Ordering::Relaxed), now).0 == 0
-                && cell.refused_until.load(Ordering::Relaxed) <= now
-                && cell.spared_until.load(Ordering::Relaxed) <= now
+        let idle = |slot: &LeaseSlot| {
+            (scarce || slot.reset_at.load(Ordering::Relaxed) <= now)
+                && unpack(slot.lease.load(Ordering::Relaxed), now).0 == 0
+                && slot.refused_until.load(Ordering::Relaxed) <= now
+                && slot.back_off_until.load(Ordering::Relaxed) <= now
         };
-        // Only the actor adds leases, and it is here: an idle cell stays idle.
-        let keys: Vec<u64> = map.iter().filter(|(_, cell)| idle(cell)).map(|(key, _)| *key).collect();
+        // Only the actor adds leases, and it is here: an idle slot stays idle.
+        let keys: Vec<u64> = map.iter().filter(|(_, slot)| idle(slot)).map(|(key, _)| *key).collect();
         for key in &keys {
             map.remove(key);
         }
-        population.leave(keys.len());
+        key_quota.release(keys.len());
     }
 
     /// Keys that something is known of.
@@ -279,17 +282,17 @@ impl Leases {
 
     /// Requests that could be spent now.
     pub fn outstanding(&self, now: u64) -> u64 {
-        self.map.pin().values().map(|cell| unpack(cell.lease.load(Ordering::Relaxed), now).0).sum()
+        self.map.pin().values().map(|slot| unpack(slot.lease.load(Ordering::Relaxed), now).0).sum()
     }
 
-    fn with(&self, population: &Population, key: u64, change: impl FnOnce(&LeaseCell)) -> bool {
+    fn with(&self, key_quota: &KeyQuota, key: u64, change: impl FnOnce(&LeaseSlot)) -> bool {
         let map = self.map.pin();
-        let cell = match map.get(&key) {
-            Some(cell) => cell,
-            None if !population.join(self.len()) => return false,
-            None => map.get_or_insert_with(key, LeaseCell::default),
+        let slot = match map.get(&key) {
+            Some(slot) => slot,
+            None if !key_quota.acquire(self.len()) => return false,
+            None => map.get_or_insert_with(key, LeaseSlot::default),
         };
-        change(cell);
+        change(slot);
         true
     }
 }
@@ -304,14 +307,14 @@ mod tests {
     const MS: u64 = 1_048_576;
 
     fn news(count: u64, until: u64) -> News {
-        News { count, until, remaining: 5, reset_at: 100 * MS, lent: 0 }
+        News { count, until, remaining: 5, reset_at: 100 * MS, provisional: 0 }
     }
 
     #[test]
     fn a_lease_is_spent_to_the_last_request_and_not_beyond_its_end() {
-        let (leases, population) = (Leases::default(), Population::new(10));
+        let (leases, key_quota) = (Leases::default(), KeyQuota::new(10));
         assert_eq!(leases.spend(1, 0, 1), Spending::Ask);
-        leases.granted(&population, 1, 0, news(3, 10 * MS));
+        leases.granted(&key_quota, 1, 0, news(3, 10 * MS));
         assert_eq!(
             leases.spend(1, MS, 2),
             Spending::Spent { standing: Standing { remaining: 6, reset: 99 * MS }, until: 10 * MS }
@@ -320,14 +323,14 @@ mod tests {
         assert_eq!(leases.spend(1, 10 * MS, 1), Spending::Ask, "it is over");
         assert_eq!((leases.take_ended(1, 9 * MS), leases.take_ended(1, 10 * MS)), (0, 1));
         assert_eq!(leases.take_ended(1, 10 * MS), 0, "only once");
-        leases.granted(&population, 1, 10 * MS, news(2, 20 * MS));
+        leases.granted(&key_quota, 1, 10 * MS, news(2, 20 * MS));
         assert_eq!(leases.outstanding(10 * MS), 2, "what was over is not spendable again");
     }
 
     #[test]
     fn a_refusal_holds_until_it_is_over() {
-        let (leases, population) = (Leases::default(), Population::new(10));
-        leases.refused(&population, 1, 7 * MS, 8 * MS, News { remaining: 0, ..news(0, 0) });
+        let (leases, key_quota) = (Leases::default(), KeyQuota::new(10));
+        leases.refused(&key_quota, 1, 7 * MS, 8 * MS, News { remaining: 0, ..news(0, 0) });
         let Spending::Refused(refusal) = leases.spend(1, 2 * MS, 1) else { panic!("not refused") };
         assert_eq!((refusal.retry_after, refusal.standing.remaining), (6 * MS, 0));
         assert_eq!(leases.spend(1, 7 * MS, 1), Spending::Ask);
@@ -335,19 +338,19 @@ mod tests {
 
     #[test]
     fn a_key_that_is_spared_is_not_asked_for_until_then() {
-        let (leases, population) = (Leases::default(), Population::new(10));
-        leases.spare(&population, 1, 7 * MS);
-        leases.sweep(&population, 6 * MS, false);
+        let (leases, key_quota) = (Leases::default(), KeyQuota::new(10));
+        leases.back_off(&key_quota, 1, 7 * MS);
+        leases.sweep(&key_quota, 6 * MS, false);
         assert_eq!(
             (leases.spend(1, 6 * MS, 1), leases.spend(1, 7 * MS, 1)),
-            (Spending::Spared, Spending::Ask)
+            (Spending::BackOff, Spending::Ask)
         );
     }
 
     #[test]
     fn what_is_put_back_ends_with_the_earlier_of_the_two() {
-        let (leases, population) = (Leases::default(), Population::new(10));
-        leases.granted(&population, 1, 0, news(1, 10 * MS));
+        let (leases, key_quota) = (Leases::default(), KeyQuota::new(10));
+        leases.granted(&key_quota, 1, 0, news(1, 10 * MS));
         leases.put_back(1, 0, 5 * MS, 1);
         assert_eq!((leases.outstanding(4 * MS), leases.outstanding(5 * MS)), (2, 0));
         let Spending::Spent { until, .. } = leases.spend(1, 0, 2) else { panic!("not spent") };
@@ -359,78 +362,88 @@ mod tests {
 
     #[test]
     fn what_is_put_back_into_a_later_lease_keeps_its_own_end() {
-        let (leases, population) = (Leases::default(), Population::new(10));
-        leases.granted(&population, 1, 0, news(1, 5 * MS));
+        let (leases, key_quota) = (Leases::default(), KeyQuota::new(10));
+        leases.granted(&key_quota, 1, 0, news(1, 5 * MS));
         let Spending::Spent { until, .. } = leases.spend(1, 0, 1) else { panic!("not spent") };
-        leases.granted(&population, 1, 4 * MS, news(1, 20 * MS));
+        leases.granted(&key_quota, 1, 4 * MS, news(1, 20 * MS));
         leases.put_back(1, 4 * MS, until, 1);
         assert_eq!((leases.outstanding(4 * MS), leases.outstanding(5 * MS)), (2, 0));
     }
 
     #[test]
     fn while_the_store_is_late_a_part_of_what_it_had_left_passes_until_it_is_heard_of_again() {
-        let (leases, population) = (Leases::default(), Population::new(10));
+        let (leases, key_quota) = (Leases::default(), KeyQuota::new(10));
         let limit = |algorithm| Limit { algorithm, requests: 10, window: Duration::from_secs(10), burst: 0 };
         let plan = |algorithm| Plan::new(&limit(algorithm));
-        let lend =
-            |algorithm, seconds: u64| leases.lend(&plan(algorithm), 1, seconds * LATE, 1, |left| left / 2);
-        let lent = |algorithm, seconds| (0..20).take_while(|_| lend(algorithm, seconds).is_ok()).count();
+        let grant = |algorithm, seconds: u64| {
+            leases.grant_provisionally(&plan(algorithm), 1, seconds * LATE, 1, |left| left / 2)
+        };
+        let provisional =
+            |algorithm, seconds| (0..20).take_while(|_| grant(algorithm, seconds).is_ok()).count();
         let (window, bucket) = (Algorithm::FixedWindow, Algorithm::TokenBucket);
-        assert_eq!(lent(window, 0), 20, "nothing is known");
-        leases.spare(&population, 1, MS);
-        assert_eq!(lent(window, 0), 20, "nobody has said anything yet");
-        let news = News { count: 1, until: MS, remaining: 4, reset_at: 6 * LATE, lent: 0 };
-        leases.granted(&population, 1, 0, news);
-        assert_eq!((lent(window, 0), lent(window, 5)), (2, 0));
-        assert_eq!(lend(window, 1).unwrap_err().retry_after, LATE, "not for as long as the limit is used up");
-        leases.unlend(1, 1);
-        assert_eq!(lent(window, 5), 1);
-        assert_eq!(lent(bucket, 5), 2, "five have come in again, which makes nine: half of them, less two");
-        assert_eq!(lent(window, 6), 20, "the whole is there again");
+        assert_eq!(provisional(window, 0), 20, "nothing is known");
+        leases.back_off(&key_quota, 1, MS);
+        assert_eq!(provisional(window, 0), 20, "nobody has said anything yet");
+        let news = News { count: 1, until: MS, remaining: 4, reset_at: 6 * LATE, provisional: 0 };
+        leases.granted(&key_quota, 1, 0, news);
+        assert_eq!((provisional(window, 0), provisional(window, 5)), (2, 0));
+        assert_eq!(
+            grant(window, 1).unwrap_err().retry_after,
+            LATE,
+            "not for as long as the limit is used up"
+        );
+        leases.revoke_provisional(1, 1);
+        assert_eq!(provisional(window, 5), 1);
+        assert_eq!(
+            provisional(bucket, 5),
+            2,
+            "five have come in again, which makes nine: half of them, less two"
+        );
+        assert_eq!(provisional(window, 6), 20, "the whole is there again");
         leases.learn(1, news);
-        assert_eq!(lent(window, 0), 2, "it has been heard of");
-        leases.learn(1, News { lent: 1, ..news });
-        assert_eq!(lent(window, 0), 1, "one that it does not know of");
+        assert_eq!(provisional(window, 0), 2, "it has been heard of");
+        leases.learn(1, News { provisional: 1, ..news });
+        assert_eq!(provisional(window, 0), 1, "one that it does not know of");
     }
 
     #[test]
     fn what_is_owed_is_paid_out_of_a_lease_as_far_as_that_goes() {
-        let (leases, population) = (Leases::default(), Population::new(10));
+        let (leases, key_quota) = (Leases::default(), KeyQuota::new(10));
         assert_eq!(leases.pay(1, 0, 5), 0);
-        leases.granted(&population, 1, 0, news(3, 10 * MS));
+        leases.granted(&key_quota, 1, 0, news(3, 10 * MS));
         assert_eq!((leases.pay(1, 0, 2), leases.pay(1, 0, 2), leases.pay(1, 0, 2)), (2, 1, 0));
-        leases.granted(&population, 1, 0, news(3, 10 * MS));
+        leases.granted(&key_quota, 1, 0, news(3, 10 * MS));
         assert_eq!((leases.pay(1, 10 * MS, 2), leases.take(1)), (0, 3), "it is over");
     }
 
     #[test]
     fn what_is_put_back_when_its_lease_is_over_is_lost_and_costs_no_other() {
-        let (leases, population) = (Leases::default(), Population::new(10));
-        leases.granted(&population, 1, 6 * MS, news(5, 20 * MS));
+        let (leases, key_quota) = (Leases::default(), KeyQuota::new(10));
+        leases.granted(&key_quota, 1, 6 * MS, news(5, 20 * MS));
         leases.put_back(1, 7 * MS, 5 * MS, 1);
         assert_eq!(leases.outstanding(7 * MS), 5);
     }
 
     #[test]
     fn what_the_store_has_left_is_remembered_while_there_is_room() {
-        let (leases, population) = (Leases::default(), Population::new(4));
-        assert!(leases.granted(&population, 1, 0, news(1, 10 * MS)));
-        leases.sweep(&population, 10 * MS, false);
+        let (leases, key_quota) = (Leases::default(), KeyQuota::new(4));
+        assert!(leases.granted(&key_quota, 1, 0, news(1, 10 * MS)));
+        leases.sweep(&key_quota, 10 * MS, false);
         assert_eq!(leases.len(), 1);
-        leases.sweep(&population, 100 * MS, false);
+        leases.sweep(&key_quota, 100 * MS, false);
         assert_eq!(leases.len(), 0, "the whole is there again");
-        assert!(leases.granted(&population, 1, 0, news(1, 10 * MS)));
-        leases.sweep(&population, 10 * MS, true);
+        assert!(leases.granted(&key_quota, 1, 0, news(1, 10 * MS)));
+        leases.sweep(&key_quota, 10 * MS, true);
         assert_eq!(leases.len(), 0, "scarce");
     }
 
     #[test]
     fn idle_leases_make_room() {
-        let (leases, population) = (Leases::default(), Population::new(1));
-        assert!(leases.granted(&population, 1, 0, news(1, 10 * MS)));
-        assert!(!leases.granted(&population, 2, 0, news(1, 10 * MS)));
-        leases.sweep(&population, 10 * MS, true);
-        assert_eq!(population.live(), 0);
-        assert!(leases.granted(&population, 2, 10 * MS, news(1, 20 * MS)));
+        let (leases, key_quota) = (Leases::default(), KeyQuota::new(1));
+        assert!(leases.granted(&key_quota, 1, 0, news(1, 10 * MS)));
+        assert!(!leases.granted(&key_quota, 2, 0, news(1, 10 * MS)));
+        leases.sweep(&key_quota, 10 * MS, true);
+        assert_eq!(key_quota.live(), 0);
+        assert!(leases.granted(&key_quota, 2, 10 * MS, news(1, 20 * MS)));
     }
 }

@@ -5,17 +5,17 @@ use std::sync::Arc;
 use actix::Message;
 use tokio::sync::oneshot;
 
-use super::cells::{LimitCells, LimitId, Mode};
 use super::key::OwnedKey;
 use super::limit::{Refusal, Standing};
 use super::settings::RedisSettings;
+use super::shared_limit::{LimitId, Mode, SharedLimit};
 use super::top::Entry;
 
 /// All limits that there are, and where they are kept. Those that are not listed are forgotten.
 #[derive(Clone, Message)]
 #[rtype(result = "()")]
 pub struct Watch {
-    pub limits: Vec<Arc<LimitCells>>,
+    pub limits: Vec<Arc<SharedLimit>>,
     /// Buckets at most, over all limits.
     pub max_keys: usize,
     /// `None`: in this process alone.
@@ -29,7 +29,7 @@ pub struct Asks(pub Vec<Ask>);
 
 /// One request's question for one limit.
 pub struct Ask {
-    pub limit: Arc<LimitCells>,
+    pub limit: Arc<SharedLimit>,
     /// The fingerprint of `owner`.
     pub key: u64,
     pub owner: OwnedKey,

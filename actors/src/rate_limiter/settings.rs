@@ -55,10 +55,8 @@ section! {
         ipv6_prefix: u8 = 64, "ipv6PrefixLength" int(1..=128);
         /// clients whose counts are kept in memory at most, over all rules. Near it those that have used less than
         /// half of their limit are forgotten, least first; beyond it new clients of one network share their counts.
-        /// An eighth is kept for rules with few clients. At a million, one takes 32 to 37 bytes, and in a sliding
-        /// window with one entry in its log about 97 (memory of the process, by `scripts/bench --profile keys`). Each
-        /// further entry is 16 more, and there are at most 129. A table has 24 to 48 bytes a client, by how full it
-        /// is, and while it is replaced old and new are there
+        /// An eighth is kept for rules with few clients. At a million, one takes 63 to 84 bytes, and in a sliding window with
+        /// one entry in its log about 97. Each further entry is 16 more, and there are at most 129
         max_keys: usize = MAX_KEYS, "maxKeys" int(1_000..=100_000_000);
         /// requests that no limit applies to
         bypass: Bypass, "bypass" section();

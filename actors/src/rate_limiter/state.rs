@@ -2,21 +2,21 @@
 //!
 //! One account per key that is being asked for or has leased something. There is never more than one call for a key under
 //! way; requests that come meanwhile wait for it and go with the next one. What has passed by the instance's share while the
-//! store was late is owed: it is asked for in front of everything else, so that the store comes to know of it. A key that comes back before its lease has
-//! ended is given as much the next time as it spends in half of that time, though at most twice as much as before: a hot
-//! key costs a few calls per second, and hardly anything that was leased is left over.
+//! store was late is a debt: it is asked for in front of everything else, so that the store comes to know of it. A key
+//! that comes back before its lease has ended is given as much the next time as it spends in half of that time, though at
+//! most twice as much as before: a hot key costs a few calls per second, and hardly anything that was leased is left over.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::buckets::Population;
-use super::cells::{LimitCells, LimitId};
+use super::buckets::KeyQuota;
 use super::key::OwnedKey;
 use super::lease::{LARGEST, News};
 use super::limit::{Refusal, Standing};
 use super::messages::Reply;
+use super::shared_limit::{LimitId, SharedLimit};
 use super::shared_store::{GiveBack, Take, Taken};
 
 /// A bucket of the shared store.
@@ -35,13 +35,13 @@ const REFUSED: Duration = Duration::from_secs(1);
 const PAY_AGAIN: Duration = Duration::from_millis(100);
 
 struct Account<W> {
-    limit: Arc<LimitCells>,
+    limit: Arc<SharedLimit>,
     store_key: String,
     cost: u64,
     /// Taken without the store's knowledge, by the instance's share, and until when the store may be told.
-    owed: u64,
-    owed_until: u64,
-    /// The store has failed: for what is owed alone it is not asked before.
+    debt: u64,
+    debt_until: u64,
+    /// The store has failed: for the debt alone it is not asked before.
     pay_after: u64,
     /// One of those who wait may not need it after all.
     returnable: bool,
@@ -67,18 +67,18 @@ struct Asked {
     at: u64,
     /// For how many of those who wait.
     waiting: usize,
-    /// For how much of what is owed.
-    owed: u64,
+    /// For how much of the debt.
+    debt: u64,
 }
 
 impl<W> Account<W> {
-    fn new(limit: &Arc<LimitCells>, owner: &OwnedKey, cost: u64) -> Self {
+    fn new(limit: &Arc<SharedLimit>, owner: &OwnedKey, cost: u64) -> Self {
         Self {
             limit: limit.clone(),
             store_key: limit.store_key(&owner.as_key()),
             cost,
-            owed: 0,
-            owed_until: 0,
+            debt: 0,
+            debt_until: 0,
             pay_after: 0,
             returnable: false,
             want: 0,
@@ -135,7 +135,7 @@ impl<W> Default for Accounts<W> {
 }
 
 /// How long a lease of that limit may be spent.
-pub fn lease_time(limit: &LimitCells) -> Duration {
+pub fn lease_time(limit: &SharedLimit) -> Duration {
     (limit.limit.window / 100).clamp(*LEASE.start(), *LEASE.end())
 }
 
@@ -143,7 +143,7 @@ impl<W> Accounts<W> {
     /// A request waits for `cost` of a key. Answers whether the key is to be [asked for](Accounts::question).
     pub fn wait(
         &mut self,
-        limit: &Arc<LimitCells>,
+        limit: &Arc<SharedLimit>,
         key: u64,
         owner: &OwnedKey,
         (cost, returnable): (u64, bool),
@@ -158,18 +158,25 @@ impl<W> Accounts<W> {
     }
 
     /// `cost` of a key has passed by the share at `now`. Answers whether the key is to be [asked for](Accounts::question).
-    pub fn owe(&mut self, limit: &Arc<LimitCells>, key: u64, owner: &OwnedKey, cost: u64, now: u64) -> bool {
+    pub fn add_debt(
+        &mut self,
+        limit: &Arc<SharedLimit>,
+        key: u64,
+        owner: &OwnedKey,
+        cost: u64,
+        now: u64,
+    ) -> bool {
         let account = self.accounts.entry((limit.id, key));
         let account = account.or_insert_with(|| Account::new(limit, owner, cost));
-        if account.owed == 0 || account.owed_until <= now {
+        if account.debt == 0 || account.debt_until <= now {
             // A window later it is no part of the limit any more.
-            (account.owed, account.owed_until) = (0, now.saturating_add(limit.plan.window));
+            (account.debt, account.debt_until) = (0, now.saturating_add(limit.plan.window));
         }
-        account.owed = account.owed.saturating_add(cost).min(limit.plan.capacity);
+        account.debt = account.debt.saturating_add(cost).min(limit.plan.capacity);
         account.asked.is_none() && account.waiting.is_empty() && account.pay_after <= now
     }
 
-    /// The question for a key, now under way. `None` when nobody waits and nothing is owed, or it is under way already.
+    /// The question for a key, now under way. `None` when nobody waits and there is no debt, or it is under way already.
     /// `gone`: nobody waits there any longer.
     pub fn question(&mut self, id: AccountId, now: u64, gone: impl Fn(&W) -> bool) -> Option<Take> {
         let account = self.accounts.get_mut(&id)?;
@@ -177,12 +184,12 @@ impl<W> Accounts<W> {
             return None;
         }
         account.waiting.retain(|waiter| !gone(waiter));
-        if account.owed_until <= now {
-            account.owed = 0;
+        if account.debt_until <= now {
+            account.debt = 0;
         }
         // What has been leased meanwhile is charged already.
-        account.owed -= account.limit.leases.pay(id.1, now, account.owed);
-        if account.waiting.is_empty() && account.owed == 0 {
+        account.debt -= account.limit.leases.pay(id.1, now, account.debt);
+        if account.waiting.is_empty() && account.debt == 0 {
             if account.leased.is_empty() {
                 // Everybody has gone: it is forgotten like a key that has been answered for.
                 account.collect_at = account.remembered.max(now);
@@ -190,7 +197,7 @@ impl<W> Accounts<W> {
             }
             return None;
         }
-        account.asked = Some(Asked { at: now, waiting: account.waiting.len(), owed: account.owed });
+        account.asked = Some(Asked { at: now, waiting: account.waiting.len(), debt: account.debt });
         // A lease that ended before it was collected; the answer's would take its place.
         let left = account.limit.leases.take_ended(id.1, now);
         account.collect(left, now, &mut self.unspent);
@@ -199,7 +206,7 @@ impl<W> Accounts<W> {
             account.want = account.fitting(0, now).clamp(1, (account.want * 2).clamp(1, MOST));
         }
         let waiting = account.waiting.len() as u64;
-        let awaited = account.owed.saturating_add(account.cost.saturating_mul(waiting));
+        let awaited = account.debt.saturating_add(account.cost.saturating_mul(waiting));
         let ahead = if waiting > 0 { account.cost.saturating_mul(account.want) } else { 0 };
         Some(Take {
             key: account.store_key.clone(),
@@ -212,46 +219,40 @@ impl<W> Accounts<W> {
         })
     }
 
-    /// The store has answered. What is owed is paid, then whoever can be served is; the rest of a grant goes into the lease.
+    /// The store has answered. The debt is paid, then whoever can be served is; the rest of a grant goes into the lease.
     /// Answers whether those who still wait are to be asked for again.
     pub fn answered(
         &mut self,
         id: AccountId,
         taken: &Taken,
-        population: &Population,
+        key_quota: &KeyQuota,
         now: u64,
         mut serve: impl FnMut(W, Reply) -> bool,
     ) -> bool {
         let Some(account) = self.accounts.get_mut(&id) else { return false };
-        let Asked { at: asked, owed, .. } =
+        let Asked { at: asked, debt, .. } =
             account.asked.take().unwrap_or(Asked { at: now, ..Asked::default() });
-        let paid = account.owed.min(taken.granted);
+        let paid = account.debt.min(taken.granted);
         // What was asked for and is not there has passed beyond the limit: nobody can pay it.
-        account.owed = account.owed.saturating_sub(paid.max(owed));
+        account.debt = account.debt.saturating_sub(paid.max(debt));
         let limit = account.limit.clone();
         // The store decided between the question and now. A moment is told at the earliest that it can be, for windows end
         // with whole seconds; how long to wait, at the longest.
         let reset_at = asked.saturating_add(nanos(taken.reset));
-        let lent = account.owed;
-        let news = |count, until| News { count, until, remaining: taken.remaining, reset_at, lent };
+        let provisional = account.debt;
+        let news = |count, until| News { count, until, remaining: taken.remaining, reset_at, provisional };
         let reset = reset_at.saturating_sub(now);
         if taken.granted < account.cost {
             let until = asked.saturating_add(nanos(taken.retry_after.min(REFUSED)));
             let standing = Standing { remaining: taken.remaining, reset };
             let refusal = Refusal { standing, retry_after: nanos(taken.retry_after).max(1) };
-            limit.leases.refused(
-                population,
-                id.1,
-                until,
-                now.saturating_add(refusal.retry_after),
-                news(0, 0),
-            );
+            limit.leases.refused(key_quota, id.1, until, now.saturating_add(refusal.retry_after), news(0, 0));
             account.waiting.drain(..).for_each(|waiter| {
                 serve(waiter, Reply::Refused(refusal));
             });
             account.remembered = asked.saturating_add(nanos(lease_time(&limit)));
             self.ends.push(Reverse((account.remembered, id)));
-            return account.owed > 0;
+            return account.debt > 0;
         }
         account.granted = (taken.granted / account.cost, asked);
         let until = asked.saturating_add(nanos(taken.good_for));
@@ -259,7 +260,7 @@ impl<W> Accounts<W> {
         while left >= account.cost {
             let Some(waiter) = account.waiting.pop_front() else { break };
             let standing = Standing { remaining: taken.remaining + left - account.cost, reset };
-            // Who has gone meanwhile takes nothing; if it passed by the share, that is owed.
+            // Who has gone meanwhile takes nothing; if it passed by the share, that is a debt.
             if serve(waiter, Reply::Granted { standing, until }) {
                 left -= account.cost;
             }
@@ -270,7 +271,7 @@ impl<W> Accounts<W> {
         account.leased.clear();
         if taken.good_for.is_zero() {
             limit.leases.learn(id.1, news(0, 0));
-        } else if limit.leases.granted(population, id.1, now, news(left, until)) {
+        } else if limit.leases.granted(key_quota, id.1, now, news(left, until)) {
             // What was served of a lease may be put back into it.
             account.leased.push((taken.spend_by, taken.granted));
             account.collect_at = asked.saturating_add(nanos(taken.good_for) / 4 * 3);
@@ -283,11 +284,11 @@ impl<W> Accounts<W> {
             (account.want, account.remembered) = (0, now);
         }
         self.ends.push(Reverse((account.collect_at, id)));
-        !account.waiting.is_empty() || account.owed > 0
+        !account.waiting.is_empty() || account.debt > 0
     }
 
-    /// The store did not answer: those whom it was asked for wait no longer. Where the question was `sent`, they and what is
-    /// owed count as charged, for a store that is slow will decide it. Answers whether there are others to be asked for.
+    /// The store did not answer: those whom it was asked for wait no longer. Where the question was `sent`, they and the
+    /// debt count as charged, for a store that is slow will decide it. Answers whether there are others to be asked for.
     pub fn failed(
         &mut self,
         id: AccountId,
@@ -302,11 +303,11 @@ impl<W> Accounts<W> {
             .waiting
             .drain(..waiting)
             .map(|waiter| serve(waiter, Reply::Unavailable { charged: sent }));
-        // Who has gone meanwhile has passed by the share and is owed, though it was asked for.
+        // Who has gone meanwhile has passed by the share and is a debt, though it was asked for.
         let gone = heard.filter(|heard| !heard).count() as u64;
         if sent {
-            let charged = asked.owed.saturating_add(account.cost.saturating_mul(gone));
-            account.owed = account.owed.saturating_sub(charged);
+            let charged = asked.debt.saturating_add(account.cost.saturating_mul(gone));
+            account.debt = account.debt.saturating_sub(charged);
         }
         account.pay_after = now.saturating_add(nanos(PAY_AGAIN));
         (account.remembered, account.collect_at) = (account.pay_after, account.pay_after);
@@ -325,26 +326,26 @@ impl<W> Accounts<W> {
 
     /// The store did not answer for a key, and is not asked for it until `until`: nobody waits any longer. Of those who did,
     /// whom it was asked for count as charged where the question was `sent`, as in [`Accounts::failed`].
-    pub fn spare(
+    pub fn back_off(
         &mut self,
         id: AccountId,
-        population: &Population,
+        key_quota: &KeyQuota,
         until: u64,
         sent: bool,
         mut serve: impl FnMut(W, Reply) -> bool,
     ) {
         let Some(account) = self.accounts.remove(&id) else { return };
-        account.limit.leases.spare(population, id.1, until);
+        account.limit.leases.back_off(key_quota, id.1, until);
         let asked = account.asked.unwrap_or_default().waiting;
         for (at, waiter) in account.waiting.into_iter().enumerate() {
             serve(waiter, Reply::Unavailable { charged: sent && at < asked });
         }
     }
 
-    /// Nobody waits any longer, and nothing is owed; for when the store is given up.
+    /// Nobody waits any longer, and there is no debt; for when the store is given up.
     pub fn give_up(&mut self, mut serve: impl FnMut(W, Reply) -> bool) {
         for account in self.accounts.values_mut() {
-            account.owed = 0;
+            account.debt = 0;
             account.waiting.drain(..).for_each(|waiter| {
                 serve(waiter, Reply::Unavailable { charged: false });
             });
@@ -352,10 +353,10 @@ impl<W> Accounts<W> {
     }
 
     /// Collects what is unspent of the leases that are about to end at `now`. Answers which keys are to be asked for,
-    /// because they still owe something.
+    /// because they still have a debt.
     pub fn collect(&mut self, now: u64) -> Vec<AccountId> {
         self.alarm = None;
-        let mut owing = Vec::new();
+        let mut indebted = Vec::new();
         while let Some(Reverse((end, id))) = self.ends.peek().copied() {
             if end > now {
                 break;
@@ -368,10 +369,10 @@ impl<W> Accounts<W> {
             }
             let left = account.limit.leases.take(id.1);
             account.collect(left, now, &mut self.unspent);
-            if account.owed > 0 && account.owed_until > now {
+            if account.debt > 0 && account.debt_until > now {
                 account.collect_at = now.saturating_add(nanos(PAY_AGAIN));
                 self.ends.push(Reverse((account.collect_at, id)));
-                owing.push(id);
+                indebted.push(id);
             } else if account.remembered > now {
                 self.ends.push(Reverse((account.remembered, id)));
                 account.collect_at = account.remembered;
@@ -379,7 +380,7 @@ impl<W> Accounts<W> {
                 self.accounts.remove(&id);
             }
         }
-        owing
+        indebted
     }
 
     /// What has been collected and is to be given back.

@@ -3,48 +3,50 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::buckets::Population;
-use super::cells::{LimitCells, Mode};
+use super::buckets::KeyQuota;
+use super::shared_limit::{Mode, SharedLimit};
 
-/// Above this share of the bound room is made, down to the other. Both leave alone what is kept for limits that have few.
+/// Above 13 of 16 parts of `maxKeys` buckets are evicted, down to 3 of 4. Both are less than the bound without the eighth that
+/// is reserved for limits that have few.
 const FULL: (usize, usize) = (13, 16);
 const ROOM: (usize, usize) = (3, 4);
 
 /// A bucket leaves so long after it is idle at the latest.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// 16ths of its limit from which on a bucket is never forgotten before it is idle: it is being limited, or soon will be.
+/// A bucket that has used half of its limit (8 of 16 parts) is never evicted before it is idle: it is being limited, or soon
+/// will be.
 const SPARED: usize = 8;
 
 /// How long after a sweep that found so many buckets the next one is due.
 ///
 /// Most clients that come once come again, and a bucket that is found is cheaper than one that is begun: the idle ones may
 /// stay as long as there is room.
-pub fn pause(population: &Population, found: usize) -> Duration {
-    let scarce = population.is_scarce();
+pub fn pause(key_quota: &KeyQuota, found: usize) -> Duration {
+    let scarce = key_quota.is_scarce();
     // A look at a bucket takes about a tenth of a microsecond: a twentieth of a core at most, or next to nothing.
     let each = Duration::from_micros(if scarce { 2 } else { 250 });
     (each * found as u32).min(LONGEST)
 }
 
 /// Sweeps all limits once. `mode`: who keeps them now.
-pub fn sweep(limits: &[Arc<LimitCells>], population: &Population, mode: Mode, now: u64) {
+pub fn sweep(limits: &[Arc<SharedLimit>], key_quota: &KeyQuota, mode: Mode, now: u64) {
     for limit in limits {
-        limit.buckets.sweep(population, &limit.counted_by(mode), now);
-        limit.leases.sweep(population, now, population.is_scarce());
+        limit.buckets.sweep(key_quota, &limit.counted_by(mode), now);
+        limit.leases.sweep(key_quota, now, key_quota.is_scarce());
     }
-    let part = |(of, all): (usize, usize)| population.most() / all * of;
+    let part = |(of, all): (usize, usize)| key_quota.most() / all * of;
     // What was idle may have been enough.
-    let needed = population.live().saturating_sub(part(ROOM));
-    if (population.take_overflowed() && needed > 0) || population.live() > part(FULL) {
-        make_room(limits, population, mode, now, needed);
+    let needed = key_quota.live().saturating_sub(part(ROOM));
+    if (key_quota.take_overflowed() && needed > 0) || key_quota.live() > part(FULL) {
+        make_room(limits, key_quota, mode, now, needed);
     }
 }
 
 /// Forgets at least `needed` buckets, if there are as many that have used less than half of their limit, of limits that
 /// have more than their part.
-fn make_room(limits: &[Arc<LimitCells>], population: &Population, mode: Mode, now: u64, needed: usize) {
-    let has_many = |limit: &&Arc<LimitCells>| !population.is_modest(limit.buckets.len());
+fn make_room(limits: &[Arc<SharedLimit>], key_quota: &KeyQuota, mode: Mode, now: u64, needed: usize) {
+    let has_many = |limit: &&Arc<SharedLimit>| !key_quota.is_modest(limit.buckets.len());
     let mut by_use = [0; 16];
     for limit in limits.iter().filter(has_many) {
         for (sum, count) in by_use.iter_mut().zip(limit.buckets.by_use(&limit.counted_by(mode), now)) {
@@ -58,11 +60,11 @@ fn make_room(limits: &[Arc<LimitCells>], population: &Population, mode: Mode, no
     });
     let sixteenths = enough.unwrap_or(SPARED - 1);
     let evict =
-        |limit: &Arc<LimitCells>| limit.buckets.evict(population, &limit.counted_by(mode), now, sixteenths);
+        |limit: &Arc<SharedLimit>| limit.buckets.evict(key_quota, &limit.counted_by(mode), now, sixteenths);
     let forgotten: usize = limits.iter().filter(has_many).map(evict).sum();
     log::warn!(
         "rateLimit.maxKeys ({}) is nearly reached: {forgotten} clients that have used little of their limit were forgotten",
-        population.most()
+        key_quota.most()
     );
 }
 
@@ -72,11 +74,11 @@ mod tests {
 
     #[test]
     fn many_buckets_are_looked_at_seldom_while_there_is_room_and_often_where_it_is_scarce() {
-        let population = Population::new(400);
-        assert_eq!(pause(&population, 0), Duration::ZERO);
-        assert_eq!(pause(&population, 100_000), Duration::from_secs(25));
-        assert_eq!(pause(&population, 100_000_000), LONGEST);
-        (0..201).for_each(|_| assert!(population.join(0)));
-        assert_eq!(pause(&population, 100_000), Duration::from_millis(200));
+        let key_quota = KeyQuota::new(400);
+        assert_eq!(pause(&key_quota, 0), Duration::ZERO);
+        assert_eq!(pause(&key_quota, 100_000), Duration::from_secs(25));
+        assert_eq!(pause(&key_quota, 100_000_000), LONGEST);
+        (0..201).for_each(|_| assert!(key_quota.acquire(0)));
+        assert_eq!(pause(&key_quota, 100_000), Duration::from_millis(200));
     }
 }

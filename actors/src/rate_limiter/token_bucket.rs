@@ -14,14 +14,14 @@ pub struct TokenBucket {
 }
 
 impl TokenBucket {
-    /// The bucket in one word.
+    /// The bucket as one number.
     pub fn pack(self) -> u64 {
         self.full_at
     }
 
     /// The bucket of [`TokenBucket::pack`].
-    pub fn unpack(word: u64) -> Self {
-        Self { full_at: word }
+    pub fn unpack(packed: u64) -> Self {
+        Self { full_at: packed }
     }
 
     /// A bucket that is full so long after `now`.

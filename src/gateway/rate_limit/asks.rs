@@ -5,14 +5,14 @@ use std::rc::Rc;
 
 use aegis_actors::rate_limiter::{Ask, Asks, Key, Sighted, Sightings, Top};
 
-use super::rules::Limited;
+use super::rules::CompiledLimit;
 use crate::gateway::actor_handle::ActorHandle;
 use crate::gateway::worker::Worker;
 
-/// Clients that a worker keeps apart between two reports.
+/// Clients that a worker counts between two reports, half a second apart; the rarest make room for new ones.
 const LISTED: usize = 64;
 
-/// Of what limits let pass one in so many is looked at; of what they refuse each.
+/// One in 16 decisions that let pass is counted for the list of the busiest clients; of refusals every one is.
 pub const SAMPLE: u32 = 16;
 
 /// One worker's side of the rate limiter actor.
@@ -22,7 +22,7 @@ pub struct Asking {
     asks: ActorHandle<Asks>,
     seen: RefCell<Option<Seen>>,
     sightings: ActorHandle<Sightings>,
-    /// So many decisions are not looked at before the next one is.
+    /// Decisions that are not counted before the next one is.
     skip: Cell<u32>,
 }
 
@@ -50,7 +50,13 @@ impl Worker {
     }
 
     /// Notes whom a limit has let pass or refused.
-    pub fn sight<'k>(&self, limited: &Limited, key: u64, refused: bool, owner: impl FnOnce() -> Key<'k>) {
+    pub fn sight<'k>(
+        &self,
+        limited: &CompiledLimit,
+        key: u64,
+        refused: bool,
+        owner: impl FnOnce() -> Key<'k>,
+    ) {
         let skip = self.asking.skip.get();
         let sampled = skip == 0;
         // At random: where each request meets two limits, every 16th decision would always be the same limit's.
@@ -61,9 +67,9 @@ impl Worker {
         }
         let mut seen = self.asking.seen.borrow_mut();
         let seen = seen.get_or_insert_with(|| Seen { busiest: Top::new(LISTED), limited: Top::new(LISTED) });
-        let id = limited.cells.id;
+        let id = limited.shared.id;
         let is = |sighted: &Sighted| sighted.key == key && sighted.limit == id;
-        let sighted = || Sighted { limit: id, name: limited.cells.name.clone(), key, owner: owner().into() };
+        let sighted = || Sighted { limit: id, name: limited.shared.name.clone(), key, owner: owner().into() };
         if refused {
             seen.limited.note(1, is, sighted);
         } else {

@@ -1,25 +1,27 @@
 //! The rate limit stage: which limits apply, whether all of them let the request pass, and what the client is told.
 //!
 //! All limits that apply are looked at before any is charged. Alone, an instance decides by its own buckets, in place and
-//! at once. With Redis it spends what it has leased, and only a request for which nothing is left waits for an answer.
+//! at once (`local`). With Redis it spends what it has leased, and only a request for which nothing is left waits for an
+//! answer (`distributed`).
 
-mod alone;
 mod asks;
-mod leased;
+mod distributed;
+mod local;
 mod quota;
 pub mod rules;
 #[cfg(test)]
 mod tests;
 
-use std::net::IpAddr;
 use std::rc::Rc;
 
-use aegis_actors::rate_limiter::{Key, LimitId, Limiter, Mode, Refusal, Standing};
+use aegis_actors::metrics_aggregator::LimitCounts;
+use aegis_actors::rate_limiter::{Decisions, LimitId, Mode, Refusal, Standing};
+use aegis_actors::traffic::Counters;
 use smallvec::SmallVec;
 
 pub use self::asks::{Asking, SAMPLE};
-pub use self::quota::{HeaderCache, Quota, Violation, is_quota};
-use self::rules::{Facts, Limited, Limits, Verified};
+pub use self::quota::{ExceededLimit, HeaderCache, Quota, is_quota};
+use self::rules::{CompiledLimit, Facts, Limits, Verified};
 use super::answer::Cause;
 use super::request::{Refused, Request};
 use super::worker::Worker;
@@ -28,57 +30,26 @@ use crate::router::Canonical;
 /// A limit that applies to a request, and the fingerprint of whom it counts for.
 #[derive(Clone, Copy)]
 struct Applying<'a> {
-    limited: &'a Limited,
+    limited: &'a CompiledLimit,
     key: u64,
-}
-
-/// Whom a request will most likely be charged to.
-#[derive(Clone, Copy)]
-pub struct Foreseen {
-    key: Key<'static>,
-    print: u64,
-}
-
-/// Asks for the bucket that a request will most likely be charged to, before its path is looked at: among a hundred
-/// thousand it lies where nobody has looked lately, and until it is needed it has come.
-pub fn foresee(limiter: &Limiter, limits: &Limits, client: IpAddr) -> Option<Foreseen> {
-    let (limited, key) = limits.likely(client)?;
-    let print = limiter.prints.of(&key);
-    if limiter.mode() == Mode::Local {
-        limited.cells.buckets.prefetch(print);
-    }
-    Some(Foreseen { key, print })
 }
 
 /// Most requests meet one limit, few more than four.
 type All<'a> = SmallVec<[Applying<'a>; 4]>;
 
-/// What the limits say of a request.
-enum Decision<'a> {
+/// What all limits of a request say together. Which of them says it is its position among those that apply.
+#[derive(Clone, Copy)]
+enum Decision {
     /// The tightest of those that were charged.
-    Pass(Option<(&'a Limited, Standing)>),
-    Refused(&'a Limited, Refusal),
+    Pass(Option<(usize, Standing)>),
+    Refused(usize, Refusal),
     /// The limit could not be asked, and its rule says to refuse then.
-    Unavailable(&'a Limited),
+    Unavailable(usize),
 }
-
-/// What the stage says to a request.
-#[derive(Default)]
-pub struct Verdict {
-    /// What the client is told of its limit, whatever becomes of the request.
-    pub quota: Option<Quota>,
-    /// Why it is refused, if it is.
-    pub refusal: Option<Denial>,
-    /// The limits that were looked at, those in shadow last.
-    pub consulted: AllConsulted,
-}
-
-/// What the limits of a request said to it.
-pub type AllConsulted = SmallVec<[Consulted; 2]>;
 
 /// What one limit said to a request.
 #[derive(Clone, Copy, Debug)]
-pub struct Consulted {
+pub struct LimitOutcome {
     pub limit: LimitId,
     /// Left after the request, where that is known.
     pub remaining: Option<u64>,
@@ -87,198 +58,149 @@ pub struct Consulted {
     pub shadow: bool,
 }
 
-impl Consulted {
-    fn of(limited: &Limited, decision: &Decision<'_>) -> Self {
-        let limit = limited.cells.id;
+impl LimitOutcome {
+    fn of(at: usize, limited: &CompiledLimit, decision: &Decision) -> Self {
         let (remaining, refused) = match decision {
-            Decision::Pass(Some((by, standing))) if std::ptr::eq(*by, limited) => {
-                (Some(standing.remaining), false)
-            }
-            Decision::Refused(by, refusal) if std::ptr::eq(*by, limited) => {
-                (Some(refusal.standing.remaining), true)
-            }
-            Decision::Unavailable(by) if std::ptr::eq(*by, limited) => (None, true),
+            Decision::Pass(Some((by, standing))) if *by == at => (Some(standing.remaining), false),
+            Decision::Refused(by, refusal) if *by == at => (Some(refusal.standing.remaining), true),
+            Decision::Unavailable(by) if *by == at => (None, true),
             _ => (None, false),
         };
-        Self { limit, remaining, refused, shadow: limited.shadow }
+        Self { limit: limited.shared.id, remaining, refused, shadow: limited.shadow }
     }
-}
-
-/// What a limit decided, as it is counted.
-#[derive(Clone, Copy)]
-enum Decided {
-    Allowed,
-    Limited,
-    /// Let pass by a rule in shadow that would have refused.
-    Shadow,
-    Bypassed,
 }
 
 /// Counts a limit's decision under its rule, and with the request that it was made for.
-fn count(request: &Request, limited: &Limited, decided: Decided) {
-    let (rule, mut with_request) = (&limited.cells.decisions, request.record.limits.get());
-    let (by_rule, counted) = match decided {
-        Decided::Allowed => (&rule.allowed, &mut with_request.allowed),
-        Decided::Limited => (&rule.limited, &mut with_request.limited),
-        Decided::Shadow => (&rule.shadow, &mut with_request.shadow),
-        Decided::Bypassed => (&rule.bypassed, &mut with_request.bypassed),
-    };
-    by_rule.add(request.worker.index, 1);
+fn count(
+    request: &Request,
+    limited: &CompiledLimit,
+    by_rule: fn(&Decisions) -> &Counters,
+    of_request: fn(&mut LimitCounts) -> &mut u8,
+) {
+    by_rule(&limited.shared.decisions).add(request.worker.index, 1);
+    let mut counts = request.record.limits.get();
+    let counted = of_request(&mut counts);
     *counted = counted.saturating_add(1);
-    request.record.limits.set(with_request);
+    request.record.limits.set(counts);
 }
 
-/// Why a request is refused.
-pub enum Denial {
-    /// A limit is used up.
-    Exceeded(Violation),
-    /// A limit could not be asked.
-    Unavailable,
-}
-
-impl Denial {
-    /// The refusal of a request.
-    pub fn of(self, request: Box<Request>) -> Refused {
-        match self {
-            Self::Exceeded(violation) => Refused {
-                retry_after: Some(violation.retry_after_seconds),
-                more: Some(violation),
-                ..Refused::new(request, Cause::RateLimited)
-            },
-            Self::Unavailable => {
-                Refused { retry_after: Some(1), ..Refused::new(request, Cause::LimiterUnavailable) }
-            }
-        }
-    }
-}
-
-/// Charges every limit that applies to the request, or none where one of them refuses.
-pub async fn check(request: &Request, limits: &Limits, canonical: &Canonical<'_>) -> Verdict {
-    let (worker, snapshot) = (&request.worker, &request.snapshot);
+/// Charges every limit that applies to the request, or none where one of them refuses. Notes in it what the limits said, and
+/// what its client is told of them whatever becomes of it.
+///
+/// # Errors
+/// A limit is used up, or could not be asked and refuses then.
+pub async fn check(
+    mut request: Box<Request>,
+    limits: &Limits,
+    canonical: &Canonical<'_>,
+) -> Result<Box<Request>, Refused> {
+    let worker = &request.worker;
     let limiter = &*worker.shared.limiter;
     let facts = Facts {
         method: request.head.method.as_str(),
         host: request.head.host_name(),
         path: &canonical.path,
         trailing_slash: canonical.trailing_slash,
-        route: request.record.route.map_or("", |index| &snapshot.routes[index].limited_as),
+        route: request.record.route.map_or("", |index| &request.snapshot.routes[index].limited_as),
         behind_proxy: request.trusted,
         client: request.record.client,
         // Authentication comes with a later version: so far nobody is verified.
         verified: Verified::default(),
     };
     let (mut enforced, mut shadows) = (All::new(), All::new());
-    let exempt = limits.applying(snapshot.limit_paths(), &facts, |limited| {
-        let key = limited.key(&facts);
-        let key = match request.foreseen {
-            Some(foreseen) if foreseen.key == key => foreseen.print,
-            _ => limiter.prints.of(&key),
-        };
+    let exempt = limits.applying(request.snapshot.limit_paths(), &facts, |limited| {
+        let key = limiter.prints.of(&limited.key(&facts));
         let list = if limited.shadow { &mut shadows } else { &mut enforced };
         list.push(Applying { limited, key });
     });
     if exempt {
         for Applying { limited, .. } in enforced.iter().chain(&shadows) {
-            count(request, limited, Decided::Bypassed);
+            count(&request, limited, |rule| &rule.bypassed, |request| &mut request.bypassed);
         }
-        return Verdict::default();
+        return Ok(request);
     }
     let now = limiter.clock.at(request.record.started);
     let decision = decide(worker, &enforced, &facts, now).await;
-    let mut consulted = AllConsulted::new();
-    for applying in &enforced {
-        consulted.push(Consulted::of(applying.limited, &decision));
-        let refused = match &decision {
-            Decision::Pass(_) => false,
-            Decision::Refused(by, _) if std::ptr::eq(*by, applying.limited) => true,
+    let mut outcomes: SmallVec<[LimitOutcome; 2]> = SmallVec::new();
+    for (at, Applying { limited, key }) in enforced.iter().enumerate() {
+        let outcome = LimitOutcome::of(at, limited, &decision);
+        outcomes.push(outcome);
+        match decision {
+            Decision::Refused(by, _) if by == at => {
+                count(&request, limited, |rule| &rule.limited, |request| &mut request.limited);
+            }
+            Decision::Pass(_) => {
+                count(&request, limited, |rule| &rule.allowed, |request| &mut request.allowed);
+            }
+            // Another has refused, so this one was not charged; or nobody knows.
             Decision::Refused(..) | Decision::Unavailable(_) => continue,
-        };
-        count(request, applying.limited, if refused { Decided::Limited } else { Decided::Allowed });
-        worker.sight(applying.limited, applying.key, refused, || applying.limited.key(&facts));
+        }
+        worker.sight(limited, *key, outcome.refused, || limited.key(&facts));
     }
+    // Those in shadow decide each for itself, on what passes.
+    if matches!(decision, Decision::Pass(_)) {
+        for applying @ Applying { limited, key } in &shadows {
+            let decision = decide(worker, std::slice::from_ref(applying), &facts, now).await;
+            outcomes.push(LimitOutcome::of(0, limited, &decision));
+            if matches!(decision, Decision::Pass(_)) {
+                count(&request, limited, |rule| &rule.allowed, |request| &mut request.allowed);
+            } else {
+                count(&request, limited, |rule| &rule.shadow, |request| &mut request.shadow);
+            }
+            let refused = matches!(decision, Decision::Refused(..));
+            worker.sight(limited, *key, refused, || limited.key(&facts));
+        }
+    }
+    request.record.request_trace.limits = outcomes;
+    let wall = limiter.wall(now);
     match decision {
         Decision::Pass(tightest) => {
-            if !shadows.is_empty() {
-                shadow(request, &shadows, &facts, now, &mut consulted).await;
-            }
-            let quota = tightest.filter(|_| limits.headers);
-            let wall = limiter.wall(now);
-            let quota = quota.map(|(limited, standing)| Quota::new(limited, standing, limiter.mode(), wall));
-            Verdict { quota, refusal: None, consulted }
+            request.quota = tightest
+                .filter(|_| limits.headers)
+                .map(|(at, standing)| Quota::new(enforced[at].limited, standing, limiter.mode(), wall));
+            Ok(request)
         }
-        Decision::Refused(limited, refusal) => Verdict {
-            quota: limits.headers.then(|| Quota::refused(limited, &refusal, limiter.wall(now))),
-            refusal: Some(Denial::Exceeded(quota::violation(limited, &refusal))),
-            consulted,
-        },
-        Decision::Unavailable(_) => Verdict { quota: None, refusal: Some(Denial::Unavailable), consulted },
+        Decision::Refused(at, refusal) => {
+            let limited = enforced[at].limited;
+            request.quota = limits.headers.then(|| Quota::refused(limited, &refusal, wall));
+            let exceeded = quota::exceeded(limited, &refusal);
+            Err(Refused {
+                retry_after: Some(exceeded.retry_after_seconds),
+                more: Some(exceeded),
+                ..Refused::new(request, Cause::RateLimited)
+            })
+        }
+        Decision::Unavailable(_) => {
+            Err(Refused { retry_after: Some(1), ..Refused::new(request, Cause::LimiterUnavailable) })
+        }
     }
 }
 
 /// Asks whoever keeps the limits now.
-async fn decide<'a>(
-    worker: &Rc<Worker>,
-    applying: &[Applying<'a>],
-    facts: &Facts<'_>,
-    now: u64,
-) -> Decision<'a> {
+async fn decide(worker: &Rc<Worker>, applying: &[Applying<'_>], facts: &Facts<'_>, now: u64) -> Decision {
     match worker.shared.limiter.mode() {
-        Mode::Local => alone::decide(&worker.shared.limiter, applying, now),
-        mode => match leased::decide_at_once(mode, applying, now) {
+        Mode::Local => local::decide(&worker.shared.limiter, applying, now),
+        mode => match distributed::decide_at_once(mode, applying, now) {
             Some(decision) => decision,
             // Boxed, so that requests that need not wait carry no room for it.
-            None => Box::pin(leased::decide(worker, mode, applying, facts, now)).await,
+            None => Box::pin(distributed::decide(worker, mode, applying, facts, now)).await,
         },
     }
 }
 
-/// Decides and counts by the rules in shadow, each for itself, and notes what they said.
-async fn shadow(
-    request: &Request,
-    shadows: &All<'_>,
-    facts: &Facts<'_>,
-    now: u64,
-    consulted: &mut AllConsulted,
-) {
-    let worker = &request.worker;
-    for applying in shadows {
-        let decision = decide(worker, std::slice::from_ref(applying), facts, now).await;
-        let passes = matches!(decision, Decision::Pass(_));
-        consulted.push(Consulted::of(applying.limited, &decision));
-        count(request, applying.limited, if passes { Decided::Allowed } else { Decided::Shadow });
-        let refused = matches!(decision, Decision::Refused(..));
-        worker.sight(applying.limited, applying.key, refused, || applying.limited.key(facts));
-    }
-}
-
 /// Of what was charged, the limit with the least left, by share of the whole.
-fn tightest<'a>(
-    before: Option<(&'a Limited, Standing)>,
-    next: (&'a Limited, Standing),
-) -> Option<(&'a Limited, Standing)> {
-    let share = |(limited, standing): &(&Limited, Standing)| {
-        standing.remaining as f64 / limited.cells.plan.capacity as f64
+fn tightest(
+    applying: &[Applying<'_>],
+    before: Option<(usize, Standing)>,
+    next: (usize, Standing),
+) -> Option<(usize, Standing)> {
+    let share = |(at, standing): &(usize, Standing)| {
+        standing.remaining as f64 / applying[*at].limited.shared.plan.capacity as f64
     };
-    Some(match before {
-        Some(before) if share(&before) <= share(&next) => before,
-        _ => next,
-    })
+    Some(before.filter(|before| share(before) <= share(&next)).unwrap_or(next))
 }
 
 /// Of two refusals the one that lasts longer: until it is over the request does not pass.
-fn longer<'a>(
-    before: Option<(&'a Limited, Refusal)>,
-    next: (&'a Limited, Refusal),
-) -> Option<(&'a Limited, Refusal)> {
-    Some(match before {
-        Some(before) if before.1.retry_after >= next.1.retry_after => before,
-        _ => next,
-    })
-}
-
-/// Takes back what was charged to this instance's own buckets.
-fn refund(limiter: &Limiter, charged: &[Applying<'_>], now: u64) {
-    for Applying { limited, key } in charged {
-        limiter.refund(&limited.cells, *key, now, limited.cost);
-    }
+fn longer(before: Option<(usize, Refusal)>, next: (usize, Refusal)) -> Option<(usize, Refusal)> {
+    Some(before.filter(|before| before.1.retry_after >= next.1.retry_after).unwrap_or(next))
 }

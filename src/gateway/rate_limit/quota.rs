@@ -8,9 +8,9 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use aegis_actors::rate_limiter::settings::Algorithm;
-use aegis_actors::rate_limiter::{LimitCells, Mode, Plan, Refusal, Standing};
+use aegis_actors::rate_limiter::{Mode, Plan, Refusal, SharedLimit, Standing};
 
-use super::rules::Limited;
+use super::rules::CompiledLimit;
 use crate::gateway::fields::Fields;
 use crate::gateway::headers::add_bytes;
 
@@ -22,28 +22,28 @@ const STATE: &str = "ratelimit";
 
 const SECOND: u64 = 1_000_000_000;
 
-/// What the answers of one worker under one limit say of it.
+/// The header fields of one limit, ready to be written; one per worker and limit.
 pub struct HeaderCache {
     capacity: u64,
     /// `RateLimit-Policy`.
     policy: String,
     /// `RateLimit` up to its numbers.
     name: String,
-    /// What was said last: many clients of a limit have as much left as the one before them.
-    last: RefCell<Said>,
+    /// The lines of the last answer: many clients of a limit have as much left as the one before them.
+    last: RefCell<CachedLines>,
 }
 
-/// All fields of a state, as lines.
+/// All fields for some numbers, as lines.
 #[derive(Default)]
-struct Said {
+struct CachedLines {
     /// None before the first answer.
-    state: Option<State>,
+    state: Option<Numbers>,
     lines: Vec<u8>,
 }
 
 /// What is left of a limit, in whole numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct State {
+struct Numbers {
     remaining: u64,
     /// Seconds that it has to do for.
     window: u64,
@@ -53,18 +53,18 @@ struct State {
 
 impl HeaderCache {
     /// For answers under this limit.
-    pub fn new(cells: &LimitCells) -> Self {
-        let (name, capacity) = (&cells.name, cells.plan.capacity);
+    pub fn new(shared: &SharedLimit) -> Self {
+        let (name, capacity) = (&shared.name, shared.plan.capacity);
         Self {
             capacity,
-            policy: format!("\"{name}\";q={capacity};w={}", cells.limit.window.as_secs()),
+            policy: format!("\"{name}\";q={capacity};w={}", shared.limit.window.as_secs()),
             name: format!("\"{name}\";r="),
             last: RefCell::default(),
         }
     }
 
     /// `RateLimit`.
-    fn put_state(&self, state: State, text: &mut Vec<u8>) {
+    fn put_state(&self, state: Numbers, text: &mut Vec<u8>) {
         let mut number = itoa::Buffer::new();
         text.extend_from_slice(self.name.as_bytes());
         text.extend_from_slice(number.format(state.remaining).as_bytes());
@@ -72,7 +72,7 @@ impl HeaderCache {
         text.extend_from_slice(number.format(state.window).as_bytes());
     }
 
-    fn put_lines(&self, state: State, lines: &mut Vec<u8>) {
+    fn put_lines(&self, state: Numbers, lines: &mut Vec<u8>) {
         let mut number = itoa::Buffer::new();
         let mut add = |name: &str, value: &str| add_bytes(lines, name, value.as_bytes());
         add(LIMIT, number.format(self.capacity));
@@ -91,7 +91,7 @@ impl HeaderCache {
 pub struct Quota {
     /// The limit's place among those of the configuration.
     place: usize,
-    state: State,
+    state: Numbers,
 }
 
 /// Whole seconds, begun ones counted.
@@ -102,21 +102,21 @@ pub fn seconds_up(nanos: u64) -> u64 {
 impl Quota {
     /// What is left of a limit, or of this instance's share of it, after a request that has passed. `mode`: who has let it
     /// pass; `now` by the wall clock.
-    pub fn new(limited: &Limited, standing: Standing, mode: Mode, now: u64) -> Self {
+    pub fn new(limited: &CompiledLimit, standing: Standing, mode: Mode, now: u64) -> Self {
         let plan = match mode {
-            Mode::Degraded => limited.cells.counted_by(mode),
-            Mode::Local | Mode::Shared => limited.cells.plan,
+            Mode::Degraded => limited.shared.counted_by(mode),
+            Mode::Local | Mode::Shared => limited.shared.plan,
         };
         Self::of(limited, standing, effective_window(&plan, standing), now)
     }
 
     /// What is left of a limit that has refused a request.
-    pub fn refused(limited: &Limited, refusal: &Refusal, now: u64) -> Self {
+    pub fn refused(limited: &CompiledLimit, refusal: &Refusal, now: u64) -> Self {
         Self::of(limited, refusal.standing, refusal.retry_after.max(1), now)
     }
 
-    fn of(limited: &Limited, standing: Standing, window: u64, now: u64) -> Self {
-        let state = State {
+    fn of(limited: &CompiledLimit, standing: Standing, window: u64, now: u64) -> Self {
+        let state = Numbers {
             remaining: standing.remaining,
             window: seconds_up(window),
             reset_at: seconds_up(now.saturating_add(standing.reset)),
@@ -124,7 +124,7 @@ impl Quota {
         Self { place: limited.place, state }
     }
 
-    /// Puts the fields into an answer, in which nothing of [their names](is_quota) may be left. `caches` is the worker's, of
+    /// Puts the fields into an answer, in which nothing of [their names](is_quota) may be left. `caches` are the worker's, of
     /// all limits of the configuration by their places.
     pub fn write(self, caches: &[HeaderCache], fields: &mut Fields) {
         let (cache, state) = (&caches[self.place], self.state);
@@ -160,7 +160,7 @@ pub fn is_quota(name: &str) -> bool {
 
 /// What a refusal tells beyond every problem document's members.
 #[derive(Clone, Debug)]
-pub struct Violation {
+pub struct ExceededLimit {
     /// The rule's id.
     pub rule: Arc<str>,
     /// Requests per window, bursts included.
@@ -169,12 +169,12 @@ pub struct Violation {
     pub retry_after_seconds: u64,
 }
 
-/// The violation that a refusal is.
-pub fn violation(limited: &Limited, refusal: &Refusal) -> Violation {
-    Violation {
-        rule: limited.cells.name.clone(),
-        limit: limited.cells.plan.capacity,
-        window_seconds: limited.cells.limit.window.as_secs(),
+/// The members of a refusal's problem document.
+pub fn exceeded(limited: &CompiledLimit, refusal: &Refusal) -> ExceededLimit {
+    ExceededLimit {
+        rule: limited.shared.name.clone(),
+        limit: limited.shared.plan.capacity,
+        window_seconds: limited.shared.limit.window.as_secs(),
         retry_after_seconds: seconds_up(refusal.retry_after).max(1),
     }
 }
@@ -188,17 +188,17 @@ mod tests {
 
     use super::*;
 
-    fn limited(place: usize) -> Limited {
+    fn limited(place: usize) -> CompiledLimit {
         let window = Duration::from_secs(60);
         let limit = Limit { algorithm: Algorithm::TokenBucket, requests: 100, window, burst: 0 };
         let keyed_by = KeyedBy { strategy: KeyStrategy::Ip, ipv6_prefix: 64 };
-        let cells = LimitCells::new("some", &limit, keyed_by, Decisions::new(1));
-        Limited { cells, place, cost: 1, shadow: false, on_error: OnError::Local, own_on_error: false }
+        let shared = SharedLimit::new("some", &limit, keyed_by, Decisions::new(1));
+        CompiledLimit { shared, place, cost: 1, shadow: false, on_error: OnError::Local, own_on_error: false }
     }
 
     fn fields(
         caches: &[HeaderCache],
-        limited: &Limited,
+        limited: &CompiledLimit,
         remaining: u64,
         reset: u64,
         now: u64,
@@ -212,7 +212,7 @@ mod tests {
     #[test]
     fn each_answer_says_what_is_left_whatever_was_said_before() {
         let limited = limited(1);
-        let caches = [HeaderCache::new(&limited.cells), HeaderCache::new(&limited.cells)];
+        let caches = [HeaderCache::new(&limited.shared), HeaderCache::new(&limited.shared)];
         let now = 1_700_000_000 * SECOND;
         let mut kept = Vec::new();
         // Every state twice, and zero as the first.
@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn the_same_state_a_second_later_is_said_anew() {
         let limited = limited(0);
-        let caches = [HeaderCache::new(&limited.cells)];
+        let caches = [HeaderCache::new(&limited.shared)];
         let [_, _, reset, ..] = fields(&caches, &limited, 5, SECOND, 7 * SECOND);
         let [_, _, later, ..] = fields(&caches, &limited, 5, SECOND, 8 * SECOND);
         assert_eq!((reset.as_str(), later.as_str()), ("8", "9"));
@@ -243,7 +243,7 @@ mod tests {
     #[test]
     fn what_has_never_been_said_is_right_too() {
         let limited = limited(0);
-        let [_, remaining, reset, _, state] = fields(&[HeaderCache::new(&limited.cells)], &limited, 0, 0, 0);
+        let [_, remaining, reset, _, state] = fields(&[HeaderCache::new(&limited.shared)], &limited, 0, 0, 0);
         assert_eq!((&*remaining, &*reset, &*state), ("0", "0", "\"some\";r=0;t=1"));
     }
 
@@ -253,7 +253,7 @@ mod tests {
         let limited = limited(0);
         let window = |remaining, reset_ms: u64| {
             let standing = Standing { remaining, reset: reset_ms * 1_000_000 };
-            seconds_up(effective_window(&limited.cells.plan, standing))
+            seconds_up(effective_window(&limited.shared.plan, standing))
         };
         assert_eq!((window(99, 600), window(50, 30_000), window(1, 59_400)), (60, 30, 1));
         // The last token is just spent, so that the next one comes in 600 ms; or it comes in one.
@@ -278,9 +278,9 @@ mod tests {
         let refusal = Refusal { standing, retry_after: 5 * SECOND + 1 };
         let mut fields = Fields::default();
         Quota::refused(&limited, &refusal, 7 * SECOND)
-            .write(&[HeaderCache::new(&limited.cells)], &mut fields);
+            .write(&[HeaderCache::new(&limited.shared)], &mut fields);
         assert_eq!(fields.text(STATE).unwrap(), "\"some\";r=0;t=6");
         assert_eq!(fields.text(RESET).unwrap(), "67");
-        assert_eq!(violation(&limited, &refusal).retry_after_seconds, 6);
+        assert_eq!(exceeded(&limited, &refusal).retry_after_seconds, 6);
     }
 }

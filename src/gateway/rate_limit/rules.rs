@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use aegis_actors::rate_limiter::settings::{KeyStrategy, Limit, OnError, Rule, Settings};
-use aegis_actors::rate_limiter::{Key, LimitCells, LimitId, Subject};
+use aegis_actors::rate_limiter::{Key, LimitId, SharedLimit, Subject};
 use ipnet::IpNet;
 use regex::{RegexSet, RegexSetBuilder, SetMatches};
 
@@ -22,18 +22,16 @@ pub struct Limits {
     /// Highest priority first, then in the order of the file.
     rules: Vec<CompiledRule>,
     /// For requests that no rule enforces a limit on.
-    default: Limited,
-    /// Position of the first rule that enforces a limit on every request.
-    catch_all: Option<usize>,
+    default: CompiledLimit,
     /// In place of `default`, by the name of a verified user's tier.
-    tiers: Vec<(String, Limited)>,
+    tiers: Vec<(String, CompiledLimit)>,
     bypass: Bypass,
     /// The endpoints of `rules`, then the paths of `bypass`.
     paths: RegexSet,
 }
 
 struct CompiledRule {
-    limited: Limited,
+    limited: CompiledLimit,
     /// Position of its endpoint in the set; none: every path.
     endpoint: Option<usize>,
     methods: MethodSet,
@@ -43,19 +41,9 @@ struct CompiledRule {
     api_keys: Vec<String>,
 }
 
-impl CompiledRule {
-    fn is_catch_all(&self) -> bool {
-        !self.limited.shadow
-            && self.endpoint.is_none()
-            && self.methods.names().is_empty()
-            && self.hosts.is_any()
-            && [&self.tiers, &self.users, &self.api_keys].iter().all(|only| only.is_empty())
-    }
-}
-
 /// One limit with everything that a request needs of it.
-pub struct Limited {
-    pub cells: Arc<LimitCells>,
+pub struct CompiledLimit {
+    pub shared: Arc<SharedLimit>,
     /// Its position in [`Limits::all`].
     pub place: usize,
     pub cost: u64,
@@ -101,15 +89,15 @@ pub struct Facts<'a> {
     pub verified: Verified<'a>,
 }
 
-/// What the cells of a limit are made of: name, limit, and whose bucket it is.
-pub type CellsOf<'a> = dyn FnMut(&str, &Limit, KeyStrategy) -> Arc<LimitCells> + 'a;
+/// Makes or finds the shared state of a limit: by name, limit, and whose bucket it is.
+pub type SharedOf<'a> = dyn FnMut(&str, &Limit, KeyStrategy) -> Arc<SharedLimit> + 'a;
 
 impl Limits {
-    /// The limits of `settings`, with the cells that `cells` makes or knows.
+    /// The limits of `settings`, with the state that `shared` makes or knows.
     ///
     /// # Errors
     /// A pattern that `check` would have refused.
-    pub fn build(settings: &Settings, cells: &mut CellsOf<'_>) -> Result<Self, regex::Error> {
+    pub fn build(settings: &Settings, shared: &mut SharedOf<'_>) -> Result<Self, regex::Error> {
         let mut patterns = Vec::new();
         let mut written: Vec<&Rule> = settings.rules.iter().collect();
         written.sort_by_key(|rule| std::cmp::Reverse(rule.priority));
@@ -121,8 +109,8 @@ impl Limits {
                 patterns.len() - 1
             });
             CompiledRule {
-                limited: Limited {
-                    cells: cells(&rule.id, &rule.rate_limit.limit, strategy),
+                limited: CompiledLimit {
+                    shared: shared(&rule.id, &rule.rate_limit.limit, strategy),
                     place,
                     cost: rule.rate_limit.cost.into(),
                     shadow: rule.shadow,
@@ -141,9 +129,9 @@ impl Limits {
         let paths = patterns.len();
         patterns.extend(settings.bypass.paths.iter().map(|path| bypass_regex(path)));
         let mut plain = |place, name: &str, limit: &Limit| {
-            let cells = cells(name, limit, settings.key);
+            let shared = shared(name, limit, settings.key);
             let on_error = settings.on_error;
-            Limited { cells, place, cost: 1, shadow: false, on_error, own_on_error: false }
+            CompiledLimit { shared, place, cost: 1, shadow: false, on_error, own_on_error: false }
         };
         let tier = |(at, (tier, limit)): (usize, &(String, _))| {
             (tier.clone(), plain(rules.len() + at, &format!("tier:{tier}"), limit))
@@ -153,7 +141,6 @@ impl Limits {
             headers: settings.headers,
             max_keys: settings.max_keys,
             default: plain(rules.len() + tiers.len(), "default", &settings.default_limit()),
-            catch_all: rules.iter().position(CompiledRule::is_catch_all),
             rules,
             tiers,
             bypass: Bypass {
@@ -170,31 +157,19 @@ impl Limits {
     }
 
     /// Every limit that there is, by its place.
-    pub fn all(&self) -> impl Iterator<Item = &Limited> {
+    pub fn all(&self) -> impl Iterator<Item = &CompiledLimit> {
         let tiers = self.tiers.iter().map(|(_, limited)| limited);
         self.rules.iter().map(|rule| &rule.limited).chain(tiers).chain([&self.default])
     }
 
-    /// The limit of those cells, where it is one of these.
-    pub fn find(&self, id: LimitId) -> Option<&Limited> {
-        self.all().find(|limited| limited.cells.id == id)
+    /// The limit of that shared state, where it is one of these.
+    pub fn find(&self, id: LimitId) -> Option<&CompiledLimit> {
+        self.all().find(|limited| limited.shared.id == id)
     }
 
     /// The set of paths; a worker has a clone of its own, since matching needs room to work in.
     pub fn paths(&self) -> &RegexSet {
         &self.paths
-    }
-
-    /// The limit that most requests meet, and whom it counts for, as far as nothing is known but the client, whom nobody has
-    /// verified.
-    pub fn likely(&self, client: IpAddr) -> Option<(&Limited, Key<'static>)> {
-        let limited = self.catch_all.map_or(&self.default, |at| &self.rules[at].limited);
-        let by = limited.cells.keyed_by;
-        let subject = match by.strategy {
-            KeyStrategy::Global => Subject::Everybody,
-            _ => Subject::address(client, by.ipv6_prefix),
-        };
-        (!by.strategy.is_by_endpoint()).then_some((limited, Key { subject, endpoint: None }))
     }
 
     /// Visits every limit that applies to a request, and tells whether the request is exempt from them. `paths` is the
@@ -203,7 +178,7 @@ impl Limits {
         &'a self,
         paths: &RegexSet,
         facts: &Facts<'_>,
-        mut visit: impl FnMut(&'a Limited),
+        mut visit: impl FnMut(&'a CompiledLimit),
     ) -> bool {
         let matched = (!paths.is_empty()).then(|| Matched::of(paths, facts));
         let is_matched = |at: usize| matched.as_ref().is_some_and(|matched| matched.perhaps(at));
@@ -311,10 +286,10 @@ fn is_internal(address: IpAddr) -> bool {
     }
 }
 
-impl Limited {
+impl CompiledLimit {
     /// Whom a request is charged to. Where a fact is not verified, the address takes its place.
     pub fn key<'a>(&self, facts: &Facts<'a>) -> Key<'a> {
-        let by = self.cells.keyed_by;
+        let by = self.shared.keyed_by;
         let verified = &facts.verified;
         let user = verified.user.map(Subject::User);
         let api_key = verified.api_key.map(Subject::ApiKey);

@@ -3,15 +3,15 @@
 use aegis_actors::rate_limiter::settings::{
     Algorithm, Bypass, KeyStrategy, Limit, Match, MatchType, Rule, RuleLimit, Settings,
 };
-use aegis_actors::rate_limiter::{Decisions, KeyedBy, LimitCells};
+use aegis_actors::rate_limiter::{Decisions, KeyedBy, SharedLimit};
 
 use super::rules::{Facts, Limits, Verified};
 
 fn limits(settings: &Settings) -> Limits {
-    let mut cells = |name: &str, limit: &_, strategy| {
-        LimitCells::new(name, limit, KeyedBy { strategy, ipv6_prefix: 64 }, Decisions::new(1))
+    let mut shared = |name: &str, limit: &_, strategy| {
+        SharedLimit::new(name, limit, KeyedBy { strategy, ipv6_prefix: 64 }, Decisions::new(1))
     };
-    Limits::build(settings, &mut cells).unwrap()
+    Limits::build(settings, &mut shared).unwrap()
 }
 
 fn limit(requests: u32) -> Limit {
@@ -48,7 +48,8 @@ fn facts<'a>(path: &'a str, verified: Verified<'a>) -> Facts<'a> {
 
 fn applying(limits: &Limits, facts: &Facts<'_>) -> (Vec<String>, bool) {
     let mut names = Vec::new();
-    let exempt = limits.applying(limits.paths(), facts, |limited| names.push(limited.cells.name.to_string()));
+    let exempt =
+        limits.applying(limits.paths(), facts, |limited| names.push(limited.shared.name.to_string()));
     (names, exempt)
 }
 
@@ -120,7 +121,6 @@ fn a_rule_for_hosts_holds_for_requests_that_name_them() {
     for host in ["", "example.com", "example.org", "xapi.example.com", "api.example.com.org"] {
         assert_eq!(of(host), ["default"], "{host}");
     }
-    assert_eq!(limits.likely("192.0.2.1".parse().unwrap()).unwrap().0.cells.name.as_ref(), "default");
 }
 
 #[test]
@@ -256,32 +256,7 @@ fn every_limit_knows_its_place() {
         ..Settings::default()
     };
     let limits = limits(&settings);
-    let names: Vec<_> = limits.all().map(|limited| &*limited.cells.name).collect();
+    let names: Vec<_> = limits.all().map(|limited| &*limited.shared.name).collect();
     assert_eq!(names, ["b", "a", "tier:free", "tier:pro", "default"]);
     assert!(limits.all().zip(0..).all(|(limited, at)| limited.place == at));
-}
-
-#[test]
-fn the_likely_limit_is_the_one_that_applies_to_clients_that_nobody_has_verified() {
-    let by = |key| Some(key);
-    let only_posts = Match { methods: vec!["POST".to_owned()], ..Match::default() };
-    let shadow = Rule { shadow: true, ..rule("shadow", Match::default()) };
-    let cases = [
-        (vec![], "default"),
-        (vec![shadow, rule("posts", only_posts)], "default"),
-        (vec![rule("all", Match::default())], "all"),
-        (vec![Rule { key: by(KeyStrategy::User), ..rule("users", Match::default()) }], "users"),
-        (vec![Rule { key: by(KeyStrategy::Global), ..rule("everybody", Match::default()) }], "everybody"),
-    ];
-    let facts = facts("/x", Verified::default());
-    for (rules, expected) in cases {
-        let limits = limits(&Settings { rules, ..Settings::default() });
-        let (limited, key) = limits.likely(facts.client).unwrap();
-        assert_eq!((&*limited.cells.name, key), (expected, limited.key(&facts)));
-    }
-    for strategy in [KeyStrategy::IpEndpoint, KeyStrategy::Endpoint] {
-        let endpoints = Rule { key: by(strategy), ..rule("routes", Match::default()) };
-        let limits = limits(&Settings { rules: vec![endpoints], ..Settings::default() });
-        assert!(limits.likely(facts.client).is_none(), "its route is not known yet");
-    }
 }

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use crate::rate_limiter::limit::SLOTS;
 use crate::rate_limiter::settings::{Algorithm, Limit};
-use crate::rate_limiter::{Buckets, Plan, Population};
+use crate::rate_limiter::{Buckets, KeyQuota, Plan};
 
 const SECOND: u64 = 1_000_000_000;
 /// Some moment, not on any border.
@@ -121,13 +121,13 @@ proptest! {
         schedule in schedule(2 * SECOND),
     ) {
         let plan = Plan::new(&limit(algorithm, requests, seconds, burst));
-        let (buckets, population) = (Buckets::new(algorithm), Population::new(10));
+        let (buckets, key_quota) = (Buckets::new(algorithm), KeyQuota::new(10));
         let mut model = model(plan);
         let mut now = START;
         for (pause, cost) in schedule {
             now += pause;
             let (passes, left) = model.charge(now, cost);
-            match buckets.charge(&population, &plan, 1, now, cost) {
+            match buckets.charge(&key_quota, &plan, 1, now, cost) {
                 Ok(standing) => {
                     prop_assert!(passes, "the model refuses at {now}");
                     prop_assert_eq!(standing.remaining, left);
@@ -155,12 +155,12 @@ proptest! {
     ) {
         let plan = Plan::new(&limit(Algorithm::SlidingWindow, requests, 1, 0));
         prop_assert_eq!(plan.slot, SECOND.div_ceil(SLOTS));
-        let (buckets, population) = (Buckets::new(plan.algorithm), Population::new(10));
+        let (buckets, key_quota) = (Buckets::new(plan.algorithm), KeyQuota::new(10));
         let mut passed = PlainLog { passed: Vec::new(), plan };
         let mut now = START;
         for (pause, cost) in schedule {
             now += pause;
-            if buckets.charge(&population, &plan, 1, now, cost).is_ok() {
+            if buckets.charge(&key_quota, &plan, 1, now, cost).is_ok() {
                 passed.passed.push((now, cost));
                 prop_assert!(passed.used(now) <= plan.capacity);
             } else {
@@ -177,14 +177,14 @@ proptest! {
         schedule in schedule(2 * SECOND),
     ) {
         let plan = Plan::new(&limit(algorithm, requests, 2, 0));
-        let (buckets, population) = (Buckets::new(algorithm), Population::new(10));
+        let (buckets, key_quota) = (Buckets::new(algorithm), KeyQuota::new(10));
         let mut model = model(plan);
         let mut now = START;
         for (turn, (pause, cost)) in schedule.into_iter().enumerate() {
             now += pause;
-            let ok = buckets.charge(&population, &plan, 1, now, cost).is_ok();
+            let ok = buckets.charge(&key_quota, &plan, 1, now, cost).is_ok();
             if ok && turn % 3 == 0 {
-                buckets.refund(&population, &plan, 1, now, cost);
+                buckets.refund(&key_quota, &plan, 1, now, cost);
             } else {
                 let (passes, left) = model.charge(now, cost);
                 prop_assert!(passes || !ok, "more passes than without the refunded requests");
@@ -198,10 +198,10 @@ proptest! {
 fn a_window_and_a_bucket_begin_again_whole() {
     for algorithm in [Algorithm::TokenBucket, Algorithm::SlidingWindow, Algorithm::FixedWindow] {
         let plan = Plan::new(&limit(algorithm, 10, 2, 0));
-        let (buckets, population) = (Buckets::new(algorithm), Population::new(10));
+        let (buckets, key_quota) = (Buckets::new(algorithm), KeyQuota::new(10));
         for round in 0..3 {
             let now = START + round * 3 * SECOND;
-            let passed = (0..25).filter(|_| buckets.charge(&population, &plan, 1, now, 1).is_ok()).count();
+            let passed = (0..25).filter(|_| buckets.charge(&key_quota, &plan, 1, now, 1).is_ok()).count();
             assert_eq!(passed, 10, "{algorithm:?}, round {round}");
         }
     }
@@ -213,10 +213,10 @@ fn a_share_is_at_least_one_request_and_never_more_than_its_part() {
         let plan = Plan::new(&limit(algorithm, 1_000, 1, 0));
         let (share, _) = plan.share(3, 1);
         assert_eq!((share.capacity, plan.share(5_000, 1).0.capacity), (333, 1));
-        let (buckets, population) = (Buckets::new(algorithm), Population::new(10));
+        let (buckets, key_quota) = (Buckets::new(algorithm), KeyQuota::new(10));
         let passed = (0..4_000_u64).filter(|i| {
             let now = (START / SECOND + 1) * SECOND + i * SECOND / 2_000;
-            buckets.charge(&population, &share, 1, now, 1).is_ok()
+            buckets.charge(&key_quota, &share, 1, now, 1).is_ok()
         });
         // Two seconds: two windows, or a full bucket and what refills.
         let most = if algorithm == Algorithm::TokenBucket { 3 * 334 } else { 2 * 333 };
@@ -231,11 +231,11 @@ fn shares_that_are_less_than_a_request_let_no_more_pass_in_the_long_run() {
     {
         for algorithm in [Algorithm::TokenBucket, Algorithm::SlidingWindow, Algorithm::FixedWindow] {
             let (share, charged) = Plan::new(&limit(algorithm, requests, 60, 0)).share(instances, cost);
-            let (buckets, population) = (Buckets::new(algorithm), Population::new(10));
+            let (buckets, key_quota) = (Buckets::new(algorithm), KeyQuota::new(10));
             let hours = 24;
             let passed = (0..hours * 3600).filter(|second| {
                 let now = START + second * SECOND;
-                buckets.charge(&population, &share, 1, now, charged).is_ok()
+                buckets.charge(&key_quota, &share, 1, now, charged).is_ok()
             });
             let used = passed.count() as u64 * cost * instances;
             let limit = u64::from(requests) * 60 * hours;
@@ -253,12 +253,12 @@ fn shares_that_are_less_than_a_request_let_no_more_pass_in_the_long_run() {
 fn a_share_that_changes_with_the_number_of_instances_locks_nobody_out() {
     for algorithm in [Algorithm::TokenBucket, Algorithm::SlidingWindow, Algorithm::FixedWindow] {
         let plan = Plan::new(&limit(algorithm, 2, 60, 0));
-        let (buckets, population) = (Buckets::new(algorithm), Population::new(10));
+        let (buckets, key_quota) = (Buckets::new(algorithm), KeyQuota::new(10));
         let mut now = START;
         for instances in [1, 2, 9, 50, 9, 2, 1, 50] {
             let (share, charged) = plan.share(instances, 1);
             // Until everything that the share before allowed is used up.
-            while buckets.charge(&population, &share, 1, now, charged).is_ok() {}
+            while buckets.charge(&key_quota, &share, 1, now, charged).is_ok() {}
             let wait = buckets.probe(&share, 1, now, charged).unwrap_err().retry_after;
             assert!(wait <= share.window + 60 * SECOND * 50, "{algorithm:?} {instances}: {wait}");
             now += SECOND;
@@ -275,12 +275,12 @@ fn a_refund_that_comes_late_takes_nothing_of_what_others_were_charged() {
     for algorithm in [Algorithm::SlidingWindow, Algorithm::FixedWindow] {
         for requests in [2, 1_000] {
             let plan = Plan::new(&limit(algorithm, requests, 60, 0));
-            let (buckets, population) = (Buckets::new(algorithm), Population::new(10));
+            let (buckets, key_quota) = (Buckets::new(algorithm), KeyQuota::new(10));
             let (all, then) = (u64::from(requests), border - SECOND);
-            buckets.charge(&population, &plan, 1, then, 1).unwrap();
+            buckets.charge(&key_quota, &plan, 1, then, 1).unwrap();
             let left = if algorithm == Algorithm::FixedWindow { all } else { all - 1 };
-            buckets.charge(&population, &plan, 1, border, left).unwrap();
-            buckets.refund(&population, &plan, 1, then, 1);
+            buckets.charge(&key_quota, &plan, 1, border, left).unwrap();
+            buckets.refund(&key_quota, &plan, 1, then, 1);
             // The log has room again, for one; what the window counts came later.
             let room = u64::from(algorithm == Algorithm::SlidingWindow);
             assert_eq!(buckets.standing(&plan, 1, border).remaining, room, "{algorithm:?} {requests}");
@@ -299,12 +299,12 @@ fn absurd_numbers_neither_overflow_nor_let_everything_pass() {
             window: Duration::from_secs(u64::MAX / 2),
             burst: u32::MAX,
         });
-        let (buckets, population) = (Buckets::new(algorithm), Population::new(10));
-        assert!(buckets.charge(&population, &plan, 1, START, u64::MAX).is_err(), "{algorithm:?}");
-        assert!(buckets.charge(&population, &plan, 1, START, plan.capacity + 1).is_err(), "{algorithm:?}");
-        let _ = buckets.charge(&population, &plan, 1, u64::MAX - 1, 1);
-        buckets.refund(&population, &plan, 1, 0, u64::MAX);
-        buckets.sweep(&population, &plan, u64::MAX);
+        let (buckets, key_quota) = (Buckets::new(algorithm), KeyQuota::new(10));
+        assert!(buckets.charge(&key_quota, &plan, 1, START, u64::MAX).is_err(), "{algorithm:?}");
+        assert!(buckets.charge(&key_quota, &plan, 1, START, plan.capacity + 1).is_err(), "{algorithm:?}");
+        let _ = buckets.charge(&key_quota, &plan, 1, u64::MAX - 1, 1);
+        buckets.refund(&key_quota, &plan, 1, 0, u64::MAX);
+        buckets.sweep(&key_quota, &plan, u64::MAX);
     }
 }
 
@@ -313,7 +313,7 @@ fn a_bucket_that_would_fill_up_only_after_centuries_is_used_up_all_the_same() {
     let algorithm = Algorithm::TokenBucket;
     let plan =
         Plan::new(&Limit { algorithm, requests: 1, window: Duration::from_secs(30 * 86_400), burst: 10_000 });
-    let (buckets, population) = (Buckets::new(algorithm), Population::new(10));
-    let passed = (0..20_000).filter(|i| buckets.charge(&population, &plan, 1, START + i, 1).is_ok()).count();
+    let (buckets, key_quota) = (Buckets::new(algorithm), KeyQuota::new(10));
+    let passed = (0..20_000).filter(|i| buckets.charge(&key_quota, &plan, 1, START + i, 1).is_ok()).count();
     assert!(passed <= 10_001, "{passed}");
 }

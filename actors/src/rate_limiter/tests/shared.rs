@@ -8,16 +8,16 @@ use crate::rate_limiter::settings::{Algorithm, KeyStrategy, Limit};
 use crate::rate_limiter::shared_store::{Take, Taken};
 use crate::rate_limiter::state::Accounts;
 use crate::rate_limiter::{
-    Decisions, Key, KeyedBy, LimitCells, Limiter, OwnedKey, Population, Reply, Spending, Subject,
+    Decisions, Key, KeyQuota, KeyedBy, Limiter, OwnedKey, Reply, SharedLimit, Spending, Subject,
 };
 
 const MS: u64 = 1_000_000;
 const NOW: u64 = 1_700_000_000_000 * MS;
 
 struct Rig {
-    limit: Arc<LimitCells>,
+    limit: Arc<SharedLimit>,
     owner: OwnedKey,
-    population: Population,
+    key_quota: KeyQuota,
     accounts: Accounts<u32>,
     /// What the store has left.
     left: u64,
@@ -31,9 +31,9 @@ impl Rig {
             Limit { algorithm: Algorithm::FixedWindow, requests, window: Duration::from_secs(60), burst: 0 };
         let keyed_by = KeyedBy { strategy: KeyStrategy::Ip, ipv6_prefix: 64 };
         Self {
-            limit: LimitCells::new("r", &limit, keyed_by, Decisions::new(1)),
+            limit: SharedLimit::new("r", &limit, keyed_by, Decisions::new(1)),
             owner: Key { subject: Subject::User("ann"), endpoint: None }.into(),
-            population: Population::new(100),
+            key_quota: KeyQuota::new(100),
             accounts: Accounts::default(),
             left: requests.into(),
             replies: Vec::new(),
@@ -49,8 +49,8 @@ impl Rig {
         self.accounts.wait(&self.limit, 1, &self.owner, (1, false), waiter)
     }
 
-    fn owe(&mut self, cost: u64, now: u64) -> bool {
-        self.accounts.owe(&self.limit, 1, &self.owner, cost, now)
+    fn add_debt(&mut self, cost: u64, now: u64) -> bool {
+        self.accounts.add_debt(&self.limit, 1, &self.owner, cost, now)
     }
 
     fn store(&mut self, take: &Take) -> Taken {
@@ -86,7 +86,7 @@ impl Rig {
                 replies.push((waiter, reply));
                 true
             };
-            self.accounts.answered(id, &taken, &self.population, now, serve);
+            self.accounts.answered(id, &taken, &self.key_quota, now, serve);
         }
     }
 
@@ -94,7 +94,7 @@ impl Rig {
     fn request(&mut self, now: u64) -> bool {
         match self.limit.leases.spend(1, now, 1) {
             Spending::Spent { .. } => true,
-            Spending::Refused(_) | Spending::Spared => false,
+            Spending::Refused(_) | Spending::BackOff => false,
             Spending::Ask => {
                 self.wait(0);
                 self.settle(now);
@@ -115,7 +115,7 @@ fn requests_that_come_during_a_call_wait_for_it_and_share_the_next() {
     let taken = rig.store(&first);
     let id = rig.id();
     let replies = &mut rig.replies;
-    let more = rig.accounts.answered(id, &taken, &rig.population, NOW, |w, r| {
+    let more = rig.accounts.answered(id, &taken, &rig.key_quota, NOW, |w, r| {
         replies.push((w, r));
         true
     });
@@ -205,7 +205,7 @@ fn who_has_gone_while_waiting_takes_nothing() {
     let taken = rig.store(&take);
     assert_eq!(taken.granted, 3);
     let id = rig.id();
-    rig.accounts.answered(id, &taken, &rig.population, NOW, |waiter, _| waiter == 2);
+    rig.accounts.answered(id, &taken, &rig.key_quota, NOW, |waiter, _| waiter == 2);
     assert_eq!(rig.limit.leases.outstanding(NOW), 2, "what they would have taken is there for others");
 }
 
@@ -235,17 +235,17 @@ fn who_comes_during_a_call_that_fails_is_asked_for_by_the_next() {
 fn what_has_passed_without_the_store_is_paid_once_and_first() {
     let mut rig = Rig::new(10);
     let id = rig.id();
-    assert!(rig.owe(3, NOW), "nobody else asks for it");
+    assert!(rig.add_debt(3, NOW), "nobody else asks for it");
     rig.settle(NOW);
     assert_eq!((rig.left, rig.calls, rig.replies.len()), (7, 1, 0));
     assert!(rig.accounts.question(id, NOW, |_| false).is_none(), "once");
     // Owed while a call is under way: the next one pays.
     rig.wait(0);
     let take = rig.accounts.question(id, NOW, |_| false).unwrap();
-    assert!(!rig.owe(2, NOW));
+    assert!(!rig.add_debt(2, NOW));
     let taken = rig.store(&take);
     let mut told = Vec::new();
-    let more = rig.accounts.answered(id, &taken, &rig.population, NOW, |waiter, reply| {
+    let more = rig.accounts.answered(id, &taken, &rig.key_quota, NOW, |waiter, reply| {
         told.push((waiter, reply));
         true
     });
@@ -253,7 +253,7 @@ fn what_has_passed_without_the_store_is_paid_once_and_first() {
     rig.settle(NOW);
     assert_eq!((rig.replies.len(), rig.left), (1, 4));
     // More than there is: nobody passes, and it is not asked for again.
-    assert!(rig.owe(9, NOW));
+    assert!(rig.add_debt(9, NOW));
     rig.settle(NOW);
     assert_eq!((rig.left, rig.limit.leases.outstanding(NOW)), (0, 0));
     assert!(rig.accounts.question(id, NOW, |_| false).is_none());
@@ -266,7 +266,7 @@ fn what_is_owed_is_paid_out_of_a_lease_first() {
     let now = NOW + 50 * MS;
     let (leased, calls) = (rig.limit.leases.outstanding(now), rig.calls);
     assert!(leased > 3);
-    rig.owe(3, now);
+    rig.add_debt(3, now);
     rig.settle(now);
     assert_eq!((rig.limit.leases.outstanding(now), rig.calls), (leased - 3, calls), "nobody is asked");
     rig.accounts.collect(now + 150 * MS);
@@ -286,7 +286,7 @@ fn who_has_gone_is_not_asked_for_nor_owed_twice() {
     let take = rig.accounts.question(id, NOW, |waiter| *waiter != 1).unwrap();
     assert_eq!(take.awaited, 1);
     // It loses patience while it is asked for, and passes by the share; the store has the question.
-    assert!(!rig.owe(1, NOW));
+    assert!(!rig.add_debt(1, NOW));
     assert!(!rig.accounts.failed(id, NOW, true, |_, _| false));
     assert!(rig.accounts.question(id, NOW + MS, |_| false).is_none(), "it is charged already");
     // Everybody has gone: nothing is asked, and nothing stays.
@@ -300,12 +300,12 @@ fn who_has_gone_is_not_asked_for_nor_owed_twice() {
 fn for_what_is_owed_alone_a_store_that_fails_is_not_asked_at_each_request() {
     let mut rig = Rig::new(1_000);
     let id = rig.id();
-    assert!(rig.owe(1, NOW));
+    assert!(rig.add_debt(1, NOW));
     let _ = rig.accounts.question(id, NOW, |_| false).unwrap();
     assert!(!rig.accounts.failed(id, NOW, false, |_, _| true));
-    assert!((1..99).all(|i| !rig.owe(1, NOW + i * MS)));
+    assert!((1..99).all(|i| !rig.add_debt(1, NOW + i * MS)));
     assert_eq!(rig.accounts.collect(NOW + 100 * MS), [id]);
-    assert!(rig.owe(10_000, NOW + 101 * MS));
+    assert!(rig.add_debt(10_000, NOW + 101 * MS));
     let take = rig.accounts.question(id, NOW + 101 * MS, |_| false).unwrap();
     assert_eq!(take.awaited, 1_000, "never more than the limit");
 }
@@ -314,7 +314,7 @@ fn for_what_is_owed_alone_a_store_that_fails_is_not_asked_at_each_request() {
 fn what_is_owed_is_kept_until_the_store_can_be_told_or_its_window_is_over() {
     let mut rig = Rig::new(10);
     let id = rig.id();
-    assert!(rig.owe(2, NOW));
+    assert!(rig.add_debt(2, NOW));
     let unreachable = |rig: &mut Rig, now| {
         let take = rig.accounts.question(id, now, |_| false).unwrap();
         assert_eq!((take.awaited, take.most), (2, 2));
@@ -329,13 +329,13 @@ fn what_is_owed_is_kept_until_the_store_can_be_told_or_its_window_is_over() {
     assert!(rig.accounts.is_empty());
     // A store that has the question will decide it.
     let now = NOW + 61_000 * MS;
-    assert!(rig.owe(2, now));
+    assert!(rig.add_debt(2, now));
     let _ = rig.accounts.question(id, now, |_| false).unwrap();
     assert!(!rig.accounts.failed(id, now, true, |_, _| true));
     let now = now + 200 * MS;
     assert!(rig.accounts.question(id, now, |_| false).is_none());
     // A store that is given up is owed nothing.
-    assert!(rig.owe(2, now));
+    assert!(rig.add_debt(2, now));
     rig.accounts.give_up(|_, _| true);
     assert!(rig.accounts.question(id, now, |_| false).is_none());
 }
@@ -343,7 +343,7 @@ fn what_is_owed_is_kept_until_the_store_can_be_told_or_its_window_is_over() {
 #[test]
 fn without_room_for_a_lease_what_is_not_spent_goes_back_at_once() {
     let mut rig = Rig::new(1_000);
-    rig.population.set_most(0, 1);
+    rig.key_quota.set_most(0, 1);
     for i in 0..100 {
         assert!(rig.request(NOW + i * MS));
         rig.left += rig.accounts.unspent().iter().map(|back| back.unspent).sum::<u64>();
@@ -363,8 +363,8 @@ fn nobody_is_left_waiting_for_a_key_that_is_spared() {
         told.push((waiter, reply));
         true
     };
-    rig.accounts.spare(id, &rig.population, NOW + MS, true, tell);
-    assert_eq!(rig.limit.leases.spend(1, NOW, 1), Spending::Spared);
+    rig.accounts.back_off(id, &rig.key_quota, NOW + MS, true, tell);
+    assert_eq!(rig.limit.leases.spend(1, NOW, 1), Spending::BackOff);
     // The question was sent for all but the last one: a store that is slow will count them.
     let charged: Vec<_> =
         told.iter().map(|(_, reply)| *reply == Reply::Unavailable { charged: true }).collect();
@@ -390,7 +390,7 @@ fn the_leases_of_a_short_window_are_collected_in_time_beside_those_of_a_long_one
     let mut rig = Rig::new(100_000);
     let mut short = Rig::new(100_000);
     let limit = Limit { window: Duration::from_secs(1), ..short.limit.limit.clone() };
-    short.limit = LimitCells::new("short", &limit, short.limit.keyed_by, Decisions::new(1));
+    short.limit = SharedLimit::new("short", &limit, short.limit.keyed_by, Decisions::new(1));
     (0..50).for_each(|i| assert!(rig.request(NOW + i * MS)));
     let now = NOW + 50 * MS;
     let alarm = rig.accounts.sooner().unwrap();
@@ -410,25 +410,25 @@ fn while_the_store_is_late_the_share_is_a_part_of_what_it_has_left() {
     for algorithm in [Algorithm::TokenBucket, Algorithm::SlidingWindow, Algorithm::FixedWindow] {
         let limit = Limit { algorithm, requests: 100, window: Duration::from_secs(10), burst: 0 };
         let keyed_by = KeyedBy { strategy: KeyStrategy::Ip, ipv6_prefix: 64 };
-        let cells = LimitCells::new("r", &limit, keyed_by, Decisions::new(1));
+        let shared = SharedLimit::new("r", &limit, keyed_by, Decisions::new(1));
         let limiter = Limiter::new(1_000, true);
         let passed = |key, late| {
-            let share = limiter.share(&cells, 1, late);
-            (0..200).filter(|_| limiter.charge_share(&cells, key, NOW, &share).is_ok()).count()
+            let share = limiter.share(&shared, 1, late);
+            (0..200).filter(|_| limiter.charge_share(&shared, key, NOW, &share).is_ok()).count()
         };
         limiter.set_instances(2);
         let reset_at = NOW + 6_900 * MS;
-        let news = News { count: 1, until: NOW + MS, remaining: 31, reset_at, lent: 0 };
-        assert!(cells.leases.granted(&limiter.population, 1, NOW, news));
+        let news = News { count: 1, until: NOW + MS, remaining: 31, reset_at, provisional: 0 };
+        assert!(shared.leases.granted(&limiter.key_quota, 1, NOW, news));
         // Half of what is left but for what the other may have taken since.
         assert_eq!(passed(1, true), 3, "{algorithm:?}");
         assert_eq!(passed(2, true), 50, "{algorithm:?}: nothing is known of that one");
         limiter.set_instances(1);
-        assert!(cells.leases.granted(&limiter.population, 4, NOW, news));
+        assert!(shared.leases.granted(&limiter.key_quota, 4, NOW, news));
         assert_eq!(passed(4, true), 31, "{algorithm:?}: there is no other");
         limiter.set_instances(2);
         // Where it is away, the rule decides by its share of the whole.
-        assert!(cells.leases.granted(&limiter.population, 3, NOW, news));
+        assert!(shared.leases.granted(&limiter.key_quota, 3, NOW, news));
         assert_eq!(passed(3, false), 50, "{algorithm:?}");
     }
 }
@@ -438,18 +438,18 @@ fn what_was_charged_to_a_share_is_taken_back_from_it() {
     let limit =
         Limit { algorithm: Algorithm::TokenBucket, requests: 10, window: Duration::from_secs(10), burst: 0 };
     let keyed_by = KeyedBy { strategy: KeyStrategy::Ip, ipv6_prefix: 64 };
-    let cells = LimitCells::new("r", &limit, keyed_by, Decisions::new(1));
+    let shared = SharedLimit::new("r", &limit, keyed_by, Decisions::new(1));
     let limiter = Limiter::new(1_000, true);
     limiter.set_instances(5);
     // Two are all that there are of it; the request costs three.
-    let share = limiter.share(&cells, 3, false);
+    let share = limiter.share(&shared, 3, false);
     for _ in 0..5 {
-        assert!(limiter.charge_share(&cells, 1, NOW, &share).is_ok());
-        assert!(limiter.charge_share(&cells, 1, NOW, &share).is_err());
-        limiter.refund_share(&cells, 1, NOW, &share);
+        assert!(limiter.charge_share(&shared, 1, NOW, &share).is_ok());
+        assert!(limiter.charge_share(&shared, 1, NOW, &share).is_err());
+        limiter.refund_share(&shared, 1, NOW, &share);
     }
-    let one = limiter.share(&cells, 1, false);
-    let passed = (0..10).filter(|_| limiter.charge_share(&cells, 1, NOW, &one).is_ok()).count();
+    let one = limiter.share(&shared, 1, false);
+    let passed = (0..10).filter(|_| limiter.charge_share(&shared, 1, NOW, &one).is_ok()).count();
     assert_eq!(passed, 2);
 }
 

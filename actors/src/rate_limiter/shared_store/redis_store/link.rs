@@ -28,11 +28,11 @@ pub(super) struct Link {
     source: Source,
     /// A question waits for an attempt until that is so old.
     patience: Duration,
-    state: Mutex<State>,
+    state: Mutex<LinkState>,
     changed: Notify,
 }
 
-struct State {
+struct LinkState {
     phase: Phase,
     /// Attempts begun.
     number: u64,
@@ -55,7 +55,7 @@ enum Found {
 
 impl Link {
     pub(super) fn new(source: Source, patience: Duration) -> Self {
-        let state = State {
+        let state = LinkState {
             phase: Phase::Down { why: "not connected yet".to_owned() },
             number: 0,
             not_before: Instant::now(),
@@ -139,7 +139,7 @@ impl Link {
         self.changed.notify_waiters();
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, LinkState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

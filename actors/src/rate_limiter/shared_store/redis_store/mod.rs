@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `connect` | what a URL means, and how to connect there |
 //! | `link` | the one connection: made when needed, replaced when it fails |
-//! | `quiet` | which parts of a cluster are not there |
+//! | `unresponsive` | which parts of a cluster are not there |
 //! | `scripts`, `*.lua` | what is asked and answered, and why limits hold |
 //! | `mod` | the store: batches of questions within the patience of the settings |
 //!
@@ -33,16 +33,16 @@ use super::{Answer, GiveBack, SharedStore, StoreError, Take, Taken};
 
 mod connect;
 mod link;
-mod quiet;
 mod scripts;
+mod unresponsive;
 
 #[cfg(test)]
 mod tests;
 
 use connect::{Pipe, Source};
 use link::{Current, Link};
-use quiet::Quiet;
 use scripts::{Call, Scripts};
+use unresponsive::UnresponsiveNodes;
 
 /// Batches on their way at a time.
 const BATCHES: usize = 256;
@@ -65,7 +65,7 @@ struct Shared {
     prefix: String,
     instance: String,
     batches: Semaphore,
-    quiet: Quiet,
+    unresponsive: UnresponsiveNodes,
     /// An answer that takes longer has failed.
     patience: Duration,
     /// Since when a cluster's connection, of that number, has answered nothing that it was asked.
@@ -87,7 +87,7 @@ impl RedisStore {
             prefix: settings.key_prefix.clone(),
             instance: instance_id,
             batches: Semaphore::new(BATCHES),
-            quiet: Quiet::new(),
+            unresponsive: UnresponsiveNodes::new(),
             patience,
             deaf: Mutex::new(None),
         };
@@ -214,8 +214,8 @@ impl Shared {
 
     /// Asks the node of the call's key, unless that is away.
     async fn of_node(&self, connection: &ClusterConnection, call: &Call<'_>, deadline: Instant) -> Reply {
-        let slot = quiet::slot(call.key());
-        if !self.quiet.may_ask(slot, Instant::now()) {
+        let slot = unresponsive::slot(call.key());
+        if !self.unresponsive.may_ask(slot, Instant::now()) {
             return Err(Failure::Unsent);
         }
         let reply = match in_time(deadline, single(connection.clone(), call)).await {
@@ -225,9 +225,9 @@ impl Shared {
             Some(reply) => reply,
         };
         match reply {
-            Err(Failure::Silent) => self.quiet.was_silent(slot, Instant::now()),
-            Err(Failure::Refused(_)) => self.quiet.was_refused(slot, Instant::now()),
-            _ => self.quiet.answered(slot),
+            Err(Failure::Silent) => self.unresponsive.was_silent(slot, Instant::now()),
+            Err(Failure::Refused(_)) => self.unresponsive.was_refused(slot, Instant::now()),
+            _ => self.unresponsive.answered(slot),
         }
         reply
     }
@@ -235,7 +235,7 @@ impl Shared {
     /// Has the cluster asked for its ranges of slots where they may be others than is known.
     fn learn(self: &Arc<Self>, connection: &ClusterConnection, number: u64, replies: &[Reply]) {
         let amiss = replies.iter().any(|reply| matches!(reply, Err(Failure::Silent | Failure::Refused(_))));
-        if self.quiet.may_learn(number, amiss, Instant::now()) {
+        if self.unresponsive.may_learn(number, amiss, Instant::now()) {
             let (shared, mut connection) = (Arc::clone(self), connection.clone());
             tokio::spawn(async move {
                 let mut question = cmd("CLUSTER");
@@ -243,7 +243,7 @@ impl Shared {
                 let any_node = RoutingInfo::SingleNode(SingleNodeRoutingInfo::Random);
                 let told = connection.route_command(question, any_node).await.and_then(Value::extract_error);
                 if let Some(ranges) = told.ok().and_then(scripts::ranges) {
-                    shared.quiet.learn(&ranges);
+                    shared.unresponsive.learn(&ranges);
                 }
             });
         }

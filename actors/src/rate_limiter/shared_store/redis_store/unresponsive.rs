@@ -25,13 +25,14 @@ const UNKNOWN: usize = 64;
 /// The cluster is asked for its ranges this often at most.
 const LEARN: Duration = Duration::from_millis(500);
 
-pub(super) struct Quiet {
-    state: Mutex<State>,
+pub(super) struct UnresponsiveNodes {
+    state: Mutex<Ranges>,
 }
 
-struct State {
+/// Ranges of slots that have one owner.
+struct Ranges {
     /// By the first slot of the range.
-    voices: BTreeMap<u16, Voice>,
+    ranges: BTreeMap<u16, Status>,
     /// None while nothing was ever away.
     next_probe: Option<Instant>,
     /// The connection that was asked for the ranges last, and when.
@@ -40,13 +41,13 @@ struct State {
 
 /// What was last heard of a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Voice {
-    Heard,
+enum Status {
+    Responsive,
     /// It was silent once, and is asked again from then on.
-    Missed(Instant),
+    TimedOut(Instant),
     /// That second question is under way. Should its answer never come, the range is as good as away.
-    AskedAgain,
-    Away,
+    Retrying,
+    Unresponsive,
 }
 
 /// The slot where a key lives.
@@ -55,10 +56,10 @@ pub(super) fn slot(key: &str) -> u16 {
     crc16(tag.filter(|tag| !tag.is_empty()).unwrap_or(key)) % SLOTS
 }
 
-impl Quiet {
+impl UnresponsiveNodes {
     pub(super) fn new() -> Self {
-        let voices = (0..SLOTS).step_by(UNKNOWN).map(|start| (start, Voice::Heard)).collect();
-        Self { state: Mutex::new(State { voices, next_probe: None, learnt: None }) }
+        let ranges = (0..SLOTS).step_by(UNKNOWN).map(|start| (start, Status::Responsive)).collect();
+        Self { state: Mutex::new(Ranges { ranges, next_probe: None, learnt: None }) }
     }
 
     /// Whether the cluster is to be asked for its ranges now: over a new connection, or since something is `amiss`.
@@ -74,26 +75,26 @@ impl Quiet {
     /// The ranges, as first and last slots. Where they are others than before, all are asked again.
     pub(super) fn learn(&self, ranges: &[(u16, u16)]) {
         let starts = ranges.iter().flat_map(|(first, last)| [*first, last.saturating_add(1)]);
-        let voices: BTreeMap<_, _> = starts.chain([0]).map(|start| (start, Voice::Heard)).collect();
-        let known = &mut self.state().voices;
-        if !known.keys().eq(voices.keys()) {
-            *known = voices;
+        let ranges: BTreeMap<_, _> = starts.chain([0]).map(|start| (start, Status::Responsive)).collect();
+        let known = &mut self.state().ranges;
+        if !known.keys().eq(ranges.keys()) {
+            *known = ranges;
         }
     }
 
     /// Whether to ask for a key of that slot. True for a range of which nothing was heard is for this once.
     pub(super) fn may_ask(&self, slot: u16, now: Instant) -> bool {
         let mut state = self.state();
-        let State { voices, next_probe, .. } = &mut *state;
-        let voice = of(voices, slot);
-        match *voice {
-            Voice::Heard => true,
-            Voice::Missed(again) if now < again => false,
-            Voice::Missed(_) => {
-                *voice = Voice::AskedAgain;
+        let Ranges { ranges, next_probe, .. } = &mut *state;
+        let status = of(ranges, slot);
+        match *status {
+            Status::Responsive => true,
+            Status::TimedOut(again) if now < again => false,
+            Status::TimedOut(_) => {
+                *status = Status::Retrying;
                 true
             }
-            Voice::AskedAgain | Voice::Away => {
+            Status::Retrying | Status::Unresponsive => {
                 let probe = next_probe.is_none_or(|at| now >= at);
                 if probe {
                     *next_probe = Some(now + pause());
@@ -104,22 +105,22 @@ impl Quiet {
     }
 
     pub(super) fn answered(&self, slot: u16) {
-        let voices = &mut self.state().voices;
-        if std::mem::replace(of(voices, slot), Voice::Heard) == Voice::Away {
-            voices.values_mut().for_each(|voice| *voice = Voice::Heard);
+        let ranges = &mut self.state().ranges;
+        if std::mem::replace(of(ranges, slot), Status::Responsive) == Status::Unresponsive {
+            ranges.values_mut().for_each(|status| *status = Status::Responsive);
         }
     }
 
     /// Nothing was heard in time.
     pub(super) fn was_silent(&self, slot: u16, now: Instant) {
         let mut state = self.state();
-        let voice = of(&mut state.voices, slot);
-        match *voice {
-            Voice::Heard => *voice = Voice::Missed(now + pause()),
+        let status = of(&mut state.ranges, slot);
+        match *status {
+            Status::Responsive => *status = Status::TimedOut(now + pause()),
             // It was asked before it was missed.
-            Voice::Missed(_) => {}
-            Voice::AskedAgain | Voice::Away => {
-                *voice = Voice::Away;
+            Status::TimedOut(_) => {}
+            Status::Retrying | Status::Unresponsive => {
+                *status = Status::Unresponsive;
                 state.next_probe = Some(now + pause());
             }
         }
@@ -128,19 +129,19 @@ impl Quiet {
     /// Its node is not there: no machine is so busy that it says so by mistake.
     pub(super) fn was_refused(&self, slot: u16, now: Instant) {
         let mut state = self.state();
-        *of(&mut state.voices, slot) = Voice::Away;
+        *of(&mut state.ranges, slot) = Status::Unresponsive;
         state.next_probe = Some(now + pause());
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, Ranges> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The range of a slot.
-fn of(voices: &mut BTreeMap<u16, Voice>, slot: u16) -> &mut Voice {
-    let start = voices.range(..=slot).next_back().map_or(0, |(start, _)| *start);
-    voices.entry(start).or_insert(Voice::Heard)
+fn of(ranges: &mut BTreeMap<u16, Status>, slot: u16) -> &mut Status {
+    let start = ranges.range(..=slot).next_back().map_or(0, |(start, _)| *start);
+    ranges.entry(start).or_insert(Status::Responsive)
 }
 
 fn pause() -> Duration {
@@ -160,10 +161,10 @@ fn crc16(text: &str) -> u16 {
 mod tests {
     use super::*;
 
-    fn of_four() -> Quiet {
-        let quiet = Quiet::new();
-        quiet.learn(&[(0, 99), (100, 199), (200, 299), (300, SLOTS - 1)]);
-        quiet
+    fn of_four() -> UnresponsiveNodes {
+        let nodes = UnresponsiveNodes::new();
+        nodes.learn(&[(0, 99), (100, 199), (200, 299), (300, SLOTS - 1)]);
+        nodes
     }
 
     #[test]
@@ -175,47 +176,47 @@ mod tests {
 
     #[test]
     fn a_range_that_is_away_is_asked_from_time_to_time_and_again_when_one_answers() {
-        let (quiet, now) = (of_four(), Instant::now());
+        let (nodes, now) = (of_four(), Instant::now());
         let (first, second, other) = (199, 200, 0);
-        quiet.was_refused(100, now);
-        quiet.was_refused(299, now);
-        assert!(!quiet.may_ask(first, now) && !quiet.may_ask(second, now));
-        assert!(quiet.may_ask(99, now) && quiet.may_ask(300, now));
-        quiet.answered(other);
+        nodes.was_refused(100, now);
+        nodes.was_refused(299, now);
+        assert!(!nodes.may_ask(first, now) && !nodes.may_ask(second, now));
+        assert!(nodes.may_ask(99, now) && nodes.may_ask(300, now));
+        nodes.answered(other);
         let later = now + 2 * PAUSE;
-        assert!(quiet.may_ask(first, later), "one question of one of them");
-        assert!(!quiet.may_ask(first, later) && !quiet.may_ask(second, later));
-        quiet.answered(first);
-        assert!(quiet.may_ask(first, later) && quiet.may_ask(second, later));
+        assert!(nodes.may_ask(first, later), "one question of one of them");
+        assert!(!nodes.may_ask(first, later) && !nodes.may_ask(second, later));
+        nodes.answered(first);
+        assert!(nodes.may_ask(first, later) && nodes.may_ask(second, later));
     }
 
     #[test]
     fn a_range_that_was_late_once_waits_for_no_other_and_calls_no_other_back() {
-        let (quiet, now, later) = (of_four(), Instant::now(), Instant::now() + 2 * PAUSE);
+        let (nodes, now, later) = (of_four(), Instant::now(), Instant::now() + 2 * PAUSE);
         let (away, late) = (100, 200);
-        quiet.was_refused(away, now);
-        quiet.was_silent(late, now);
-        assert!(!quiet.may_ask(late, now));
-        assert!(quiet.may_ask(away, later) && quiet.may_ask(late, later), "each has a question of its own");
-        quiet.answered(late);
-        assert!(quiet.may_ask(late, later) && !quiet.may_ask(away, later));
+        nodes.was_refused(away, now);
+        nodes.was_silent(late, now);
+        assert!(!nodes.may_ask(late, now));
+        assert!(nodes.may_ask(away, later) && nodes.may_ask(late, later), "each has a question of its own");
+        nodes.answered(late);
+        assert!(nodes.may_ask(late, later) && !nodes.may_ask(away, later));
         for at in [later, later + 2 * PAUSE] {
-            assert!(quiet.may_ask(late, at));
-            quiet.was_silent(late, at);
+            assert!(nodes.may_ask(late, at));
+            nodes.was_silent(late, at);
         }
-        assert!(!quiet.may_ask(late, later + 2 * PAUSE), "silent twice: it is away");
+        assert!(!nodes.may_ask(late, later + 2 * PAUSE), "silent twice: it is away");
     }
 
     #[test]
     fn ranges_are_learnt_once_for_a_connection_and_anew_where_something_is_amiss() {
-        let (quiet, now) = (of_four(), Instant::now());
-        assert!(quiet.may_learn(1, false, now) && !quiet.may_learn(1, true, now));
-        assert!(!quiet.may_learn(1, false, now + LEARN) && quiet.may_learn(1, true, now + LEARN));
-        assert!(quiet.may_learn(2, false, now + LEARN));
-        quiet.was_refused(100, now);
-        quiet.learn(&[(300, SLOTS - 1), (0, 99), (100, 199), (200, 299)]);
-        assert!(!quiet.may_ask(100, now), "nothing new");
-        quiet.learn(&[(0, 149), (150, SLOTS - 1)]);
-        assert!(quiet.may_ask(100, now));
+        let (nodes, now) = (of_four(), Instant::now());
+        assert!(nodes.may_learn(1, false, now) && !nodes.may_learn(1, true, now));
+        assert!(!nodes.may_learn(1, false, now + LEARN) && nodes.may_learn(1, true, now + LEARN));
+        assert!(nodes.may_learn(2, false, now + LEARN));
+        nodes.was_refused(100, now);
+        nodes.learn(&[(300, SLOTS - 1), (0, 99), (100, 199), (200, 299)]);
+        assert!(!nodes.may_ask(100, now), "nothing new");
+        nodes.learn(&[(0, 149), (150, SLOTS - 1)]);
+        assert!(nodes.may_ask(100, now));
     }
 }

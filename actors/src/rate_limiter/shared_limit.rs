@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 
-use super::buckets::{Buckets, Population};
+use super::buckets::{Buckets, KeyQuota};
 use super::clock::Clock;
 use super::key::{Fingerprints, Key, KeyedBy};
 use super::lease::Leases;
@@ -27,13 +27,13 @@ impl LimitId {
     }
 }
 
-/// The shared cells of one limit.
-pub struct LimitCells {
+/// The state of one limit that workers and the actor share.
+pub struct SharedLimit {
     /// Identity, for reports.
     pub id: LimitId,
     /// The rule's id; the label in answers and metrics.
     pub name: Arc<str>,
-    /// As configured; a limit that changes in it gets new cells.
+    /// As configured; a limit that changes in it gets new state.
     pub limit: Limit,
     /// Whose buckets they are; as `limit`.
     pub keyed_by: KeyedBy,
@@ -53,7 +53,7 @@ pub struct LimitCells {
     counted: OnceLock<Arc<AtomicUsize>>,
 }
 
-impl LimitCells {
+impl SharedLimit {
     /// A limit of which nothing is used up.
     pub fn new(name: &str, limit: &Limit, keyed_by: KeyedBy, decisions: Arc<Decisions>) -> Arc<Self> {
         let (requests, burst, seconds) = (limit.requests, limit.burst, limit.window.as_secs());
@@ -74,11 +74,11 @@ impl LimitCells {
     }
 
     /// Its buckets are among these from now on, and leave them with it.
-    pub(super) fn belong_to(&self, population: &Population) {
-        self.counted.get_or_init(|| population.count());
+    pub(super) fn belong_to(&self, key_quota: &KeyQuota) {
+        self.counted.get_or_init(|| key_quota.count());
     }
 
-    /// Whether these are the cells of such a limit.
+    /// Whether this is the state of such a limit.
     pub fn is(&self, name: &str, limit: &Limit, keyed_by: KeyedBy) -> bool {
         *self.name == *name && self.limit == *limit && self.keyed_by == keyed_by
     }
@@ -107,7 +107,7 @@ impl LimitCells {
     }
 }
 
-impl Drop for LimitCells {
+impl Drop for SharedLimit {
     /// A limit that a reload changes or removes takes its buckets with it, once nobody uses it any more.
     fn drop(&mut self) {
         if let Some(live) = self.counted.get() {
@@ -160,7 +160,7 @@ pub enum Mode {
 pub struct Limiter {
     pub clock: Clock,
     pub prints: Fingerprints,
-    pub population: Population,
+    pub key_quota: KeyQuota,
     mode: AtomicU8,
     instances: AtomicU64,
     /// Why the shared store is away, or there only in part.
@@ -178,7 +178,7 @@ impl Limiter {
         Arc::new(Self {
             clock: Clock::start(),
             prints: Fingerprints::default(),
-            population: Population::new(max_keys),
+            key_quota: KeyQuota::new(max_keys),
             mode: AtomicU8::new(mode as u8),
             instances: AtomicU64::new(0),
             error: ArcSwapOption::empty(),
@@ -255,18 +255,18 @@ impl Limiter {
     ///
     /// # Errors
     /// [`Refusal`], when there is not enough; nothing is charged then.
-    pub fn charge(&self, limit: &LimitCells, key: u64, now: u64, cost: u64) -> Result<Standing, Refusal> {
-        limit.buckets.charge(&self.population, &limit.plan, key, now, cost)
+    pub fn charge(&self, limit: &SharedLimit, key: u64, now: u64, cost: u64) -> Result<Standing, Refusal> {
+        limit.buckets.charge(&self.key_quota, &limit.plan, key, now, cost)
     }
 
     /// Takes a charge of [`Limiter::charge`] at `then` back.
-    pub fn refund(&self, limit: &LimitCells, key: u64, then: u64, cost: u64) {
-        limit.buckets.refund(&self.population, &limit.plan, key, then, cost);
+    pub fn refund(&self, limit: &SharedLimit, key: u64, then: u64, cost: u64) {
+        limit.buckets.refund(&self.key_quota, &limit.plan, key, then, cost);
     }
 
     /// This instance's part of a limit, for a request that takes `cost`. `late`: the shared store is in use, and only late
     /// with an answer.
-    pub fn share(&self, limit: &LimitCells, cost: u64, late: bool) -> Share {
+    pub fn share(&self, limit: &SharedLimit, cost: u64, late: bool) -> Share {
         let instances = self.instances();
         let takes = cost;
         let (plan, cost) = limit.plan.share(instances, takes);
@@ -276,7 +276,7 @@ impl Limiter {
     /// What requests that take `cost` each could use of a limit by the shares of all instances together: about the whole limit,
     /// more where a share is less than a request, for each instance lets one pass. `None` where nobody has counted the
     /// instances.
-    pub fn by_shares(&self, limit: &LimitCells, cost: u64) -> Option<u64> {
+    pub fn by_shares(&self, limit: &SharedLimit, cost: u64) -> Option<u64> {
         let Share { plan, cost: charged, instances, .. } = self.share(limit, cost, false);
         let each = (plan.capacity / charged.max(1)).saturating_mul(cost);
         self.knows_instances().then(|| each.saturating_mul(instances))
@@ -290,7 +290,7 @@ impl Limiter {
     /// [`Refusal`], when there is not enough; nothing is charged then.
     pub fn charge_share(
         &self,
-        limit: &LimitCells,
+        limit: &SharedLimit,
         key: u64,
         now: u64,
         share: &Share,
@@ -300,20 +300,20 @@ impl Limiter {
         let unheard = if instances > 1 { limit.plan.capacity.div_ceil(UNHEARD) } else { 0 };
         let part = |left: u64| left.saturating_sub(unheard) / instances;
         if late {
-            limit.leases.lend(&limit.plan, key, now, cost, part)?;
+            limit.leases.grant_provisionally(&limit.plan, key, now, cost, part)?;
         }
-        let charged = limit.buckets.charge(&self.population, &plan, key, now, cost);
+        let charged = limit.buckets.charge(&self.key_quota, &plan, key, now, cost);
         if late && charged.is_err() {
-            limit.leases.unlend(key, cost);
+            limit.leases.revoke_provisional(key, cost);
         }
         charged
     }
 
     /// Takes a charge of [`Limiter::charge_share`] at `then` back.
-    pub fn refund_share(&self, limit: &LimitCells, key: u64, then: u64, share: &Share) {
-        limit.buckets.refund(&self.population, &share.plan, key, then, share.cost);
+    pub fn refund_share(&self, limit: &SharedLimit, key: u64, then: u64, share: &Share) {
+        limit.buckets.refund(&self.key_quota, &share.plan, key, then, share.cost);
         if share.late {
-            limit.leases.unlend(key, share.cost);
+            limit.leases.revoke_provisional(key, share.cost);
         }
     }
 }
