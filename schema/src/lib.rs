@@ -5,7 +5,7 @@
 //! the tables of the reference.
 //!
 //! ```text
-//! tree.rs       a configuration as written, with places        problem.rs   what is wrong, where, and the mend
+//! tree.rs       a configuration as written, with places        problem.rs   what is wrong, where, and the hint
 //! section.rs    one table of it being read                     form/        kinds of values: how each is read and shown
 //! describe.rs   keys and sections                              macros.rs    `section!` and `choice!`
 //! tables.rs     JSON Schema, tables of the reference           scalar.rs, syntax.rs, suggest.rs, secrets.rs: texts

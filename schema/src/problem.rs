@@ -1,6 +1,6 @@
-//! Problems of a configuration: what is wrong, where, and how to mend it.
+//! Problems of a configuration: what is wrong, where, and how to fix it.
 //!
-//! One problem is one line, `FILE:LINE:COL: error: what, and how to mend it`, so that editors and CI can jump
+//! One problem is one line, `FILE:LINE:COL: error: what, and how to fix it`, so that editors and CI can jump
 //! to it. Nothing here ever holds the value of a secret.
 
 use std::fmt;
@@ -78,7 +78,7 @@ pub struct Problem {
     pub line: usize,
     /// From 1, in characters.
     pub column: usize,
-    /// What is wrong and how to mend it; one line, no secret.
+    /// What is wrong and how to fix it; one line, no secret.
     pub message: String,
 }
 

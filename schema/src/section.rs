@@ -201,12 +201,12 @@ impl<'a> Section<'a> {
     ) -> Option<T> {
         let written = self.written(key);
         let broken = written.is_some_and(Node::broken);
-        if let Some(mend) = shape.required
+        if let Some(hint) = shape.required
             && written.is_none_or(Node::absent)
             && !self.mistaken
             && !broken
         {
-            self.error_here(format!("`{}` is required: {mend}", self.name(key)));
+            self.error_here(format!("`{}` is required: {hint}", self.name(key)));
         }
         if let Some(what) = shape.braces
             && let Some(node) = written.filter(|node| nothing(node) && !broken)
@@ -297,10 +297,10 @@ impl<'a> Section<'a> {
                 self.error_at_key(node, what);
                 continue;
             }
-            let mend = suggest::hint(key, known.iter().copied(), || {
+            let hint = suggest::hint(key, known.iter().copied(), || {
                 format!("remove it, or use one of {}", known.join(", "))
             });
-            self.error_at_key(node, format!("unknown key `{}`: {mend}", self.name(key)));
+            self.error_at_key(node, format!("unknown key `{}`: {hint}", self.name(key)));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Grammars of names: hosts, header names, origins, prefixes. Each says what is wrong in words that mend it.
+//! Grammars of names: hosts, header names, origins, prefixes. Each says what is wrong in words that tell how to fix it.
 
 use std::net::{IpAddr, Ipv6Addr};
 

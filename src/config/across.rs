@@ -111,8 +111,8 @@ fn conditions(alerts: &alerts::Settings, section: &Section<'_>, backends: &[Back
         let mut named = backends.iter().filter(of).peekable();
         if let (Some(name), None) = (&condition.backend, named.peek()) {
             let names = backends.iter().map(|backend| backend.name.as_str());
-            let mend = suggest::hint(name, names, || "use the `name` of one of `backends`".to_owned());
-            section.error_of("backend", format_args!("names no backend, found {}: {mend}", quoted(name)));
+            let hint = suggest::hint(name, names, || "use the `name` of one of `backends`".to_owned());
+            section.error_of("backend", format_args!("names no backend, found {}: {hint}", quoted(name)));
         } else if section.says("metric", Metric::UnhealthyTargets.as_str())
             && !named.any(|backend| backend.health_check.is_some())
         {

@@ -157,27 +157,35 @@ pub fn load(source: &Source) -> Result<Loaded, Problems> {
     load_with(source, |_, _| Vec::new())
 }
 
-/// [`load`], with a further judge of the settings (the router, of patterns and conflicts), whose problems
+/// [`load`], with a further validation of the settings (the router, of patterns and conflicts), whose problems
 /// count like any other.
 ///
 /// # Errors
 /// As [`load`].
 pub fn load_with(
     source: &Source,
-    judge: impl FnOnce(&Settings, &Places) -> Vec<Problem>,
+    validate: impl FnOnce(&Settings, &Places) -> Vec<Problem>,
 ) -> Result<Loaded, Problems> {
-    inspect_with(source, judge).verdict()
+    inspect_with(source, validate).verdict()
 }
 
-/// Finds every problem, and goes as far as it can in spite of them. `judge` sees the best-effort settings.
-pub fn inspect_with(source: &Source, judge: impl FnOnce(&Settings, &Places) -> Vec<Problem>) -> Inspection {
+/// Finds every problem, and goes as far as it can in spite of them. `validate` sees the best-effort settings.
+pub fn inspect_with(
+    source: &Source,
+    validate: impl FnOnce(&Settings, &Places) -> Vec<Problem>,
+) -> Inspection {
     if let Some((name, text)) = &source.text {
-        return Inspection { file: None, ..inspect_text(Some((PathBuf::from(name), text)), source, judge) };
+        return Inspection {
+            file: None,
+            ..inspect_text(Some((PathBuf::from(name), text)), source, validate)
+        };
     }
-    let Some(path) = file::choose(source.file.as_deref()) else { return inspect_text(None, source, judge) };
+    let Some(path) = file::choose(source.file.as_deref()) else {
+        return inspect_text(None, source, validate);
+    };
     let label = path.display().to_string();
     match file::read(&path, &label) {
-        Ok(text) => inspect_text(Some((path, &text)), source, judge),
+        Ok(text) => inspect_text(Some((path, &text)), source, validate),
         Err(problem) => Inspection::failed(vec![problem], Some(path)),
     }
 }
@@ -186,7 +194,7 @@ pub fn inspect_with(source: &Source, judge: impl FnOnce(&Settings, &Places) -> V
 fn inspect_text(
     file: Option<(PathBuf, &str)>,
     source: &Source,
-    judge: impl FnOnce(&Settings, &Places) -> Vec<Problem>,
+    validate: impl FnOnce(&Settings, &Places) -> Vec<Problem>,
 ) -> Inspection {
     let mut problems = Vec::new();
     let tree = merged(file.as_ref().map(|(path, text)| (&**path, *text)), source, &mut problems);
@@ -199,7 +207,7 @@ fn inspect_text(
         .is_some_and(|node| matches!(node.kind, Kind::List(_)) && node.origin.layer != Layer::Default);
     let (settings, lists) = aegis_schema::read(&root, &label, &mut problems, across::across);
     let places = Places::new(root, label, lists);
-    problems.extend(judge(&settings, &places));
+    problems.extend(validate(&settings, &places));
     let problems = Problems::sorted(problems);
     Inspection { settings: Some(settings), places, problems, file, named, says_nothing, lists_backends }
 }

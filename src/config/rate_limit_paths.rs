@@ -175,7 +175,7 @@ fn compiles(regex: &str) -> Result<(), String> {
             let cause = text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("").trim();
             let cause = cause.strip_prefix("error: ").unwrap_or(cause);
             Err(format!(
-                "it is not a regular expression ({cause}): mend it, or use another `endpointMatchType`"
+                "it is not a regular expression ({cause}): fix it, or use another `endpointMatchType`"
             ))
         }
     }

@@ -28,13 +28,13 @@ pub fn bind(host: &str, port: u16, key: &str) -> io::Result<Bound> {
     let Some((address, error)) = last else {
         return Err(io::Error::new(io::ErrorKind::NotFound, format!("{key}.host {host:?} has no address")));
     };
-    let mend = match error.kind() {
+    let hint = match error.kind() {
         io::ErrorKind::AddrInUse => format!("another process listens there; stop it or change {key}.port"),
         io::ErrorKind::PermissionDenied => format!("ports below 1024 need a privilege; change {key}.port"),
         io::ErrorKind::AddrNotAvailable => format!("this machine has no such address; change {key}.host"),
         _ => format!("check {key}.host and {key}.port"),
     };
-    Err(io::Error::new(error.kind(), format!("cannot listen on {address}: {error}: {mend}")))
+    Err(io::Error::new(error.kind(), format!("cannot listen on {address}: {error}: {hint}")))
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {

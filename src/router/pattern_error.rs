@@ -1,6 +1,6 @@
-//! What can be wrong with a route's pattern or host, said so that the reader can mend it.
+//! What can be wrong with a route's pattern or host, said so that the reader can fix it.
 
-/// Why a route cannot be compiled. The message says what is wrong and how to mend it; where it is (file, line,
+/// Why a route cannot be compiled. The message says what is wrong and how to fix it; where it is (file, line,
 /// route) is for the caller to say.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PatternError {

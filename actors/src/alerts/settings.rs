@@ -56,7 +56,7 @@ section! {
 
 section! {
     /// A receiver of alerts.
-    pub struct Webhook, check judge_webhook {
+    pub struct Webhook, check check_webhook {
         /// unique; what `actions` name it by
         name: String,
             "name" label("rename it").required("give the webhook a unique name; actions name it as `webhook:NAME`");
@@ -264,10 +264,10 @@ fn check(settings: &mut Settings, section: &Section<'_>) {
         let unknown = |(action, _): &(&Action, _)| matches!(action, Action::Webhook(name) if !names.contains(&name.as_str()));
         for (action, at) in rule.actions.iter().zip(section.items("actions")).filter(unknown) {
             let Action::Webhook(name) = action else { continue };
-            let mend = suggest::hint(name, names.iter().copied(), || {
+            let hint = suggest::hint(name, names.iter().copied(), || {
                 "add it to `alerts.webhooks`, or remove it here".to_owned()
             });
-            at.error(format_args!("names no webhook, found {}: {mend}", at.found()));
+            at.error(format_args!("names no webhook, found {}: {hint}", at.found()));
         }
     }
     // What is wrong was read as if it were not there, and may only seem to be unused.
@@ -283,7 +283,7 @@ fn check(settings: &mut Settings, section: &Section<'_>) {
     }
 }
 
-fn judge_webhook(webhook: &mut Webhook, section: &Section<'_>) {
+fn check_webhook(webhook: &mut Webhook, section: &Section<'_>) {
     if webhook.url.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http://")) {
         section.warning_of("caFile", "has no effect: its URL is not https://");
     }

@@ -26,7 +26,7 @@ pub fn behind(url: &str) -> Option<Behind> {
     SCHEMES.iter().find(|(known, _)| *known == scheme).map(|(_, behind)| *behind)
 }
 
-/// Why a URL cannot be used, and how to mend it, without any part of it.
+/// Why a URL cannot be used, and how to fix it, without any part of it.
 pub fn judge(url: &str) -> Result<(), String> {
     const FORMS: &str = "write redis://HOST:PORT/DB, redis-sentinel://HOST:PORT,HOST:PORT/MASTER/DB or \
                          redis-cluster://HOST:PORT,HOST:PORT";

@@ -116,7 +116,7 @@ section! {
 
 section! {
     /// `match` of a rule: what is not written matches everything.
-    pub struct Match, check judge_match {
+    pub struct Match, check check_match {
         /// compared with the canonical path
         endpoint: Option<String>, "endpoint" text().option().words("path or pattern").unset("every path");
         /// see below
@@ -385,7 +385,7 @@ fn idle(section: &Section<'_>, settings: &Settings) {
     }
 }
 
-fn judge_match(matches: &mut Match, section: &Section<'_>) {
+fn check_match(matches: &mut Match, section: &Section<'_>) {
     if matches.endpoint.is_none() {
         if !section.has("endpoint") {
             section.warning_of(

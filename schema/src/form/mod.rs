@@ -103,9 +103,9 @@ impl<T: 'static> Form<T> {
         }
     }
 
-    /// The key must be written; `mend` says with what.
-    pub fn required(mut self, mend: &'static str) -> Self {
-        self.shape.required = Some(mend);
+    /// The key must be written; `hint` says with what.
+    pub fn required(mut self, hint: &'static str) -> Self {
+        self.shape.required = Some(hint);
         self
     }
 
@@ -255,7 +255,7 @@ impl<'s, 'a> At<'s, 'a> {
 
     /// Notes that something else was expected.
     pub fn mismatch<T>(&self, expected: &str) -> Option<T> {
-        let mend = match &self.node.kind {
+        let hint = match &self.node.kind {
             Kind::Text(text) if !loose(self.node) && !matches!(scalar::resolve(text), Kind::Text(_)) => {
                 ": remove the quotes"
             }
@@ -266,7 +266,7 @@ impl<'s, 'a> At<'s, 'a> {
             },
             _ => "",
         };
-        self.refuse(format_args!("must be {expected}, found {}{mend}", self.found()))
+        self.refuse(format_args!("must be {expected}, found {}{hint}", self.found()))
     }
 
     /// What the value means where a number or a boolean is expected: a text of a text layer is read as a scalar.

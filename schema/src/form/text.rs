@@ -72,12 +72,12 @@ pub fn network(everybody: &'static str) -> Form<IpNet> {
     })
 }
 
-/// What can be a metric's label, a header's value and part of a Redis key; `mend` ends the message.
-pub fn label(mend: &'static str) -> Form<String> {
+/// What can be a metric's label, a header's value and part of a Redis key; `hint` ends the message.
+pub fn label(hint: &'static str) -> Form<String> {
     text().words("1–64 of `A-Za-z0-9._-`").pattern("^[A-Za-z0-9._-]{1,64}$").check(move |text, at| {
         if !syntax::is_label(text) {
             at.error(format_args!(
-                "must be 1 to 64 of the characters A-Z a-z 0-9 . _ -, found {}: {mend}",
+                "must be 1 to 64 of the characters A-Z a-z 0-9 . _ -, found {}: {hint}",
                 at.found()
             ));
         }

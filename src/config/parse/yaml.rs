@@ -201,7 +201,7 @@ fn pos(marker: &Marker) -> Pos {
     Pos { line: marker.line().max(1), column: marker.col() + 1 }
 }
 
-/// saphyr's words, with the mend for the two slips that explain most of them.
+/// saphyr's words, with the hint for the two slips that explain most of them.
 fn syntax(info: &str, text: &str, line: usize) -> String {
     let source = text.lines().nth(line.saturating_sub(1)).unwrap_or("");
     let quotes = |what: &str| format!("not valid YAML: {what}: put the value in quotes");
@@ -214,7 +214,7 @@ fn syntax(info: &str, text: &str, line: usize) -> String {
     if info.contains("mapping values are not allowed") && source.matches(": ").count() > 1 {
         return quotes("there is another `: ` in a value");
     }
-    let mend = if source.contains("${") {
+    let hint = if source.contains("${") {
         "; put a value with `${…}` inside `{ }` or `[ ]` in quotes"
     } else if source.contains('\t') {
         "; indent with spaces, not tabs"
@@ -225,5 +225,5 @@ fn syntax(info: &str, text: &str, line: usize) -> String {
     } else {
         "; check the indentation and the punctuation around here"
     };
-    format!("not valid YAML: {info}{mend}")
+    format!("not valid YAML: {info}{hint}")
 }

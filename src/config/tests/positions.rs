@@ -114,10 +114,10 @@ fn a_list_or_a_scalar_at_the_top_is_refused() {
 #[test]
 fn the_judge_gets_the_place_of_every_route() {
     let text = "backends:\n  - name: a\n    url: http://h:1\n    routes:\n      - /x\n      - {methods: [GET], path: /y}\n";
-    let judge = |_: &crate::config::Settings, places: &crate::config::Places| {
+    let validate = |_: &crate::config::Settings, places: &crate::config::Places| {
         vec![places.route(0, 0).warning("first"), places.route(0, 1).error("second")]
     };
-    let inspection = inspect_text(Some((PathBuf::from("a.yaml"), text)), &alone(), judge);
+    let inspection = inspect_text(Some((PathBuf::from("a.yaml"), text)), &alone(), validate);
     let lines: Vec<String> = inspection.problems.0.iter().map(ToString::to_string).collect();
     assert_eq!(lines, ["a.yaml:6:32: error: second", "a.yaml:5:9: warning: first"]);
     assert!(inspection.verdict().is_err());

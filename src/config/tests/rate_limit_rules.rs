@@ -205,7 +205,7 @@ fn an_endpoint_that_no_canonical_path_can_match_is_refused_with_the_mend() {
         ("/%é1", "exact", "two hex digits"),
         ("/%00", "exact", "control character"),
         ("/a%2Fb", "exact", "`server.paths.escapedSlash`"),
-        ("/(a", "regex", "it is not a regular expression (unclosed group): mend it"),
+        ("/(a", "regex", "it is not a regular expression (unclosed group): fix it"),
         ("/a{9,1}", "regex", "(invalid repetition count range"),
         ("/(a{500}){500}", "regex", "takes more than 1 MiB"),
     ] {

@@ -46,7 +46,7 @@ const RESET: Duration = Duration::from_secs(10);
 /// Bytes of one answer that wait to be framed.
 const SEND_BUFFER: usize = 64 * 1024;
 /// How long a client that has been told that the connection ends may take to say that it knows.
-const FAREWELL: Duration = Duration::from_secs(1);
+const GOAWAY_PERIOD: Duration = Duration::from_secs(1);
 /// How long, and how much, is read of a body that nobody wants: its client would take the reset for the answer's.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 256 * 1024;
@@ -129,13 +129,13 @@ pub async fn connection(
             () = seen.ends.notified() => {
                 connection.abrupt_shutdown(seen.offence.get().unwrap_or(Reason::ENHANCE_YOUR_CALM));
                 // What it has to say is said, or cannot be.
-                let _ = tokio::time::timeout(FAREWELL, connection.accept()).await;
+                let _ = tokio::time::timeout(GOAWAY_PERIOD, connection.accept()).await;
                 return;
             }
             () = &mut stopped, if !ends => {
                 connection.graceful_shutdown();
                 ends = true;
-                alarm.as_mut().reset(tokio::time::Instant::now() + FAREWELL);
+                alarm.as_mut().reset(tokio::time::Instant::now() + GOAWAY_PERIOD);
             }
             () = &mut alarm => {
                 let is_idle = streams.open.get() == 0;
@@ -147,9 +147,9 @@ pub async fn connection(
                     true => {
                         connection.graceful_shutdown();
                         ends = true;
-                        saturating_deadline(Instant::now(), FAREWELL)
+                        saturating_deadline(Instant::now(), GOAWAY_PERIOD)
                     }
-                    false if ends => saturating_deadline(Instant::now(), FAREWELL),
+                    false if ends => saturating_deadline(Instant::now(), GOAWAY_PERIOD),
                     false => saturating_deadline(Instant::now(), limits.keep_alive),
                 };
                 alarm.as_mut().reset(next.into());

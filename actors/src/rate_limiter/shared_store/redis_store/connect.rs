@@ -135,7 +135,7 @@ impl Source {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(ATTEMPT))
             .set_response_timeout(Some(ATTEMPT));
-        let manager = deadpool_redis::Manager::new_with_config(server, config).map_err(unfit)?;
+        let manager = deadpool_redis::Manager::new_with_config(server, config).map_err(unusable_url)?;
         let pool =
             deadpool_redis::Pool::builder(manager).config(one(ATTEMPT)).runtime(Runtime::Tokio1).build();
         pool.map(Self::Single).map_err(|error| StoreError::new(format!("redis: {error}")))
@@ -156,8 +156,8 @@ impl Source {
         // A silent one is waited for: a second for the connection, half a second for each answer, in its turn. Then the
         // master is to be reached.
         let attempt = (3 * ATTEMPT).saturating_mul(rounds);
-        let manager =
-            sentinel::Manager::new(sentinels, master.to_owned(), Some(node), master_only).map_err(unfit)?;
+        let manager = sentinel::Manager::new(sentinels, master.to_owned(), Some(node), master_only)
+            .map_err(unusable_url)?;
         let pool = sentinel::Pool::builder(manager).config(one(attempt)).runtime(Runtime::Tokio1).build();
         pool.map(|pool| Self::Sentinel { pool, attempt })
             .map_err(|error| StoreError::new(format!("redis: {error}")))
@@ -176,7 +176,7 @@ impl Source {
             .max_retry_wait(10)
             .connection_concurrency_limit(512)
             .build();
-        client.map(Box::new).map(Self::Cluster).map_err(unfit)
+        client.map(Box::new).map(Self::Cluster).map_err(unusable_url)
     }
 
     /// How long an attempt to connect may take.
@@ -230,10 +230,10 @@ fn one(limit: Duration) -> PoolConfig {
 }
 
 fn info(url: &str) -> Result<ConnectionInfo, StoreError> {
-    url.into_connection_info().map_err(unfit)
+    url.into_connection_info().map_err(unusable_url)
 }
 
-fn unfit(error: RedisError) -> StoreError {
+fn unusable_url(error: RedisError) -> StoreError {
     // Neither variant of the message holds any part of the URL.
     refused(&format!("cannot be used: {error}"))
 }

@@ -50,9 +50,9 @@ const BATCHES: usize = 256;
 /// An instance that has not told for so long that it lives is not counted.
 const SILENCE: Duration = Duration::from_secs(5);
 
-/// A cluster's connection that has answered nothing for so long is made anew from the nodes of the URL. It mends itself
+/// A cluster's connection that has answered nothing for so long is made anew from the nodes of the URL. It repairs itself
 /// where it can; a node that is merely silent must not cost the others their connections.
-const DEAF: Duration = Duration::from_secs(1);
+const UNANSWERED: Duration = Duration::from_secs(1);
 
 /// [`SharedStore`] on Redis. May be made and moved anywhere; asked within a tokio runtime.
 pub struct RedisStore {
@@ -69,7 +69,7 @@ struct Shared {
     /// An answer that takes longer has failed.
     patience: Duration,
     /// Since when a cluster's connection, of that number, has answered nothing that it was asked.
-    deaf: Mutex<Option<(u64, Instant)>>,
+    unanswered: Mutex<Option<(u64, Instant)>>,
 }
 
 impl RedisStore {
@@ -89,7 +89,7 @@ impl RedisStore {
             batches: Semaphore::new(BATCHES),
             unresponsive: UnresponsiveNodes::new(),
             patience,
-            deaf: Mutex::new(None),
+            unanswered: Mutex::new(None),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -257,7 +257,7 @@ impl Shared {
             None => None,
         };
         let answered = replies.iter().any(Result::is_ok);
-        if matches!(current.pipe, Pipe::Cluster(_)) && !self.is_deaf(current.number, answered) {
+        if matches!(current.pipe, Pipe::Cluster(_)) && !self.is_unanswered(current.number, answered) {
             return;
         }
         if let Some(why) = fault {
@@ -295,14 +295,14 @@ impl Shared {
         }
     }
 
-    fn is_deaf(&self, connection: u64, answered: bool) -> bool {
-        let mut deaf = self.deaf.lock().unwrap_or_else(PoisonError::into_inner);
-        *deaf = match *deaf {
+    fn is_unanswered(&self, connection: u64, answered: bool) -> bool {
+        let mut unanswered = self.unanswered.lock().unwrap_or_else(PoisonError::into_inner);
+        *unanswered = match *unanswered {
             _ if answered => None,
             Some((number, since)) if number == connection => Some((number, since)),
             _ => Some((connection, Instant::now())),
         };
-        deaf.is_some_and(|(_, since)| since.elapsed() >= DEAF)
+        unanswered.is_some_and(|(_, since)| since.elapsed() >= UNANSWERED)
     }
 }
 

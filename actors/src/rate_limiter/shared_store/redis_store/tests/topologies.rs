@@ -66,7 +66,7 @@ async fn a_node_that_is_frozen_or_dead_costs_only_its_own_keys() {
     };
     answered(ms(3000), |count| count == 60).await;
     nodes[1].freeze();
-    // For longer than the whole connection may be deaf.
+    // For longer than the whole connection may answer nothing.
     let (begun, mut quick) = (Instant::now(), 0);
     while begun.elapsed() < ms(1300) || quick <= 5 {
         assert!(begun.elapsed() < ms(10_000), "every batch waited for the frozen node");
