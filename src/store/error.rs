@@ -82,7 +82,7 @@ impl StoreError {
         }
     }
 
-    /// The same, with the mend.
+    /// The same, with how to fix it.
     pub(super) fn of_damage(self) -> Self {
         match self {
             Self::During { doing, database, why } => {

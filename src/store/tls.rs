@@ -35,7 +35,7 @@ pub(super) struct Security {
 /// The server that a URL means, and how it is to be spoken to.
 ///
 /// # Errors
-/// What is wrong, and how to mend it; no part of the URL that may hold a password.
+/// What is wrong, and how to fix it; no part of the URL that may hold a password.
 pub(super) fn read(url: &str) -> Result<(Config, Security), String> {
     let (rest, query) = url.split_once('?').unwrap_or((url, ""));
     let (mut mode, mut roots, mut others) = (None, None, Vec::new());

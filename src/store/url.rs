@@ -17,7 +17,7 @@ impl Database {
     /// Reads `sqlite://PATH` or `postgres://[USER[:PASSWORD]@]HOST[:PORT]/DATABASE`.
     ///
     /// # Errors
-    /// Why the URL cannot be used, and how to mend it.
+    /// Why the URL cannot be used, and how to fix it.
     pub fn parse(url: &str) -> Result<Self, String> {
         const FORMS: &str = "write sqlite://PATH or postgres://USER:PASSWORD@HOST:PORT/DATABASE";
         let Some((scheme, rest)) = url.split_once("://") else { return Err(FORMS.to_owned()) };

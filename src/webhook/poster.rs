@@ -116,7 +116,7 @@ fn head(url: &Url, more: &[(String, Secret)]) -> (RequestLines, Rc<str>) {
     (lines, host.into())
 }
 
-/// What an answer means. What is wrong with the message itself will be wrong the next time too; everything else may mend,
+/// What an answer means. What is wrong with the message itself will be wrong the next time too; everything else may pass,
 /// a redirect included, which is not followed: it could lead anywhere.
 fn judge(status: u16, retry_after: Option<&str>, now: SystemTime) -> Result<(), Failure> {
     let then = match status {
