@@ -49,7 +49,10 @@ pub async fn reload(admin: &Admin) -> InternalAnswer {
         Ok(Ok(report)) => answer::ok(&report),
         Ok(Err(problems)) => {
             let errors = problems.iter().filter(|problem| problem.severity == Severity::Error).count();
-            let detail = format!("{errors} errors; the running configuration stays");
+            let detail = format!(
+                "{errors} error{}; the running configuration stays",
+                if errors == 1 { "" } else { "s" }
+            );
             let errors: Vec<String> = problems.iter().map(ToString::to_string).collect();
             answer::problem(
                 StatusCode::UNPROCESSABLE_ENTITY,
@@ -115,6 +118,9 @@ pub async fn drain(admin: &Admin, backend: &str, target: &str, drained: bool, bo
     }
 }
 
+/// How long breakers may be held, up to a year.
+const LONGEST_HOLD_MS: std::ops::RangeInclusive<u64> = 1..=365 * 86_400_000;
+
 /// The body of a breaker request.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -125,13 +131,12 @@ struct HoldRequest {
 
 /// Holds the breakers of a backend, or lets go.
 pub async fn hold(admin: &Admin, backend: &str, body: &[u8]) -> InternalAnswer {
-    let request: HoldRequest = match serde_json::from_slice(body) {
-        Ok(request) => request,
-        Err(error) => {
-            return answer::bad_request(format!(
-                r#"the body must be {{"state":"open"|"closed"|"auto","ttlMs":…}}: {error}"#
-            ));
-        }
+    const FORM: &str = r#"the body must be {"state":"open"|"closed"|"auto","ttlMs":…}, ttlMs from 1 to 31536000000 or left out"#;
+    let request = serde_json::from_slice::<HoldRequest>(body).ok();
+    let Some(request) =
+        request.filter(|request| request.ttl_ms.is_none_or(|ms| LONGEST_HOLD_MS.contains(&ms)))
+    else {
+        return answer::bad_request(FORM);
     };
     let ttl = request.ttl_ms.map(Duration::from_millis);
     let hold = circuit_breaker::Hold { backend: backend.to_owned(), state: request.state, ttl };

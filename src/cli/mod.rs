@@ -15,6 +15,7 @@ use std::fmt::Display;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -141,9 +142,18 @@ impl Configuration {
     }
 }
 
+/// What was asked for could not be written.
+static UNWRITTEN: AtomicBool = AtomicBool::new(false);
+
 /// Prints what was asked for. Whoever closes the pipe early has seen enough; the exit code still tells.
 fn say(text: impl Display) {
-    let _ = writeln!(io::stdout(), "{text}");
+    let mut out = io::stdout().lock();
+    if let Err(error) = writeln!(out, "{text}").and_then(|()| out.flush())
+        && error.kind() != io::ErrorKind::BrokenPipe
+        && !UNWRITTEN.swap(true, Ordering::Relaxed)
+    {
+        complain(format_args!("cannot write the output: {error}"));
+    }
 }
 
 /// Prints what went wrong, to whoever still listens.
@@ -181,5 +191,8 @@ pub fn run(cli: Cli) -> ExitCode {
             configuration.read(|source| migrate::run(&source, store, order))
         }
     };
-    ExitCode::from(u8::try_from(code).unwrap_or(1))
+    match code {
+        0 if UNWRITTEN.load(Ordering::Relaxed) => ExitCode::FAILURE,
+        code => ExitCode::from(u8::try_from(code).unwrap_or(1)),
+    }
 }

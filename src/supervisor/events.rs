@@ -122,7 +122,10 @@ impl Handler<ModeChanged> for Supervisor {
         let what = match change.mode {
             Mode::Local => "limits are this instance's own".to_owned(),
             Mode::Shared => "limits are shared through Redis".to_owned(),
-            Mode::Degraded => format!("Redis is away: {}", change.error.unwrap_or_default()),
+            Mode::Degraded => {
+                let why = change.error.unwrap_or_default();
+                format!("Redis is away: {}", why.strip_prefix("redis is away: ").unwrap_or(&why))
+            }
         };
         self.events.push(Event::of("limiter", None, None, what));
     }

@@ -247,17 +247,17 @@ impl Handler<Hold> for Supervisor {
             return Box::pin(async { Err(CommandError::Busy(CircuitBreakerActor::NAME)) });
         };
         let backend = hold.0.backend.clone();
-        let until = hold.0.ttl.map_or(String::new(), |ttl| format!(" for {} s", ttl.as_secs()));
+        let until = hold.0.ttl.map_or(String::new(), |ttl| format!(" for {ttl:?}"));
         let what = match hold.0.state {
-            HoldState::Open => "held open",
-            HoldState::Closed => "held closed",
-            HoldState::Auto => "on their own again",
+            HoldState::Open => format!("held open{until}"),
+            HoldState::Closed => format!("held closed{until}"),
+            HoldState::Auto => "on their own again".to_owned(),
         };
         let answer = breaker.send(hold.0);
         Box::pin(async move {
             match answer.await {
                 Ok(Ok(count)) => {
-                    log::info!("breakers of backend {backend} are {what}{until}, by request of an operator");
+                    log::info!("breakers of backend {backend} are {what}, by request of an operator");
                     Ok(count)
                 }
                 Ok(Err(unknown)) => Err(CommandError::backend(&unknown.0)),

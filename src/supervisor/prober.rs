@@ -32,12 +32,15 @@ impl Prober for GatewayProber {
             let pool = Pool::new(Dialer::new(target.shared.clone(), target.tls.clone(), terms));
             let host = Rc::from(&*target.host);
             let exchange = Exchange::new(Asked::default(), Rc::new(lines), host, None);
-            let sent = pool.send(exchange.clone()).await;
-            let (head, _body) = sent.map_err(|error| why(&error, &exchange))?;
-            match head.status.as_u16() {
-                200..=399 => Ok(()),
-                status => Err(format!("status {status}")),
-            }
+            let outcome = match pool.send(exchange.clone()).await {
+                Err(error) => Err(why(&error, &exchange)),
+                Ok((head, _body)) => match head.status.as_u16() {
+                    200..=399 => Ok(()),
+                    status => Err(format!("status {status}")),
+                },
+            };
+            // The target is known by the port that serves.
+            outcome.map_err(|why| check.port.map_or(why.clone(), |port| format!("at port {port}: {why}")))
         })
     }
 }

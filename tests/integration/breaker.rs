@@ -261,6 +261,8 @@ fn an_operator_can_hold_it_open_or_closed() {
         ("/_aegis/backends/none/breaker", "{\"state\":\"open\"}", 404),
         ("/_aegis/backends/main/breaker", "{\"state\":\"ajar\"}", 400),
         ("/_aegis/backends/main/breaker", "nonsense", 400),
+        ("/_aegis/backends/main/breaker", "{\"state\":\"open\",\"ttlMs\":0}", 400),
+        ("/_aegis/backends/main/breaker", "{\"state\":\"open\",\"ttlMs\":31536000001}", 400),
     ] {
         assert_eq!(gateway.admin_post(path, body).status, status, "{path} {body}");
     }

@@ -58,6 +58,8 @@ fn the_port_that_is_checked_may_be_another_than_the_one_that_serves() {
     assert!(gateway.healthy("main", 0));
     health.say(503);
     assert!(eventually(SOON, || !gateway.healthy("main", 0)));
+    let told = backend_status(&gateway, "main")["targets"][0]["healthCheck"]["lastError"].clone();
+    assert_eq!(told, format!("at port {}: status 503", health.upstream.addr().port()));
     assert_eq!(service.upstream.count(), 0);
     health.say(200);
     assert!(eventually(SOON, || gateway.get("/x").text() == "service"));

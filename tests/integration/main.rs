@@ -14,6 +14,7 @@ mod breaker;
 mod cardinality;
 mod client_faults;
 mod client_identity;
+mod commands;
 mod connection_auth;
 mod connections;
 mod counting;

@@ -89,6 +89,9 @@ fn of_tls(error: &TlsError) -> String {
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                 "the certificate is for another name"
             }
+            CertificateError::Other(other) if other.to_string() == "CaUsedAsEndEntity" => {
+                "the certificate is an authority's (CA:TRUE), which no server may show: make one with basicConstraints=CA:FALSE"
+            }
             other => return format!("TLS: {other}"),
         },
         other => return format!("TLS: {other}"),

@@ -157,6 +157,12 @@ pub fn run_unheard(folder: &Path, arguments: &[&str]) -> ExitStatus {
     aegis(folder).args(arguments).stdout(closed()).stderr(closed()).status().unwrap()
 }
 
+/// Runs `aegis` with these arguments where there is no room for what it prints.
+pub fn run_full(folder: &Path, arguments: &[&str]) -> Output {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    aegis(folder).args(arguments).stdout(full).output().unwrap()
+}
+
 fn aegis(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_aegis"));
     command

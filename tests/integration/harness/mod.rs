@@ -41,7 +41,7 @@ pub use client::{Broken, Call, Client};
 pub use exchange::{Exchange, Then};
 pub use folder::Folder;
 pub use frames::{Frame, Opcode};
-pub use gateway::{Builder, Gateway, run, run_fed, run_unheard, run_with};
+pub use gateway::{Builder, Gateway, run, run_fed, run_full, run_unheard, run_with};
 pub use head::{Framing, Head};
 pub use load::Load;
 pub use port::Port;
