@@ -297,9 +297,8 @@ impl<'a> Section<'a> {
                 self.error_at_key(node, what);
                 continue;
             }
-            let hint = suggest::hint(key, known.iter().copied(), || {
-                format!("remove it, or use one of {}", known.join(", "))
-            });
+            let otherwise = format!("remove it, or use one of {}", known.join(", "));
+            let hint = suggest::hint(key, known.iter().copied(), &otherwise);
             self.error_at_key(node, format!("unknown key `{}`: {hint}", self.name(key)));
         }
     }

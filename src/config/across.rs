@@ -111,7 +111,7 @@ fn conditions(alerts: &alerts::Settings, section: &Section<'_>, backends: &[Back
         let mut named = backends.iter().filter(of).peekable();
         if let (Some(name), None) = (&condition.backend, named.peek()) {
             let names = backends.iter().map(|backend| backend.name.as_str());
-            let hint = suggest::hint(name, names, || "use the `name` of one of `backends`".to_owned());
+            let hint = suggest::hint(name, names, "use the `name` of one of `backends`");
             section.error_of("backend", format_args!("names no backend, found {}: {hint}", quoted(name)));
         } else if section.says("metric", Metric::UnhealthyTargets.as_str())
             && !named.any(|backend| backend.health_check.is_some())

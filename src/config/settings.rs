@@ -338,13 +338,9 @@ fn level() -> Form<String> {
             if (known || module_alone) && module_fits && !(module.is_empty() && directive.contains('=')) {
                 continue;
             }
-            let hint = suggest::hint(word, LEVELS, || {
-                "write for example `info` or `info,aegis::gateway=debug`".to_owned()
-            });
-            let levels = LEVELS.join(", ");
-            return Err(format!(
-                "must be a level ({levels}) or an env_logger filter, found {{found}}: {hint}"
-            ));
+            let otherwise = "write for example `info` or `info,aegis::gateway=debug`";
+            let (levels, hint) = (LEVELS.join(", "), suggest::hint(word, LEVELS, otherwise));
+            return Err(format!("must be a level ({levels}) or an env_logger filter, found {{found}}: {hint}"));
         }
         Ok(text.to_owned())
     };

@@ -264,9 +264,8 @@ fn check(settings: &mut Settings, section: &Section<'_>) {
         let unknown = |(action, _): &(&Action, _)| matches!(action, Action::Webhook(name) if !names.contains(&name.as_str()));
         for (action, at) in rule.actions.iter().zip(section.items("actions")).filter(unknown) {
             let Action::Webhook(name) = action else { continue };
-            let hint = suggest::hint(name, names.iter().copied(), || {
-                "add it to `alerts.webhooks`, or remove it here".to_owned()
-            });
+            let otherwise = "add it to `alerts.webhooks`, or remove it here";
+            let hint = suggest::hint(name, names.iter().copied(), otherwise);
             at.error(format_args!("names no webhook, found {}: {hint}", at.found()));
         }
     }

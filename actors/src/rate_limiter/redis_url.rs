@@ -39,7 +39,7 @@ pub fn judge(url: &str) -> Result<(), String> {
     }
     let Some((_, behind)) = SCHEMES.iter().find(|(known, _)| *known == scheme) else {
         let words = SCHEMES.iter().map(|(known, _)| *known);
-        let hint = suggest::hint(scheme, words, || FORMS.to_owned());
+        let hint = suggest::hint(scheme, words, FORMS);
         return Err(format!("the scheme is none of Redis's: {hint}"));
     };
     if !rest.bytes().all(|b| b.is_ascii_graphic()) {

@@ -22,7 +22,7 @@ pub fn one_of<T: Words>() -> Form<T> {
             if let Some((_, value)) = T::WORDS.iter().chain(T::ALIASES).find(|(word, _)| *word == text) {
                 return Some(*value);
             }
-            let hint = suggest::hint(text, words(), || "use one of these".to_owned());
+            let hint = suggest::hint(text, words(), "use one of these");
             at.refuse(format_args!("must be {all}, found {}: {hint}", at.found()))
         },
         |value, _| T::WORDS.iter().find(|(_, known)| known == value).map(|(word, _)| (*word).into()),
