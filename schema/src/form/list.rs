@@ -49,7 +49,8 @@ pub fn list<T: 'static>(item: Form<T>) -> Form<Vec<T>> {
             };
             let (errors, mut numbers, mut values) = (at.section.context.errors(), Vec::new(), Vec::new());
             for (n, node) in items.iter().enumerate().filter(|(_, node)| !node.broken()) {
-                if let Some(value) = read(&at.inside(format!("{}[{n}]", at.name), node)) {
+                let name = format!("{}[{n}]", at.name);
+                if let Some(value) = read(&At { section: at.section, name, node, secret: at.secret }) {
                     values.push(value);
                     numbers.push(n);
                 }
