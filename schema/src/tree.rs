@@ -156,10 +156,7 @@ impl Node {
 
     /// Nothing was written, or the text layers say "nothing".
     pub fn absent(&self) -> bool {
-        match &self.kind {
-            Kind::Null => !self.broken(),
-            _ => false,
-        }
+        self.kind == Kind::Null && !self.broken()
     }
 
     /// Number of nodes and depth, this one included.
