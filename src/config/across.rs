@@ -91,10 +91,7 @@ fn listeners_do_not_collide(root: &Section<'_>, settings: &Settings) {
 }
 
 fn key<'a>(root: &Section<'a>, section: &str, key: &str) -> Option<&'a Node> {
-    match &root.written(section)?.kind {
-        Kind::Table(entries) => entries.iter().find(|(name, _)| name == key).map(|(_, node)| node),
-        _ => None,
-    }
+    root.written(section)?.member(key)
 }
 
 /// What the conditions of alerts name, and whether it can ever be met.
