@@ -3,7 +3,7 @@
 //! A path is written as `backends[users].circuitBreaker.failureThreshold`: what stands in brackets is the `name`, `id`,
 //! `path` or `url` of an item of a list, or a text item itself.
 
-use super::{Source, file, merged};
+use super::Places;
 use aegis_schema::problem::Place;
 use aegis_schema::tree::{Layer, Node, Origin};
 
@@ -20,37 +20,24 @@ pub enum Located {
     Default(Option<Place>),
 }
 
-/// Finds a path in what `source` holds now.
-pub fn locate(source: &Source, path: &str) -> Located {
-    let unknown = Located::Default(None);
-    if let Some((name, text)) = &source.text {
-        return merged(Some((name.as_ref(), text)), source, &mut Vec::new())
-            .map_or(unknown, |merged| find(&merged.root, path, name));
-    }
-    let Some(named) = file::choose(source.file.as_deref()) else {
-        return merged(None, source, &mut Vec::new()).map_or(unknown, |merged| find(&merged.root, path, ""));
-    };
-    let label = named.display().to_string();
-    let Ok(text) = file::read(&named, &label) else { return unknown };
-    merged(Some((&named, &text)), source, &mut Vec::new())
-        .map_or(unknown, |merged| find(&merged.root, path, &label))
-}
-
-fn find(root: &Node, path: &str, file: &str) -> Located {
-    let (trail, whole) = root.trail(path);
-    let written = |node: &&&Node| node.origin.layer == Layer::File;
-    let around = || trail.iter().rev().find(written).map(|node| node.origin.key.place(file));
-    match trail.last().filter(|_| whole).map(|node| &node.origin) {
-        Some(Origin { layer: Layer::File, key, .. }) => Located::Written(key.place(file)),
-        Some(Origin { layer: Layer::Environment(name), .. }) => Located::Variable(name.to_string()),
-        Some(Origin { layer: Layer::Set(key), .. }) => Located::Argument(key.to_string()),
-        Some(Origin { layer: Layer::Default, .. }) | None => Located::Default(around()),
+impl Places {
+    /// Finds a path, such as `backends[users].timeout`.
+    pub fn locate(&self, path: &str) -> Located {
+        let (trail, whole) = self.root.trail(path);
+        let written = |node: &&&Node| node.origin.layer == Layer::File;
+        let around = || trail.iter().rev().find(written).map(|node| node.origin.key.place(&self.label));
+        match trail.last().filter(|_| whole).map(|node| &node.origin) {
+            Some(Origin { layer: Layer::File, key, .. }) => Located::Written(key.place(&self.label)),
+            Some(Origin { layer: Layer::Environment(name), .. }) => Located::Variable(name.to_string()),
+            Some(Origin { layer: Layer::Set(key), .. }) => Located::Argument(key.to_string()),
+            Some(Origin { layer: Layer::Default, .. }) | None => Located::Default(around()),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::Env;
+    use super::super::{Env, Source, inspect_with};
     use super::*;
 
     #[test]
@@ -63,7 +50,8 @@ mod tests {
         let env =
             Env::from_iter([("AEGIS__SERVER__HOST", "127.0.0.1"), ("AEGIS__BACKENDS__0__RETRIES", "1")]);
         let source = Source { set: vec!["backends.0.timeout=3s".to_owned()], env, ..Source::file(&path) };
-        let at = |path: &str| match locate(&source, path) {
+        let places = inspect_with(&source, |_, _| Vec::new()).places;
+        let at = |path: &str| match places.locate(path) {
             Located::Written(place) => format!("{}:{}", place.line, place.column),
             Located::Variable(name) | Located::Argument(name) => name,
             Located::Default(Some(place)) => format!("below {}:{}", place.line, place.column),

@@ -2,17 +2,26 @@
 
 use aegis_schema::Lists;
 use aegis_schema::problem::Place;
-use aegis_schema::tree::{Kind, Node};
+use aegis_schema::tree::{Kind, Node, Origin};
+
+/// What a configuration without a file goes by.
+pub(super) const BUILT_IN: &str = "built-in defaults";
 
 /// Where a configuration was written.
-#[derive(Clone, Default)]
-pub struct Places(pub(super) Option<Written>);
-
 #[derive(Clone)]
-pub(super) struct Written {
+pub struct Places {
     pub(super) root: Node,
-    pub(super) file: String,
+    /// What places in the file say for it.
+    pub(super) label: String,
     pub(super) lists: Lists,
+}
+
+/// Nowhere.
+impl Default for Places {
+    fn default() -> Self {
+        let root = Node { kind: Kind::Null, origin: Origin::DEFAULT };
+        Self { root, label: BUILT_IN.to_owned(), lists: Lists::default() }
+    }
 }
 
 /// Without what is written there, which may be secret.
@@ -23,23 +32,14 @@ impl std::fmt::Debug for Places {
 }
 
 impl Places {
-    /// `file` is the label for places in the file.
-    pub(super) fn new(root: Node, file: String, lists: Lists) -> Self {
-        Self(Some(Written { root, file, lists }))
-    }
-
     /// Where route number `route` of backend number `backend` is, both as in
     /// [`Settings::backends`](super::Settings::backends).
     pub fn route(&self, backend: usize, route: usize) -> Place {
         let name =
             self.item("backends", backend).and_then(|name| self.item(&format!("{name}.routes"), route));
-        let node = name.and_then(|name| self.node(&name));
+        let node = name.and_then(|name| self.root.find(&name));
         // Of a route with several keys, its path.
-        let node = node.map(|node| match &node.kind {
-            Kind::Table(_) => node.find("path").unwrap_or(node),
-            _ => node,
-        });
-        self.place(node)
+        self.place(node.map(|node| node.member("path").unwrap_or(node)))
     }
 
     /// Name and place of a probe's path, counted over `server.probes.health` and `ready`.
@@ -47,28 +47,20 @@ impl Places {
         let of = |list: &str| (0..).map_while(|n| self.item(list, n)).collect::<Vec<_>>();
         let names = [of("server.probes.health"), of("server.probes.ready")].concat();
         let name = names.get(number).cloned().unwrap_or_else(|| "server.probes".to_owned());
-        let place = self.file(&name);
-        (name, place)
+        (name.clone(), self.file(&name))
     }
 
     /// Where the value of this key is, such as `server.tls.certFile`.
     pub fn file(&self, key: &str) -> Place {
-        self.place(self.node(key))
+        self.place(self.root.find(key))
     }
 
     fn item(&self, list: &str, n: usize) -> Option<String> {
-        let written = self.0.as_ref()?.lists.written(list, n)?;
-        Some(format!("{list}[{written}]"))
-    }
-
-    fn node(&self, name: &str) -> Option<&Node> {
-        self.0.as_ref()?.root.find(name)
+        self.lists.written(list, n).map(|written| format!("{list}[{written}]"))
     }
 
     fn place(&self, node: Option<&Node>) -> Place {
-        match (&self.0, node) {
-            (Some(written), Some(node)) => node.origin.place(&written.file, node.origin.value),
-            _ => Place::start("built-in defaults"),
-        }
+        let start = || Place::start(BUILT_IN);
+        node.map_or_else(start, |node| node.origin.place(&self.label, node.origin.value))
     }
 }
