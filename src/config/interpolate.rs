@@ -33,45 +33,21 @@ pub(crate) fn fill(
             entries.iter_mut().for_each(|(_, value)| fill(value, env, file, problems, files));
         }
         Kind::Text(text) if text.contains("${") => {
-            let mut expansion = Expansion { env, files, rest: text, errors: Vec::new(), filled: false };
+            let mut expansion = Expansion { env, files, rest: text, errors: Vec::new(), filled: None };
             let result = expansion.run(0, Until::Brace);
-            let (errors, filled) = (expansion.errors, expansion.filled);
-            if !errors.is_empty() {
-                let place = node.origin.value.place(file);
-                problems.extend(errors.into_iter().map(|message| place.error(message)));
-                node.kind = Kind::Null;
-                node.origin.given = Given::Broken;
+            let Expansion { errors, filled, .. } = expansion;
+            if errors.is_empty() {
+                node.origin.given = filled.unwrap_or(node.origin.given);
+                *text = result;
                 return;
             }
-            if filled {
-                node.origin.given = Given::Filled { whole: is_whole(text) };
-            }
-            *text = result;
+            let place = node.origin.value.place(file);
+            problems.extend(errors.into_iter().map(|message| place.error(message)));
+            node.kind = Kind::Null;
+            node.origin.given = Given::Broken;
         }
         _ => {}
     }
-}
-
-/// Whether the text is one `${…}` and nothing else.
-fn is_whole(text: &str) -> bool {
-    let mut depth = 0_usize;
-    let mut chars = text.char_indices().peekable();
-    while let Some((at, c)) = chars.next() {
-        match c {
-            '$' if chars.peek().is_some_and(|(_, next)| *next == '{') => {
-                chars.next();
-                depth += 1;
-            }
-            '}' if depth > 0 => {
-                depth -= 1;
-                if depth == 0 {
-                    return text.starts_with("${") && at + 1 == text.len();
-                }
-            }
-            _ => {}
-        }
-    }
-    false
 }
 
 struct Expansion<'a> {
@@ -79,8 +55,8 @@ struct Expansion<'a> {
     files: &'a mut BTreeSet<PathBuf>,
     rest: &'a str,
     errors: Vec<String>,
-    /// Whether anything but `$${` was replaced.
-    filled: bool,
+    /// As what, where anything but `$${` was replaced.
+    filled: Option<Given>,
 }
 
 /// What ends a part inside `${…}`, beside the end of the text.
@@ -101,7 +77,11 @@ impl Expansion<'_> {
                 self.rest = rest;
             } else if let Some(rest) = self.rest.strip_prefix("${") {
                 self.rest = rest;
-                out.push_str(&self.variable(nesting));
+                let first = nesting == 0 && out.is_empty() && self.filled.is_none();
+                let value = self.variable(nesting);
+                let whole = first && self.rest.is_empty();
+                self.filled = Some(Given::Filled { whole });
+                out.push_str(&value);
             } else if nesting > 0 && (c == '}' || (until == Until::Default && self.rest.starts_with(":-"))) {
                 return out;
             } else {
@@ -114,7 +94,6 @@ impl Expansion<'_> {
 
     /// After `${`: name, default, `}`.
     fn variable(&mut self, nesting: usize) -> String {
-        self.filled = true;
         if nesting >= MAX_NESTING {
             self.errors.push(format!("`${{…}}` is nested deeper than {MAX_NESTING} levels: simplify it"));
             self.rest = "";
@@ -185,10 +164,7 @@ impl Expansion<'_> {
         };
         if let Some(rest) = self.rest.strip_prefix(":-") {
             self.rest = rest;
-            let value = found.unwrap_or_else(|why| {
-                self.errors.push(why);
-                None
-            });
+            let value = found.map_err(|why| self.errors.push(why)).unwrap_or_default();
             return self.or_default(value, nesting);
         }
         self.close();
@@ -198,21 +174,16 @@ impl Expansion<'_> {
                  `${{file:{written}:-default}}`"
             )
         };
-        found.and_then(|content| content.ok_or_else(missing)).unwrap_or_else(|why| {
-            self.errors.push(why);
-            String::new()
-        })
+        let content = found.and_then(|content| content.ok_or_else(missing));
+        content.map_err(|why| self.errors.push(why)).unwrap_or_default()
     }
 
     fn close(&mut self) {
-        match self.rest.strip_prefix('}') {
-            Some(rest) => self.rest = rest,
-            None => {
-                self.errors
-                    .push("`${` is never closed: add `}`, or write `$${` for a literal `${`".to_owned());
-                self.rest = "";
-            }
-        }
+        let what = "`${` is never closed: add `}`, or write `$${` for a literal `${`";
+        self.rest = self.rest.strip_prefix('}').unwrap_or_else(|| {
+            self.errors.push(what.to_owned());
+            ""
+        });
     }
 }
 
