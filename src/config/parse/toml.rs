@@ -1,11 +1,11 @@
 //! TOML with positions. The `toml` crate refuses duplicate keys and bounds the nesting itself.
 
-use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use std::cell::Cell;
 
-use super::lines::Lines;
 use aegis_schema::problem::Problem;
 use aegis_schema::tree::{Kind, Node, Pos};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
 
 /// Parses a TOML text; `None` after syntax errors, all of which are reported.
 pub(super) fn parse(text: &str, file: &str, problems: &mut Vec<Problem>) -> Option<Node> {
@@ -48,4 +48,34 @@ fn node(value: &Spanned<DeValue<'_>>, lines: &Lines<'_>) -> Node {
         DeValue::Table(entries) => table(entries, lines),
     };
     Node::at(kind, lines.pos(value.span().start))
+}
+
+/// The line starts of a text.
+struct Lines<'t> {
+    text: &'t str,
+    starts: Vec<usize>,
+    /// The last answer: (line index, offset, column). A minified file is one long line, and counting its
+    /// columns from the start each time would be quadratic.
+    last: Cell<(usize, usize, usize)>,
+}
+
+impl<'t> Lines<'t> {
+    /// Finds the lines of `text`.
+    fn new(text: &'t str) -> Self {
+        let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        Self { text, starts, last: Cell::new((0, 0, 1)) }
+    }
+
+    /// Where the byte at `offset` is.
+    fn pos(&self, offset: usize) -> Pos {
+        let offset = offset.min(self.text.len());
+        let line = self.starts.partition_point(|start| *start <= offset).saturating_sub(1);
+        let start = self.starts.get(line).copied().unwrap_or(0);
+        let (last_line, last_offset, last_column) = self.last.get();
+        let (from, base) =
+            if last_line == line && last_offset <= offset { (last_offset, last_column) } else { (start, 1) };
+        let column = base + self.text.get(from..offset).map_or(0, |part| part.chars().count());
+        self.last.set((line, offset, column));
+        Pos { line: line + 1, column }
+    }
 }
