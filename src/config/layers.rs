@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::env::Env;
 use super::parse;
+use aegis_schema::ensure;
 use aegis_schema::problem::{Place, Problem};
 use aegis_schema::tree::{Kind, Layer, Node, Origin};
 
@@ -70,40 +71,33 @@ fn is_word(c: char) -> bool {
 }
 
 fn path(parts: &[String]) -> Result<Vec<Part>, String> {
-    let mut path = Vec::with_capacity(parts.len());
-    for (n, part) in parts.iter().enumerate() {
-        path.push(if part.is_empty() {
-            return Err("a part of the key is empty".to_owned());
-        } else if part.chars().all(|c| c.is_ascii_digit()) && n > 0 {
-            match part.parse() {
-                Ok(index) if index <= MAX_INDEX => Part::Index(index),
-                _ => return Err(format!("the list index {part} is larger than {MAX_INDEX}")),
-            }
-        } else if part.chars().all(is_word) {
-            Part::Key(part.clone())
-        } else {
-            return Err("a key holds letters, digits, `_` and `-`".to_owned());
-        });
-    }
-    Ok(path)
+    let part = |(n, part): (usize, &String)| {
+        ensure!(!part.is_empty(), "a part of the key is empty");
+        if n > 0 && part.chars().all(|c| c.is_ascii_digit()) {
+            let index = part.parse().ok().filter(|index| *index <= MAX_INDEX).map(Part::Index);
+            return index.ok_or_else(|| format!("the list index {part} is larger than {MAX_INDEX}"));
+        }
+        ensure!(part.chars().all(is_word), "a key holds letters, digits, `_` and `-`");
+        Ok(Part::Key(part.clone()))
+    };
+    parts.iter().enumerate().map(part).collect()
 }
 
 fn assign(path: Vec<Part>, text: &str, layer: Layer) -> Assignment {
     let origin = Origin::loose(layer);
-    Assignment { path, value: adopt(Node { kind: parse::value(text), origin: origin.clone() }, &origin) }
+    let mut value = Node { kind: parse::value(text), origin: origin.clone() };
+    adopt(&mut value, &origin);
+    Assignment { path, value }
 }
 
 /// Gives everything below `node` the same origin: inside a variable there are no lines to point at.
-fn adopt(mut node: Node, origin: &Origin) -> Node {
+fn adopt(node: &mut Node, origin: &Origin) {
     node.origin = origin.clone();
-    node.kind = match node.kind {
-        Kind::List(items) => Kind::List(items.into_iter().map(|item| adopt(item, origin)).collect()),
-        Kind::Table(entries) => {
-            Kind::Table(entries.into_iter().map(|(key, value)| (key, adopt(value, origin))).collect())
-        }
-        kind => kind,
-    };
-    node
+    match &mut node.kind {
+        Kind::List(items) => items.iter_mut().for_each(|item| adopt(item, origin)),
+        Kind::Table(entries) => entries.iter_mut().for_each(|(_, value)| adopt(value, origin)),
+        _ => {}
+    }
 }
 
 /// `RATE_LIMIT` → `rateLimit`.
