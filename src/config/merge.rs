@@ -95,11 +95,8 @@ fn gaps(node: &mut Node, name: &str, problems: &mut Vec<Problem>) {
         Kind::List(items) => {
             let left_out = |item: &Node| item.broken() && item.origin.layer == Layer::Default;
             if let Some(gap) = items.iter().position(left_out) {
-                let origin = items[gap..]
-                    .iter()
-                    .map(|item| &item.origin)
-                    .find(|origin| origin.layer != Layer::Default);
-                let origin = origin.cloned().unwrap_or(Origin::DEFAULT);
+                let set = items[gap..].iter().find(|item| item.origin.layer != Layer::Default);
+                let origin = set.map_or(Origin::DEFAULT, |item| item.origin.clone());
                 let what =
                     format!("`{name}` has {gap} entries, so the next index is {gap}: no gap may be left");
                 problems.push(origin.place("", origin.value).problem(Severity::Error, origin.told(what)));

@@ -41,9 +41,7 @@ impl Report {
 
     /// One line per problem, and the summary.
     pub fn text(&self) -> String {
-        let mut lines: Vec<String> = self.problems.0.iter().map(ToString::to_string).collect();
-        lines.push(self.summary.clone());
-        lines.join("\n")
+        self.problems.0.iter().map(|problem| format!("{problem}\n")).chain([self.summary.clone()]).collect()
     }
 
     /// `{"ok": …, "problems": […]}`.
