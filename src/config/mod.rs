@@ -42,7 +42,7 @@ use aegis_schema::Describe as _;
 pub use aegis_schema::form::regular;
 pub use aegis_schema::problem::{Place, Problem, Problems, Severity};
 pub use aegis_schema::secrets::{REDACTED, is_secret_field, userinfo};
-use aegis_schema::tree::{Kind, Layer, Node};
+use aegis_schema::tree::{Kind, Layer};
 pub use diff::{Changes, diff, running};
 pub use effective::{hash, render_redacted};
 pub use endpoint::{bypass_regex, endpoint_regex, glob_to_regex};
@@ -203,7 +203,9 @@ fn inspect_text(
     let mut written = None;
     if let Some((path, text)) = &file {
         written = parse::parse(path, text, &label, &mut problems);
-        let Some(node) = &mut written else { return Inspection::failed(problems, file.map(|(path, _)| path)) };
+        let Some(node) = &mut written else {
+            return Inspection::failed(problems, file.map(|(path, _)| path));
+        };
         interpolate::fill(node, &source.env, &label, &mut problems, &mut named);
     }
     let mut assignments = layers::environment(&source.env, &mut problems);

@@ -65,7 +65,9 @@ fn judged(at: &At<'_, '_>, text: &str, kind: MatchType, slash: EscapedSlash) -> 
             return refused(why);
         }
     } else if path.contains('*') {
-        note("the `*` means itself here; write `endpointMatchType: glob` if it stands for anything".to_owned());
+        note(
+            "the `*` means itself here; write `endpointMatchType: glob` if it stands for anything".to_owned(),
+        );
     }
     if kind != MatchType::Regex
         && let Some(parameter) = path.split('/').find(|segment| segment.len() > 1 && segment.starts_with(':'))
@@ -150,7 +152,9 @@ fn compiles(regex: &str) -> Result<(), String> {
             let text = error.to_string();
             let cause = text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("").trim();
             let cause = cause.strip_prefix("error: ").unwrap_or(cause);
-            Err(format!("it is not a regular expression ({cause}): fix it, or use another `endpointMatchType`"))
+            Err(format!(
+                "it is not a regular expression ({cause}): fix it, or use another `endpointMatchType`"
+            ))
         }
     }
 }

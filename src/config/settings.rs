@@ -340,7 +340,9 @@ fn level() -> Form<String> {
             }
             let otherwise = "write for example `info` or `info,aegis::gateway=debug`";
             let (levels, hint) = (LEVELS.join(", "), suggest::hint(word, LEVELS, otherwise));
-            return Err(format!("must be a level ({levels}) or an env_logger filter, found {{found}}: {hint}"));
+            return Err(format!(
+                "must be a level ({levels}) or an env_logger filter, found {{found}}: {hint}"
+            ));
         }
         Ok(text.to_owned())
     };

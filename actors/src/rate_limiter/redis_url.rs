@@ -98,7 +98,10 @@ fn path(text: &str, behind: Behind) -> Result<(), &'static str> {
             ensure!(named, "the master's name is missing: write it behind the servers, as in `/mymaster`");
             // What Redis Sentinel itself takes for a name.
             let known = is_label(master);
-            ensure!(known, "the master's name holds only A-Z a-z 0-9 . _ -: write it as the sentinels know it");
+            ensure!(
+                known,
+                "the master's name holds only A-Z a-z 0-9 . _ -: write it as the sentinels know it"
+            );
             database
         }
         _ => text,

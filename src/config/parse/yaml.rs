@@ -143,7 +143,10 @@ impl Builder<'_> {
         let node = self.anchors.get(&id).cloned().ok_or_else(|| (at, INSIDE.to_owned()))?;
         let (count, depth) = node.measure();
         self.expanded += count;
-        ensure!(self.expanded <= MAX_EXPANDED && self.stack.len() + depth <= MAX_DEPTH, (at, MUCH.to_owned()));
+        ensure!(
+            self.expanded <= MAX_EXPANDED && self.stack.len() + depth <= MAX_DEPTH,
+            (at, MUCH.to_owned())
+        );
         if !self.expects_key() {
             return self.finish(node, 0);
         }

@@ -78,7 +78,10 @@ impl FromStr for Address {
         ensure!(matches!(scheme.as_str(), "http" | "https"), "the scheme must be http or https");
         let (authority, path) = rest.split_at(rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len()));
         let host = !authority.is_empty() && !authority.starts_with(':');
-        ensure!(!authority.contains('@'), "a target has no user or password: remove everything up to the `@`");
+        ensure!(
+            !authority.contains('@'),
+            "a target has no user or password: remove everything up to the `@`"
+        );
         ensure!(matches!(path, "" | "/"), PATH);
         ensure!(host, "the host is missing: write it as http://HOST:PORT");
         ensure!(!authority.ends_with(':'), "the port is missing after the `:`: write it, or remove the `:`");
