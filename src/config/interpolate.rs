@@ -34,7 +34,7 @@ pub(crate) fn fill(
         }
         Kind::Text(text) if text.contains("${") => {
             let mut expansion = Expansion { env, files, rest: text, errors: Vec::new(), filled: None };
-            let result = expansion.run(0, Until::Brace);
+            let result = expansion.run(0, &[]);
             let Expansion { errors, filled, .. } = expansion;
             if errors.is_empty() {
                 node.origin.given = filled.unwrap_or(node.origin.given);
@@ -59,17 +59,9 @@ struct Expansion<'a> {
     filled: Option<Given>,
 }
 
-/// What ends a part inside `${…}`, beside the end of the text.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Until {
-    Brace,
-    /// Or the `:-` of a default.
-    Default,
-}
-
 impl Expansion<'_> {
-    /// Expands up to the end, or inside `${…}` up to what ends its part.
-    fn run(&mut self, nesting: usize, until: Until) -> String {
+    /// Expands up to the end, or inside `${…}` up to what `ends` its part.
+    fn run(&mut self, nesting: usize, ends: &[&str]) -> String {
         let mut out = String::new();
         while let Some(c) = self.rest.chars().next() {
             if let Some(rest) = self.rest.strip_prefix("$${") {
@@ -82,7 +74,7 @@ impl Expansion<'_> {
                 let whole = first && self.rest.is_empty();
                 self.filled = Some(Given::Filled { whole });
                 out.push_str(&value);
-            } else if nesting > 0 && (c == '}' || (until == Until::Default && self.rest.starts_with(":-"))) {
+            } else if ends.iter().any(|end| self.rest.starts_with(end)) {
                 return out;
             } else {
                 out.push(c);
@@ -139,7 +131,7 @@ impl Expansion<'_> {
     fn or_default(&mut self, value: Option<String>, nesting: usize) -> String {
         // The default is read even when it is not needed, to find its end; its own missing variables then do not matter.
         let before = self.errors.len();
-        let default = self.run(nesting + 1, Until::Brace);
+        let default = self.run(nesting + 1, &["}"]);
         let value = value.filter(|value| !value.is_empty());
         if value.is_some() {
             self.errors.truncate(before);
@@ -151,7 +143,7 @@ impl Expansion<'_> {
     /// After `${file:`: path, default, `}`.
     fn file(&mut self, nesting: usize) -> String {
         let (from, before) = (self.rest, self.errors.len());
-        let path = self.run(nesting + 1, Until::Default);
+        let path = self.run(nesting + 1, &["}", ":-"]);
         // As it is written: what a variable has put into it may be meant for another place.
         let written = from.get(..from.len() - self.rest.len()).unwrap_or_default();
         let found = match self.errors.len() > before {
