@@ -6,7 +6,7 @@ use super::env::Env;
 use super::parse;
 use aegis_schema::ensure;
 use aegis_schema::problem::{Place, Problem};
-use aegis_schema::tree::{Kind, Layer, Node, Origin};
+use aegis_schema::tree::{Given, Kind, Layer, Node, Origin};
 
 /// Prefix of the variables that are configuration.
 const PREFIX: &str = "AEGIS__";
@@ -84,7 +84,7 @@ fn path(parts: &[String]) -> Result<Vec<Part>, String> {
 }
 
 fn assign(path: Vec<Part>, text: &str, layer: Layer) -> Assignment {
-    let origin = Origin::loose(layer);
+    let origin = Origin { layer, given: Given::Loose, ..Origin::DEFAULT };
     let mut value = Node { kind: parse::value(text), origin: origin.clone() };
     adopt(&mut value, &origin);
     Assignment { path, value }
