@@ -99,7 +99,7 @@ pub fn network(text: &str) -> Option<IpNet> {
 }
 
 /// A path to strip or to add: `/api`, `/a/b`; what is wrong otherwise.
-pub fn prefix(text: &str) -> Result<(), &'static str> {
+pub fn prefix(text: &str) -> Result<String, &'static str> {
     let mut segments = text.split('/').skip(1);
     let special = text.contains(['*', '?', '#', '\\']) || text.contains("/:");
     let visible = text.bytes().all(|b| b.is_ascii_graphic());
@@ -109,7 +109,7 @@ pub fn prefix(text: &str) -> Result<(), &'static str> {
     ensure!(plain, "it must not hold empty or dot segments: write the plain path");
     ensure!(!special, "it is plain text, no pattern and no query: write for example `/api`");
     ensure!(visible, "only visible ASCII characters can stand in a path: percent-encode the others");
-    Ok(())
+    Ok(text.to_owned())
 }
 
 /// Whether a listener on `host` can be reached from this machine only.

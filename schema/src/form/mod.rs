@@ -12,8 +12,8 @@ use serde_json::json;
 pub use list::{flat, list, map, one_of, section, short};
 pub use number::{flag, int, number, size, size_in};
 pub use text::{
-    fields, file, header_value, host, host_pattern, known, label, matching, method, network, parsed, regular,
-    secret, text,
+    fields, file, grammar, header_value, host, host_pattern, known, label, matching, method, network, parsed,
+    regular, secret, text,
 };
 pub use time::{days, duration, duration_in, duration_or_zero, seconds};
 

@@ -31,6 +31,15 @@ pub fn parsed<T: 'static>(
     )
 }
 
+/// What `parse` makes of a text, else that it is none and why.
+pub fn grammar<T: 'static>(
+    words: &'static str,
+    parse: impl Fn(&str) -> Result<T, &'static str> + 'static,
+    show: fn(&T) -> String,
+) -> Form<T> {
+    parsed(words, move |text| parse(text).map_err(|why| format!("is {{found}}: {why}")), show)
+}
+
 /// Likewise, with one thing to say of all others.
 pub fn known<T: 'static>(
     words: &'static str,
@@ -98,14 +107,9 @@ pub fn file() -> Form<PathBuf> {
         string,
         |at| {
             let path = PathBuf::from(at.text()?);
-            let trouble = match regular(&path) {
-                Ok(_) => return Some(path),
-                Err(error) => error,
-            };
-            let (name, found) = (&at.name, at.found());
-            let what =
-                format!("`{name}`: cannot read {found}: {trouble}; check the path and its permissions");
-            at.section.error(at.node, what);
+            let Err(trouble) = regular(&path) else { return Some(path) };
+            let what = format!("cannot read {}: {trouble}; check the path and its permissions", at.found());
+            at.section.error(at.node, format!("`{}`: {what}", at.name));
             None
         },
         |path, _| Some(path.to_string_lossy().into()),

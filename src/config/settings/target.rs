@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use aegis_schema::form::{known, parsed, short};
+use aegis_schema::form::{grammar, known, short};
 use aegis_schema::tree::{Kind, Node};
 use aegis_schema::{Form, Section, ensure, section, syntax};
 
@@ -152,6 +152,5 @@ fn server_name() -> Form<String> {
 }
 
 fn address() -> Form<Address> {
-    let read = |text: &str| text.parse().map_err(|why| format!("is {{found}}: {why}"));
-    parsed("`http(s)://HOST[:PORT]`", read, ToString::to_string).pattern("^[hH][tT][tT][pP][sS]?://")
+    grammar("`http(s)://HOST[:PORT]`", str::parse, ToString::to_string).pattern("^[hH][tT][tT][pP][sS]?://")
 }
