@@ -213,18 +213,12 @@ impl<'a> Section<'a> {
 
     /// Notes an error at the value of `key`, of which `what` is said.
     pub fn error_of(&self, key: &str, what: impl Display) {
-        self.note_of(Severity::Error, key, what);
+        self.at(key).iter().for_each(|at| at.error(&what));
     }
 
     /// Notes a warning at the value of `key`, of which `what` is said.
     pub fn warning_of(&self, key: &str, what: impl Display) {
-        self.note_of(Severity::Warning, key, what);
-    }
-
-    fn note_of(&self, severity: Severity, key: &str, what: impl Display) {
-        if let Some(node) = self.node(key) {
-            self.note(severity, node, format!("`{}` {what}", self.name(key)));
-        }
+        self.at(key).iter().for_each(|at| at.warn(&what));
     }
 
     /// Notes an error at the value of `node`.
