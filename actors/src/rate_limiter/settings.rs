@@ -318,15 +318,12 @@ fn inherit(limit: &mut Limit, section: Option<&Section<'_>>, default: &Limit) {
 /// Notes what no limit can be; `keys` are those of algorithm, requests, window and burst.
 fn judge(section: &Section<'_>, limit: &Limit, keys: [&str; 4]) {
     let [algorithm, requests, window, burst] = keys;
-    if Duration::from_secs(limit.requests.into()) > limit.window.saturating_mul(MAX_RATE) {
-        let at = if section.node(requests).is_some() { requests } else { window };
-        if let Some(node) = section.node(at) {
-            let what = format!(
-                "`{}` comes to more than {MAX_RATE} a second: lower it, or lengthen `{window}`",
-                section.name(requests)
-            );
-            section.error(node, what);
-        }
+    if Duration::from_secs(limit.requests.into()) > limit.window.saturating_mul(MAX_RATE)
+        && let Some(node) = section.node(requests).or_else(|| section.node(window))
+    {
+        let name = section.name(requests);
+        let what = format!("comes to more than {MAX_RATE} a second: lower it, or lengthen `{window}`");
+        section.error(node, format!("`{name}` {what}"));
     }
     let most = u64::from(limit.requests);
     // As many as come in again within the longest time that a bucket may take.
