@@ -108,12 +108,15 @@ pub fn duration(text: &str) -> Result<Duration, NoDuration> {
         "" => return Err(NoDuration::Unitless),
         _ => return Err(NoDuration::Malformed),
     };
-    let number: u64 = number.parse().map_err(|_| NoDuration::TooLong)?;
-    number.checked_mul(factor).ok_or(NoDuration::TooLong).and_then(milliseconds)
+    let number: i128 = number.parse().map_err(|_| NoDuration::TooLong)?;
+    milliseconds(number.saturating_mul(factor))
 }
 
 /// A number of milliseconds as a duration, at most a year.
-pub fn milliseconds(ms: u64) -> Result<Duration, NoDuration> {
-    let duration = Duration::from_millis(ms);
-    if duration > MAX_DURATION { Err(NoDuration::TooLong) } else { Ok(duration) }
+pub fn milliseconds(ms: i128) -> Result<Duration, NoDuration> {
+    match u64::try_from(ms).map(Duration::from_millis) {
+        Ok(duration) if duration <= MAX_DURATION => Ok(duration),
+        Err(_) if ms < 0 => Err(NoDuration::Malformed),
+        _ => Err(NoDuration::TooLong),
+    }
 }

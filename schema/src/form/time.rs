@@ -11,7 +11,7 @@ use crate::scalar::{self, MAX_DURATION, NoDuration};
 use crate::tree::Kind;
 
 /// Whoever gives a whole request so few milliseconds has probably thought of seconds.
-const SECONDS_PERHAPS: u64 = 300;
+const SECONDS_PERHAPS: i128 = 300;
 const DAY: u64 = 86_400;
 /// With a unit.
 const PATTERN: &str = r"^\s*[0-9]+\s*(ms|s|m|h|d)\s*$";
@@ -54,18 +54,12 @@ fn schema(low: u128, high: u128) -> Json {
 
 fn read(at: &At<'_, '_>) -> Option<Duration> {
     let outcome = match at.scalar()? {
-        Kind::Int(n) => match u64::try_from(n) {
-            Ok(n) => {
-                if (1..=SECONDS_PERHAPS).contains(&n) && !at.name.ends_with("Ms") {
-                    at.warn(format_args!(
-                        "is {n} milliseconds: write `{n}s` if seconds are meant, else `{n}ms`"
-                    ));
-                }
-                scalar::milliseconds(n)
+        Kind::Int(n) => {
+            if (1..=SECONDS_PERHAPS).contains(&n) && !at.name.ends_with("Ms") {
+                at.warn(format_args!("is {n} milliseconds: write `{n}s` if seconds are meant, else `{n}ms`"));
             }
-            Err(_) if n > 0 => Err(NoDuration::TooLong),
-            Err(_) => Err(NoDuration::Malformed),
-        },
+            scalar::milliseconds(n)
+        }
         Kind::Text(text) => scalar::duration(&text),
         _ => Err(NoDuration::Malformed),
     };
