@@ -98,16 +98,10 @@ impl Problems {
     /// Sorts: errors before warnings, then the file's by line and column, then the other layers'; drops exact
     /// repetitions.
     pub fn sorted(mut problems: Vec<Problem>) -> Self {
-        fn key(problem: &Problem) -> (Severity, u8, usize, usize) {
-            let layer = match problem.file.as_str() {
-                "environment" => 1,
-                "--set" => 2,
-                _ => 0,
-            };
-            (problem.severity, layer, problem.line, problem.column)
-        }
+        let layer = |file: &str| ["environment", "--set"].iter().position(|layer| *layer == file);
         // Stable: problems at one place stay in the order in which they were found.
-        problems.sort_by_key(key);
+        problems
+            .sort_by_key(|problem| (problem.severity, layer(&problem.file), problem.line, problem.column));
         // An alias shows its anchor's mistake once per use; the reader needs it once.
         problems.dedup();
         Self(problems)
@@ -116,11 +110,6 @@ impl Problems {
     /// How many are errors.
     pub fn errors(&self) -> usize {
         self.0.iter().filter(|p| p.severity == Severity::Error).count()
-    }
-
-    /// How many are warnings.
-    pub fn warnings(&self) -> usize {
-        self.0.len() - self.errors()
     }
 }
 

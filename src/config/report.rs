@@ -17,7 +17,7 @@ pub struct Report {
 pub fn report(source: &Source, judge: impl FnOnce(&Settings, &Places) -> Vec<Problem>) -> Report {
     let Inspection { settings, problems, file, .. } = inspect_with(source, judge);
     let label = source.label(file.as_deref());
-    let (errors, warnings) = (problems.errors(), problems.warnings());
+    let errors = problems.errors();
     let mut summary = format!("{label}: ");
     match settings {
         Some(settings) if errors == 0 => {
@@ -27,6 +27,7 @@ pub fn report(source: &Source, judge: impl FnOnce(&Settings, &Places) -> Vec<Pro
         }
         _ => summary.push_str(&count(errors, "error")),
     }
+    let warnings = problems.0.len() - errors;
     if warnings > 0 {
         summary.push_str(&format!(", {}", count(warnings, "warning")));
     }
