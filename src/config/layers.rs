@@ -32,8 +32,7 @@ pub(crate) struct Assignment {
 pub(crate) fn environment(env: &Env, problems: &mut Vec<Problem>) -> Vec<Assignment> {
     let mut assignments = Vec::new();
     for (name, text) in env.starting_with(PREFIX) {
-        let parts: Vec<String> = name.get(PREFIX.len()..).unwrap_or("").split("__").map(camel).collect();
-        match path(&parts) {
+        match path(name[PREFIX.len()..].split("__").map(camel)) {
             Ok(path) => assignments.push(assign(path, text, Layer::Environment(Arc::from(name)))),
             Err(why) => problems.push(Place::start("environment").error(format!(
                 "{name}: {why}; write for example AEGIS__SERVER__HEADER_TIMEOUT_MS, or unset the variable"
@@ -55,8 +54,7 @@ pub(crate) fn command_line(set: &[String], problems: &mut Vec<Problem>) -> Vec<A
             continue;
         };
         let key = key.trim();
-        let parts: Vec<String> = key.split('.').map(str::to_owned).collect();
-        match path(&parts) {
+        match path(key.split('.').map(str::to_owned)) {
             Ok(path) => assignments.push(assign(path, text, Layer::Set(Arc::from(key)))),
             Err(why) => problems.push(Place::start("--set").error(format!(
                 "`{key}`: {why}; write for example server.port=9000 or backends.0.timeout=5s"
@@ -70,17 +68,17 @@ fn is_word(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_' || c == '-'
 }
 
-fn path(parts: &[String]) -> Result<Vec<Part>, String> {
-    let part = |(n, part): (usize, &String)| {
+fn path(parts: impl Iterator<Item = String>) -> Result<Vec<Part>, String> {
+    let part = |(n, part): (usize, String)| {
         ensure!(!part.is_empty(), "a part of the key is empty");
         if n > 0 && part.chars().all(|c| c.is_ascii_digit()) {
             let index = part.parse().ok().filter(|index| *index <= MAX_INDEX).map(Part::Index);
             return index.ok_or_else(|| format!("the list index {part} is larger than {MAX_INDEX}"));
         }
         ensure!(part.chars().all(is_word), "a key holds letters, digits, `_` and `-`");
-        Ok(Part::Key(part.clone()))
+        Ok(Part::Key(part))
     };
-    parts.iter().enumerate().map(part).collect()
+    parts.enumerate().map(part).collect()
 }
 
 fn assign(path: Vec<Part>, text: &str, layer: Layer) -> Assignment {
