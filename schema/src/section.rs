@@ -149,9 +149,9 @@ impl<'a> Section<'a> {
     }
 
     /// Notes where two items of the list `key` have the same `member`.
-    pub fn distinct(&self, key: &str, member: &str, values: &[&str]) {
+    pub fn distinct<'v>(&self, key: &str, member: &str, values: impl Iterator<Item = &'v str>) {
         let mut seen: HashMap<&str, String> = HashMap::new();
-        for (value, item) in values.iter().zip(self.sections(key)).filter(|(value, _)| !value.is_empty()) {
+        for (value, item) in values.zip(self.sections(key)).filter(|(value, _)| !value.is_empty()) {
             match seen.get(value) {
                 Some(first) => item.error_of(
                     member,
@@ -248,8 +248,9 @@ impl<'a> Section<'a> {
         self.error_at_key(self.node, message);
     }
 
-    /// Notes a warning at the section itself.
-    pub fn warning_here(&self, message: String) {
+    /// Notes a warning at the section itself, of which `what` is said.
+    pub fn warning_here(&self, what: impl Display) {
+        let message = format!("`{}` {what}", self.path);
         self.context.note(Severity::Warning, &self.node.origin, self.node.origin.key, message);
     }
 

@@ -12,8 +12,7 @@ use super::settings::{Backend, Settings};
 
 /// Judges the settings as a whole; `root` says where to point.
 pub(super) fn across(settings: &mut Settings, root: &Section<'_>) {
-    let names: Vec<&str> = settings.backends.iter().map(|backend| backend.name.as_str()).collect();
-    root.distinct("backends", "name", &names);
+    root.distinct("backends", "name", settings.backends.iter().map(|backend| &*backend.name));
     admin_is_guarded(root, settings);
     listeners_do_not_collide(root, settings);
     something_is_served(root, settings);
@@ -98,10 +97,9 @@ fn conditions(alerts: &alerts::Settings, section: &Section<'_>, backends: &[Back
     for (rule, section) in alerts.rules.iter().zip(section.sections("rules")) {
         let (condition, Some(section)) = (&rule.condition, section.child("condition")) else { continue };
         if section.says("metric", condition.metric.as_str()) && !condition.metric.is_gauge() && !counted {
-            section.warning_here(format!(
-                "`{}` is never met: with `metrics.enabled: false` nothing is counted; enable metrics, or remove the rule",
-                section.path
-            ));
+            section.warning_here(
+                "is never met: with `metrics.enabled: false` nothing is counted; enable metrics, or remove the rule",
+            );
         }
         let of = |backend: &&Backend| condition.backend.as_ref().is_none_or(|name| backend.name == *name);
         let mut named = backends.iter().filter(of).peekable();

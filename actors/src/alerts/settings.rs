@@ -255,9 +255,8 @@ impl Operator {
 fn check(settings: &mut Settings, section: &Section<'_>) {
     let errors = section.context.errors();
     let names: Vec<&str> = settings.webhooks.iter().map(|webhook| webhook.name.as_str()).collect();
-    section.distinct("webhooks", "name", &names);
-    let ids: Vec<&str> = settings.rules.iter().map(|rule| rule.id.as_str()).collect();
-    section.distinct("rules", "id", &ids);
+    section.distinct("webhooks", "name", names.iter().copied());
+    section.distinct("rules", "id", settings.rules.iter().map(|rule| &*rule.id));
     for (rule, section) in settings.rules.iter().zip(section.sections("rules")) {
         for (action, at) in rule.actions.iter().zip(section.items("actions")) {
             let name = match action {

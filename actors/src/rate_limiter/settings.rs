@@ -290,8 +290,7 @@ fn check(settings: &mut Settings, section: &Section<'_>) {
             );
         }
     }
-    let ids: Vec<&str> = settings.rules.iter().map(|rule| rule.id.as_str()).collect();
-    section.distinct("rules", "id", &ids);
+    section.distinct("rules", "id", settings.rules.iter().map(|rule| &*rule.id));
     // What is wrong was read as if it were not there, and may only seem to be alike.
     if section.clean("rules") && section.context.errors() == errors {
         idle(section, settings);

@@ -52,25 +52,19 @@ impl Route {
     /// Of a time limit of the route and one of the backend the shorter one holds, which whoever wrote the other may not
     /// expect.
     pub(super) fn undercut(&self, section: &Section<'_>, backend: &Backend) {
-        match (self.timeout, self.first_byte_timeout) {
-            (own, Some(first_byte)) if first_byte > own.unwrap_or(backend.timeout) => section.warning_of(
+        match (self.timeout, self.first_byte_timeout, backend.first_byte_timeout) {
+            (own, Some(first_byte), _) if first_byte > own.unwrap_or(backend.timeout) => section.warning_of(
                 "firstByteTimeoutMs",
                 "is longer than `timeout`, which ends the request first: shorten it",
             ),
-            (Some(own), None) => {
-                let Some(first_byte) = backend.first_byte_timeout.filter(|first_byte| *first_byte < own)
-                else {
-                    return;
-                };
-                section.warning_of(
-                    "timeout",
-                    format_args!(
-                        "is longer than the backend's `firstByteTimeoutMs` of {}, which ends a try without an answer first: \
-                         write `firstByteTimeoutMs` for this route too",
-                        first_byte.as_millis()
-                    ),
-                );
-            }
+            (Some(own), None, Some(first_byte)) if first_byte < own => section.warning_of(
+                "timeout",
+                format_args!(
+                    "is longer than the backend's `firstByteTimeoutMs` of {}, which ends a try without an answer first: \
+                     write `firstByteTimeoutMs` for this route too",
+                    first_byte.as_millis()
+                ),
+            ),
             _ => {}
         }
     }

@@ -108,10 +108,8 @@ pub(super) fn gather(backend: &mut Backend, section: &Section<'_>) {
             section.error_here(format!("`{}` has neither `url` nor `targets`: {ONE_OF}", section.path))
         }
         (Some(_), Some(node)) => {
-            section.error_at_key(
-                node,
-                format!("`{}` has both `url` and `targets`: keep one of them", section.path),
-            );
+            let what = "has both `url` and `targets`: keep one of them";
+            section.error_at_key(node, format!("`{}` {what}", section.path));
         }
         (None, Some(Node { kind: Kind::List(items), .. })) if items.is_empty() => {
             section.error_of("targets", format_args!("is empty: {ONE_OF}"));
@@ -131,9 +129,7 @@ pub(super) fn gather(backend: &mut Backend, section: &Section<'_>) {
     if let (Some(tls), false) =
         (section.child("tls"), targets.is_empty() || targets.iter().any(|target| target.url.https))
     {
-        let what =
-            format!("`{}` does nothing: no target is https://; change the targets or remove `tls`", tls.path);
-        tls.warning_here(what);
+        tls.warning_here("does nothing: no target is https://; change the targets or remove `tls`");
     }
 }
 
