@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use aegis_schema::form::{At, list, map, matching, one_of, parsed, section, text};
 use aegis_schema::problem::Severity;
-use aegis_schema::section::quoted;
 use aegis_schema::syntax::is_label;
 use aegis_schema::{Form, Secret, Section, choice, secrets, section};
 use ipnet::IpNet;
@@ -462,14 +461,9 @@ fn verified(then: &'static str) -> Form<Vec<String>> {
 }
 
 fn tiers() -> Form<Vec<(String, Limit)>> {
-    let name = |name: &str, at: &At<'_, '_>| match is_label(name) {
-        true => Ok(name.to_owned()),
-        false => Err(format!(
-            "{} in `{}` must be 1 to 64 of the characters A-Z a-z 0-9 . _ -: it is a label in metrics and answers",
-            quoted(name),
-            at.name
-        )),
-    };
+    const NAME: &str =
+        "must be 1 to 64 of the characters A-Z a-z 0-9 . _ -: it is a label in metrics and answers";
+    let name = |name: &str| is_label(name).then(|| name.to_owned()).ok_or(NAME);
     map("name: limit", name, section().braces("write `{requests: 100, windowSeconds: 60}`")).check(
         |tiers, at| {
             if !tiers.is_empty() {

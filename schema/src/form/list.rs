@@ -88,7 +88,7 @@ impl<T: PartialEq + 'static> Form<Vec<T>> {
 /// Names and values, in the order of the file; `name` is how a name is read, or what is wrong with it.
 pub fn map<T: 'static>(
     words: &'static str,
-    name: fn(&str, &At<'_, '_>) -> Result<String, String>,
+    name: fn(&str) -> Result<String, &'static str>,
     value: Form<T>,
 ) -> Form<Vec<(String, T)>> {
     let Form { read, show, shape, .. } = value;
@@ -104,15 +104,12 @@ pub fn map<T: 'static>(
             let table = Section::open(at.section.context, at.node, at.name.clone());
             let mut all: Vec<(String, T)> = Vec::new();
             for (key, node) in table.free() {
-                match name(key, at) {
-                    Err(what) => table.error_at_key(node, what),
+                let path = &table.path;
+                match name(key) {
+                    Err(what) => table.error_at_key(node, format!("{} in `{path}` {what}", quoted(key))),
                     Ok(name) if all.iter().any(|(known, _)| *known == name) => {
-                        let what = format!(
-                            "the header {} is in `{}` twice, for case does not matter: keep one",
-                            quoted(&name),
-                            table.path
-                        );
-                        table.error_at_key(node, what);
+                        let (name, why) = (quoted(&name), "for case does not matter: keep one");
+                        table.error_at_key(node, format!("the header {name} is in `{path}` twice, {why}"));
                     }
                     Ok(name) => all.extend(table.value(key, &shape, &read).map(|value| (name, value))),
                 }

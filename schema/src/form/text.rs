@@ -6,8 +6,7 @@ use ipnet::IpNet;
 
 use super::{Form, map, string};
 use crate::problem::Severity;
-use crate::section::quoted;
-use crate::{Secret, scalar, syntax};
+use crate::{Secret, ensure, scalar, syntax};
 
 /// Any text.
 pub fn text() -> Form<String> {
@@ -137,18 +136,11 @@ pub fn host_pattern() -> Form<String> {
 
 /// Fields of a message: names in lower case, each once, and `value`.
 pub fn fields<T: 'static>(words: &'static str, value: Form<T>) -> Form<Vec<(String, T)>> {
-    map(
-        words,
-        |name, at| match syntax::is_token(name) {
-            true => Ok(name.to_ascii_lowercase()),
-            false => Err(format!(
-                "{} in `{}` is not a header name: use letters, digits and `-`",
-                quoted(name),
-                at.name
-            )),
-        },
-        value,
-    )
+    let name = |name: &str| {
+        ensure!(syntax::is_token(name), "is not a header name: use letters, digits and `-`");
+        Ok(name.to_ascii_lowercase())
+    };
+    map(words, name, value)
 }
 
 /// Opens a file that is one. Looked at before it is opened: opening a named pipe would wait for a writer.
