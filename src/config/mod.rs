@@ -11,7 +11,7 @@
 //! interpolate.rs        ${NAME}, ${file:PATH} in the tree  merge.rs       layers → one tree
 //! across.rs             what spans sections               rate_limit_paths.rs, endpoint.rs   paths of rate limits
 //! effective.rs          what is shown, and its hash       diff.rs        what a reload changes
-//! places.rs, locate.rs  where something was written       report.rs, listing.rs, origins.rs   what commands print
+//! places.rs             where something was written       report.rs, listing.rs, origins.rs   what commands print
 //! ```
 
 mod across;
@@ -23,7 +23,6 @@ mod file;
 mod interpolate;
 mod layers;
 pub mod listing;
-mod locate;
 mod merge;
 pub mod origins;
 mod parse;
@@ -48,8 +47,7 @@ pub use effective::{hash, render_redacted};
 pub use endpoint::{bypass_regex, endpoint_regex, glob_to_regex};
 pub use env::Env;
 pub use file::{DEFAULT_FILE, STANDARD_INPUT};
-pub use locate::Located;
-pub use places::Places;
+pub use places::{Located, Places};
 pub use settings::Settings;
 
 /// Where a configuration comes from.
