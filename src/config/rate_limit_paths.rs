@@ -42,7 +42,7 @@ pub(super) fn canonicalize(settings: &mut Settings, section: &Section<'_>, slash
 
 /// The text as canonical paths are spelt; what is wrong with it is noted.
 fn judged(at: &At<'_, '_>, text: &str, kind: MatchType, slash: EscapedSlash) -> Option<String> {
-    let refused = |why: String| at.refuse(format_args!("is {}: {why}", at.found()));
+    let refuse = |why: String| at.error(format_args!("is {}: {why}", at.found()));
     let note = |what: String| at.section.warning(at.node, format!("`{}`: {what}", at.name));
     let read = match kind {
         _ if text.is_empty() => Err("write a path such as `/api/login`, or remove it".to_owned()),
@@ -53,17 +53,12 @@ fn judged(at: &At<'_, '_>, text: &str, kind: MatchType, slash: EscapedSlash) -> 
         MatchType::Regex => Ok(text.to_owned()),
         _ => canonical(text, kind, slash),
     };
-    let path = match read {
-        Ok(path) => path,
-        Err(why) => return refused(why),
-    };
+    let path = read.map_err(refuse).ok()?;
     if !at.all_seen(Severity::Error, text) {
         return None;
     }
     if matches!(kind, MatchType::Glob | MatchType::Regex) {
-        if let Err(why) = compiles(&endpoint_regex(kind, &path)) {
-            return refused(why);
-        }
+        compiles(&endpoint_regex(kind, &path)).map_err(refuse).ok()?;
     } else if path.contains('*') {
         note(
             "the `*` means itself here; write `endpointMatchType: glob` if it stands for anything".to_owned(),
