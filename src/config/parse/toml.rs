@@ -1,7 +1,5 @@
 //! TOML with positions. The `toml` crate refuses duplicate keys and bounds the nesting itself.
 
-use std::cell::Cell;
-
 use aegis_schema::problem::Problem;
 use aegis_schema::tree::{Kind, Node, Pos};
 use toml::Spanned;
@@ -19,7 +17,7 @@ pub(super) fn parse(text: &str, file: &str, problems: &mut Vec<Problem>) -> Opti
     errors.is_empty().then(|| Node::at(table(root.get_ref(), &lines), Pos::START))
 }
 
-fn table(table: &DeTable<'_>, lines: &Lines<'_>) -> Kind {
+fn table(table: &DeTable<'_>, lines: &Lines) -> Kind {
     let mut entries: Vec<(String, Node)> = table
         .iter()
         .map(|(key, value)| {
@@ -32,16 +30,14 @@ fn table(table: &DeTable<'_>, lines: &Lines<'_>) -> Kind {
     Kind::Table(entries)
 }
 
-fn node(value: &Spanned<DeValue<'_>>, lines: &Lines<'_>) -> Node {
+fn node(value: &Spanned<DeValue<'_>>, lines: &Lines) -> Node {
+    let text = |text: &str| Kind::Text(text.to_owned());
     let kind = match value.get_ref() {
-        DeValue::String(text) => Kind::Text(text.to_string()),
-        DeValue::Integer(n) => match i128::from_str_radix(n.as_str(), n.radix()) {
-            Ok(n) => Kind::Int(n),
-            Err(_) => Kind::Text(n.as_str().to_owned()),
-        },
-        DeValue::Float(x) => {
-            x.as_str().parse().map_or_else(|_| Kind::Text(x.as_str().to_owned()), Kind::Float)
+        DeValue::String(string) => text(string),
+        DeValue::Integer(n) => {
+            i128::from_str_radix(n.as_str(), n.radix()).map_or_else(|_| text(n.as_str()), Kind::Int)
         }
+        DeValue::Float(x) => x.as_str().parse().map_or_else(|_| text(x.as_str()), Kind::Float),
         DeValue::Boolean(b) => Kind::Bool(*b),
         DeValue::Datetime(date) => Kind::Text(date.to_string()),
         DeValue::Array(items) => Kind::List(items.iter().map(|item| node(item, lines)).collect()),
@@ -50,32 +46,24 @@ fn node(value: &Spanned<DeValue<'_>>, lines: &Lines<'_>) -> Node {
     Node::at(kind, lines.pos(value.span().start))
 }
 
-/// The line starts of a text.
-struct Lines<'t> {
-    text: &'t str,
+/// Where lines start, and which bytes start no character: offsets come in no order, and one line may be all of the text.
+struct Lines {
     starts: Vec<usize>,
-    /// The last answer: (line index, offset, column). A minified file is one long line, and counting its
-    /// columns from the start each time would be quadratic.
-    last: Cell<(usize, usize, usize)>,
+    inside: Vec<usize>,
 }
 
-impl<'t> Lines<'t> {
-    /// Finds the lines of `text`.
-    fn new(text: &'t str) -> Self {
+impl Lines {
+    fn new(text: &str) -> Self {
         let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
-        Self { text, starts, last: Cell::new((0, 0, 1)) }
+        Self { starts, inside: (0..text.len()).filter(|at| !text.is_char_boundary(*at)).collect() }
     }
 
     /// Where the byte at `offset` is.
     fn pos(&self, offset: usize) -> Pos {
-        let offset = offset.min(self.text.len());
-        let line = self.starts.partition_point(|start| *start <= offset).saturating_sub(1);
-        let start = self.starts.get(line).copied().unwrap_or(0);
-        let (last_line, last_offset, last_column) = self.last.get();
-        let (from, base) =
-            if last_line == line && last_offset <= offset { (last_offset, last_column) } else { (start, 1) };
-        let column = base + self.text.get(from..offset).map_or(0, |part| part.chars().count());
-        self.last.set((line, offset, column));
-        Pos { line: line + 1, column }
+        let before = |places: &[usize], end: usize| places.partition_point(|at| *at < end);
+        let line = before(&self.starts, offset + 1);
+        let start = self.starts[line - 1];
+        let inside = before(&self.inside, offset) - before(&self.inside, start);
+        Pos { line, column: offset - start - inside + 1 }
     }
 }
