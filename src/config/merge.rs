@@ -25,10 +25,9 @@ fn default(value: Value) -> Node {
     let kind = match value {
         Value::Null => Kind::Null,
         Value::Bool(b) => Kind::Bool(b),
-        Value::Number(n) => match n.as_i128() {
-            Some(n) => Kind::Int(n),
-            None => Kind::Float(n.as_f64().unwrap_or_default()),
-        },
+        Value::Number(n) => {
+            n.as_i128().map_or_else(|| Kind::Float(n.as_f64().unwrap_or_default()), Kind::Int)
+        }
         Value::String(text) => Kind::Text(text),
         Value::Array(items) => Kind::List(items.into_iter().map(default).collect()),
         Value::Object(map) => {

@@ -18,15 +18,14 @@ pub fn report(source: &Source, judge: impl FnOnce(&Settings, &Places) -> Vec<Pro
     let Inspection { settings, problems, file, .. } = inspect_with(source, judge);
     let label = source.label(file.as_deref());
     let errors = problems.errors();
-    let mut summary = format!("{label}: ");
-    match settings {
+    let mut summary = match settings {
         Some(settings) if errors == 0 => {
             let routes = settings.backends.iter().map(|backend| backend.routes.len()).sum();
             let (backends, routes) = (count(settings.backends.len(), "backend"), count(routes, "route"));
-            summary.push_str(&format!("ok: {backends}, {routes}"));
+            format!("{label}: ok: {backends}, {routes}")
         }
-        _ => summary.push_str(&count(errors, "error")),
-    }
+        _ => format!("{label}: {}", count(errors, "error")),
+    };
     let warnings = problems.0.len() - errors;
     if warnings > 0 {
         summary.push_str(&format!(", {}", count(warnings, "warning")));
