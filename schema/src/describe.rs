@@ -20,16 +20,15 @@ pub enum Reload {
 
 /// The words for [`Reload`] in a declaration.
 pub mod reload {
+    #![expect(non_upper_case_globals, reason = "words of the declarations")]
+
     use super::Reload;
 
     /// Applied by a reload.
-    #[expect(non_upper_case_globals, reason = "a word of the declarations")]
     pub const live: Reload = Reload::Live("");
     /// Applied by a restart only.
-    #[expect(non_upper_case_globals, reason = "a word of the declarations")]
     pub const restart: Reload = Reload::Restart;
     /// A section that only a restart turns on or off.
-    #[expect(non_upper_case_globals, reason = "a word of the declarations")]
     pub const presence: Reload = Reload::Presence;
 
     /// Applied by a reload, with what there is to say about it.

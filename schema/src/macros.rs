@@ -1,4 +1,4 @@
-//! The two declarations: sections and words.
+//! The two declarations: sections and words; and the rule that a text must keep.
 
 /// Declares a section: its struct, and by [`Describe`](crate::Describe) all that follows from each key.
 ///
@@ -90,6 +90,16 @@ macro_rules! choice {
             $vis fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word),* }
             }
+        }
+    };
+}
+
+/// Leaves the function with an error that says `why` where something does not hold.
+#[macro_export]
+macro_rules! ensure {
+    ($holds:expr, $why:expr) => {
+        if !$holds {
+            return Err($why.into());
         }
     };
 }

@@ -98,16 +98,10 @@ impl Problems {
     /// Sorts: errors before warnings, then the file's by line and column, then the other layers'; drops exact
     /// repetitions.
     pub fn sorted(mut problems: Vec<Problem>) -> Self {
-        fn key(problem: &Problem) -> (Severity, u8, usize, usize) {
-            let layer = match problem.file.as_str() {
-                "environment" => 1,
-                "--set" => 2,
-                _ => 0,
-            };
-            (problem.severity, layer, problem.line, problem.column)
-        }
+        let layer = |file: &str| ["environment", "--set"].iter().position(|layer| *layer == file);
         // Stable: problems at one place stay in the order in which they were found.
-        problems.sort_by_key(key);
+        problems
+            .sort_by_key(|problem| (problem.severity, layer(&problem.file), problem.line, problem.column));
         // An alias shows its anchor's mistake once per use; the reader needs it once.
         problems.dedup();
         Self(problems)
@@ -117,32 +111,12 @@ impl Problems {
     pub fn errors(&self) -> usize {
         self.0.iter().filter(|p| p.severity == Severity::Error).count()
     }
-
-    /// How many are warnings.
-    pub fn warnings(&self) -> usize {
-        self.0.len() - self.errors()
-    }
 }
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (n, problem) in self.0.iter().enumerate() {
-            if n > 0 {
-                f.write_str("\n")?;
-            }
-            problem.fmt(f)?;
-        }
-        Ok(())
+        f.write_str(&self.0.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n"))
     }
 }
 
 impl std::error::Error for Problems {}
-
-impl IntoIterator for Problems {
-    type Item = Problem;
-    type IntoIter = std::vec::IntoIter<Problem>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.0.into_iter()
-    }
-}

@@ -15,13 +15,8 @@ pub fn resolve(text: &str) -> Kind {
         "false" | "False" | "FALSE" => return Kind::Bool(false),
         _ => {}
     }
-    match integer(text) {
-        Some(n) => Kind::Int(n),
-        None => match float(text) {
-            Some(x) => Kind::Float(x),
-            None => Kind::Text(text.to_owned()),
-        },
-    }
+    let number = integer(text).map(Kind::Int).or_else(|| float(text).map(Kind::Float));
+    number.unwrap_or_else(|| Kind::Text(text.to_owned()))
 }
 
 /// `123`, `-5`, `0x1f`, `0o17`.
@@ -48,16 +43,13 @@ fn digits(text: &str, radix: u32) -> Option<i128> {
 fn float(text: &str) -> Option<f64> {
     let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
     match unsigned {
-        ".inf" | ".Inf" | ".INF" => {
-            return Some(if text.starts_with('-') { f64::NEG_INFINITY } else { f64::INFINITY });
-        }
-        ".nan" | ".NaN" | ".NAN" => return Some(f64::NAN),
-        _ => {}
+        ".inf" | ".Inf" | ".INF" if text.starts_with('-') => Some(f64::NEG_INFINITY),
+        ".inf" | ".Inf" | ".INF" => Some(f64::INFINITY),
+        ".nan" | ".NaN" | ".NAN" => Some(f64::NAN),
+        // Rust's parser also takes `inf`, `nan` and `infinity`: a number starts with a digit or a point here.
+        _ if unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.') => text.parse().ok(),
+        _ => None,
     }
-    // Rust's parser also takes `inf`, `nan` and `infinity`: a number starts with a digit or a point here.
-    let first = unsigned.chars().next()?;
-    let has_digit = unsigned.chars().any(|c| c.is_ascii_digit());
-    if has_digit && (first.is_ascii_digit() || first == '.') { text.parse().ok() } else { None }
 }
 
 /// `10MB`, `64KiB`: one whole number and one unit, in bytes. `KB`, `MB` and `GB` are powers of a thousand.
@@ -116,12 +108,15 @@ pub fn duration(text: &str) -> Result<Duration, NoDuration> {
         "" => return Err(NoDuration::Unitless),
         _ => return Err(NoDuration::Malformed),
     };
-    let number: u64 = number.parse().map_err(|_| NoDuration::TooLong)?;
-    number.checked_mul(factor).ok_or(NoDuration::TooLong).and_then(milliseconds)
+    let number: i128 = number.parse().map_err(|_| NoDuration::TooLong)?;
+    milliseconds(number.saturating_mul(factor))
 }
 
 /// A number of milliseconds as a duration, at most a year.
-pub fn milliseconds(ms: u64) -> Result<Duration, NoDuration> {
-    let duration = Duration::from_millis(ms);
-    if duration > MAX_DURATION { Err(NoDuration::TooLong) } else { Ok(duration) }
+pub fn milliseconds(ms: i128) -> Result<Duration, NoDuration> {
+    match u64::try_from(ms).map(Duration::from_millis) {
+        Ok(duration) if duration <= MAX_DURATION => Ok(duration),
+        Err(_) if ms < 0 => Err(NoDuration::Malformed),
+        _ => Err(NoDuration::TooLong),
+    }
 }

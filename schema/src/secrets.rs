@@ -32,10 +32,9 @@ pub fn redact(value: &mut Value) {
         Value::Object(map) => {
             for (key, value) in map.iter_mut() {
                 match value {
-                    Value::Object(_) | Value::Array(_) => redact(value),
-                    Value::String(text) if text.is_empty() => {}
-                    Value::Null => {}
-                    _ if is_secret(key) => *value = Value::from(REDACTED),
+                    Value::Bool(_) | Value::Number(_) | Value::String(_) if value != "" && is_secret(key) => {
+                        *value = REDACTED.into();
+                    }
                     _ => redact(value),
                 }
             }
@@ -70,10 +69,8 @@ pub fn userinfo(url: &[u8]) -> Option<Range<usize>> {
 pub fn host_alone(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else { return REDACTED.to_owned() };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or("");
-    match authority.rsplit_once('@') {
-        Some((_, host)) => format!("{scheme}://{host}/{REDACTED}"),
-        None => format!("{scheme}://{authority}/{REDACTED}"),
-    }
+    let host = authority.rsplit('@').next().unwrap_or("");
+    format!("{scheme}://{host}/{REDACTED}")
 }
 
 /// As [`without_userinfo`], for a URL that may be broken: a password with a `/` in it ends the host too early, so

@@ -62,9 +62,7 @@ impl<'c> Context<'c> {
         let clean = self.errors() == errors;
         self.lists.borrow_mut().0.insert(name, List { items, clean });
     }
-}
 
-impl Context<'_> {
     /// Leaves only those items of a list that are `kept`.
     pub(crate) fn unlist(&self, name: &str, kept: &[bool]) {
         if let Some(list) = self.lists.borrow_mut().0.get_mut(name) {
@@ -79,10 +77,7 @@ pub struct Section<'a> {
     pub context: &'a Context<'a>,
     /// `server.tls`, `backends[0]`; empty at the top.
     pub path: String,
-    origin: &'a Origin,
-    entries: &'a [(String, Node)],
-    /// Something else stands in its place, which was reported; no key is missing then.
-    mistaken: bool,
+    node: &'a Node,
     /// How many errors there were before it.
     errors: usize,
 }
@@ -91,21 +86,21 @@ impl<'a> Section<'a> {
     /// Opens `node`, which must be a table; anything else is reported and read as an empty one.
     pub fn open(context: &'a Context<'a>, node: &'a Node, path: String) -> Self {
         let section = Self::within(context, node, path);
-        if section.mistaken {
-            let what =
-                format!("`{}` must be a section with keys, found {}", section.path, shown(node, false));
-            section.error(node, what);
+        if section.mistaken() {
+            let found = shown(node, false);
+            section.error(node, format!("`{}` must be a section with keys, found {found}", section.path));
         }
         section
     }
 
     /// Likewise without a word, for what was opened before.
     fn within(context: &'a Context<'a>, node: &'a Node, path: String) -> Self {
-        let (entries, mistaken): (&[_], _) = match &node.kind {
-            Kind::Table(entries) => (entries, false),
-            _ => (&[], !nothing(node)),
-        };
-        Self { context, path, origin: &node.origin, entries, mistaken, errors: context.errors() }
+        Self { context, path, node, errors: context.errors() }
+    }
+
+    /// Something else stands in its place, which was reported; no key is missing then.
+    fn mistaken(&self) -> bool {
+        !matches!(self.node.kind, Kind::Table(_)) && !nothing(self.node)
     }
 
     /// The section under `key` once more, for what spans sections.
@@ -121,7 +116,7 @@ impl<'a> Section<'a> {
 
     /// The value of `key`.
     pub fn at(&self, key: &str) -> Option<At<'_, 'a>> {
-        Some(At::new(self, self.name(key), self.node(key)?, is_secret(key)))
+        Some(At { section: self, name: self.name(key), node: self.node(key)?, secret: is_secret(key) })
     }
 
     /// Whether there is a value under `key`.
@@ -136,20 +131,15 @@ impl<'a> Section<'a> {
 
     /// What is written under `key`, even an empty value.
     pub fn written(&self, key: &str) -> Option<&'a Node> {
-        self.entries.iter().find(|(name, _)| name == key).map(|(_, node)| node)
+        self.node.member(key)
     }
 
     /// The items of a list that could be read, in the order of its settings.
     pub fn items(&self, key: &str) -> Vec<At<'_, 'a>> {
-        let lists = self.context.lists.borrow();
-        let name = self.name(key);
-        let (Some(list), Some(Kind::List(nodes))) =
-            (lists.0.get(&name), self.node(key).map(|node| &node.kind))
-        else {
-            return Vec::new();
-        };
-        let item = |n: &usize| Some(At::new(self, format!("{name}[{n}]"), nodes.get(*n)?, is_secret(key)));
-        list.items.iter().filter_map(item).collect()
+        let (lists, list, secret) = (self.context.lists.borrow(), self.name(key), is_secret(key));
+        let Some(Kind::List(nodes)) = self.node(key).map(|node| &node.kind) else { return Vec::new() };
+        let item = |n| Some(At { section: self, name: format!("{list}[{n}]"), node: nodes.get(n)?, secret });
+        (0..).map_while(|n| lists.written(&list, n)).filter_map(item).collect()
     }
 
     /// The items of a list of sections, likewise.
@@ -159,9 +149,9 @@ impl<'a> Section<'a> {
     }
 
     /// Notes where two items of the list `key` have the same `member`.
-    pub fn distinct(&self, key: &str, member: &str, values: &[&str]) {
+    pub fn distinct<'v>(&self, key: &str, member: &str, values: impl Iterator<Item = &'v str>) {
         let mut seen: HashMap<&str, String> = HashMap::new();
-        for (value, item) in values.iter().zip(self.sections(key)).filter(|(value, _)| !value.is_empty()) {
+        for (value, item) in values.zip(self.sections(key)).filter(|(value, _)| !value.is_empty()) {
             match seen.get(value) {
                 Some(first) => item.error_of(
                     member,
@@ -184,7 +174,10 @@ impl<'a> Section<'a> {
 
     /// Every key and value, for tables whose keys are free.
     pub fn free(&self) -> &'a [(String, Node)] {
-        self.entries
+        match &self.node.kind {
+            Kind::Table(entries) => entries,
+            _ => &[],
+        }
     }
 
     /// `server.port`.
@@ -203,7 +196,7 @@ impl<'a> Section<'a> {
         let broken = written.is_some_and(Node::broken);
         if let Some(hint) = shape.required
             && written.is_none_or(Node::absent)
-            && !self.mistaken
+            && !self.mistaken()
             && !broken
         {
             self.error_here(format!("`{}` is required: {hint}", self.name(key)));
@@ -214,23 +207,18 @@ impl<'a> Section<'a> {
             self.error_at_key(node, format!("`{}` is empty: {what}", self.name(key)));
         }
         let node = self.node(key).filter(|node| !node.broken())?;
-        read(&At::new(self, self.name(key), node, shape.secret || is_secret(key)))
+        let secret = shape.secret || is_secret(key);
+        read(&At { section: self, name: self.name(key), node, secret })
     }
 
     /// Notes an error at the value of `key`, of which `what` is said.
     pub fn error_of(&self, key: &str, what: impl Display) {
-        self.note_of(Severity::Error, key, what);
+        self.at(key).iter().for_each(|at| at.error(&what));
     }
 
     /// Notes a warning at the value of `key`, of which `what` is said.
     pub fn warning_of(&self, key: &str, what: impl Display) {
-        self.note_of(Severity::Warning, key, what);
-    }
-
-    fn note_of(&self, severity: Severity, key: &str, what: impl Display) {
-        if let Some(node) = self.node(key) {
-            self.note(severity, node, format!("`{}` {what}", self.name(key)));
-        }
+        self.at(key).iter().for_each(|at| at.warn(&what));
     }
 
     /// Notes an error at the value of `node`.
@@ -257,50 +245,41 @@ impl<'a> Section<'a> {
 
     /// Notes an error at the section itself.
     pub fn error_here(&self, message: String) {
-        self.context.note(Severity::Error, self.origin, self.origin.key, message);
+        self.error_at_key(self.node, message);
     }
 
-    /// Notes a warning at the section itself.
-    pub fn warning_here(&self, message: String) {
-        self.context.note(Severity::Warning, self.origin, self.origin.key, message);
+    /// Notes a warning at the section itself, of which `what` is said.
+    pub fn warning_here(&self, what: impl Display) {
+        let message = format!("`{}` {what}", self.path);
+        self.context.note(Severity::Warning, &self.node.origin, self.node.origin.key, message);
     }
 
     /// Refuses the keys that a later release brings: a gateway that ignored one would run unguarded.
     pub(crate) fn refuse(&self, later: &[(&'static str, &str)]) {
         let what = if self.path.is_empty() { "section" } else { "key" };
         for (key, with) in later {
-            if let Some(node) = self.written(key) {
-                self.error_at_key(
-                    node,
-                    format!(
-                        "`{}` is not available in this version: remove the {what} (it arrives with {with}; see \
-                         CHANGELOG.md)",
-                        self.name(key)
-                    ),
-                );
-            }
+            let Some(node) = self.written(key) else { continue };
+            let told = format!("is not available in this version: remove the {what}");
+            let name = self.name(key);
+            self.error_at_key(node, format!("`{name}` {told} (it arrives with {with}; see CHANGELOG.md)"));
         }
     }
 
     /// Reports the keys that are neither `known` nor known for `later`.
     pub(crate) fn finish(&self, mut known: Vec<&'static str>, later: &[(&'static str, &str)]) {
         known.sort_unstable();
-        for (key, node) in self.entries {
-            if known.contains(&key.as_str()) || later.iter().any(|(name, _)| name == key) {
-                continue;
-            }
-            if let Some(found) = scalar::invisible(key) {
-                let what = format!(
-                    "unknown key `{}`: it holds {found}; write it anew, by hand",
-                    self.name(key.escape_debug())
-                );
-                self.error_at_key(node, what);
-                continue;
-            }
-            let hint = suggest::hint(key, known.iter().copied(), || {
-                format!("remove it, or use one of {}", known.join(", "))
-            });
-            self.error_at_key(node, format!("unknown key `{}`: {hint}", self.name(key)));
+        let is_known = |key: &str| known.contains(&key) || later.iter().any(|(name, _)| *name == key);
+        for (key, node) in self.free().iter().filter(|(key, _)| !is_known(key)) {
+            let (name, hint) = match scalar::invisible(key) {
+                Some(found) => {
+                    (key.escape_debug().to_string(), format!("it holds {found}; write it anew, by hand"))
+                }
+                None => {
+                    let otherwise = format!("remove it, or use one of {}", known.join(", "));
+                    (key.clone(), suggest::hint(key, known.iter().copied(), &otherwise))
+                }
+            };
+            self.error_at_key(node, format!("unknown key `{}`: {hint}", self.name(name)));
         }
     }
 }

@@ -19,15 +19,8 @@ pub fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
 }
 
 /// "did you mean `x`?", or what `otherwise` says.
-pub fn hint<'a>(
-    word: &str,
-    candidates: impl IntoIterator<Item = &'a str>,
-    otherwise: impl FnOnce() -> String,
-) -> String {
-    match closest(word, candidates) {
-        Some(candidate) => format!("did you mean `{candidate}`?"),
-        None => otherwise(),
-    }
+pub fn hint<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>, otherwise: &str) -> String {
+    closest(word, candidates).map_or(otherwise.to_owned(), |candidate| format!("did you mean `{candidate}`?"))
 }
 
 /// `header_timeout_ms`, `header-timeout-ms` and `headertimeoutms` all mean `headerTimeoutMs`.

@@ -4,6 +4,8 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 
+use crate::ensure;
+
 /// A token of RFC 9110, 5.6.2: header names, methods, cookie names.
 pub fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
@@ -38,16 +40,10 @@ pub fn host(text: &str) -> Option<String> {
 
 /// `example.com`, `*.example.com`; what is wrong otherwise.
 pub fn host_pattern(text: &str) -> Result<String, &'static str> {
-    if text == "*" {
-        return Err("`*` matches every host: leave `hosts` out");
-    }
+    ensure!(text != "*", "`*` matches every host: leave `hosts` out");
     let name = text.strip_prefix("*.").unwrap_or(text);
-    if name.contains('*') {
-        return Err("only a leading `*.` is a wildcard: write for example `*.example.com`");
-    }
-    if text.contains("://") || text.contains('/') {
-        return Err("write the host alone, without scheme and path");
-    }
+    ensure!(!name.contains('*'), "only a leading `*.` is a wildcard: write for example `*.example.com`");
+    ensure!(!text.contains('/'), "write the host alone, without scheme and path");
     match host(name) {
         Some(_) if text.starts_with("*.") && name.parse::<IpAddr>().is_ok() => {
             Err("an address has no subdomains: remove `*.`")
@@ -62,18 +58,27 @@ pub fn host_pattern(text: &str) -> Result<String, &'static str> {
 /// `scheme://host[:port]`, lower-case; what is wrong otherwise.
 pub fn origin(text: &str) -> Result<String, &'static str> {
     const FORM: &str = "write `scheme://host` or `scheme://host:port`";
-    if text == "*" || text == "null" {
-        return Err("every page would be let in: list the origins one by one");
-    }
+    ensure!(!matches!(text, "*" | "null"), "every page would be let in: list the origins one by one");
     let (scheme, rest) = text.split_once("://").ok_or(FORM)?;
-    if scheme != "http" && scheme != "https" {
-        return Err("the scheme of an origin is `http` or `https`");
-    }
+    ensure!(matches!(scheme, "http" | "https"), "the scheme of an origin is `http` or `https`");
     let url = url::Url::parse(text).map_err(|_| FORM)?;
     if rest.contains(['/', '?', '#', '@']) || url.host_str().is_none_or(|h| host(h).is_none()) {
         return Err("an origin has no path, query or user: write `scheme://host` or `scheme://host:port`");
     }
     Ok(url.origin().ascii_serialization())
+}
+
+/// Host, IPv6 without brackets, and port of an `http` or `https` URL; `form` is what to write where it is none.
+pub fn host_and_port(url: &str, form: &'static str) -> Result<(String, u16), &'static str> {
+    const PORT: &str = "the port must be a number from 1 to 65535";
+    let url = url::Url::parse(url).map_err(|error| match error {
+        url::ParseError::InvalidPort => PORT,
+        _ => form,
+    })?;
+    // The url crate normalises: IDNA names to ASCII, 0x7f.1 to 127.0.0.1.
+    let host = url.host_str().and_then(host).ok_or("this is no host name or address")?;
+    let port = url.port_or_known_default().filter(|port| *port != 0).ok_or(PORT)?;
+    Ok((host, port))
 }
 
 /// `10.0.0.0/8`, or one address. IPv4 written as IPv6 is IPv4, as addresses are wherever they are compared.
@@ -94,23 +99,17 @@ pub fn network(text: &str) -> Option<IpNet> {
 }
 
 /// A path to strip or to add: `/api`, `/a/b`; what is wrong otherwise.
-pub fn prefix(text: &str) -> Result<(), &'static str> {
-    if !text.starts_with('/') {
-        return Err("it must start with `/`");
-    }
-    if text.ends_with('/') {
-        return Err("it must not end with `/`: remove the last character, or the key");
-    }
-    if text.contains("//") || text.split('/').any(|segment| matches!(segment, "." | "..")) {
-        return Err("it must not hold empty or dot segments: write the plain path");
-    }
-    if text.contains(['*', '?', '#', '\\']) || text.contains("/:") {
-        return Err("it is plain text, no pattern and no query: write for example `/api`");
-    }
-    if !text.bytes().all(|b| b.is_ascii_graphic()) {
-        return Err("only visible ASCII characters can stand in a path: percent-encode the others");
-    }
-    Ok(())
+pub fn prefix(text: &str) -> Result<String, &'static str> {
+    let mut segments = text.split('/').skip(1);
+    let special = text.contains(['*', '?', '#', '\\']) || text.contains("/:");
+    let visible = text.bytes().all(|b| b.is_ascii_graphic());
+    ensure!(text.starts_with('/'), "it must start with `/`");
+    ensure!(!text.ends_with('/'), "it must not end with `/`: remove the last character, or the key");
+    let plain = !segments.any(|segment| matches!(segment, "" | "." | ".."));
+    ensure!(plain, "it must not hold empty or dot segments: write the plain path");
+    ensure!(!special, "it is plain text, no pattern and no query: write for example `/api`");
+    ensure!(visible, "only visible ASCII characters can stand in a path: percent-encode the others");
+    Ok(text.to_owned())
 }
 
 /// Whether a listener on `host` can be reached from this machine only.

@@ -65,16 +65,6 @@ impl Origin {
     /// A built-in default.
     pub const DEFAULT: Self =
         Self { layer: Layer::Default, key: Pos::START, value: Pos::START, given: Given::Written };
-
-    /// Something literally in the file.
-    pub fn file(at: Pos) -> Self {
-        Self { layer: Layer::File, key: at, value: at, given: Given::Written }
-    }
-
-    /// Something given as text, from `layer`.
-    pub fn loose(layer: Layer) -> Self {
-        Self { layer, key: Pos::START, value: Pos::START, given: Given::Loose }
-    }
 }
 
 /// What a node holds.
@@ -100,7 +90,8 @@ pub struct Node {
 impl Node {
     /// A node of the file.
     pub fn at(kind: Kind, at: Pos) -> Self {
-        Self { kind, origin: Origin::file(at) }
+        let origin = Origin { layer: Layer::File, key: at, value: at, given: Given::Written };
+        Self { kind, origin }
     }
 
     /// What is written under `key`, where this is a table that has it.
@@ -156,10 +147,7 @@ impl Node {
 
     /// Nothing was written, or the text layers say "nothing".
     pub fn absent(&self) -> bool {
-        match &self.kind {
-            Kind::Null => !self.broken(),
-            _ => false,
-        }
+        self.kind == Kind::Null && !self.broken()
     }
 
     /// Number of nodes and depth, this one included.

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use super::{complain, say};
-use crate::config::{Located, Place, Source, load, locate};
+use crate::config::{Located, Place, Source, load};
 use crate::gateway::request_context::is_request_id;
 
 /// Asks the running gateway for the record of a request and describes it; exit code 1 when there is none or nobody answers.
@@ -36,7 +36,7 @@ pub fn run(source: &Source, request_id: &str, json: bool) -> i32 {
     };
     let text = match json {
         true => format!("{record:#}"),
-        false => describe(&record, &loaded.hash, |path| locate(source, path)),
+        false => describe(&record, &loaded.hash, |path| loaded.places.locate(path)),
     };
     say(text.trim_end());
     0

@@ -12,8 +12,7 @@ use super::settings::{Backend, Settings};
 
 /// Judges the settings as a whole; `root` says where to point.
 pub(super) fn across(settings: &mut Settings, root: &Section<'_>) {
-    let names: Vec<&str> = settings.backends.iter().map(|backend| backend.name.as_str()).collect();
-    root.distinct("backends", "name", &names);
+    root.distinct("backends", "name", settings.backends.iter().map(|backend| &*backend.name));
     admin_is_guarded(root, settings);
     listeners_do_not_collide(root, settings);
     something_is_served(root, settings);
@@ -57,12 +56,11 @@ fn something_is_served(root: &Section<'_>, settings: &Settings) {
 
 fn admin_is_guarded(root: &Section<'_>, settings: &Settings) {
     let admin = &settings.admin;
-    if syntax::is_loopback(&admin.host) || !admin.token.is_empty() {
-        return;
-    }
     // A token that was written but is wrong was reported; it is not missing.
-    if key(root, "admin", "token")
-        .is_some_and(|node| node.broken() || !matches!(&node.kind, Kind::Text(text) if text.is_empty()))
+    let written = |node: &Node| node.broken() || node.kind != Kind::Text(String::new());
+    if syntax::is_loopback(&admin.host)
+        || !admin.token.is_empty()
+        || key(root, "admin", "token").is_some_and(written)
     {
         return;
     }
@@ -91,10 +89,7 @@ fn listeners_do_not_collide(root: &Section<'_>, settings: &Settings) {
 }
 
 fn key<'a>(root: &Section<'a>, section: &str, key: &str) -> Option<&'a Node> {
-    match &root.written(section)?.kind {
-        Kind::Table(entries) => entries.iter().find(|(name, _)| name == key).map(|(_, node)| node),
-        _ => None,
-    }
+    root.written(section)?.member(key)
 }
 
 /// What the conditions of alerts name, and whether it can ever be met.
@@ -102,16 +97,15 @@ fn conditions(alerts: &alerts::Settings, section: &Section<'_>, backends: &[Back
     for (rule, section) in alerts.rules.iter().zip(section.sections("rules")) {
         let (condition, Some(section)) = (&rule.condition, section.child("condition")) else { continue };
         if section.says("metric", condition.metric.as_str()) && !condition.metric.is_gauge() && !counted {
-            section.warning_here(format!(
-                "`{}` is never met: with `metrics.enabled: false` nothing is counted; enable metrics, or remove the rule",
-                section.path
-            ));
+            section.warning_here(
+                "is never met: with `metrics.enabled: false` nothing is counted; enable metrics, or remove the rule",
+            );
         }
         let of = |backend: &&Backend| condition.backend.as_ref().is_none_or(|name| backend.name == *name);
         let mut named = backends.iter().filter(of).peekable();
         if let (Some(name), None) = (&condition.backend, named.peek()) {
             let names = backends.iter().map(|backend| backend.name.as_str());
-            let hint = suggest::hint(name, names, || "use the `name` of one of `backends`".to_owned());
+            let hint = suggest::hint(name, names, "use the `name` of one of `backends`");
             section.error_of("backend", format_args!("names no backend, found {}: {hint}", quoted(name)));
         } else if section.says("metric", Metric::UnhealthyTargets.as_str())
             && !named.any(|backend| backend.health_check.is_some())

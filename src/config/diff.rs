@@ -92,17 +92,16 @@ impl fmt::Display for Changes {
             return write!(f, "nothing changed ({} backends kept)", self.kept.len());
         }
         write!(f, "backends: {} kept", self.kept.len())?;
-        for (what, names) in [("added", &self.added), ("removed", &self.removed), ("changed", &self.changed)]
-        {
+        for (what, names) in [
+            (", added", &self.added),
+            (", removed", &self.removed),
+            (", changed", &self.changed),
+            ("; applied", &self.applied),
+            ("; needs a restart:", &self.needs_restart),
+        ] {
             if !names.is_empty() {
-                write!(f, ", {what} {}", names.join(" "))?;
+                write!(f, "{what} {}", names.join(" "))?;
             }
-        }
-        if !self.applied.is_empty() {
-            write!(f, "; applied {}", self.applied.join(" "))?;
-        }
-        if !self.needs_restart.is_empty() {
-            write!(f, "; needs a restart: {}", self.needs_restart.join(" "))?;
         }
         Ok(())
     }

@@ -39,28 +39,12 @@ fn literal(text: &str) -> String {
 
 /// The expression for a glob, anchored at both ends.
 pub fn glob_to_regex(glob: &str) -> String {
-    let mut regex = String::with_capacity(glob.len() * 2 + 2);
-    regex.push('^');
-    let mut rest = glob;
-    while let Some(at) = rest.find(['*', '?']) {
-        let (text, wildcards) = rest.split_at(at);
-        regex.push_str(&literal(text));
-        rest = match wildcards.strip_prefix('?') {
-            Some(rest) => {
-                regex.push_str("[^/]");
-                rest
-            }
-            None => {
-                let rest = wildcards.trim_start_matches('*');
-                let stars = wildcards.len() - rest.len();
-                regex.push_str(if stars == 1 { "[^/]*" } else { ".*" });
-                rest
-            }
-        };
+    let mut regex = regex::escape(glob).replace(r"\?", "[^/]");
+    while regex.contains(r"\*\*\*") {
+        regex = regex.replace(r"\*\*\*", r"\*\*");
     }
-    regex.push_str(&literal(rest));
-    regex.push('$');
-    regex
+    let regex = regex.replace(r"\*\*", ".*").replace(r"\*", "[^/]*").replace("%2A", r"\*");
+    format!("^{regex}$")
 }
 
 #[cfg(test)]

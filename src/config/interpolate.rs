@@ -33,45 +33,21 @@ pub(crate) fn fill(
             entries.iter_mut().for_each(|(_, value)| fill(value, env, file, problems, files));
         }
         Kind::Text(text) if text.contains("${") => {
-            let mut expansion = Expansion { env, files, rest: text, errors: Vec::new(), filled: false };
-            let result = expansion.run(0, Until::Brace);
-            let (errors, filled) = (expansion.errors, expansion.filled);
-            if !errors.is_empty() {
-                let place = node.origin.value.place(file);
-                problems.extend(errors.into_iter().map(|message| place.error(message)));
-                node.kind = Kind::Null;
-                node.origin.given = Given::Broken;
+            let mut expansion = Expansion { env, files, rest: text, errors: Vec::new(), filled: None };
+            let result = expansion.run(0, &[]);
+            let Expansion { errors, filled, .. } = expansion;
+            if errors.is_empty() {
+                node.origin.given = filled.unwrap_or(node.origin.given);
+                *text = result;
                 return;
             }
-            if filled {
-                node.origin.given = Given::Filled { whole: is_whole(text) };
-            }
-            *text = result;
+            let place = node.origin.value.place(file);
+            problems.extend(errors.into_iter().map(|message| place.error(message)));
+            node.kind = Kind::Null;
+            node.origin.given = Given::Broken;
         }
         _ => {}
     }
-}
-
-/// Whether the text is one `${…}` and nothing else.
-fn is_whole(text: &str) -> bool {
-    let mut depth = 0_usize;
-    let mut chars = text.char_indices().peekable();
-    while let Some((at, c)) = chars.next() {
-        match c {
-            '$' if chars.peek().is_some_and(|(_, next)| *next == '{') => {
-                chars.next();
-                depth += 1;
-            }
-            '}' if depth > 0 => {
-                depth -= 1;
-                if depth == 0 {
-                    return text.starts_with("${") && at + 1 == text.len();
-                }
-            }
-            _ => {}
-        }
-    }
-    false
 }
 
 struct Expansion<'a> {
@@ -79,21 +55,13 @@ struct Expansion<'a> {
     files: &'a mut BTreeSet<PathBuf>,
     rest: &'a str,
     errors: Vec<String>,
-    /// Whether anything but `$${` was replaced.
-    filled: bool,
-}
-
-/// What ends a part inside `${…}`, beside the end of the text.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Until {
-    Brace,
-    /// Or the `:-` of a default.
-    Default,
+    /// As what, where anything but `$${` was replaced.
+    filled: Option<Given>,
 }
 
 impl Expansion<'_> {
-    /// Expands up to the end, or inside `${…}` up to what ends its part.
-    fn run(&mut self, nesting: usize, until: Until) -> String {
+    /// Expands up to the end, or inside `${…}` up to what `ends` its part.
+    fn run(&mut self, nesting: usize, ends: &[&str]) -> String {
         let mut out = String::new();
         while let Some(c) = self.rest.chars().next() {
             if let Some(rest) = self.rest.strip_prefix("$${") {
@@ -101,8 +69,12 @@ impl Expansion<'_> {
                 self.rest = rest;
             } else if let Some(rest) = self.rest.strip_prefix("${") {
                 self.rest = rest;
-                out.push_str(&self.variable(nesting));
-            } else if nesting > 0 && (c == '}' || (until == Until::Default && self.rest.starts_with(":-"))) {
+                let first = nesting == 0 && out.is_empty() && self.filled.is_none();
+                let value = self.variable(nesting);
+                let whole = first && self.rest.is_empty();
+                self.filled = Some(Given::Filled { whole });
+                out.push_str(&value);
+            } else if ends.iter().any(|end| self.rest.starts_with(end)) {
                 return out;
             } else {
                 out.push(c);
@@ -114,7 +86,6 @@ impl Expansion<'_> {
 
     /// After `${`: name, default, `}`.
     fn variable(&mut self, nesting: usize) -> String {
-        self.filled = true;
         if nesting >= MAX_NESTING {
             self.errors.push(format!("`${{…}}` is nested deeper than {MAX_NESTING} levels: simplify it"));
             self.rest = "";
@@ -160,7 +131,7 @@ impl Expansion<'_> {
     fn or_default(&mut self, value: Option<String>, nesting: usize) -> String {
         // The default is read even when it is not needed, to find its end; its own missing variables then do not matter.
         let before = self.errors.len();
-        let default = self.run(nesting + 1, Until::Brace);
+        let default = self.run(nesting + 1, &["}"]);
         let value = value.filter(|value| !value.is_empty());
         if value.is_some() {
             self.errors.truncate(before);
@@ -172,7 +143,7 @@ impl Expansion<'_> {
     /// After `${file:`: path, default, `}`.
     fn file(&mut self, nesting: usize) -> String {
         let (from, before) = (self.rest, self.errors.len());
-        let path = self.run(nesting + 1, Until::Default);
+        let path = self.run(nesting + 1, &["}", ":-"]);
         // As it is written: what a variable has put into it may be meant for another place.
         let written = from.get(..from.len() - self.rest.len()).unwrap_or_default();
         let found = match self.errors.len() > before {
@@ -185,10 +156,7 @@ impl Expansion<'_> {
         };
         if let Some(rest) = self.rest.strip_prefix(":-") {
             self.rest = rest;
-            let value = found.unwrap_or_else(|why| {
-                self.errors.push(why);
-                None
-            });
+            let value = found.map_err(|why| self.errors.push(why)).unwrap_or_default();
             return self.or_default(value, nesting);
         }
         self.close();
@@ -198,21 +166,16 @@ impl Expansion<'_> {
                  `${{file:{written}:-default}}`"
             )
         };
-        found.and_then(|content| content.ok_or_else(missing)).unwrap_or_else(|why| {
-            self.errors.push(why);
-            String::new()
-        })
+        let content = found.and_then(|content| content.ok_or_else(missing));
+        content.map_err(|why| self.errors.push(why)).unwrap_or_default()
     }
 
     fn close(&mut self) {
-        match self.rest.strip_prefix('}') {
-            Some(rest) => self.rest = rest,
-            None => {
-                self.errors
-                    .push("`${` is never closed: add `}`, or write `$${` for a literal `${`".to_owned());
-                self.rest = "";
-            }
-        }
+        let what = "`${` is never closed: add `}`, or write `$${` for a literal `${`";
+        self.rest = self.rest.strip_prefix('}').unwrap_or_else(|| {
+            self.errors.push(what.to_owned());
+            ""
+        });
     }
 }
 

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::env::Env;
 use super::parse;
+use aegis_schema::ensure;
 use aegis_schema::problem::{Place, Problem};
-use aegis_schema::tree::{Kind, Layer, Node, Origin};
+use aegis_schema::tree::{Given, Kind, Layer, Node, Origin};
 
 /// Prefix of the variables that are configuration.
 const PREFIX: &str = "AEGIS__";
@@ -31,8 +32,7 @@ pub(crate) struct Assignment {
 pub(crate) fn environment(env: &Env, problems: &mut Vec<Problem>) -> Vec<Assignment> {
     let mut assignments = Vec::new();
     for (name, text) in env.starting_with(PREFIX) {
-        let parts: Vec<String> = name.get(PREFIX.len()..).unwrap_or("").split("__").map(camel).collect();
-        match path(&parts) {
+        match path(name[PREFIX.len()..].split("__").map(camel)) {
             Ok(path) => assignments.push(assign(path, text, Layer::Environment(Arc::from(name)))),
             Err(why) => problems.push(Place::start("environment").error(format!(
                 "{name}: {why}; write for example AEGIS__SERVER__HEADER_TIMEOUT_MS, or unset the variable"
@@ -54,8 +54,7 @@ pub(crate) fn command_line(set: &[String], problems: &mut Vec<Problem>) -> Vec<A
             continue;
         };
         let key = key.trim();
-        let parts: Vec<String> = key.split('.').map(str::to_owned).collect();
-        match path(&parts) {
+        match path(key.split('.').map(str::to_owned)) {
             Ok(path) => assignments.push(assign(path, text, Layer::Set(Arc::from(key)))),
             Err(why) => problems.push(Place::start("--set").error(format!(
                 "`{key}`: {why}; write for example server.port=9000 or backends.0.timeout=5s"
@@ -69,41 +68,34 @@ fn is_word(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_' || c == '-'
 }
 
-fn path(parts: &[String]) -> Result<Vec<Part>, String> {
-    let mut path = Vec::with_capacity(parts.len());
-    for (n, part) in parts.iter().enumerate() {
-        path.push(if part.is_empty() {
-            return Err("a part of the key is empty".to_owned());
-        } else if part.chars().all(|c| c.is_ascii_digit()) && n > 0 {
-            match part.parse() {
-                Ok(index) if index <= MAX_INDEX => Part::Index(index),
-                _ => return Err(format!("the list index {part} is larger than {MAX_INDEX}")),
-            }
-        } else if part.chars().all(is_word) {
-            Part::Key(part.clone())
-        } else {
-            return Err("a key holds letters, digits, `_` and `-`".to_owned());
-        });
-    }
-    Ok(path)
+fn path(parts: impl Iterator<Item = String>) -> Result<Vec<Part>, String> {
+    let part = |(n, part): (usize, String)| {
+        ensure!(!part.is_empty(), "a part of the key is empty");
+        if n > 0 && part.chars().all(|c| c.is_ascii_digit()) {
+            let index = part.parse().ok().filter(|index| *index <= MAX_INDEX).map(Part::Index);
+            return index.ok_or_else(|| format!("the list index {part} is larger than {MAX_INDEX}"));
+        }
+        ensure!(part.chars().all(is_word), "a key holds letters, digits, `_` and `-`");
+        Ok(Part::Key(part))
+    };
+    parts.enumerate().map(part).collect()
 }
 
 fn assign(path: Vec<Part>, text: &str, layer: Layer) -> Assignment {
-    let origin = Origin::loose(layer);
-    Assignment { path, value: adopt(Node { kind: parse::value(text), origin: origin.clone() }, &origin) }
+    let origin = Origin { layer, given: Given::Loose, ..Origin::DEFAULT };
+    let mut value = Node { kind: parse::value(text), origin: origin.clone() };
+    adopt(&mut value, &origin);
+    Assignment { path, value }
 }
 
 /// Gives everything below `node` the same origin: inside a variable there are no lines to point at.
-fn adopt(mut node: Node, origin: &Origin) -> Node {
+fn adopt(node: &mut Node, origin: &Origin) {
     node.origin = origin.clone();
-    node.kind = match node.kind {
-        Kind::List(items) => Kind::List(items.into_iter().map(|item| adopt(item, origin)).collect()),
-        Kind::Table(entries) => {
-            Kind::Table(entries.into_iter().map(|(key, value)| (key, adopt(value, origin))).collect())
-        }
-        kind => kind,
-    };
-    node
+    match &mut node.kind {
+        Kind::List(items) => items.iter_mut().for_each(|item| adopt(item, origin)),
+        Kind::Table(entries) => entries.iter_mut().for_each(|(_, value)| adopt(value, origin)),
+        _ => {}
+    }
 }
 
 /// `RATE_LIMIT` → `rateLimit`.

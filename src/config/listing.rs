@@ -1,7 +1,5 @@
 //! What `aegis routes` prints.
 
-use std::fmt::Write;
-
 use serde::Serialize;
 
 /// One row of the route table.
@@ -38,21 +36,11 @@ pub fn table(rows: &[Row]) -> String {
         [specificity, any(&row.methods), any(&row.hosts), row.pattern.clone(), backend]
     };
     let lines: Vec<[String; 5]> = std::iter::once(heading).chain(rows.iter().map(cells)).collect();
-    let mut widths = [0; 5];
-    for line in &lines {
-        for (width, cell) in widths.iter_mut().zip(line) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let mut out = String::new();
-    for line in &lines {
-        let mut text = String::new();
-        for (cell, width) in line.iter().zip(widths) {
-            // Writing to a String cannot fail.
-            let _ = write!(text, "{cell:width$}  ");
-        }
-        out.push_str(text.trim_end());
-        out.push('\n');
-    }
-    out
+    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
+    let widths = [0, 1, 2, 3, 4].map(width);
+    let text = |line: &[String; 5]| {
+        let cells = line.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}  "));
+        cells.collect::<String>().trim_end().to_owned() + "\n"
+    };
+    lines.iter().map(text).collect()
 }

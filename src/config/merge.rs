@@ -25,10 +25,9 @@ fn default(value: Value) -> Node {
     let kind = match value {
         Value::Null => Kind::Null,
         Value::Bool(b) => Kind::Bool(b),
-        Value::Number(n) => match n.as_i128() {
-            Some(n) => Kind::Int(n),
-            None => Kind::Float(n.as_f64().unwrap_or_default()),
-        },
+        Value::Number(n) => {
+            n.as_i128().map_or_else(|| Kind::Float(n.as_f64().unwrap_or_default()), Kind::Int)
+        }
         Value::String(text) => Kind::Text(text),
         Value::Array(items) => Kind::List(items.into_iter().map(default).collect()),
         Value::Object(map) => {
@@ -95,11 +94,8 @@ fn gaps(node: &mut Node, name: &str, problems: &mut Vec<Problem>) {
         Kind::List(items) => {
             let left_out = |item: &Node| item.broken() && item.origin.layer == Layer::Default;
             if let Some(gap) = items.iter().position(left_out) {
-                let origin = items[gap..]
-                    .iter()
-                    .map(|item| &item.origin)
-                    .find(|origin| origin.layer != Layer::Default);
-                let origin = origin.cloned().unwrap_or(Origin::DEFAULT);
+                let set = items[gap..].iter().find(|item| item.origin.layer != Layer::Default);
+                let origin = set.map_or(Origin::DEFAULT, |item| item.origin.clone());
                 let what =
                     format!("`{name}` has {gap} entries, so the next index is {gap}: no gap may be left");
                 problems.push(origin.place("", origin.value).problem(Severity::Error, origin.told(what)));

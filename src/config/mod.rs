@@ -11,7 +11,7 @@
 //! interpolate.rs        ${NAME}, ${file:PATH} in the tree  merge.rs       layers → one tree
 //! across.rs             what spans sections               rate_limit_paths.rs, endpoint.rs   paths of rate limits
 //! effective.rs          what is shown, and its hash       diff.rs        what a reload changes
-//! places.rs, locate.rs  where something was written       report.rs, listing.rs, origins.rs   what commands print
+//! places.rs             where something was written       report.rs, listing.rs, origins.rs   what commands print
 //! ```
 
 mod across;
@@ -23,7 +23,6 @@ mod file;
 mod interpolate;
 mod layers;
 pub mod listing;
-mod locate;
 mod merge;
 pub mod origins;
 mod parse;
@@ -42,14 +41,13 @@ use aegis_schema::Describe as _;
 pub use aegis_schema::form::regular;
 pub use aegis_schema::problem::{Place, Problem, Problems, Severity};
 pub use aegis_schema::secrets::{REDACTED, is_secret_field, userinfo};
-use aegis_schema::tree::{Kind, Layer, Node};
+use aegis_schema::tree::{Kind, Layer};
 pub use diff::{Changes, diff, running};
 pub use effective::{hash, render_redacted};
 pub use endpoint::{bypass_regex, endpoint_regex, glob_to_regex};
 pub use env::Env;
 pub use file::{DEFAULT_FILE, STANDARD_INPUT};
-pub use locate::{Located, locate};
-pub use places::Places;
+pub use places::{Located, Places};
 pub use settings::Settings;
 
 /// Where a configuration comes from.
@@ -79,7 +77,7 @@ impl Source {
         match (&self.text, file) {
             (Some((name, _)), _) => name.clone(),
             (None, Some(file)) => file.display().to_string(),
-            (None, None) => "built-in defaults".to_owned(),
+            (None, None) => places::BUILT_IN.to_owned(),
         }
     }
 
@@ -131,7 +129,7 @@ pub fn schema() -> serde_json::Value {
 }
 
 /// Everything that was found out about a configuration, good or bad.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Inspection {
     /// Best effort: defaults stand in for what is wrong. `None` when the file could not be parsed.
     pub settings: Option<Settings>,
@@ -196,51 +194,34 @@ fn inspect_text(
     source: &Source,
     validate: impl FnOnce(&Settings, &Places) -> Vec<Problem>,
 ) -> Inspection {
-    let mut problems = Vec::new();
-    let tree = merged(file.as_ref().map(|(path, text)| (&**path, *text)), source, &mut problems);
+    let (mut problems, mut named) = (Vec::new(), BTreeSet::new());
+    let label = source.label(file.as_ref().map(|(path, _)| path.as_path()));
     let is_idle = |line: &str| line.trim().is_empty() || line.trim_start().starts_with('#');
     let says_nothing = file.as_ref().is_some_and(|(_, text)| text.lines().all(is_idle));
-    let file = file.map(|(path, _)| path);
-    let Some(Merged { root, label, named }) = tree else { return Inspection::failed(problems, file) };
+    let mut written = None;
+    if let Some((path, text)) = &file {
+        written = parse::parse(path, text, &label, &mut problems);
+        let Some(node) = &mut written else {
+            return Inspection::failed(problems, file.map(|(path, _)| path));
+        };
+        interpolate::fill(node, &source.env, &label, &mut problems, &mut named);
+    }
+    let mut assignments = layers::environment(&source.env, &mut problems);
+    assignments.extend(layers::command_line(&source.set, &mut problems));
+    let root = merge::merge(written, assignments, &mut problems);
     let lists_backends = root
         .member("backends")
         .is_some_and(|node| matches!(node.kind, Kind::List(_)) && node.origin.layer != Layer::Default);
     let (settings, lists) = aegis_schema::read(&root, &label, &mut problems, across::across);
-    let places = Places::new(root, label, lists);
+    let places = Places { root, label, lists };
     problems.extend(validate(&settings, &places));
-    let problems = Problems::sorted(problems);
+    let (problems, file) = (Problems::sorted(problems), file.map(|(path, _)| path));
     Inspection { settings: Some(settings), places, problems, file, named, says_nothing, lists_backends }
-}
-
-/// All layers on top of each other.
-struct Merged {
-    root: Node,
-    /// What the lowest that somebody wrote goes by.
-    label: String,
-    /// As in [`Loaded::named`].
-    named: BTreeSet<PathBuf>,
-}
-
-/// `None` when the layers make no tree.
-fn merged(file: Option<(&Path, &str)>, source: &Source, problems: &mut Vec<Problem>) -> Option<Merged> {
-    let (mut root, mut named) = (None, BTreeSet::new());
-    let mut label = "built-in defaults".to_owned();
-    if let Some((path, text)) = file {
-        label = path.display().to_string();
-        let mut node = parse::parse(path, text, &label, problems)?;
-        interpolate::fill(&mut node, &source.env, &label, problems, &mut named);
-        root = Some(node);
-    }
-    let mut assignments = layers::environment(&source.env, problems);
-    assignments.extend(layers::command_line(&source.set, problems));
-    Some(Merged { root: merge::merge(root, assignments, problems), label, named })
 }
 
 impl Inspection {
     fn failed(problems: Vec<Problem>, file: Option<PathBuf>) -> Self {
-        let (problems, places) = (Problems::sorted(problems), Places::default());
-        let (settings, named) = (None, BTreeSet::new());
-        Self { settings, places, problems, file, named, says_nothing: false, lists_backends: false }
+        Self { problems: Problems::sorted(problems), file, ..Self::default() }
     }
 
     /// The configuration when it is fit for use, else everything that is wrong with it.
@@ -249,24 +230,9 @@ impl Inspection {
     /// As [`load`].
     pub fn verdict(self) -> Result<Loaded, Problems> {
         let Self { settings, places, problems, file, named, says_nothing, lists_backends } = self;
-        match settings {
-            Some(settings) if problems.errors() == 0 => {
-                let effective = render_redacted(&settings);
-                let hash = effective::hash_of(&effective);
-                let warnings = problems.0;
-                Ok(Loaded {
-                    settings,
-                    warnings,
-                    effective,
-                    hash,
-                    file,
-                    named,
-                    says_nothing,
-                    lists_backends,
-                    places,
-                })
-            }
-            _ => Err(problems),
-        }
+        let Some(settings) = settings.filter(|_| problems.errors() == 0) else { return Err(problems) };
+        let (effective, warnings) = (render_redacted(&settings), problems.0);
+        let hash = effective::hash_of(&effective);
+        Ok(Loaded { settings, warnings, effective, hash, file, named, says_nothing, lists_backends, places })
     }
 }

@@ -5,19 +5,18 @@ use aegis_schema::section::nothing;
 use aegis_schema::tree::{Kind, Layer, Node};
 use aegis_schema::{Describe, Description, Json, scalar};
 
-use super::places::Written;
-use super::{Inspection, Settings, render_redacted};
+use super::{Inspection, Places, Settings, render_redacted};
 
 /// Lines, and what is said of each.
 type Lines = Vec<(String, String)>;
 
 /// What is in force, or of that what somebody wrote, with its origin; nothing where the file could not be parsed.
 pub fn origins(inspection: &Inspection, all: bool) -> String {
-    let (Some(settings), Some(written)) = (&inspection.settings, &inspection.places.0) else {
+    let Inspection { settings: Some(settings), places, problems, .. } = inspection else {
         return String::new();
     };
-    let mut walk = Walk { written, problems: &inspection.problems.0, all, lines: Vec::new() };
-    walk.keys(&render_redacted(settings), Some(&written.root), "", "");
+    let mut walk = Walk { places, problems: &problems.0, all, lines: Vec::new() };
+    walk.keys(&render_redacted(settings), Some(&places.root), "", "");
     aligned(&walk.lines)
 }
 
@@ -29,7 +28,7 @@ pub fn defaults() -> String {
 }
 
 struct Walk<'a> {
-    written: &'a Written,
+    places: &'a Places,
     problems: &'a [Problem],
     all: bool,
     lines: Lines,
@@ -58,7 +57,7 @@ impl Walk<'_> {
             Json::Object(_) => self.keys(value, node, path, &format!("{lead}  ")),
             Json::Array(items) if items.iter().any(Json::is_object) => {
                 for (n, item) in items.iter().enumerate() {
-                    let n = self.written.lists.written(path, n).unwrap_or(n);
+                    let n = self.places.lists.written(path, n).unwrap_or(n);
                     let node = node.and_then(|node| match &node.kind {
                         Kind::List(nodes) => nodes.get(n),
                         _ => Some(node),
@@ -84,7 +83,7 @@ impl Walk<'_> {
     /// Where it is from, the items of a list too; empty = it is as by default, be it that what was written is wrong.
     fn origin(&self, node: Option<&Node>) -> Vec<String> {
         let Some(node) = node.filter(|node| !nothing(node)) else { return Vec::new() };
-        let place = node.origin.place(&self.written.file, node.origin.value);
+        let place = node.origin.place(&self.places.label, node.origin.value);
         let wrong = |problem: &Problem| {
             let here = (&place.file, place.line, place.column);
             here == (&problem.file, problem.line, problem.column)

@@ -4,9 +4,9 @@
 //! `/%c3%a9` are `/%C3%A9`, `/%40a` is `/@a`), and what no canonical path looks like is refused with the spelling that works.
 
 use aegis_actors::rate_limiter::settings::{MatchType, Settings};
-use aegis_schema::Section;
 use aegis_schema::form::At;
 use aegis_schema::problem::Severity;
+use aegis_schema::{Section, ensure};
 use regex::RegexBuilder;
 
 use super::endpoint::{REGEX_SIZE_LIMIT, endpoint_regex, path_or_glob};
@@ -42,7 +42,7 @@ pub(super) fn canonicalize(settings: &mut Settings, section: &Section<'_>, slash
 
 /// The text as canonical paths are spelt; what is wrong with it is noted.
 fn judged(at: &At<'_, '_>, text: &str, kind: MatchType, slash: EscapedSlash) -> Option<String> {
-    let refused = |why: String| at.refuse(format_args!("is {}: {why}", at.found()));
+    let refuse = |why: String| at.error(format_args!("is {}: {why}", at.found()));
     let note = |what: String| at.section.warning(at.node, format!("`{}`: {what}", at.name));
     let read = match kind {
         _ if text.is_empty() => Err("write a path such as `/api/login`, or remove it".to_owned()),
@@ -53,31 +53,16 @@ fn judged(at: &At<'_, '_>, text: &str, kind: MatchType, slash: EscapedSlash) -> 
         MatchType::Regex => Ok(text.to_owned()),
         _ => canonical(text, kind, slash),
     };
-    let path = match read {
-        Ok(path) => path,
-        Err(why) => return refused(why),
-    };
+    let path = read.map_err(refuse).ok()?;
     if !at.all_seen(Severity::Error, text) {
         return None;
     }
-    match kind {
-        MatchType::Glob => {
-            if let Err(why) = compiles(&endpoint_regex(MatchType::Glob, &path)) {
-                return refused(why);
-            }
-        }
-        MatchType::Regex => {
-            if let Err(why) = compiles(&path) {
-                return refused(why);
-            }
-        }
-        MatchType::Exact | MatchType::Prefix if path.contains('*') => {
-            note(
-                "the `*` means itself here; write `endpointMatchType: glob` if it stands for anything"
-                    .to_owned(),
-            );
-        }
-        MatchType::Exact | MatchType::Prefix => {}
+    if matches!(kind, MatchType::Glob | MatchType::Regex) {
+        compiles(&endpoint_regex(kind, &path)).map_err(refuse).ok()?;
+    } else if path.contains('*') {
+        note(
+            "the `*` means itself here; write `endpointMatchType: glob` if it stands for anything".to_owned(),
+        );
     }
     if kind != MatchType::Regex
         && let Some(parameter) = path.split('/').find(|segment| segment.len() > 1 && segment.starts_with(':'))
@@ -92,21 +77,16 @@ fn judged(at: &At<'_, '_>, text: &str, kind: MatchType, slash: EscapedSlash) -> 
 
 /// A path, the front of one or a glob in the spelling of canonical paths; else why no such path can have it.
 fn canonical(text: &str, kind: MatchType, slash: EscapedSlash) -> Result<String, String> {
-    if !text.starts_with('/') {
-        return Err(format!("it must start with `/`: write `/{text}`"));
-    }
+    ensure!(text.starts_with('/'), format!("it must start with `/`: write `/{text}`"));
     let path = spelling(text, kind, slash)?;
-    if path.contains("//") {
-        return Err("slashes in a row are one in every path: keep one".to_owned());
-    }
+    ensure!(!path.contains("//"), "slashes in a row are one in every path: keep one");
     let mut segments = path.split('/');
     if kind == MatchType::Prefix {
         // The last one may be the beginning of a longer one: `/.` of `/.well-known`.
         segments.next_back();
     }
-    if segments.any(|segment| matches!(segment, "." | "..")) {
-        return Err("dot segments are resolved in every path: write the path that it leads to".to_owned());
-    }
+    let plain = !segments.any(|segment| matches!(segment, "." | ".."));
+    ensure!(plain, "dot segments are resolved in every path: write the path that it leads to");
     match path.strip_suffix('/') {
         Some(rest) if kind != MatchType::Prefix && !rest.is_empty() => Err(format!(
             "the slash at the end is removed from every path: write `{rest}`, or the glob `{rest}/**` for all below it"
@@ -117,27 +97,20 @@ fn canonical(text: &str, kind: MatchType, slash: EscapedSlash) -> Result<String,
 
 /// Escapes in upper case, and none of what may stand for itself in a segment; `*` keeps its, as it could be a wildcard.
 fn spelling(text: &str, kind: MatchType, slash: EscapedSlash) -> Result<String, String> {
+    const DIGITS: &str = "a `%` needs two hex digits after it: write `%25` for the character itself";
+    const SLASH: &str = "a path with `%2F` or `%5C` is refused while `server.paths.escapedSlash` is `reject`: set that to \
+                         `keep`, or remove the escape";
+    const CONTROL: &str = "no path may hold a control character: remove";
     let mut path = String::with_capacity(text.len());
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {
         match byte {
             b'%' => {
                 let mut digit = || bytes.next().and_then(|byte| char::from(byte).to_digit(16));
-                let (Some(high), Some(low)) = (digit(), digit()) else {
-                    return Err("a `%` needs two hex digits after it: write `%25` for the character itself"
-                        .to_owned());
-                };
+                let (high, low) = digit().zip(digit()).ok_or(DIGITS)?;
                 match (high * 16 + low) as u8 {
-                    0..0x20 | 0x7f => {
-                        return Err("no path may hold a control character: remove its escape".to_owned());
-                    }
-                    b'/' | b'\\' if slash == EscapedSlash::Reject => {
-                        return Err(
-                            "a path with `%2F` or `%5C` is refused while `server.paths.escapedSlash` is \
-                                    `reject`: set that to `keep`, or remove the escape"
-                                .to_owned(),
-                        );
-                    }
+                    0..0x20 | 0x7f => return Err(format!("{CONTROL} its escape")),
+                    b'/' | b'\\' if slash == EscapedSlash::Reject => return Err(SLASH.to_owned()),
                     value if value.is_ascii_alphanumeric() || b"-._~!$&'()+,=:@".contains(&value) => {
                         path.push(value.into())
                     }
@@ -148,7 +121,7 @@ fn spelling(text: &str, kind: MatchType, slash: EscapedSlash) -> Result<String, 
             b'?' | b'#' => return Err("it has no query or fragment: write the path alone".to_owned()),
             b';' => return Err("path parameters take no part: remove everything from the `;` on".to_owned()),
             b'\\' => return Err("a path with a backslash is refused: write `/`".to_owned()),
-            0..0x20 | 0x7f => return Err("no path may hold a control character: remove it".to_owned()),
+            0..0x20 | 0x7f => return Err(format!("{CONTROL} it")),
             0x80.. => path.push_str(&format!("%{byte:02X}")),
             _ if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,=:@/".contains(&byte) => {
                 path.push(byte.into())

@@ -17,16 +17,16 @@ pub struct Report {
 pub fn report(source: &Source, judge: impl FnOnce(&Settings, &Places) -> Vec<Problem>) -> Report {
     let Inspection { settings, problems, file, .. } = inspect_with(source, judge);
     let label = source.label(file.as_deref());
-    let (errors, warnings) = (problems.errors(), problems.warnings());
-    let mut summary = format!("{label}: ");
-    match settings {
+    let errors = problems.errors();
+    let mut summary = match settings {
         Some(settings) if errors == 0 => {
             let routes = settings.backends.iter().map(|backend| backend.routes.len()).sum();
             let (backends, routes) = (count(settings.backends.len(), "backend"), count(routes, "route"));
-            summary.push_str(&format!("ok: {backends}, {routes}"));
+            format!("{label}: ok: {backends}, {routes}")
         }
-        _ => summary.push_str(&count(errors, "error")),
-    }
+        _ => format!("{label}: {}", count(errors, "error")),
+    };
+    let warnings = problems.0.len() - errors;
     if warnings > 0 {
         summary.push_str(&format!(", {}", count(warnings, "warning")));
     }
@@ -41,9 +41,7 @@ impl Report {
 
     /// One line per problem, and the summary.
     pub fn text(&self) -> String {
-        let mut lines: Vec<String> = self.problems.0.iter().map(ToString::to_string).collect();
-        lines.push(self.summary.clone());
-        lines.join("\n")
+        self.problems.0.iter().map(|problem| format!("{problem}\n")).chain([self.summary.clone()]).collect()
     }
 
     /// `{"ok": …, "problems": […]}`.

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use aegis_actors::{alerts, rate_limiter};
-use aegis_schema::form::{matching, parsed};
+use aegis_schema::form::{grammar, matching, parsed};
 use aegis_schema::problem::Severity;
 use aegis_schema::tree::Layer;
 use aegis_schema::{Form, Secret, Section, choice, scalar, secrets, section, suggest, syntax};
@@ -293,8 +293,7 @@ fn token() -> Form<Secret> {
 }
 
 fn origin() -> Form<String> {
-    let read = |text: &str| syntax::origin(text).map_err(|why| format!("is {{found}}: {why}"));
-    parsed("`scheme://host[:port]`", read, String::clone)
+    grammar("`scheme://host[:port]`", syntax::origin, String::clone)
 }
 
 /// The store's URL may hold a password, so no message shows any of it.
@@ -338,10 +337,8 @@ fn level() -> Form<String> {
             if (known || module_alone) && module_fits && !(module.is_empty() && directive.contains('=')) {
                 continue;
             }
-            let hint = suggest::hint(word, LEVELS, || {
-                "write for example `info` or `info,aegis::gateway=debug`".to_owned()
-            });
-            let levels = LEVELS.join(", ");
+            let otherwise = "write for example `info` or `info,aegis::gateway=debug`";
+            let (levels, hint) = (LEVELS.join(", "), suggest::hint(word, LEVELS, otherwise));
             return Err(format!(
                 "must be a level ({levels}) or an env_logger filter, found {{found}}: {hint}"
             ));

@@ -62,7 +62,7 @@ fn good(text: &str) -> Loaded {
 
 /// Every problem, warnings included, as lines.
 fn lines(text: &str) -> Vec<String> {
-    inspect("a.yaml", text, &alone()).problems.into_iter().map(|p| p.to_string()).collect()
+    inspect("a.yaml", text, &alone()).problems.0.into_iter().map(|p| p.to_string()).collect()
 }
 
 /// The only problem of a text.

@@ -306,7 +306,7 @@ mod tests {
         );
         let source = Source { text: Some(("a.yaml".into(), text)), env: Env::empty(), ..Source::default() };
         let problems = crate::config::inspect_with(&source, validate).problems;
-        problems.into_iter().map(|problem| problem.to_string()).collect()
+        problems.0.into_iter().map(|problem| problem.to_string()).collect()
     }
 
     #[test]

@@ -188,6 +188,22 @@ impl Rule {
 }
 
 impl Metric {
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Self::WORDS.iter().map(|(_, metric)| *metric)
+    }
+
+    /// The most that it can be at all.
+    fn most(self) -> f64 {
+        match self {
+            Self::ErrorRate => 1.0,
+            // A day.
+            Self::LatencyP50 | Self::LatencyP95 | Self::LatencyP99 => 86_400_000.0,
+            Self::RequestRate | Self::RateLimitedRate => 1e9,
+            Self::UnhealthyTargets | Self::OpenBreakers => 1e6,
+        }
+    }
+
     /// Whether it is how things are now, and not what happened in a stretch of time.
     pub fn is_gauge(self) -> bool {
         matches!(self, Self::UnhealthyTargets | Self::OpenBreakers)
@@ -236,37 +252,19 @@ impl Operator {
     }
 }
 
-impl Metric {
-    /// All of them.
-    pub fn all() -> impl Iterator<Item = Self> {
-        Self::WORDS.iter().map(|(_, metric)| *metric)
-    }
-
-    /// What it can be at all.
-    fn range(self) -> (f64, f64) {
-        match self {
-            Self::ErrorRate => (0.0, 1.0),
-            // A day.
-            Self::LatencyP50 | Self::LatencyP95 | Self::LatencyP99 => (0.0, 86_400_000.0),
-            Self::RequestRate | Self::RateLimitedRate => (0.0, 1e9),
-            Self::UnhealthyTargets | Self::OpenBreakers => (0.0, 1e6),
-        }
-    }
-}
-
 fn check(settings: &mut Settings, section: &Section<'_>) {
     let errors = section.context.errors();
     let names: Vec<&str> = settings.webhooks.iter().map(|webhook| webhook.name.as_str()).collect();
-    section.distinct("webhooks", "name", &names);
-    let ids: Vec<&str> = settings.rules.iter().map(|rule| rule.id.as_str()).collect();
-    section.distinct("rules", "id", &ids);
+    section.distinct("webhooks", "name", names.iter().copied());
+    section.distinct("rules", "id", settings.rules.iter().map(|rule| &*rule.id));
     for (rule, section) in settings.rules.iter().zip(section.sections("rules")) {
-        let unknown = |(action, _): &(&Action, _)| matches!(action, Action::Webhook(name) if !names.contains(&name.as_str()));
-        for (action, at) in rule.actions.iter().zip(section.items("actions")).filter(unknown) {
-            let Action::Webhook(name) = action else { continue };
-            let hint = suggest::hint(name, names.iter().copied(), || {
-                "add it to `alerts.webhooks`, or remove it here".to_owned()
-            });
+        for (action, at) in rule.actions.iter().zip(section.items("actions")) {
+            let name = match action {
+                Action::Webhook(name) if !names.contains(&name.as_str()) => name,
+                _ => continue,
+            };
+            let otherwise = "add it to `alerts.webhooks`, or remove it here";
+            let hint = suggest::hint(name, names.iter().copied(), otherwise);
             at.error(format_args!("names no webhook, found {}: {hint}", at.found()));
         }
     }
@@ -274,10 +272,11 @@ fn check(settings: &mut Settings, section: &Section<'_>) {
     if section.clean("webhooks") && section.clean("rules") && section.context.errors() == errors {
         for (name, at) in names.iter().zip(section.items("webhooks")) {
             if !settings.rules.iter().any(|rule| rule.webhooks().any(|told| told == *name)) {
-                let what = format!(
-                    "webhook {name:?} is never told: no rule has `webhook:{name}` among its `actions`"
+                let what = "is never told: no rule has";
+                section.warning(
+                    at.node,
+                    format!("webhook {name:?} {what} `webhook:{name}` among its `actions`"),
                 );
-                section.warning(at.node, what);
             }
         }
     }
@@ -288,12 +287,10 @@ fn check_webhook(webhook: &mut Webhook, section: &Section<'_>) {
         section.warning_of("caFile", "has no effect: its URL is not https://");
     }
     for (name, value) in &webhook.headers {
-        let trouble = if OWN.contains(&name.as_str()) {
-            "is set by the gateway itself: remove it"
-        } else if !value.is_ascii() {
-            "holds characters beyond ASCII: write it without them"
-        } else {
-            continue;
+        let trouble = match OWN.contains(&name.as_str()) {
+            true => "is set by the gateway itself: remove it",
+            false if !value.is_ascii() => "holds characters beyond ASCII: write it without them",
+            false => continue,
         };
         if let Some(node) = section.node("headers") {
             section.error(node, format!("`{}.{name}` {trouble}", section.name("headers")));
@@ -314,12 +311,10 @@ fn judge_condition(condition: &mut Condition, section: &Section<'_>) {
     }
     // Else it is not known what the threshold is of.
     let known = section.says("metric", metric.as_str());
-    let (low, high) = metric.range();
-    if known && !(low..=high).contains(&threshold) {
-        section.error_of(
-            "threshold",
-            format_args!("must be a number between {low} and {high}, found the number {threshold}"),
-        );
+    let most = metric.most();
+    if known && !(0.0..=most).contains(&threshold) {
+        let what = format!("must be a number between 0 and {most}, found the number {threshold}");
+        section.error_of("threshold", what);
     }
     if !section.unharmed() {
         return;

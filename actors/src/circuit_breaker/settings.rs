@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use aegis_schema::form::int;
 use aegis_schema::tree::Kind;
-use aegis_schema::{Form, Json, Section};
+use aegis_schema::{Form, Section};
 
 use super::outcome::{Outcome, UNJUDGED};
 
@@ -52,35 +53,20 @@ fn check(settings: &mut Settings, section: &Section<'_>) {
 
 /// A status that an upstream itself is to blame for.
 fn status() -> Form<u16> {
-    Form::new(
-        "500–599",
-        || {
-            Json::from_iter([
-                ("type", Json::from("integer")),
-                ("minimum", 500.into()),
-                ("maximum", 599.into()),
-            ])
-        },
-        |at| {
-            match at.scalar() {
-            Kind::Int(status) => match u16::try_from(status) {
-                Ok(status) if UNJUDGED.contains(&status) => at.refuse(format_args!(
-                    "must not be {status}: callers can provoke it, and would keep a target from everybody else; remove it"
-                )),
-                Ok(status @ 500..=599) => Some(status),
-                _ => at.refuse(format_args!(
-                    "must be a status from 500 to 599, found {status}: an answer below says that the target is there, and \
-                     what was wrong with the request; remove it"
-                )),
-            },
-            _ => at.refuse(format_args!(
-                "must be a status from 500 to 599, found {}: write for example `[500, 503]`",
-                at.found()
+    const EXPECTED: &str = "must be a status from 500 to 599, found";
+    int(500..=599).reads(|at| match at.scalar() {
+        Some(Kind::Int(status)) => match u16::try_from(status) {
+            Ok(status) if UNJUDGED.contains(&status) => at.refuse(format_args!(
+                "must not be {status}: callers can provoke it, and would keep a target from everybody else; remove it"
             )),
-        }
+            Ok(status @ 500..=599) => Some(status),
+            _ => at.refuse(format_args!(
+                "{EXPECTED} {status}: an answer below says that the target is there, and what was wrong with the request; \
+                 remove it"
+            )),
         },
-        |status, _| Some((*status).into()),
-    )
+        _ => at.refuse(format_args!("{EXPECTED} {}: write for example `[500, 503]`", at.found())),
+    })
 }
 
 impl Settings {

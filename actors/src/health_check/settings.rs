@@ -24,15 +24,13 @@ aegis_schema::section! {
 }
 
 fn check(settings: &mut Settings, section: &Section<'_>) {
-    if settings.timeout > settings.interval {
-        let key = if section.node("timeoutMs").is_some() { "timeoutMs" } else { "intervalMs" };
-        if let Some(node) = section.node(key) {
-            let what = format!(
-                "`{}` is longer than `intervalMs`: a slow target is checked less often than it says; shorten it",
-                section.name("timeoutMs")
-            );
-            section.warning(node, what);
-        }
+    if settings.timeout > settings.interval
+        && let Some(node) = section.node("timeoutMs").or_else(|| section.node("intervalMs"))
+    {
+        let name = section.name("timeoutMs");
+        let what =
+            "is longer than `intervalMs`: a slow target is checked less often than it says; shorten it";
+        section.warning(node, format!("`{name}` {what}"));
     }
 }
 

@@ -1,7 +1,7 @@
 //! What `redis.url` may be. It may hold a password, so no message shows any of it.
 
-use aegis_schema::suggest;
 use aegis_schema::syntax::{self, is_label};
+use aegis_schema::{ensure, suggest};
 
 /// What is behind a URL.
 #[derive(Clone, Copy, PartialEq)]
@@ -30,127 +30,88 @@ pub fn behind(url: &str) -> Option<Behind> {
 pub fn judge(url: &str) -> Result<(), String> {
     const FORMS: &str = "write redis://HOST:PORT/DB, redis-sentinel://HOST:PORT,HOST:PORT/MASTER/DB or \
                          redis-cluster://HOST:PORT,HOST:PORT";
-    if url.is_empty() {
-        return Err(format!("it is empty; {FORMS}, or remove `redis`"));
-    }
-    let Some((scheme, rest)) = url.split_once("://") else { return Err(FORMS.to_owned()) };
-    if matches!(scheme, "unix" | "redis+unix" | "valkey+unix") {
-        return Err("sockets in the file system are not supported: write redis://HOST:PORT".to_owned());
-    }
-    let Some((_, behind)) = SCHEMES.iter().find(|(known, _)| *known == scheme) else {
-        let words = SCHEMES.iter().map(|(known, _)| *known);
-        let hint = suggest::hint(scheme, words, || FORMS.to_owned());
-        return Err(format!("the scheme is none of Redis's: {hint}"));
-    };
-    if !rest.bytes().all(|b| b.is_ascii_graphic()) {
-        return Err(
-            "it holds spaces or characters beyond ASCII: remove them, or percent-encode them".to_owned()
-        );
-    }
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let (authority, tail) = rest.split_at(end);
-    if tail.contains('@') {
-        return Err(
-            "user and password may not hold `/`, `?` and `#`: write `%2F`, `%3F` and `%23`".to_owned()
-        );
-    }
-    if tail.contains(['?', '#']) {
-        return Err("it has no query or fragment: remove everything from the `?` or `#` on".to_owned());
-    }
-    let servers = match authority.rsplit_once('@') {
-        Some((user, servers)) => {
-            credentials(user)?;
-            servers
-        }
-        None => authority,
-    };
-    self::servers(servers, *behind)?;
-    path(tail, *behind)
+    ensure!(!url.is_empty(), format!("it is empty; {FORMS}, or remove `redis`"));
+    let (scheme, rest) = url.split_once("://").ok_or(FORMS)?;
+    let socket = matches!(scheme, "unix" | "redis+unix" | "valkey+unix");
+    ensure!(!socket, "sockets in the file system are not supported: write redis://HOST:PORT");
+    let behind = behind(url).ok_or_else(|| {
+        let hint = suggest::hint(scheme, SCHEMES.map(|(known, _)| known), FORMS);
+        format!("the scheme is none of Redis's: {hint}")
+    })?;
+    let visible = rest.bytes().all(|b| b.is_ascii_graphic());
+    ensure!(visible, "it holds spaces or characters beyond ASCII: remove them, or percent-encode them");
+    let (authority, tail) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let whole = !tail.contains('@');
+    ensure!(whole, "user and password may not hold `/`, `?` and `#`: write `%2F`, `%3F` and `%23`");
+    let bare = !tail.contains(['?', '#']);
+    ensure!(bare, "it has no query or fragment: remove everything from the `?` or `#` on");
+    let (user, servers) = authority.rsplit_once('@').map_or((None, authority), |(user, of)| (Some(user), of));
+    user.map_or(Ok(()), credentials)?;
+    self::servers(servers, behind)?;
+    Ok(path(tail, behind)?)
 }
 
-fn credentials(text: &str) -> Result<(), String> {
-    if text.contains('@') {
-        return Err(
-            "user and password stand once, in front of all servers, and hold no `@`: write `%40`".to_owned()
-        );
-    }
+fn credentials(text: &str) -> Result<(), &'static str> {
+    const ESCAPE: &str =
+        "a `%` in user or password needs two hex digits after it: write `%25` for the character itself";
+    let once = !text.contains('@');
+    ensure!(once, "user and password stand once, in front of all servers, and hold no `@`: write `%40`");
     let is_escape = |part: &str| part.len() >= 2 && part.bytes().take(2).all(|b| b.is_ascii_hexdigit());
-    if !text.split('%').skip(1).all(is_escape) {
-        return Err(
-            "a `%` in user or password needs two hex digits after it: write `%25` for the character itself"
-                .to_owned(),
-        );
-    }
+    ensure!(text.split('%').skip(1).all(is_escape), ESCAPE);
     match text.split_once(':') {
-        None => {
-            Err("a user needs a password: write `USER:PASSWORD@`, or `:PASSWORD@` without a user".to_owned())
-        }
-        Some((_, "")) => Err("the password is empty: set it, or remove everything up to the `@`".to_owned()),
+        None => Err("a user needs a password: write `USER:PASSWORD@`, or `:PASSWORD@` without a user"),
+        Some((_, "")) => Err("the password is empty: set it, or remove everything up to the `@`"),
         Some(_) => Ok(()),
     }
 }
 
-fn servers(text: &str, behind: Behind) -> Result<(), String> {
-    if behind == Behind::Server && text.contains(',') {
-        return Err("it names several servers: write redis-sentinel://HOST:PORT,HOST:PORT/MASTER or \
-                    redis-cluster://HOST:PORT,HOST:PORT"
-            .to_owned());
-    }
+fn servers(text: &str, behind: Behind) -> Result<(), &'static str> {
+    const SEVERAL: &str = "it names several servers: write redis-sentinel://HOST:PORT,HOST:PORT/MASTER or \
+                           redis-cluster://HOST:PORT,HOST:PORT";
+    ensure!(behind != Behind::Server || !text.contains(','), SEVERAL);
     for server in text.split(',') {
-        if server.is_empty() {
-            return Err("a host is missing: write HOST:PORT".to_owned());
-        }
+        ensure!(!server.is_empty(), "a host is missing: write HOST:PORT");
         let (host, port) = match server.rsplit_once(':') {
             Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
             _ => (server, None),
         };
-        if host.contains(':') && !host.starts_with('[') {
-            return Err("an IPv6 address stands in brackets: write [ADDRESS]:PORT".to_owned());
-        }
-        if syntax::host(host).is_none() {
-            return Err("a host is no host name or address: write HOST:PORT".to_owned());
-        }
-        match port {
-            None if behind == Behind::Server => {}
-            None => return Err("a port is missing: write HOST:PORT for each server".to_owned()),
-            Some(port)
-                if port.bytes().all(|b| b.is_ascii_digit()) && matches!(port.parse::<u16>(), Ok(1..)) => {}
-            Some(_) => return Err("a port must be a number from 1 to 65535".to_owned()),
-        }
+        let bracketed = !host.contains(':') || host.starts_with('[');
+        ensure!(bracketed, "an IPv6 address stands in brackets: write [ADDRESS]:PORT");
+        ensure!(syntax::host(host).is_some(), "a host is no host name or address: write HOST:PORT");
+        let needed = port.is_some() || behind == Behind::Server;
+        ensure!(needed, "a port is missing: write HOST:PORT for each server");
+        let fits = port.is_none_or(|port| number(port).is_some_and(|port| port > 0));
+        ensure!(fits, "a port must be a number from 1 to 65535");
     }
     Ok(())
 }
 
 /// What follows the servers, from the first slash on.
-fn path(text: &str, behind: Behind) -> Result<(), String> {
+fn path(text: &str, behind: Behind) -> Result<(), &'static str> {
     let text = text.strip_prefix('/').unwrap_or("");
-    let (master, database) = match behind {
-        Behind::Server => (None, Some(text)),
-        Behind::Sentinels => match text.split_once('/') {
-            Some((master, database)) => (Some(master), Some(database)),
-            None => (Some(text), None),
-        },
-        Behind::Cluster if text.is_empty() => (None, None),
-        Behind::Cluster => {
-            return Err("a cluster has no databases: remove everything behind the servers".to_owned());
-        }
-    };
-    match master {
-        Some("") => {
-            return Err(
-                "the master's name is missing: write it behind the servers, as in `/mymaster`".to_owned()
+    let cluster = behind == Behind::Cluster;
+    ensure!(!cluster || text.is_empty(), "a cluster has no databases: remove everything behind the servers");
+    let database = match behind {
+        Behind::Sentinels => {
+            let (master, database) = text.split_once('/').unwrap_or((text, ""));
+            let named = !master.is_empty();
+            ensure!(named, "the master's name is missing: write it behind the servers, as in `/mymaster`");
+            // What Redis Sentinel itself takes for a name.
+            let known = is_label(master);
+            ensure!(
+                known,
+                "the master's name holds only A-Z a-z 0-9 . _ -: write it as the sentinels know it"
             );
+            database
         }
-        // What Redis Sentinel itself takes for a name.
-        Some(master) if !is_label(master) => {
-            return Err("the master's name holds only A-Z a-z 0-9 . _ -: write it as the sentinels know it"
-                .to_owned());
-        }
-        _ => {}
-    }
-    match database {
-        None | Some("") => Ok(()),
-        Some(n) if n.bytes().all(|b| b.is_ascii_digit()) && n.parse::<u16>().is_ok() => Ok(()),
-        Some(_) => Err("the database must be a number, as in `/0`".to_owned()),
-    }
+        _ => text,
+    };
+    let fits = database.is_empty() || number(database).is_some();
+    ensure!(fits, "the database must be a number, as in `/0`");
+    Ok(())
+}
+
+/// In digits alone: a sign has no place in a URL.
+fn number(text: &str) -> Option<u16> {
+    text.parse().ok().filter(|_| !text.starts_with('+'))
 }

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use aegis_schema::form::{At, list, map, matching, one_of, parsed, section, text};
 use aegis_schema::problem::Severity;
-use aegis_schema::section::quoted;
 use aegis_schema::syntax::is_label;
 use aegis_schema::{Form, Secret, Section, choice, secrets, section};
 use ipnet::IpNet;
@@ -290,8 +289,7 @@ fn check(settings: &mut Settings, section: &Section<'_>) {
             );
         }
     }
-    let ids: Vec<&str> = settings.rules.iter().map(|rule| rule.id.as_str()).collect();
-    section.distinct("rules", "id", &ids);
+    section.distinct("rules", "id", settings.rules.iter().map(|rule| &*rule.id));
     // What is wrong was read as if it were not there, and may only seem to be alike.
     if section.clean("rules") && section.context.errors() == errors {
         idle(section, settings);
@@ -318,15 +316,12 @@ fn inherit(limit: &mut Limit, section: Option<&Section<'_>>, default: &Limit) {
 /// Notes what no limit can be; `keys` are those of algorithm, requests, window and burst.
 fn judge(section: &Section<'_>, limit: &Limit, keys: [&str; 4]) {
     let [algorithm, requests, window, burst] = keys;
-    if Duration::from_secs(limit.requests.into()) > limit.window.saturating_mul(MAX_RATE) {
-        let at = if section.node(requests).is_some() { requests } else { window };
-        if let Some(node) = section.node(at) {
-            let what = format!(
-                "`{}` comes to more than {MAX_RATE} a second: lower it, or lengthen `{window}`",
-                section.name(requests)
-            );
-            section.error(node, what);
-        }
+    if Duration::from_secs(limit.requests.into()) > limit.window.saturating_mul(MAX_RATE)
+        && let Some(node) = section.node(requests).or_else(|| section.node(window))
+    {
+        let name = section.name(requests);
+        let what = format!("comes to more than {MAX_RATE} a second: lower it, or lengthen `{window}`");
+        section.error(node, format!("`{name}` {what}"));
     }
     let most = u64::from(limit.requests);
     // As many as come in again within the longest time that a bucket may take.
@@ -466,14 +461,9 @@ fn verified(then: &'static str) -> Form<Vec<String>> {
 }
 
 fn tiers() -> Form<Vec<(String, Limit)>> {
-    let name = |name: &str, at: &At<'_, '_>| match is_label(name) {
-        true => Ok(name.to_owned()),
-        false => Err(format!(
-            "{} in `{}` must be 1 to 64 of the characters A-Z a-z 0-9 . _ -: it is a label in metrics and answers",
-            quoted(name),
-            at.name
-        )),
-    };
+    const NAME: &str =
+        "must be 1 to 64 of the characters A-Z a-z 0-9 . _ -: it is a label in metrics and answers";
+    let name = |name: &str| is_label(name).then(|| name.to_owned()).ok_or(NAME);
     map("name: limit", name, section().braces("write `{requests: 100, windowSeconds: 60}`")).check(
         |tiers, at| {
             if !tiers.is_empty() {

@@ -22,7 +22,7 @@ pub fn one_of<T: Words>() -> Form<T> {
             if let Some((_, value)) = T::WORDS.iter().chain(T::ALIASES).find(|(word, _)| *word == text) {
                 return Some(*value);
             }
-            let hint = suggest::hint(text, words(), || "use one of these".to_owned());
+            let hint = suggest::hint(text, words(), "use one of these");
             at.refuse(format_args!("must be {all}, found {}: {hint}", at.found()))
         },
         |value, _| T::WORDS.iter().find(|(_, known)| known == value).map(|(word, _)| (*word).into()),
@@ -49,7 +49,8 @@ pub fn list<T: 'static>(item: Form<T>) -> Form<Vec<T>> {
             };
             let (errors, mut numbers, mut values) = (at.section.context.errors(), Vec::new(), Vec::new());
             for (n, node) in items.iter().enumerate().filter(|(_, node)| !node.broken()) {
-                if let Some(value) = read(&at.inside(format!("{}[{n}]", at.name), node)) {
+                let name = format!("{}[{n}]", at.name);
+                if let Some(value) = read(&At { section: at.section, name, node, secret: at.secret }) {
                     values.push(value);
                     numbers.push(n);
                 }
@@ -87,7 +88,7 @@ impl<T: PartialEq + 'static> Form<Vec<T>> {
 /// Names and values, in the order of the file; `name` is how a name is read, or what is wrong with it.
 pub fn map<T: 'static>(
     words: &'static str,
-    name: fn(&str, &At<'_, '_>) -> Result<String, String>,
+    name: fn(&str) -> Result<String, &'static str>,
     value: Form<T>,
 ) -> Form<Vec<(String, T)>> {
     let Form { read, show, shape, .. } = value;
@@ -103,15 +104,12 @@ pub fn map<T: 'static>(
             let table = Section::open(at.section.context, at.node, at.name.clone());
             let mut all: Vec<(String, T)> = Vec::new();
             for (key, node) in table.free() {
-                match name(key, at) {
-                    Err(what) => table.error_at_key(node, what),
+                let path = &table.path;
+                match name(key) {
+                    Err(what) => table.error_at_key(node, format!("{} in `{path}` {what}", quoted(key))),
                     Ok(name) if all.iter().any(|(known, _)| *known == name) => {
-                        let what = format!(
-                            "the header {} is in `{}` twice, for case does not matter: keep one",
-                            quoted(&name),
-                            table.path
-                        );
-                        table.error_at_key(node, what);
+                        let (name, why) = (quoted(&name), "for case does not matter: keep one");
+                        table.error_at_key(node, format!("the header {name} is in `{path}` twice, {why}"));
                     }
                     Ok(name) => all.extend(table.value(key, &shape, &read).map(|value| (name, value))),
                 }

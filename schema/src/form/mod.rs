@@ -12,13 +12,13 @@ use serde_json::json;
 pub use list::{flat, list, map, one_of, section, short};
 pub use number::{flag, int, number, size, size_in};
 pub use text::{
-    fields, file, header_value, host, host_pattern, known, label, matching, method, network, parsed, regular,
-    secret, text,
+    fields, file, grammar, header_value, host, host_pattern, known, label, matching, method, network, parsed,
+    regular, secret, text,
 };
 pub use time::{days, duration, duration_in, duration_or_zero, seconds};
 
 use crate::problem::Severity;
-use crate::section::{loose, nothing, shown};
+use crate::section::{loose, shown};
 use crate::tree::{Kind, Node};
 use crate::{Description, Json, Key, Section, scalar};
 
@@ -58,30 +58,12 @@ pub struct Shape {
     pub many: bool,
 }
 
-impl Shape {
-    fn new(words: impl Into<String>, schema: impl Fn() -> Json + 'static) -> Self {
-        let (words, schema) = (words.into(), Rc::new(schema));
-        Self {
-            words,
-            schema,
-            required: None,
-            unset: None,
-            braces: None,
-            secret: false,
-            inner: None,
-            many: false,
-        }
-    }
-}
-
 impl Form<String> {
     /// All of the text can be seen. A path can say otherwise that it means such a character, and no host has one; elsewhere
     /// somebody may mean it, which is a warning.
     pub fn seen(self, severity: Severity) -> Self {
-        self.check(move |_, at| {
-            if let Some(text) = at.text() {
-                at.all_seen(severity, text);
-            }
+        self.check(move |text, at| {
+            at.all_seen(severity, text);
         })
     }
 }
@@ -94,13 +76,23 @@ impl<T: 'static> Form<T> {
         read: impl Fn(&At<'_, '_>) -> Option<T> + 'static,
         show: impl Fn(&T, bool) -> Option<Json> + 'static,
     ) -> Self {
-        Self {
-            read: Box::new(read),
-            show: Box::new(show),
-            keep: None,
-            flat: None,
-            shape: Shape::new(words, schema),
-        }
+        let (words, schema) = (words.into(), Rc::new(schema));
+        let (required, unset, braces, inner) = (None, None, None, None);
+        let shape = Shape { words, schema, required, unset, braces, secret: false, inner, many: false };
+        Self::of(shape, read, show)
+    }
+
+    fn of(
+        shape: Shape,
+        read: impl Fn(&At<'_, '_>) -> Option<T> + 'static,
+        show: impl Fn(&T, bool) -> Option<Json> + 'static,
+    ) -> Self {
+        Self { read: Box::new(read), show: Box::new(show), keep: None, flat: None, shape }
+    }
+
+    /// Reads it in another way; what the schema and the reference say of it stays.
+    pub fn reads(self, read: impl Fn(&At<'_, '_>) -> Option<T> + 'static) -> Self {
+        Self { read: Box::new(read), ..self }
     }
 
     /// The key must be written; `hint` says with what.
@@ -144,6 +136,16 @@ impl<T: 'static> Form<T> {
         Self { read: Box::new(move |at| read(at).inspect(|value| check(value, at))), ..self }
     }
 
+    /// Refuses the values that do not hold, of which `what` is said.
+    pub fn only(self, holds: impl Fn(&T) -> bool + 'static, what: String) -> Self {
+        let read = self.read;
+        let held = move |at: &At<'_, '_>| match read(at)? {
+            value if holds(&value) => Some(value),
+            _ => at.refuse(&what),
+        };
+        Self { read: Box::new(held), ..self }
+    }
+
     /// Nothing where what was read is unusable, which was noted.
     pub fn unless(self, unusable: fn(&T) -> bool) -> Self {
         let read = self.read;
@@ -153,13 +155,7 @@ impl<T: 'static> Form<T> {
     /// Another type with the same spelling.
     pub fn map<U: 'static>(self, into: fn(T) -> U, back: fn(&U) -> T) -> Form<U> {
         let Self { read, show, shape, .. } = self;
-        Form {
-            read: Box::new(move |at| read(at).map(into)),
-            show: Box::new(move |value, secrets| show(&back(value), secrets)),
-            keep: None,
-            flat: None,
-            shape,
-        }
+        Form::of(shape, move |at| read(at).map(into), move |value, secrets| show(&back(value), secrets))
     }
 
     /// May be left out for good. A section that comes or goes is kept as it was where `keep` says so.
@@ -168,13 +164,8 @@ impl<T: 'static> Form<T> {
         T: Clone,
     {
         let Self { read, show, shape, .. } = self;
-        Form {
-            read: Box::new(move |at| read(at).map(Some)),
-            show: Box::new(move |value, secrets| value.as_ref().and_then(|value| show(value, secrets))),
-            keep: None,
-            flat: None,
-            shape,
-        }
+        let shown = move |value: &Option<T>, secrets| value.as_ref().and_then(|value| show(value, secrets));
+        Form::of(shape, move |at| read(at).map(Some), shown)
     }
 
     /// Not shown where it is as by default.
@@ -210,16 +201,7 @@ pub struct At<'s, 'a> {
     pub secret: bool,
 }
 
-impl<'s, 'a> At<'s, 'a> {
-    pub(crate) fn new(section: &'s Section<'a>, name: String, node: &'a Node, secret: bool) -> Self {
-        Self { section, name, node, secret }
-    }
-
-    /// Something inside of the value.
-    pub(crate) fn inside(&self, name: String, node: &'a Node) -> Self {
-        Self { section: self.section, name, node, secret: self.secret }
-    }
-
+impl<'a> At<'_, 'a> {
     /// The value for a message.
     pub fn found(&self) -> String {
         shown(self.node, self.secret)
@@ -269,13 +251,13 @@ impl<'s, 'a> At<'s, 'a> {
         self.refuse(format_args!("must be {expected}, found {}{hint}", self.found()))
     }
 
-    /// What the value means where a number or a boolean is expected: a text of a text layer is read as a scalar.
-    pub fn scalar(&self) -> Kind {
-        match &self.node.kind {
-            Kind::Text(_) if nothing(self.node) => Kind::Null,
+    /// What the value means where a number or a boolean is expected, if anything: a text of a text layer is read as a scalar.
+    pub fn scalar(&self) -> Option<Kind> {
+        let kind = match &self.node.kind {
             Kind::Text(text) if loose(self.node) => scalar::resolve(text.trim()),
             kind => kind.clone(),
-        }
+        };
+        Some(kind).filter(|kind| *kind != Kind::Null)
     }
 
     /// The value as a text.

@@ -20,9 +20,8 @@ where
     Form::new(
         format!("{}–{}", shown(low), shown(high)),
         schema,
-        move |at| match at.scalar() {
+        move |at| match at.scalar()? {
             Kind::Int(n) if (low..=high).contains(&n) => T::try_from(n).ok(),
-            Kind::Null => None,
             Kind::Int(_) => at.mismatch(&format!("between {low} and {high}")),
             _ => at.mismatch(&format!("a whole number between {low} and {high}")),
         },
@@ -37,11 +36,10 @@ pub fn number(range: RangeInclusive<f64>) -> Form<f64> {
         format!("{low}–{high}"),
         move || json!({"type": "number", "minimum": low, "maximum": high}),
         move |at| {
-            let number = match at.scalar() {
+            let number = match at.scalar()? {
                 // Beyond 2^53 a float is no longer exact, and far out of every range.
                 Kind::Int(n) => n as f64,
                 Kind::Float(x) => x,
-                Kind::Null => return None,
                 _ => f64::NAN,
             };
             if range.contains(&number) {
@@ -58,9 +56,8 @@ pub fn flag() -> Form<bool> {
     Form::new(
         "boolean",
         || json!({"type": "boolean"}),
-        |at| match at.scalar() {
+        |at| match at.scalar()? {
             Kind::Bool(b) => Some(b),
-            Kind::Null => None,
             _ => at.mismatch("`true` or `false`"),
         },
         |b, _| Some((*b).into()),
@@ -74,8 +71,7 @@ pub fn size() -> Form<u64> {
         "[size](#durations-and-sizes)",
         || sizes(0, usize::MAX),
         |at| {
-            let bytes = match at.scalar() {
-                Kind::Null => return None,
+            let bytes = match at.scalar()? {
                 Kind::Int(n) => u64::try_from(n).ok(),
                 Kind::Text(text) => scalar::size(&text),
                 _ => None,

@@ -6,8 +6,7 @@ use ipnet::IpNet;
 
 use super::{Form, map, string};
 use crate::problem::Severity;
-use crate::section::quoted;
-use crate::{Secret, scalar, syntax};
+use crate::{Secret, ensure, scalar, syntax};
 
 /// Any text.
 pub fn text() -> Form<String> {
@@ -29,6 +28,15 @@ pub fn parsed<T: 'static>(
         },
         move |value, _| Some(show(value).into()),
     )
+}
+
+/// What `parse` makes of a text, else that it is none and why.
+pub fn grammar<T: 'static>(
+    words: &'static str,
+    parse: impl Fn(&str) -> Result<T, &'static str> + 'static,
+    show: fn(&T) -> String,
+) -> Form<T> {
+    parsed(words, move |text| parse(text).map_err(|why| format!("is {{found}}: {why}")), show)
 }
 
 /// Likewise, with one thing to say of all others.
@@ -98,14 +106,9 @@ pub fn file() -> Form<PathBuf> {
         string,
         |at| {
             let path = PathBuf::from(at.text()?);
-            let trouble = match regular(&path) {
-                Ok(_) => return Some(path),
-                Err(error) => error,
-            };
-            let (name, found) = (&at.name, at.found());
-            let what =
-                format!("`{name}`: cannot read {found}: {trouble}; check the path and its permissions");
-            at.section.error(at.node, what);
+            let Err(trouble) = regular(&path) else { return Some(path) };
+            let what = format!("cannot read {}: {trouble}; check the path and its permissions", at.found());
+            at.section.error(at.node, format!("`{}`: {what}", at.name));
             None
         },
         |path, _| Some(path.to_string_lossy().into()),
@@ -133,18 +136,11 @@ pub fn host_pattern() -> Form<String> {
 
 /// Fields of a message: names in lower case, each once, and `value`.
 pub fn fields<T: 'static>(words: &'static str, value: Form<T>) -> Form<Vec<(String, T)>> {
-    map(
-        words,
-        |name, at| match syntax::is_token(name) {
-            true => Ok(name.to_ascii_lowercase()),
-            false => Err(format!(
-                "{} in `{}` is not a header name: use letters, digits and `-`",
-                quoted(name),
-                at.name
-            )),
-        },
-        value,
-    )
+    let name = |name: &str| {
+        ensure!(syntax::is_token(name), "is not a header name: use letters, digits and `-`");
+        Ok(name.to_ascii_lowercase())
+    };
+    map(words, name, value)
 }
 
 /// Opens a file that is one. Looked at before it is opened: opening a named pipe would wait for a writer.

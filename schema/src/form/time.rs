@@ -11,20 +11,15 @@ use crate::scalar::{self, MAX_DURATION, NoDuration};
 use crate::tree::Kind;
 
 /// Whoever gives a whole request so few milliseconds has probably thought of seconds.
-const SECONDS_PERHAPS: u64 = 300;
+const SECONDS_PERHAPS: i128 = 300;
 const DAY: u64 = 86_400;
 /// With a unit.
 const PATTERN: &str = r"^\s*[0-9]+\s*(ms|s|m|h|d)\s*$";
 
 /// Longer than nothing. Whole numbers are milliseconds.
 pub fn duration() -> Form<Duration> {
-    Form {
-        read: Box::new(|at| match read(at)? {
-            Duration::ZERO => at.refuse("must be longer than 0: write for example `5s`"),
-            duration => Some(duration),
-        }),
-        ..form("duration > 0", 1)
-    }
+    let what = "must be longer than 0: write for example `5s`";
+    form("duration > 0", 1).only(|duration| !duration.is_zero(), what.to_owned())
 }
 
 /// Likewise, zero included.
@@ -40,17 +35,8 @@ pub fn duration_in(
 ) -> Form<Duration> {
     let (low, high) = (range.start().as_millis(), range.end().as_millis());
     let form = if low == 0 { duration_or_zero() } else { duration() };
-    let inner = form.read;
-    let read = move |at: &At<'_, '_>| {
-        let duration = inner(at)?;
-        if range.contains(&duration) {
-            return Some(duration);
-        }
-        at.refuse(format_args!(
-            "must be between {low} and {high} milliseconds: write for example `{example}`"
-        ))
-    };
-    Form { read: Box::new(read), ..form }.words(words).schema(move || schema(low, high))
+    let what = format!("must be between {low} and {high} milliseconds: write for example `{example}`");
+    form.only(move |duration| range.contains(duration), what).words(words).schema(move || schema(low, high))
 }
 
 fn form(words: &str, least: u128) -> Form<Duration> {
@@ -67,20 +53,13 @@ fn schema(low: u128, high: u128) -> Json {
 }
 
 fn read(at: &At<'_, '_>) -> Option<Duration> {
-    let outcome = match at.scalar() {
-        Kind::Null => return None,
-        Kind::Int(n) => match u64::try_from(n) {
-            Ok(n) => {
-                if (1..=SECONDS_PERHAPS).contains(&n) && !at.name.ends_with("Ms") {
-                    at.warn(format_args!(
-                        "is {n} milliseconds: write `{n}s` if seconds are meant, else `{n}ms`"
-                    ));
-                }
-                scalar::milliseconds(n)
+    let outcome = match at.scalar()? {
+        Kind::Int(n) => {
+            if (1..=SECONDS_PERHAPS).contains(&n) && !at.name.ends_with("Ms") {
+                at.warn(format_args!("is {n} milliseconds: write `{n}s` if seconds are meant, else `{n}ms`"));
             }
-            Err(_) if n > 0 => Err(NoDuration::TooLong),
-            Err(_) => Err(NoDuration::Malformed),
-        },
+            scalar::milliseconds(n)
+        }
         Kind::Text(text) => scalar::duration(&text),
         _ => Err(NoDuration::Malformed),
     };
@@ -103,8 +82,7 @@ pub fn seconds(range: RangeInclusive<u64>) -> Form<Duration> {
         format!("{low}–{high}, or a duration such as `5m`"),
         move || schema(low.into(), high.into()),
         move |at| {
-            let duration = match at.scalar() {
-                Kind::Null => return None,
+            let duration = match at.scalar()? {
                 Kind::Int(n) => u64::try_from(n).ok().map(Duration::from_secs),
                 Kind::Text(text) => scalar::duration(&text).ok(),
                 _ => None,

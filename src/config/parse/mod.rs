@@ -4,7 +4,6 @@
 //! that no file can exhaust stack or memory.
 
 mod json;
-mod lines;
 mod toml;
 mod yaml;
 

@@ -9,8 +9,8 @@ use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Tag};
 
 use super::duplicate;
 use aegis_schema::problem::Problem;
-use aegis_schema::scalar;
 use aegis_schema::tree::{Kind, MAX_DEPTH, Node, Pos};
+use aegis_schema::{ensure, scalar};
 
 /// Nodes that aliases may add in total, against exponential growth ("billion laughs").
 const MAX_EXPANDED: usize = 100_000;
@@ -36,19 +36,14 @@ pub(super) fn parse(text: &str, file: &str, problems: &mut Vec<Problem>) -> Opti
 /// A problem that ends the parse.
 type Fatal = (Pos, String);
 
-enum Frame {
-    List {
-        at: Pos,
-        anchor: usize,
-        items: Vec<Node>,
-    },
-    Table {
-        at: Pos,
-        anchor: usize,
-        entries: Vec<(String, Node)>,
-        seen: HashMap<String, usize>,
-        key: Option<(String, Pos)>,
-    },
+/// A list or a table that is still open.
+struct Frame {
+    node: Node,
+    anchor: usize,
+    /// Keys of the table, with their lines.
+    seen: HashMap<String, usize>,
+    /// The one whose value comes next.
+    key: Option<(String, Pos)>,
 }
 
 struct Builder<'a> {
@@ -77,7 +72,7 @@ impl Builder<'_> {
                     text.is_empty() && style == ScalarStyle::Plain && (anchor != 0 || tag.is_some());
                 // Behind an anchor or a tag, nothing is where the next thing is.
                 let at = match self.stack.last() {
-                    Some(Frame::Table { key: Some((_, key)), .. }) if nothing => *key,
+                    Some(Frame { key: Some((_, key)), .. }) if nothing => *key,
                     _ => at,
                 };
                 if nothing && anchor != 0 {
@@ -88,18 +83,10 @@ impl Builder<'_> {
                 let kind = self.scalar(&text, style, tag.as_deref(), at);
                 self.finish(Node::at(kind, at), anchor)
             }
-            Event::SequenceStart(anchor, _) => self.open(Frame::List { at, anchor, items: Vec::new() }, at),
-            Event::MappingStart(anchor, _) => {
-                let (entries, seen) = (Vec::new(), HashMap::new());
-                self.open(Frame::Table { at, anchor, entries, seen, key: None }, at)
-            }
+            Event::SequenceStart(anchor, _) => self.open(Kind::List(Vec::new()), anchor, at),
+            Event::MappingStart(anchor, _) => self.open(Kind::Table(Vec::new()), anchor, at),
             Event::SequenceEnd | Event::MappingEnd => match self.stack.pop() {
-                Some(Frame::List { at, anchor, items }) => {
-                    self.finish(Node::at(Kind::List(items), at), anchor)
-                }
-                Some(Frame::Table { at, anchor, entries, .. }) => {
-                    self.finish(Node::at(Kind::Table(entries), at), anchor)
-                }
+                Some(Frame { node, anchor, .. }) => self.finish(node, anchor),
                 None => Ok(()),
             },
             Event::Alias(id) => self.alias(id, at),
@@ -111,22 +98,19 @@ impl Builder<'_> {
     }
 
     fn expects_key(&self) -> bool {
-        matches!(self.stack.last(), Some(Frame::Table { key: None, .. }))
+        matches!(self.stack.last(), Some(Frame { node: Node { kind: Kind::Table(_), .. }, key: None, .. }))
     }
 
-    fn open(&mut self, frame: Frame, at: Pos) -> Result<(), Fatal> {
-        if self.expects_key() {
-            return Err((at, "a key must be plain text, not a list or a section".to_owned()));
-        }
-        if self.stack.len() >= MAX_DEPTH {
-            return Err((at, format!("nested deeper than {MAX_DEPTH} levels: flatten it")));
-        }
-        self.stack.push(frame);
+    fn open(&mut self, kind: Kind, anchor: usize, at: Pos) -> Result<(), Fatal> {
+        let shallow = self.stack.len() < MAX_DEPTH;
+        ensure!(!self.expects_key(), (at, "a key must be plain text, not a list or a section".to_owned()));
+        ensure!(shallow, (at, format!("nested deeper than {MAX_DEPTH} levels: flatten it")));
+        self.stack.push(Frame { node: Node::at(kind, at), anchor, seen: HashMap::new(), key: None });
         Ok(())
     }
 
     fn key(&mut self, text: String, at: Pos) -> Result<(), Fatal> {
-        if let Some(Frame::Table { seen, key, .. }) = self.stack.last_mut() {
+        if let Some(Frame { seen, key, .. }) = self.stack.last_mut() {
             if let Some(first) = seen.get(&text) {
                 self.problems.push(at.place(self.file).error(duplicate(&text, *first)));
             } else {
@@ -154,21 +138,15 @@ impl Builder<'_> {
     }
 
     fn alias(&mut self, id: usize, at: Pos) -> Result<(), Fatal> {
-        let Some(node) = self.anchors.get(&id) else {
-            return Err((
-                at,
-                "this alias stands inside the value it refers to: write the value out".to_owned(),
-            ));
-        };
+        const INSIDE: &str = "this alias stands inside the value it refers to: write the value out";
+        const MUCH: &str = "the aliases add up to too much: write fewer, or the values themselves";
+        let node = self.anchors.get(&id).cloned().ok_or_else(|| (at, INSIDE.to_owned()))?;
         let (count, depth) = node.measure();
         self.expanded += count;
-        if self.expanded > MAX_EXPANDED || self.stack.len() + depth > MAX_DEPTH {
-            return Err((
-                at,
-                "the aliases add up to too much: write fewer, or the values themselves".to_owned(),
-            ));
-        }
-        let node = node.clone();
+        ensure!(
+            self.expanded <= MAX_EXPANDED && self.stack.len() + depth <= MAX_DEPTH,
+            (at, MUCH.to_owned())
+        );
         if !self.expects_key() {
             return self.finish(node, 0);
         }
@@ -183,15 +161,17 @@ impl Builder<'_> {
         if anchor != 0 {
             self.anchors.insert(anchor, node.clone());
         }
-        match self.stack.last_mut() {
-            None => self.root = Some(node),
-            Some(Frame::List { items, .. }) => items.push(node),
-            Some(Frame::Table { entries, key, .. }) => {
-                if let Some((name, at)) = key.take() {
-                    node.origin.key = at;
-                    entries.push((name, node));
-                }
+        let Some(Frame { node: around, key, .. }) = self.stack.last_mut() else {
+            self.root = Some(node);
+            return Ok(());
+        };
+        match (&mut around.kind, key.take()) {
+            (Kind::Table(entries), Some((name, at))) => {
+                node.origin.key = at;
+                entries.push((name, node));
             }
+            (Kind::List(items), _) => items.push(node),
+            _ => {}
         }
         Ok(())
     }

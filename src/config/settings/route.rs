@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use aegis_schema::form::{parsed, short};
+use aegis_schema::form::{grammar, short};
 use aegis_schema::problem::Severity;
 use aegis_schema::section::quoted;
-use aegis_schema::{Form, Section, section, syntax};
+use aegis_schema::{Form, Section, ensure, section, syntax};
 
 use super::Backend;
 
@@ -52,25 +52,19 @@ impl Route {
     /// Of a time limit of the route and one of the backend the shorter one holds, which whoever wrote the other may not
     /// expect.
     pub(super) fn undercut(&self, section: &Section<'_>, backend: &Backend) {
-        match (self.timeout, self.first_byte_timeout) {
-            (own, Some(first_byte)) if first_byte > own.unwrap_or(backend.timeout) => section.warning_of(
+        match (self.timeout, self.first_byte_timeout, backend.first_byte_timeout) {
+            (own, Some(first_byte), _) if first_byte > own.unwrap_or(backend.timeout) => section.warning_of(
                 "firstByteTimeoutMs",
                 "is longer than `timeout`, which ends the request first: shorten it",
             ),
-            (Some(own), None) => {
-                let Some(first_byte) = backend.first_byte_timeout.filter(|first_byte| *first_byte < own)
-                else {
-                    return;
-                };
-                section.warning_of(
-                    "timeout",
-                    format_args!(
-                        "is longer than the backend's `firstByteTimeoutMs` of {}, which ends a try without an answer first: \
-                         write `firstByteTimeoutMs` for this route too",
-                        first_byte.as_millis()
-                    ),
-                );
-            }
+            (Some(own), None, Some(first_byte)) if first_byte < own => section.warning_of(
+                "timeout",
+                format_args!(
+                    "is longer than the backend's `firstByteTimeoutMs` of {}, which ends a try without an answer first: \
+                     write `firstByteTimeoutMs` for this route too",
+                    first_byte.as_millis()
+                ),
+            ),
             _ => {}
         }
     }
@@ -100,23 +94,15 @@ fn strippable(route: &mut Route, section: &Section<'_>) {
 
 fn path() -> Form<String> {
     let read = |text: &str| {
-        let trouble = if !text.starts_with('/') {
-            "it must start with `/`"
-        } else if text.contains(['?', '#']) {
-            "it has no query or fragment: match on the path alone"
-        } else if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
-            "it must not hold spaces or control characters: percent-encode them"
-        } else {
-            return Ok(text.to_owned());
-        };
-        Err(format!("is {{found}}: {trouble}"))
+        let visible = !text.contains(|c: char| c.is_whitespace() || c.is_control());
+        ensure!(text.starts_with('/'), "it must start with `/`");
+        ensure!(!text.contains(['?', '#']), "it has no query or fragment: match on the path alone");
+        ensure!(visible, "it must not hold spaces or control characters: percent-encode them");
+        Ok(text.to_owned())
     };
-    parsed("pattern", read, String::clone).seen(Severity::Error).pattern("^/")
+    grammar("pattern", read, String::clone).seen(Severity::Error).pattern("^/")
 }
 
 fn prefix() -> Form<String> {
-    let read = |text: &str| {
-        syntax::prefix(text).map(|()| text.to_owned()).map_err(|why| format!("is {{found}}: {why}"))
-    };
-    parsed("path", read, String::clone)
+    grammar("path", syntax::prefix, String::clone)
 }

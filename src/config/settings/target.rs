@@ -5,10 +5,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use aegis_schema::form::{known, parsed, short};
+use aegis_schema::form::{grammar, known, short};
 use aegis_schema::tree::{Kind, Node};
-use aegis_schema::{Form, Section, section, syntax};
-use url::Url;
+use aegis_schema::{Form, Section, ensure, section, syntax};
 
 use super::Backend;
 
@@ -72,38 +71,22 @@ impl FromStr for Address {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         const FORM: &str = "write it as http://HOST:PORT or https://HOST:PORT";
+        const PATH: &str =
+            "a target has no path or query: write the host alone, and use `addPrefix` on the routes";
         let (scheme, rest) = text.split_once("://").ok_or(FORM)?;
-        let https = match scheme.to_ascii_lowercase().as_str() {
-            "http" => false,
-            "https" => true,
-            _ => return Err("the scheme must be http or https"),
-        };
-        let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or("");
-        if authority.contains('@') {
-            return Err("a target has no user or password: remove everything up to the `@`");
-        }
-        if rest.len() > authority.len() && rest.get(authority.len()..) != Some("/") {
-            return Err(
-                "a target has no path or query: write the host alone, and use `addPrefix` on the routes",
-            );
-        }
-        if authority.is_empty() || authority.starts_with(':') {
-            return Err("the host is missing: write it as http://HOST:PORT");
-        }
-        if authority.rsplit_once(':').is_some_and(|(_, port)| port.is_empty()) {
-            return Err("the port is missing after the `:`: write it, or remove the `:`");
-        }
-        let url = Url::parse(text).map_err(|error| match error {
-            url::ParseError::InvalidPort => "the port must be a number from 1 to 65535",
-            _ => FORM,
-        })?;
-        // The url crate normalises: IDNA names to ASCII, 0x7f.1 to 127.0.0.1.
-        let host = url.host_str().and_then(syntax::host).ok_or("this is no host name or address")?;
-        let port = url
-            .port_or_known_default()
-            .filter(|port| *port != 0)
-            .ok_or("the port must be a number from 1 to 65535")?;
-        Ok(Self { https, host, port })
+        let scheme = scheme.to_ascii_lowercase();
+        ensure!(matches!(scheme.as_str(), "http" | "https"), "the scheme must be http or https");
+        let (authority, path) = rest.split_at(rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len()));
+        let host = !authority.is_empty() && !authority.starts_with(':');
+        ensure!(
+            !authority.contains('@'),
+            "a target has no user or password: remove everything up to the `@`"
+        );
+        ensure!(matches!(path, "" | "/"), PATH);
+        ensure!(host, "the host is missing: write it as http://HOST:PORT");
+        ensure!(!authority.ends_with(':'), "the port is missing after the `:`: write it, or remove the `:`");
+        let (host, port) = syntax::host_and_port(text, FORM)?;
+        Ok(Self { https: scheme == "https", host, port })
     }
 }
 
@@ -125,10 +108,8 @@ pub(super) fn gather(backend: &mut Backend, section: &Section<'_>) {
             section.error_here(format!("`{}` has neither `url` nor `targets`: {ONE_OF}", section.path))
         }
         (Some(_), Some(node)) => {
-            section.error_at_key(
-                node,
-                format!("`{}` has both `url` and `targets`: keep one of them", section.path),
-            );
+            let what = "has both `url` and `targets`: keep one of them";
+            section.error_at_key(node, format!("`{}` {what}", section.path));
         }
         (None, Some(Node { kind: Kind::List(items), .. })) if items.is_empty() => {
             section.error_of("targets", format_args!("is empty: {ONE_OF}"));
@@ -148,9 +129,7 @@ pub(super) fn gather(backend: &mut Backend, section: &Section<'_>) {
     if let (Some(tls), false) =
         (section.child("tls"), targets.is_empty() || targets.iter().any(|target| target.url.https))
     {
-        let what =
-            format!("`{}` does nothing: no target is https://; change the targets or remove `tls`", tls.path);
-        tls.warning_here(what);
+        tls.warning_here("does nothing: no target is https://; change the targets or remove `tls`");
     }
 }
 
@@ -169,6 +148,5 @@ fn server_name() -> Form<String> {
 }
 
 fn address() -> Form<Address> {
-    let read = |text: &str| text.parse().map_err(|why| format!("is {{found}}: {why}"));
-    parsed("`http(s)://HOST[:PORT]`", read, ToString::to_string).pattern("^[hH][tT][tT][pP][sS]?://")
+    grammar("`http(s)://HOST[:PORT]`", str::parse, ToString::to_string).pattern("^[hH][tT][tT][pP][sS]?://")
 }
