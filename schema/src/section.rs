@@ -87,7 +87,7 @@ impl<'a> Section<'a> {
     pub fn open(context: &'a Context<'a>, node: &'a Node, path: String) -> Self {
         let section = Self::within(context, node, path);
         if section.mistaken() {
-            let found = shown(node, false);
+            let found = kind(node);
             section.error(node, format!("`{}` must be a section with keys, found {found}", section.path));
         }
         section
@@ -270,6 +270,9 @@ impl<'a> Section<'a> {
         known.sort_unstable();
         let is_known = |key: &str| known.contains(&key) || later.iter().any(|(name, _)| *name == key);
         for (key, node) in self.free().iter().filter(|(key, _)| !is_known(key)) {
+            if self.path.is_empty() && key == "$schema" {
+                continue; // how a JSON file names its schema to an editor
+            }
             let (name, hint) = match scalar::invisible(key) {
                 Some(found) => {
                     (key.escape_debug().to_string(), format!("it holds {found}; write it anew, by hand"))
@@ -319,6 +322,14 @@ pub fn loose(node: &Node) -> bool {
     matches!(node.origin.given, Given::Loose | Given::Filled { whole: true })
 }
 
+/// What there is in place of a section or a list. A text is not shown: who writes the URL of a webhook there has written a secret.
+pub fn kind(node: &Node) -> String {
+    match &node.kind {
+        Kind::Text(_) => "text".to_owned(),
+        _ => shown(node, false),
+    }
+}
+
 /// A value for a message. Secrets and what came through `${…}` are not shown.
 pub fn shown(node: &Node, secret: bool) -> String {
     match &node.kind {
@@ -329,7 +340,7 @@ pub fn shown(node: &Node, secret: bool) -> String {
         _ if matches!(node.origin.given, Given::Filled { .. }) => "the value put in for `${…}`".to_owned(),
         Kind::Bool(b) => format!("`{b}`"),
         Kind::Int(n) => format!("the number {n}"),
-        Kind::Float(x) => format!("the number {x}"),
+        Kind::Float(x) => format!("the number {x:?}"),
         Kind::Text(text) => quoted(text),
     }
 }

@@ -13,6 +13,7 @@ const FILLED: &str = r"\$\{";
 pub fn document(title: &str, description: &Description) -> Json {
     let mut schema = object(description);
     schema["type"] = json!(["object", "null"]);
+    schema["properties"]["$schema"] = json!({"type": "string", "description": "of this schema, for editors"});
     let head = json!({"$schema": "https://json-schema.org/draft/2020-12/schema", "title": title});
     [head, schema].into_iter().filter_map(|part| part.as_object().cloned()).flatten().collect()
 }

@@ -32,6 +32,13 @@ pub(crate) struct Assignment {
 pub(crate) fn environment(env: &Env, problems: &mut Vec<Problem>) -> Vec<Assignment> {
     let mut assignments = Vec::new();
     for (name, text) in env.starting_with(PREFIX) {
+        let text = match text {
+            Ok(text) => text,
+            Err(why) => {
+                problems.push(Place::start("environment").error(format!("{name}: {why}")));
+                continue;
+            }
+        };
         match path(name[PREFIX.len()..].split("__").map(camel)) {
             Ok(path) => assignments.push(assign(path, text, Layer::Environment(Arc::from(name)))),
             Err(why) => problems.push(Place::start("environment").error(format!(

@@ -15,6 +15,7 @@
 //! ```
 
 mod across;
+mod conceal;
 pub mod diff;
 mod effective;
 pub mod endpoint;
@@ -208,13 +209,15 @@ fn inspect_text(
     }
     let mut assignments = layers::environment(&source.env, &mut problems);
     assignments.extend(layers::command_line(&source.set, &mut problems));
-    let root = merge::merge(written, assignments, &mut problems);
+    let mut root = merge::merge(written, assignments, &mut problems);
+    conceal::placeholders(&mut root, "", &label, &mut problems);
     let lists_backends = root
         .member("backends")
         .is_some_and(|node| matches!(node.kind, Kind::List(_)) && node.origin.layer != Layer::Default);
     let (settings, lists) = aegis_schema::read(&root, &label, &mut problems, across::across);
     let places = Places { root, label, lists };
     problems.extend(validate(&settings, &places));
+    conceal::conceal(&places.root, &mut problems);
     let (problems, file) = (Problems::sorted(problems), file.map(|(path, _)| path));
     Inspection { settings: Some(settings), places, problems, file, named, says_nothing, lists_backends }
 }

@@ -1,6 +1,5 @@
 //! What `aegis config` prints: YAML that can be read back, each value with where it is from.
 
-use aegis_schema::problem::{Problem, Severity};
 use aegis_schema::section::nothing;
 use aegis_schema::tree::{Kind, Layer, Node};
 use aegis_schema::{Describe, Description, Json, scalar};
@@ -12,10 +11,8 @@ type Lines = Vec<(String, String)>;
 
 /// What is in force, or of that what somebody wrote, with its origin; nothing where the file could not be parsed.
 pub fn origins(inspection: &Inspection, all: bool) -> String {
-    let Inspection { settings: Some(settings), places, problems, .. } = inspection else {
-        return String::new();
-    };
-    let mut walk = Walk { places, problems: &problems.0, all, lines: Vec::new() };
+    let Inspection { settings: Some(settings), places, .. } = inspection else { return String::new() };
+    let mut walk = Walk { places, all, lines: Vec::new() };
     walk.keys(&render_redacted(settings), Some(&places.root), "", "");
     aligned(&walk.lines)
 }
@@ -29,7 +26,6 @@ pub fn defaults() -> String {
 
 struct Walk<'a> {
     places: &'a Places,
-    problems: &'a [Problem],
     all: bool,
     lines: Lines,
 }
@@ -80,18 +76,11 @@ impl Walk<'_> {
         }
     }
 
-    /// Where it is from, the items of a list too; empty = it is as by default, be it that what was written is wrong.
+    /// Where it is from, the items of a list too; empty = it is as by default.
     fn origin(&self, node: Option<&Node>) -> Vec<String> {
         let Some(node) = node.filter(|node| !nothing(node)) else { return Vec::new() };
         let place = node.origin.place(&self.places.label, node.origin.value);
-        let wrong = |problem: &Problem| {
-            let here = (&place.file, place.line, place.column);
-            here == (&problem.file, problem.line, problem.column)
-                && problem.severity == Severity::Error
-                && problem.message.ends_with(&node.origin.told(String::new()))
-        };
         let mut origins = match &node.origin.layer {
-            _ if self.problems.iter().any(wrong) => return Vec::new(),
             Layer::Default => Vec::new(),
             Layer::File => vec![format!("{}:{}", place.file, place.line)],
             Layer::Environment(name) => vec![name.to_string()],

@@ -105,7 +105,7 @@ fn routes(settings: &Settings, places: &Places) -> Vec<Problem> {
     let bare = router.bare(alike).filter_map(|(route, other)| {
         let (backend, number) = (*route.payload())?;
         let text = route.pattern().text();
-        let path = text.trim_end_matches("/**");
+        let path = text.strip_suffix("/**").unwrap_or(text);
         let goes = match other {
             None => "finds no route".to_owned(),
             Some(other) => format!("goes to `{}`", other.pattern().text()),

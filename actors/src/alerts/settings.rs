@@ -335,8 +335,7 @@ fn judge_condition(condition: &mut Condition, section: &Section<'_>) {
 fn name() -> Form<String> {
     text().words("1–128 characters").check(|text, at| {
         if text.trim().is_empty() || text.chars().count() > NAME || text.contains(char::is_control) {
-            let found = at.found();
-            at.error(format_args!("must be 1 to {NAME} characters on one line, found {found}: shorten it"));
+            at.error(format_args!("must be 1 to {NAME} characters on one line, found {}", at.found()));
         }
     })
 }

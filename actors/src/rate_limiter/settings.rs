@@ -416,7 +416,7 @@ fn judge_redis(redis: &mut RedisSettings, section: &Section<'_>) {
 fn id() -> Form<String> {
     text().words("1–64 of `A-Za-z0-9._-`").check(|text, at| {
         let found = at.found();
-        if text == "default" || text.starts_with("tier:") {
+        if matches!(text.as_str(), "default" | "bypass") || text.starts_with("tier:") {
             let what = "which is the gateway's own label for requests that no rule decides: rename the rule";
             at.error(format_args!("is {found}, {what}"));
         } else if !is_label(text) {

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use serde_json::json;
 
 use super::{At, Form, Shape, Words};
-use crate::section::{nothing, quoted};
+use crate::section::{kind, nothing, quoted};
 use crate::tree::Kind;
 use crate::{Describe, Json, Section, suggest, tables};
 
@@ -45,7 +45,7 @@ pub fn list<T: 'static>(item: Form<T>) -> Form<Vec<T>> {
             let items = match &at.node.kind {
                 Kind::List(items) => items,
                 _ if nothing(at.node) => return None,
-                _ => return at.refuse(format_args!("must be a list, found {}: write `[…]`", at.found())),
+                _ => return at.refuse(format_args!("must be a list, found {}: write `[…]`", kind(at.node))),
             };
             let (errors, mut numbers, mut values) = (at.section.context.errors(), Vec::new(), Vec::new());
             for (n, node) in items.iter().enumerate().filter(|(_, node)| !node.broken()) {
@@ -106,7 +106,10 @@ pub fn map<T: 'static>(
             for (key, node) in table.free() {
                 let path = &table.path;
                 match name(key) {
-                    Err(what) => table.error_at_key(node, format!("{} in `{path}` {what}", quoted(key))),
+                    Err(what) => {
+                        let key = if shape.secret { "a name".to_owned() } else { quoted(key) };
+                        table.error_at_key(node, format!("{key} in `{path}` {what}"));
+                    }
                     Ok(name) if all.iter().any(|(known, _)| *known == name) => {
                         let (name, why) = (quoted(&name), "for case does not matter: keep one");
                         table.error_at_key(node, format!("the header {name} is in `{path}` twice, {why}"));

@@ -238,6 +238,7 @@ impl<'a> At<'_, 'a> {
     /// Notes that something else was expected.
     pub fn mismatch<T>(&self, expected: &str) -> Option<T> {
         let hint = match &self.node.kind {
+            Kind::Text(text) if text.trim().is_empty() => ": write one, or leave the key out",
             Kind::Text(text) if !loose(self.node) && !matches!(scalar::resolve(text), Kind::Text(_)) => {
                 ": remove the quotes"
             }

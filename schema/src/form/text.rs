@@ -6,6 +6,8 @@ use ipnet::IpNet;
 
 use super::{Form, map, string};
 use crate::problem::Severity;
+use crate::secrets::{REDACTED, host_alone, is_secret_field};
+use crate::section::quoted;
 use crate::{Secret, ensure, scalar, syntax};
 
 /// Any text.
@@ -84,9 +86,10 @@ pub fn network(everybody: &'static str) -> Form<IpNet> {
 pub fn label(hint: &'static str) -> Form<String> {
     text().words("1–64 of `A-Za-z0-9._-`").pattern("^[A-Za-z0-9._-]{1,64}$").check(move |text, at| {
         if !syntax::is_label(text) {
+            // Perhaps the URL of a webhook, whose path is a secret.
+            let found = if text.contains("://") { quoted(&host_alone(text)) } else { at.found() };
             at.error(format_args!(
-                "must be 1 to 64 of the characters A-Z a-z 0-9 . _ -, found {}: {hint}",
-                at.found()
+                "must be 1 to 64 of the characters A-Z a-z 0-9 . _ -, found {found}: {hint}"
             ));
         }
     })
@@ -140,7 +143,16 @@ pub fn fields<T: 'static>(words: &'static str, value: Form<T>) -> Form<Vec<(Stri
         ensure!(syntax::is_token(name), "is not a header name: use letters, digits and `-`");
         Ok(name.to_ascii_lowercase())
     };
-    map(words, name, value)
+    let Form { show, shape, read, .. } = map(words, name, value);
+    Form::of(shape, read, move |fields, secrets| {
+        let mut shown = show(fields, secrets)?;
+        for (name, value) in shown.as_object_mut().into_iter().flatten() {
+            if !secrets && is_secret_field(name) && value != "" {
+                *value = REDACTED.into();
+            }
+        }
+        Some(shown)
+    })
 }
 
 /// Opens a file that is one. Looked at before it is opened: opening a named pipe would wait for a writer.

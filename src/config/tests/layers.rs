@@ -128,7 +128,7 @@ fn a_section_set_to_a_scalar_is_refused_with_its_source() {
     let problems = load_from(GOOD, &set(&["server=5"])).unwrap_err().to_string();
     assert_eq!(
         problems,
-        "--set:1:1: error: `server` must be a section with keys, found `5` (set by --set server)"
+        "--set:1:1: error: `server` must be a section with keys, found text (set by --set server)"
     );
     let problems = load_from(GOOD, &set(&["backends.a.timeout=5"])).unwrap_err().to_string();
     assert!(problems.contains("`backends` must be a list, found a section"), "{problems}");

@@ -60,7 +60,7 @@ fn a_path_starts_with_a_slash_and_has_no_query() {
 fn methods_are_upper_case_tokens() {
     refused(&route_text("path: /x, methods: [get]"), "1:71", &["upper-case, write GET"]);
     refused(&route_text("path: /x, methods: ['G T']"), "1:71", &["write a method such as GET"]);
-    refused(&route_text("path: /x, methods: GET"), "1:70", &["must be a list, found `GET`: write `[…]`"]);
+    refused(&route_text("path: /x, methods: GET"), "1:70", &["must be a list, found text: write `[…]`"]);
 }
 
 #[test]
