@@ -45,7 +45,6 @@ impl Place {
 
     /// A problem at this place.
     pub fn problem(&self, severity: Severity, message: impl Into<String>) -> Problem {
-        let Self { file, line, column } = self.clone();
         let mut message = message.into();
         // A key may hold anything; a problem is one line, and nothing in it steers a terminal.
         if message.contains(char::is_control) {
@@ -53,7 +52,7 @@ impl Place {
                 |c: char| if c.is_control() { c.escape_default().collect() } else { String::from(c) };
             message = message.chars().map(escape).collect();
         }
-        Problem { severity, file, line, column, message }
+        Problem { severity, place: self.clone(), message }
     }
 
     /// An error at this place.
@@ -72,19 +71,15 @@ impl Place {
 pub struct Problem {
     /// Error or warning.
     pub severity: Severity,
-    /// The file as it was named, or `environment`, `--set`, `built-in defaults`.
-    pub file: String,
-    /// From 1.
-    pub line: usize,
-    /// From 1, in characters.
-    pub column: usize,
+    #[serde(flatten)]
+    pub place: Place,
     /// What is wrong and how to fix it; one line, no secret.
     pub message: String,
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { severity, file, line, column, message } = self;
+        let Self { severity, place: Place { file, line, column }, message } = self;
         write!(f, "{file}:{line}:{column}: {severity}: {message}")
     }
 }
@@ -100,8 +95,9 @@ impl Problems {
     pub fn sorted(mut problems: Vec<Problem>) -> Self {
         let layer = |file: &str| ["environment", "--set"].iter().position(|layer| *layer == file);
         // Stable: problems at one place stay in the order in which they were found.
-        problems
-            .sort_by_key(|problem| (problem.severity, layer(&problem.file), problem.line, problem.column));
+        problems.sort_by_key(|Problem { severity, place, .. }| {
+            (*severity, layer(&place.file), place.line, place.column)
+        });
         // An alias shows its anchor's mistake once per use; the reader needs it once.
         problems.dedup();
         Self(problems)

@@ -2,19 +2,20 @@
 //!
 //! serde_json judges the text; valid JSON is YAML (1.2.2, 1.3), whose parser then knows where things are.
 
-use aegis_schema::problem::{Place, Problem};
-use aegis_schema::tree::Node;
+use aegis_schema::problem::Problem;
+use aegis_schema::tree::{Node, Pos};
 
 use super::yaml;
 
 /// Parses a JSON text; `None` after a syntax error.
 pub(super) fn parse(text: &str, file: &str, problems: &mut Vec<Problem>) -> Option<Node> {
     if let Err(error) = serde_json::from_str::<serde_json::Value>(text) {
-        let place = Place { file: file.to_owned(), line: error.line().max(1), column: error.column().max(1) };
+        let at = Pos { line: error.line().max(1), column: error.column().max(1) };
         // serde_json repeats the position at the end of its message.
         let info = error.to_string();
         let info = info.split(" at line ").next().unwrap_or_default();
-        problems.push(place.error(format!("not valid JSON: {info}; check the punctuation around here")));
+        problems
+            .push(at.place(file).error(format!("not valid JSON: {info}; check the punctuation around here")));
         return None;
     }
     yaml::parse(&joined(text), file, problems)

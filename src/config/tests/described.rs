@@ -217,7 +217,7 @@ fn every_key_is_known_to_the_reader_which_says_where_its_value_is_wrong() {
         let problems = inspect("a.yaml", &text, &alone()).problems;
         let unknown = |problem: &Problem| problem.message.contains("unknown key");
         let named = |problem: &Problem| {
-            let at = (problem.severity, problem.line) == (Severity::Error, 2);
+            let at = (problem.severity, problem.place.line) == (Severity::Error, 2);
             at && problem.message.starts_with(&format!("`{}", key.place))
         };
         problems.0.iter().any(named) && !problems.0.iter().any(unknown)

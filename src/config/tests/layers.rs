@@ -109,7 +109,7 @@ fn an_index_past_the_end_is_refused_once() {
 fn a_set_that_is_none_says_how_to_write_it() {
     for entry in ["server.port", "=1", "server..port=1", "0.port=1", "ser ver=1"] {
         let problems = load_from(GOOD, &set(&[entry])).unwrap_err();
-        assert!(problems.0.iter().all(|p| p.file == "--set"), "{entry}: {problems}");
+        assert!(problems.0.iter().all(|p| p.place.file == "--set"), "{entry}: {problems}");
         assert!(
             problems.0.iter().any(|p| p.message.contains("for example") || p.message.contains("unknown key")),
             "{problems}"

@@ -101,7 +101,7 @@ proptest! {
         for file in ["a.yaml", "a.json", "a.toml"] {
             let inspection = inspect(file, &text, &env(&[("A", "x")]));
             for problem in &inspection.problems.0 {
-                prop_assert!(problem.line >= 1 && problem.column >= 1);
+                prop_assert!(problem.place.line >= 1 && problem.place.column >= 1);
                 prop_assert!(!problem.message.contains('\n'), "{}", problem.message);
             }
         }
@@ -170,8 +170,11 @@ fn a_sample_that_is_mutilated_gets_an_answer() {
         let text: String = text.into_iter().collect();
         let file = ["a.yaml", "a.yaml", "a.json", "a.toml"][random.usize(..4)];
         let inspection = inspect(file, &text, &alone());
-        let placed =
-            inspection.problems.0.iter().all(|problem| problem.line >= 1 && !problem.message.contains('\n'));
+        let placed = inspection
+            .problems
+            .0
+            .iter()
+            .all(|problem| problem.place.line >= 1 && !problem.message.contains('\n'));
         assert!(placed, "{}", inspection.problems);
     }
 }
