@@ -98,9 +98,11 @@ impl Expansion<'_> {
         let end =
             self.rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(self.rest.len());
         let (name, rest) = self.rest.split_at(end);
-        let value = self.env.get(name).and_then(|value| {
-            let told = |why| self.errors.push(format!("the variable `{name}` {why}"));
-            Some(value.map_err(told).unwrap_or_default())
+        let value = self.env.get(name).map(|value| {
+            value.unwrap_or_else(|why| {
+                self.errors.push(format!("the variable `{name}` {why}"));
+                ""
+            })
         });
         if let Some(rest) = rest.strip_prefix(":-") {
             self.rest = rest;

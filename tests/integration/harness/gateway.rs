@@ -159,7 +159,7 @@ pub fn run_unheard(folder: &Path, arguments: &[&str]) -> ExitStatus {
 
 /// Runs `aegis` with these arguments where there is no room for what it prints.
 pub fn run_full(folder: &Path, arguments: &[&str]) -> Output {
-    let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     aegis(folder).args(arguments).stdout(full).output().unwrap()
 }
 
