@@ -102,7 +102,7 @@ fn what_cannot_be_sent_to_a_webhook_is_said_without_the_secret() {
             "headers: {X-Key: s3cret, x-key: s3cret}",
             "the header `x-key` is in `alerts.webhooks[0].headers` twice",
         ),
-        ("headers: {'X Key': s3cret}", "`X Key` in `alerts.webhooks[0].headers` is not a header name"),
+        ("headers: {'X Key': s3cret}", "a name in `alerts.webhooks[0].headers` is not a header name"),
         ("headers: {X-Key: \"s3cret\\n\"}", "`alerts.webhooks[0].headers.X-Key` ends in a line break"),
         ("headers: {X-Key: s3cretß}", "`alerts.webhooks[0].headers.x-key` holds characters beyond ASCII"),
         ("headers: {X-Key: [s3cret]}", "`alerts.webhooks[0].headers.X-Key` must be text"),
