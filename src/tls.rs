@@ -8,9 +8,10 @@ use std::time::SystemTime;
 
 use aegis_schema::section::quoted;
 use arc_swap::ArcSwap;
-use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::sign::CertifiedKey;
+use rustls::version::TLS13;
+use rustls::{DEFAULT_VERSIONS, ServerConfig};
 use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use thiserror::Error;
@@ -20,7 +21,7 @@ use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 
 use self::by_name::ByName;
-use crate::config::settings::ServerTls as Settings;
+use crate::config::settings::{ServerTls as Settings, TlsVersion};
 
 /// Why the certificates cannot be served: everything that is wrong with them.
 #[derive(Debug, Error)]
@@ -91,9 +92,13 @@ impl ServerTls {
 /// [`CertificateErrors`].
 pub fn read(settings: &Settings) -> Result<Served, CertificateErrors> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
+    let versions = match settings.min_version {
+        TlsVersion::Tls12 => DEFAULT_VERSIONS,
+        TlsVersion::Tls13 => &[&TLS13],
+    };
+    let builder = ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(versions);
     let builder = builder.map_err(|error| {
-        let (key, what) = ("server.tls".to_owned(), error.to_string());
+        let (key, what) = ("server.tls.minVersion".to_owned(), error.to_string());
         CertificateErrors(vec![CertificateError { key, what }])
     })?;
     let (default, others) = pairs(settings, &provider)?;

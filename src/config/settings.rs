@@ -113,6 +113,8 @@ section! {
         /// more certificates, each for the names that clients ask for (SNI); whoever asks for no name, or for one that is
         /// in none of them, is shown `certFile`
         certificates: Vec<ServerCertificate>, "certificates" list(section()), live_for(FILES);
+        /// the oldest version of TLS that is spoken, in quotes
+        min_version: TlsVersion, "minVersion" one_of(), live_for(NEW);
     }
 }
 
@@ -219,6 +221,15 @@ choice! {
         Both = "both",
         Response = "response",
         Off = "off",
+    }
+}
+
+choice! {
+    /// `server.tls.minVersion`.
+    pub enum TlsVersion {
+        #[default]
+        Tls12 = "1.2",
+        Tls13 = "1.3",
     }
 }
 

@@ -347,6 +347,24 @@ fn where_one_file_is_broken_all_stay_as_they_were() {
 }
 
 #[test]
+fn a_client_that_is_older_than_min_version_is_refused() {
+    let (authority, upstream) = (Authority::new(), Upstream::ok("ok"));
+    let (folder, _, builder) = several(&authority, &upstream, "minVersion: '1.3',");
+    let gateway = builder.start();
+    let connect = |version| {
+        let config = authority.client_of(&[version], &["http/1.1"]);
+        Client::secure(gateway.addr, &config).map(|(mut client, _)| client.get("/x").text())
+    };
+    let why = connect(&TLS12).unwrap_err().to_string();
+    assert!(why.contains("ProtocolVersion"), "{why}");
+    assert_eq!(connect(&TLS13).unwrap(), "ok");
+    let builder = Gateway::builder().server(&section(folder.path(), "")).backend(Backend::all(&upstream));
+    gateway.rewrite(&builder);
+    assert_eq!(gateway.admin_post("/_aegis/reload", "").status, 200);
+    assert_eq!([&TLS12, &TLS13].map(|version| connect(version).unwrap()), ["ok", "ok"]);
+}
+
+#[test]
 fn metrics_tell_of_each_certificate_file_once() {
     let (authority, upstream) = (Authority::new(), Upstream::ok("ok"));
     let (folder, _, _) = several(&authority, &upstream, "");

@@ -93,6 +93,16 @@ fn a_certificate_for_names_needs_both_files_and_names_that_clients_ask_for() {
 }
 
 #[test]
+fn the_oldest_version_of_tls_is_one_of_two() {
+    let (_beside, text) = tls("version.pem", "minVersion: '1.3'");
+    assert_eq!(good(&text).settings.server.tls.unwrap().min_version.as_str(), "1.3");
+    for (version, why) in [("'1.1'", "must be `1.2` or `1.3`"), ("1.3", "put it in quotes")] {
+        let (_beside, text) = tls("version.pem", &format!("minVersion: {version}"));
+        refused(&text, "2:28", &["`server.tls.minVersion`", why]);
+    }
+}
+
+#[test]
 fn escaped_slash_is_reject_or_keep() {
     refused(&with("server: {paths: {escapedSlash: decode}}"), "2:32", &["`reject` or `keep`"]);
 }
