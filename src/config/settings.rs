@@ -6,11 +6,12 @@ mod backend;
 mod route;
 mod target;
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use aegis_actors::{alerts, rate_limiter};
-use aegis_schema::form::{grammar, matching, parsed};
+use aegis_schema::form::{grammar, host_pattern, matching, parsed};
 use aegis_schema::problem::Severity;
 use aegis_schema::tree::Layer;
 use aegis_schema::{Form, Secret, Section, choice, scalar, secrets, section, suggest, syntax};
@@ -109,6 +110,24 @@ section! {
         cert_file: PathBuf, "certFile" file().required(BOTH), live_for(FILES);
         /// PEM private key
         key_file: PathBuf, "keyFile" file().required(BOTH), live_for(FILES);
+        /// more certificates, each for the names that clients ask for (SNI); whoever asks for no name, or for one that is
+        /// in none of them, is shown `certFile`
+        certificates: Vec<ServerCertificate>, "certificates" list(section()), live_for(FILES);
+        /// the oldest version of TLS that is spoken, in quotes
+        min_version: TlsVersion, "minVersion" one_of(), live_for(NEW);
+    }
+}
+
+section! {
+    /// `server.tls.certificates[]`: a certificate for some names.
+    pub struct ServerCertificate {
+        /// PEM chain, leaf first
+        cert_file: PathBuf, "certFile" file().required(PAIR), live_for(FILES);
+        /// PEM private key
+        key_file: PathBuf, "keyFile" file().required(PAIR), live_for(FILES);
+        /// names that it is shown for, exact or `*.example.com`, which is for one label in place of the `*`; empty = the
+        /// DNS names in the certificate
+        hosts: Vec<String>, "hosts" list(asked_for()).unique().words("list of names or `*.suffix`");
     }
 }
 
@@ -206,6 +225,15 @@ choice! {
 }
 
 choice! {
+    /// `server.tls.minVersion`.
+    pub enum TlsVersion {
+        #[default]
+        Tls12 = "1.2",
+        Tls13 = "1.3",
+    }
+}
+
+choice! {
     /// `server.paths.escapedSlash`.
     pub enum EscapedSlash {
         /// 400 `bad_path`.
@@ -255,6 +283,7 @@ const NEW: &str = ", for new connections";
 const SIGNAL: &str = ": what holds at the signal";
 const FILES: &str = ", and when the file changes";
 const BOTH: &str = "TLS needs both `certFile` and `keyFile`; add it, or remove `tls`";
+const PAIR: &str = "a certificate needs both `certFile` and `keyFile`; add it, or remove the entry";
 const HEAD_BYTES: std::ops::RangeInclusive<usize> = 1024..=16 << 20;
 const HEAD_WORDS: &str = "[size](#durations-and-sizes), 1 KiB to 16 MiB";
 
@@ -290,6 +319,19 @@ fn token() -> Form<Secret> {
              `openssl rand -hex 32`"
         ));
     }).words("text")
+}
+
+/// A name that a client may ask for in a TLS handshake.
+fn asked_for() -> Form<String> {
+    host_pattern().check(|host, at| {
+        if host.parse::<IpAddr>().is_ok() {
+            at.error(format_args!(
+                "is {}, an address, for which no client asks by name: remove it; whoever connects to an address is shown \
+                 `server.tls.certFile`",
+                at.found()
+            ));
+        }
+    })
 }
 
 fn origin() -> Form<String> {

@@ -133,7 +133,7 @@ pub struct Overview {
     pub events: Vec<Event>,
     /// Changes of breakers since the start, by backend, target and new state; of targets that are there.
     pub transitions: Transitions,
-    /// What the listener serves.
+    /// What the listener serves, each file once.
     pub certificates: Vec<Certificate>,
     /// For details that only an actor knows.
     pub addresses: Addresses,

@@ -50,7 +50,7 @@ pub struct Deps {
     pub loaded: crate::config::Loaded,
     /// The gateway.
     pub shared: Arc<Shared>,
-    /// The listener's certificate, where there is one.
+    /// The listener's certificates, where there are any.
     pub tls: Option<Arc<ServerTls>>,
     /// Where the admin listener really listens.
     pub admin: SocketAddr,
@@ -199,7 +199,7 @@ impl Handler<Inspect> for Supervisor {
             reloads: self.reloads,
             events: self.events.recent(),
             transitions: self.transitions.clone(),
-            certificates: self.tls.iter().map(|tls| tls.certificate()).collect(),
+            certificates: self.tls.iter().flat_map(|tls| tls.certificates()).collect(),
             addresses: self.children.addresses(),
         })
     }

@@ -21,7 +21,7 @@ const RENEWED: Duration = Duration::from_secs(30 * 86_400);
 pub fn validate(settings: &Settings, places: &Places) -> Vec<Problem> {
     let mut problems = routes(settings, places);
     if let Some(tls) = &settings.server.tls {
-        problems.extend(certificate(tls, places, SystemTime::now()));
+        problems.extend(certificates(tls, places, SystemTime::now()));
     }
     for (number, backend) in settings.backends.iter().enumerate() {
         let Some(file) = &backend.tls.ca_file else { continue };
@@ -34,12 +34,18 @@ pub fn validate(settings: &Settings, places: &Places) -> Vec<Problem> {
     problems
 }
 
-fn certificate(tls: &ServerTls, places: &Places, now: SystemTime) -> Vec<Problem> {
-    let place = |key: &str| places.file(&format!("server.tls.{key}"));
-    let Certificate { begins, ends, .. } = match tls::read(tls) {
-        Ok(served) => served.certificate,
-        Err(error) => return vec![place(error.key()).error(error.to_string())],
-    };
+fn certificates(tls: &ServerTls, places: &Places, now: SystemTime) -> Vec<Problem> {
+    match tls::read(tls) {
+        Ok(served) => served.certificates.iter().flat_map(|one| validity(one, places, now)).collect(),
+        Err(errors) => {
+            errors.0.iter().map(|error| places.file(&error.key).error(error.to_string())).collect()
+        }
+    }
+}
+
+/// That a certificate is not valid yet, or not for long.
+fn validity(certificate: &Certificate, places: &Places, now: SystemTime) -> Vec<Problem> {
+    let Certificate { key, name, begins, ends } = certificate;
     let begins = begins.filter(|begins| *begins > now).map(|begins| {
         let date = humantime::format_rfc3339_seconds(begins);
         format!("is not valid before {date}, and clients refuse it until then: use one that is, or set this machine's clock")
@@ -54,8 +60,7 @@ fn certificate(tls: &ServerTls, places: &Places, now: SystemTime) -> Vec<Problem
             Ok(_) => None,
         }
     });
-    let warning =
-        |what| place("certFile").warning(format!("`server.tls.certFile` {} {what}", tls.cert_file.display()));
+    let warning = |what| places.file(key).warning(format!("`{key}` {name} {what}"));
     begins.into_iter().chain(ends).map(warning).collect()
 }
 
@@ -370,5 +375,117 @@ mod tests {
             }
             std::fs::remove_dir_all(folder).expect("it is removed");
         }
+    }
+
+    /// What is said of these further entries of `server.tls.certificates`, on lines 6 and 7, whose files are in the folder.
+    fn problems_of_named(folder: &std::path::Path, entries: &[(&str, &str)]) -> Vec<String> {
+        let pair =
+            |name: &str| format!("certFile: {0}/{name}.pem, keyFile: {0}/{name}.key", folder.display());
+        let entries: String =
+            entries.iter().map(|(name, hosts)| format!("      - {{{}{hosts}}}\n", pair(name))).collect();
+        let text = format!(
+            "server:\n  tls:\n    {}\n    certificates:\n{entries}backends:\n  - {{name: a, url: http://h:1, routes: [/x]}}\n",
+            pair("default").replace(", ", "\n    ")
+        );
+        let source = Source { text: Some(("a.yaml".into(), text)), env: Env::empty(), ..Source::default() };
+        let problems = crate::config::inspect_with(&source, validate).problems;
+        problems.0.into_iter().map(|problem| problem.to_string()).collect()
+    }
+
+    #[test]
+    fn of_several_certificates_each_must_be_whole_and_have_names_of_its_own() {
+        let folder = std::env::temp_dir().join(format!("aegis-validate-{}-named", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let write = |file: &str, names: &[&str], kind, end| {
+            let key = rcgen::KeyPair::generate_for(kind).expect("a key");
+            let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+            let mut params = rcgen::CertificateParams::new(names).expect("names");
+            params.not_after = end;
+            let certificate = params.self_signed(&key).expect("a certificate");
+            std::fs::write(folder.join(file).with_extension("pem"), certificate.pem())
+                .expect("it is written");
+            std::fs::write(folder.join(file).with_extension("key"), key.serialize_pem())
+                .expect("it is written");
+        };
+        let (ecdsa, ed25519) = (&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ED25519);
+        let (late, past) = (rcgen::date_time_ymd(4000, 1, 1), rcgen::date_time_ymd(2020, 1, 1));
+        write("default", &["d.test"], ecdsa, late);
+        write("a", &["a.test"], ecdsa, late);
+        write("ad", &["a.test", "d.test"], ecdsa, late);
+        write("b", &["a.test", "b.test"], ecdsa, late);
+        write("ed", &["a.test"], ed25519, late);
+        write("address", &["192.0.2.1"], ecdsa, late);
+        write("old", &["old.test"], ecdsa, past);
+        std::fs::write(folder.join("junk.pem"), "junk").expect("it is written");
+        std::fs::write(folder.join("junk.key"), "junk").expect("it is written");
+        std::fs::copy(folder.join("a.pem"), folder.join("mixed.pem")).expect("it is copied");
+        std::fs::copy(folder.join("b.key"), folder.join("mixed.key")).expect("it is copied");
+
+        let here = |n: usize, key: &str| format!("server.tls.certificates[{n}].{key}");
+        for (entries, said) in [
+            (
+                &[("a", ""), ("old", ", hosts: [b.test]")][..],
+                vec![("7", "warning", here(1, "certFile"), "expired at")],
+            ),
+            (
+                &[("old", ", hosts: [b.test]"), ("old", "")],
+                vec![("6", "warning", here(0, "certFile"), "expired at")],
+            ),
+            (&[("a", ""), ("ed", "")], vec![]),
+            (&[("ad", ", hosts: [d.test, a.test]"), ("b", ", hosts: [b.test]")], vec![]),
+            (
+                &[("a", ""), ("b", "")],
+                vec![(
+                    "7",
+                    "error",
+                    here(1, "certFile"),
+                    "is for `a.test`, and so is server.tls.certificates[0].certFile:",
+                )],
+            ),
+            (
+                &[("a", ", hosts: ['*.x.test']"), ("b", ", hosts: ['*.X.test']")],
+                vec![(
+                    "7",
+                    "error",
+                    here(1, "hosts"),
+                    "is for `*.x.test`, and so is server.tls.certificates[0].hosts:",
+                )],
+            ),
+            (
+                &[("a", ""), ("b", ", hosts: [a.test]")],
+                vec![("7", "error", here(1, "hosts"), "[0].certFile")],
+            ),
+            (
+                &[("ad", "")],
+                vec![("6", "error", here(0, "certFile"), "is for `d.test`, and so is server.tls.certFile:")],
+            ),
+            (&[("address", "")], vec![("6", "error", here(0, "certFile"), "holds no DNS name")]),
+            (&[("address", ", hosts: [x.test]")], vec![]),
+            (
+                &[("junk", ""), ("mixed", "")],
+                vec![
+                    ("6", "error", here(0, "certFile"), "no PEM"),
+                    ("7", "error", here(1, "keyFile"), "not the certificate's"),
+                ],
+            ),
+            (
+                &[("gone", "")],
+                vec![
+                    ("6", "error", here(0, "certFile"), "cannot read"),
+                    ("6", "error", here(0, "keyFile"), "cannot read"),
+                ],
+            ),
+        ] {
+            let lines = problems_of_named(&folder, entries);
+            assert_eq!(lines.len(), said.len(), "{entries:?}: {lines:#?}");
+            for (line, (at, severity, key, what)) in lines.iter().zip(said) {
+                assert!(line.starts_with(&format!("a.yaml:{at}:")), "{entries:?}: {line}");
+                assert!(
+                    line.contains(&format!(": {severity}: ")) && line.contains(&key) && line.contains(what),
+                    "{line}"
+                );
+            }
+        }
+        std::fs::remove_dir_all(folder).expect("it is removed");
     }
 }

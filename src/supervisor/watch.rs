@@ -26,8 +26,10 @@ pub(super) const LOOK: Duration = Duration::from_secs(2);
 
 /// The configuration file, what `${file:PATH}` names in it, certificates, keys and CA bundles.
 pub(super) fn files(loaded: &Loaded) -> BTreeSet<PathBuf> {
-    let server =
-        loaded.settings.server.tls.iter().flat_map(|tls| [tls.cert_file.clone(), tls.key_file.clone()]);
+    let server = loaded.settings.server.tls.iter().flat_map(|tls| {
+        let others = tls.certificates.iter().map(|other| [&other.cert_file, &other.key_file]);
+        std::iter::once([&tls.cert_file, &tls.key_file]).chain(others).flatten().cloned()
+    });
     let bundles = loaded.settings.backends.iter().filter_map(|backend| backend.tls.ca_file.clone());
     loaded.file.iter().chain(&loaded.named).cloned().chain(server).chain(bundles).collect()
 }

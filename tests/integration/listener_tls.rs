@@ -1,11 +1,18 @@
 //! TLS on the gateway's own listener (section 2).
 
 use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, SystemTime};
 
+use rustls::HandshakeKind;
+use rustls::version::{TLS12, TLS13};
+
+use crate::harness::http2::{Http2, block_on};
 use crate::harness::scrape::scrape;
 use crate::harness::{
-    Authority, Backend, Builder, Call, Client, Folder, Gateway, SOON, Upstream, eventually, holds_for,
+    Authority, Backend, Builder, Call, Client, Folder, Gateway, SOON, Upstream, eventually, holds_for, run,
 };
 
 /// A configuration with a certificate in files of a folder.
@@ -16,6 +23,42 @@ fn secured(authority: &Authority, upstream: &Upstream) -> (Folder, Vec<u8>, Buil
     let files = format!("tls: {{certFile: \"{}\", keyFile: \"{}\"}}", cert.display(), key.display());
     let builder = Gateway::builder().server(&files).backend(Backend::all(upstream));
     (folder, certificate.der(), builder)
+}
+
+/// Whom the certificates of [`several`] are for: the default one, and those of `certificates`.
+const NAMES: [&[&str]; 3] = [&["127.0.0.1", "default.test"], &["a.test"], &["*.b.test", "b.test"]];
+
+/// A configuration with these further keys of `server.tls`, and three certificates in folders of their own.
+fn several(authority: &Authority, upstream: &Upstream, keys: &str) -> (Folder, Vec<Vec<u8>>, Builder) {
+    let folder = Folder::new();
+    let shown = (0..NAMES.len()).map(|n| issue(authority, folder.path(), n)).collect();
+    let builder = Gateway::builder().server(&section(folder.path(), keys)).backend(Backend::all(upstream));
+    (folder, shown, builder)
+}
+
+fn section(folder: &Path, keys: &str) -> String {
+    let pair = |n: usize| {
+        let (cert, key) = (file(folder, n, "cert.pem"), file(folder, n, "key.pem"));
+        format!("certFile: \"{}\", keyFile: \"{}\"", cert.display(), key.display())
+    };
+    format!(
+        "tls: {{{}, {keys} certificates: [{{{}}}, {{{}, hosts: ['*.B.test']}}]}}",
+        pair(0),
+        pair(1),
+        pair(2)
+    )
+}
+
+fn file(folder: &Path, n: usize, name: &str) -> PathBuf {
+    folder.join(n.to_string()).join(name)
+}
+
+/// Another certificate number `n`, written in place of the one before.
+fn issue(authority: &Authority, folder: &Path, n: usize) -> Vec<u8> {
+    let (certificate, folder) = (authority.issue(NAMES[n]), folder.join(n.to_string()));
+    fs::create_dir_all(&folder).unwrap();
+    certificate.write_pem(&folder);
+    certificate.der()
 }
 
 #[test]
@@ -173,5 +216,173 @@ fn metrics_tell_how_long_the_served_certificate_is_good_for() {
         write(days);
         assert_eq!(gateway.admin_post("/_aegis/reload", "").status, 200);
         tells(days);
+    }
+}
+
+#[test]
+fn a_client_is_shown_the_certificate_of_the_name_that_it_asks_for() {
+    let (authority, upstream) = (Authority::new(), Upstream::ok("ok"));
+    let (_folder, certificates, builder) = several(&authority, &upstream, "");
+    let gateway = builder.start();
+    for (name, n) in [
+        ("127.0.0.1", 0),
+        ("default.test", 0),
+        ("a.test", 1),
+        ("A.Test", 1),
+        ("a.test.", 1),
+        ("x.b.test", 2),
+        ("X.B.TEST", 2),
+    ] {
+        let (mut client, shown, _) =
+            Client::secure_for(name, gateway.addr, &authority.client(&["http/1.1"])).unwrap();
+        assert_eq!(certificates.iter().position(|one| *one == shown), Some(n), "{name}");
+        assert_eq!(client.get("/x").text(), "ok", "{name}");
+        block_on(async {
+            let config = authority.client(&["h2"]);
+            let mut client = Http2::connect_tls_for(name, gateway.addr, config).await;
+            assert_eq!(client.get("/x").await.text(), "ok", "{name}");
+        });
+    }
+    // The third has the name and is not shown for it, as `hosts` say which of its names it is for.
+    for unknown in ["b.test", "unknown.test", "y.x.b.test"] {
+        let refused = Client::secure_for(unknown, gateway.addr, &authority.client(&[])).map(drop);
+        let why = refused.unwrap_err().to_string();
+        assert!(why.contains("default.test"), "{unknown}: {why}");
+    }
+}
+
+#[test]
+fn no_handshake_fails_while_one_certificate_of_three_is_replaced() {
+    let (authority, upstream) = (Authority::new(), Upstream::ok("ok"));
+    let (folder, mut certificates, builder) = several(&authority, &upstream, "");
+    let gateway = builder.top("hotReload: true").start();
+    let over = AtomicBool::new(false);
+    let asked = ["default.test", "a.test", "x.b.test"];
+    let shown = |name: &str| Client::secure_for(name, gateway.addr, &authority.client(&[])).unwrap().1;
+    thread::scope(|scope| {
+        let clients = asked.map(|name| {
+            let (config, over, addr) = (authority.client(&["http/1.1"]), &over, gateway.addr);
+            scope.spawn(move || {
+                let mut kinds = Vec::new();
+                while !over.load(Ordering::Relaxed) {
+                    let (mut client, _, kind) = Client::secure_for(name, addr, &config).unwrap();
+                    assert_eq!(client.get("/x").status, 200);
+                    kinds.push(kind);
+                }
+                kinds
+            })
+        });
+        for _ in 0..4 {
+            certificates[1] = issue(&authority, folder.path(), 1);
+            assert!(eventually(SOON, || shown("a.test") == certificates[1]));
+        }
+        over.store(true, Ordering::Relaxed);
+        for client in clients {
+            let kinds = client.join().unwrap();
+            let whole = kinds.iter().filter(|kind| **kind == HandshakeKind::Full).count();
+            assert!(whole >= 4 && kinds.contains(&HandshakeKind::Resumed), "{whole} of {}", kinds.len());
+        }
+    });
+    assert_eq!(asked.map(shown).as_slice(), certificates);
+}
+
+#[test]
+fn no_session_from_before_a_reload_is_resumed() {
+    let (authority, upstream) = (Authority::new(), Upstream::ok("ok"));
+    let (folder, mut certificates, builder) = several(&authority, &upstream, "");
+    let gateway = builder.start();
+    for version in [&TLS12, &TLS13] {
+        let config = authority.client_of(&[version], &["http/1.1"]);
+        let connect = || {
+            let (mut client, shown, kind) = Client::secure_for("a.test", gateway.addr, &config).unwrap();
+            // The answer comes after what a session is resumed with.
+            assert_eq!(client.get("/x").status, 200);
+            (shown, kind)
+        };
+        assert_eq!(connect(), (certificates[1].clone(), HandshakeKind::Full));
+        assert_eq!(connect(), (certificates[1].clone(), HandshakeKind::Resumed));
+        certificates[1] = issue(&authority, folder.path(), 1);
+        assert_eq!(gateway.admin_post("/_aegis/reload", "").status, 200);
+        assert_eq!(connect(), (certificates[1].clone(), HandshakeKind::Full));
+    }
+}
+
+#[test]
+fn where_one_file_is_broken_all_stay_as_they_were() {
+    let (authority, upstream) = (Authority::new(), Upstream::ok("ok"));
+    let (folder, certificates, builder) = several(&authority, &upstream, "");
+    let gateway = builder.start();
+    let stranger = Folder::new();
+    issue(&authority, stranger.path(), 2);
+    let foreign = fs::read_to_string(file(stranger.path(), 2, "key.pem")).unwrap();
+    for (name, content, key) in [
+        ("key.pem", "no key", "server.tls.certificates[1].keyFile"),
+        ("key.pem", foreign.as_str(), "server.tls.certificates[1].keyFile"),
+        ("cert.pem", "no PEM", "server.tls.certificates[1].certFile"),
+    ] {
+        // The others have changed, and are good.
+        for n in [0, 1] {
+            issue(&authority, folder.path(), n);
+        }
+        let broken = file(folder.path(), 2, name);
+        let good = fs::read_to_string(&broken).unwrap();
+        fs::write(&broken, content).unwrap();
+        let refused = gateway.admin_post("/_aegis/reload", "");
+        assert_eq!(refused.status, 422);
+        let text = refused.text();
+        assert!(text.contains(key) && text.contains(broken.to_str().unwrap()), "{key}: {text}");
+        assert!(gateway.log().contains(key), "{}", gateway.log());
+        for (name, certificate) in ["127.0.0.1", "a.test", "x.b.test"].iter().zip(&certificates) {
+            let (_, shown, _) = Client::secure_for(name, gateway.addr, &authority.client(&[])).unwrap();
+            assert_eq!(shown, *certificate, "{name}");
+        }
+        let checked = run(folder.path(), &["check", "-c", gateway.file("aegis.yaml").to_str().unwrap()]);
+        assert_eq!(checked.status.code(), Some(1));
+        let said =
+            String::from_utf8_lossy(&checked.stdout).into_owned() + &String::from_utf8_lossy(&checked.stderr);
+        assert!(said.contains(key), "{said}");
+        fs::write(&broken, good).unwrap();
+    }
+    assert_eq!(gateway.admin_post("/_aegis/reload", "").status, 200);
+}
+
+#[test]
+fn a_client_that_is_older_than_min_version_is_refused() {
+    let (authority, upstream) = (Authority::new(), Upstream::ok("ok"));
+    let (folder, _, builder) = several(&authority, &upstream, "minVersion: '1.3',");
+    let gateway = builder.start();
+    let connect = |version| {
+        let config = authority.client_of(&[version], &["http/1.1"]);
+        Client::secure(gateway.addr, &config).map(|(mut client, _)| client.get("/x").text())
+    };
+    let why = connect(&TLS12).unwrap_err().to_string();
+    assert!(why.contains("ProtocolVersion"), "{why}");
+    assert_eq!(connect(&TLS13).unwrap(), "ok");
+    let builder = Gateway::builder().server(&section(folder.path(), "")).backend(Backend::all(&upstream));
+    gateway.rewrite(&builder);
+    assert_eq!(gateway.admin_post("/_aegis/reload", "").status, 200);
+    assert_eq!([&TLS12, &TLS13].map(|version| connect(version).unwrap()), ["ok", "ok"]);
+}
+
+#[test]
+fn metrics_tell_of_each_certificate_file_once() {
+    let (authority, upstream) = (Authority::new(), Upstream::ok("ok"));
+    let (folder, _, _) = several(&authority, &upstream, "");
+    let tls = section(folder.path(), "").replace(
+        "certificates: [",
+        &format!(
+            "certificates: [{{certFile: \"{}\", keyFile: \"{}\", hosts: [again.test]}}, ",
+            file(folder.path(), 0, "cert.pem").display(),
+            file(folder.path(), 0, "key.pem").display()
+        ),
+    );
+    let gateway = Gateway::builder().server(&tls).backend(Backend::all(&upstream)).start();
+    let text = gateway.ask_admin(Call::get("/metrics")).text();
+    for n in 0..NAMES.len() {
+        let series = format!(
+            "aegis_certificate_expiry_seconds{{name=\"{}\"}}",
+            file(folder.path(), n, "cert.pem").display()
+        );
+        assert_eq!(text.matches(&series).count(), 1, "{series} in {text}");
     }
 }

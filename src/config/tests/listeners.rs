@@ -59,6 +59,49 @@ fn server_tls_needs_both_files_and_they_must_be_readable() {
     assert_eq!(lines(&with("server: {tls: {}}")).len(), 2);
 }
 
+/// `server.tls` with this beside a certificate, from column 16 on of line 2.
+fn tls(name: &str, keys: &str) -> (TempFile, String) {
+    let file = TempFile::new(name, b"x");
+    let text =
+        with(&format!("server: {{tls: {{{keys}, certFile: {path}, keyFile: {path}}}}}", path = file.path()));
+    (file, text)
+}
+
+#[test]
+fn a_certificate_for_names_needs_both_files_and_names_that_clients_ask_for() {
+    let file = TempFile::new("named.pem", b"x");
+    let pair = format!("certFile: {path}, keyFile: {path}", path = file.path());
+    let (_beside, text) = tls(
+        "beside.pem",
+        &format!("certificates: [{{hosts: [A.test, '*.b.test', a.test], {pair}}}, {{{pair}}}]"),
+    );
+    let certificates = good(&text).settings.server.tls.unwrap().certificates;
+    assert_eq!(certificates[0].hosts, ["a.test", "*.b.test"]);
+    assert_eq!((certificates[1].hosts.len(), &certificates[1].key_file), (0, &file.0));
+    for (host, why) in [
+        ("192.0.2.1", "no client asks by name"),
+        ("'[::1]'", "no client asks by name"),
+        ("'*'", "matches every host"),
+        ("a.*.test", "only a leading"),
+        ("'a.test:443'", "without a port"),
+    ] {
+        let (_beside, text) = tls("beside.pem", &format!("certificates: [{{hosts: [{host}], {pair}}}]"));
+        refused(&text, "2:40", &["`server.tls.certificates[0].hosts[0]`", why]);
+    }
+    let (_beside, text) = tls("beside.pem", &format!("certificates: [{{certFile: {}}}]", file.path()));
+    refused(&text, "2:31", &["`server.tls.certificates[0].keyFile` is required"]);
+}
+
+#[test]
+fn the_oldest_version_of_tls_is_one_of_two() {
+    let (_beside, text) = tls("version.pem", "minVersion: '1.3'");
+    assert_eq!(good(&text).settings.server.tls.unwrap().min_version.as_str(), "1.3");
+    for (version, why) in [("'1.1'", "must be `1.2` or `1.3`"), ("1.3", "put it in quotes")] {
+        let (_beside, text) = tls("version.pem", &format!("minVersion: {version}"));
+        refused(&text, "2:28", &["`server.tls.minVersion`", why]);
+    }
+}
+
 #[test]
 fn escaped_slash_is_reject_or_keep() {
     refused(&with("server: {paths: {escapedSlash: decode}}"), "2:32", &["`reject` or `keep`"]);

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use rustls::{ClientConfig, ClientConnection, HandshakeKind, StreamOwned};
 use rustls_pki_types::ServerName;
 
 use super::head::{Framing, Head};
@@ -117,16 +117,26 @@ impl Client {
 
     /// Connects under TLS and shakes hands; tells the server's certificate (DER) too.
     pub fn secure(addr: SocketAddr, config: &Arc<ClientConfig>) -> io::Result<(Self, Vec<u8>)> {
+        Self::secure_for(&addr.ip().to_string(), addr, config).map(|(client, shown, _)| (client, shown))
+    }
+
+    /// The same, asking for this name, and whether the handshake was a whole one or resumed a session.
+    pub fn secure_for(
+        name: &str,
+        addr: SocketAddr,
+        config: &Arc<ClientConfig>,
+    ) -> io::Result<(Self, Vec<u8>, HandshakeKind)> {
         let mut stream = TcpStream::connect_timeout(&addr, Duration::from_secs(5))?;
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-        let name = ServerName::from(addr.ip());
+        let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
         let mut session = ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other)?;
         while session.is_handshaking() {
             session.complete_io(&mut stream)?;
         }
         let certificate = session.peer_certificates().and_then(|chain| chain.first()).unwrap().to_vec();
+        let kind = session.handshake_kind().unwrap();
         let wire = Wire::new(StreamOwned::new(session, stream));
-        Ok((Self { wire, host: addr.to_string() }, certificate))
+        Ok((Self { wire, host: addr.to_string() }, certificate, kind))
     }
 
     /// The connection itself.

@@ -76,9 +76,14 @@ impl Http2 {
 
     /// Connects under TLS; the server must choose `h2`.
     pub async fn connect_tls(addr: SocketAddr, config: Arc<ClientConfig>) -> Self {
+        Self::connect_tls_for(&addr.ip().to_string(), addr, config).await
+    }
+
+    /// The same, asking for this name, which the server's certificate must have.
+    pub async fn connect_tls_for(name: &str, addr: SocketAddr, config: Arc<ClientConfig>) -> Self {
         let stream = TcpStream::connect(addr).await.unwrap();
         stream.set_nodelay(true).unwrap();
-        let name = ServerName::from(addr.ip());
+        let name = ServerName::try_from(name.to_owned()).unwrap();
         let stream = tokio_rustls::TlsConnector::from(config).connect(name, stream).await.unwrap();
         assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
         Self::over(stream, "https").await

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::{ClientConfig, DEFAULT_VERSIONS, RootCertStore, ServerConfig, SupportedProtocolVersion};
 use rustls_pki_types::PrivateKeyDer;
 
 /// A certificate authority of its own.
@@ -84,11 +84,20 @@ impl Authority {
 
     /// A client's configuration that believes this authority only and offers these protocols.
     pub fn client(&self, protocols: &[&str]) -> Arc<ClientConfig> {
+        self.client_of(DEFAULT_VERSIONS, protocols)
+    }
+
+    /// The same, of some versions of TLS only.
+    pub fn client_of(
+        &self,
+        versions: &[&'static SupportedProtocolVersion],
+        protocols: &[&str],
+    ) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots.add(self.issuer.der().clone()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(versions)
             .unwrap()
             .with_root_certificates(roots)
             .with_no_client_auth();
