@@ -47,9 +47,9 @@ section! {
         /// shortest time between two alerts of one rule, from firing to firing
         cooldown: Duration = Duration::from_secs(300),
             "cooldownMs" duration_in(COOLDOWN, "duration, up to 30 days", "10s");
-        /// see below
+        /// who is told of alerts; the actions of rules name them
         webhooks: Vec<Webhook>, "webhooks" list(section());
-        /// see below
+        /// what is judged, and what is done
         rules: Vec<Rule>, "rules" list(section());
     }
 }
@@ -62,7 +62,7 @@ section! {
             "name" label("rename it").required("give the webhook a unique name; actions name it as `webhook:NAME`");
         /// a secret: no part of it is logged or shown but the host in `/_aegis/config`
         url: Secret, "url" url().required("write where it is told, as `url: https://HOST/PATH`");
-        /// see below
+        /// what a push looks like: an object of the fields below, or a message for Slack
         format: Format, "format" one_of();
         /// one try, connecting included
         timeout: Duration = Duration::from_secs(5),
@@ -95,7 +95,7 @@ section! {
 section! {
     /// When a rule fires.
     pub struct Condition, check judge_condition {
-        /// see below
+        /// what is measured
         metric: Metric,
             "metric" one_of().words("metric").required("write what is judged, for example `metric: error_rate`");
         /// `gt`, `gte`, `lt` and `lte` are understood too
@@ -103,7 +103,7 @@ section! {
         /// in the metric's unit
         threshold: f64 = 1.0, "threshold" number(-1e9..=1e9).words("number").required(
             "write the number that the metric is compared with");
-        /// see below
+        /// how long what is measured reaches back
         window: Duration = WINDOW, "windowSeconds" seconds(1..=LONGEST_WINDOW).sparse();
         /// requests and targets of this backend only
         backend: Option<String>, "backend" text().option().words("name of a backend").unset("all");

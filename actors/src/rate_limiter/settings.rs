@@ -40,7 +40,7 @@ section! {
         /// what is left (`r`) has to do for: the rest of a window, in a token bucket the time in which as many tokens
         /// come, and after a refusal the same as `Retry-After`, which is sent either way
         headers: bool = true, "headers" flag();
-        /// see below
+        /// how requests are counted: a bucket that fills up again, the last window to the instant, or one window after the other
         default_algorithm: Algorithm = Algorithm::TokenBucket, "defaultAlgorithm" one_of().words("algorithm");
         /// per window, at most 10000000 a second
         default_requests: u32 = 100, "defaultRequests" int(1..=MAX_REQUESTS);
@@ -62,7 +62,7 @@ section! {
         /// in place of the default limit for the verified users of a tier: `requests`, `windowSeconds`, `algorithm`, `burst`.
         /// Names as ids of rules
         tiers: Vec<(String, Limit)>, "tierLimits" tiers();
-        /// see below
+        /// limits for some requests; every rule that matches a request applies
         rules: Vec<Rule>, "rules" list(section());
     }
 }
@@ -71,7 +71,7 @@ section! {
     /// So many requests in so much time. What is not written is as by default, but for the burst.
     #[derive(Eq, Hash)]
     pub struct Limit {
-        /// see below
+        /// how requests are counted
         algorithm: Algorithm, "algorithm" one_of().words("algorithm").unset("`defaultAlgorithm`");
         /// per window, at most 10000000 a second
         requests: u32 = 100, "requests" int(1..=MAX_REQUESTS).unset("`defaultRequests`");
@@ -118,7 +118,7 @@ section! {
     pub struct Match, check check_match {
         /// compared with the canonical path
         endpoint: Option<String>, "endpoint" text().option().words("path or pattern").unset("every path");
-        /// see below
+        /// how `endpoint` is compared
         endpoint_match_type: Option<MatchType>, "endpointMatchType" one_of().option().unset("`exact`");
         /// `GET` holds for HEAD too, as a route for GET does
         methods: Vec<String>, "methods" list(method()).unique().sparse().unset("every method");
@@ -152,7 +152,7 @@ section! {
 section! {
     /// `redis`: limits shared by all instances.
     pub struct RedisSettings, check judge_redis {
-        /// see below
+        /// one server, sentinels or a cluster: `redis://`, `rediss://`, `redis-sentinel://`, `redis-cluster://`
         url: Secret, "url" url().required("write for example `url: redis://127.0.0.1:6379/0`");
         /// in front of every key, so that several gateways may share a server
         key_prefix: String = "aegis".into(), "keyPrefix" key_prefix();

@@ -24,7 +24,7 @@ section! {
         load_balance: LoadBalance, "loadBalance" one_of();
         /// only with `hash`
         hash_on: Option<HashOn>, "hashOn" hash_on().option().unset("`ip`");
-        /// see below
+        /// which requests are its own: paths, or objects that say more
         routes: Vec<Route>,
             "routes" list(Route::entry()).words("list, at least one").required(
                 "write at least one path, for example `routes: [/api/**]`");
