@@ -11,7 +11,7 @@
 //! | [`circuit_breaker`] | one breaker per target | [`TargetState::breaker`] |
 //! | [`health_check`] | the verdict of active checks per target | [`TargetState::health`] |
 //! | [`metrics_aggregator`] | what was counted of all requests | (asked by the admin interface) |
-//! | [`rate_limiter`] | the limits of clients, alone and shared through Redis | (its buckets are the cells) |
+//! | [`rate_limiter`] | the limits of clients, alone and shared through Redis | (its buckets are shared state) |
 //! | [`resolver`] | the addresses behind host names | [`TargetState::addresses`] |
 //! | [`traffic`] | counters that each worker keeps for itself | (summed by whoever asks) |
 //! | [`supervision`] | what the supervisor needs of every actor | |

@@ -172,31 +172,31 @@ fn details(report: &Report) -> Details {
 /// How much more than the limit may be used in a window, as things are; `None` where there is no bound. `all`: the shared
 /// store answers for all keys.
 fn over_admission(limited: &CompiledLimit, limiter: &Limiter, all: bool) -> Option<u64> {
-    let cells = &limited.shared;
+    let shared = &limited.shared;
     // What is leased was charged when it was leased. What has passed by a share the store may not know of, nor the share of
     // what the store has let pass: at most the shares more, while the store is away or one of them is in use.
-    let shares = || limiter.by_shares(cells, limited.cost).map(|shares| shares.max(cells.plan.capacity));
+    let shares = || limiter.by_shares(shared, limited.cost).map(|shares| shares.max(shared.plan.capacity));
     match (limiter.mode(), limited.on_error) {
         (Mode::Local, _) | (_, OnError::Deny) => Some(0),
         (Mode::Degraded, OnError::Allow) => None,
         (Mode::Degraded, OnError::Local) => shares(),
         (Mode::Shared, OnError::Allow) if !all => None,
-        (Mode::Shared, _) if cells.buckets.is_empty() => Some(0),
+        (Mode::Shared, _) if shared.buckets.is_empty() => Some(0),
         (Mode::Shared, _) => shares(),
     }
 }
 
 fn rule(limited: &CompiledLimit, limiter: &Limiter, all: bool, now: u64) -> Rule {
-    let cells = &limited.shared;
-    let (limit, decisions) = (&cells.limit, &cells.decisions);
+    let shared = &limited.shared;
+    let (limit, decisions) = (&shared.limit, &shared.decisions);
     Rule {
-        id: cells.name.to_string(),
+        id: shared.name.to_string(),
         algorithm: limit.algorithm.as_str(),
         requests: limit.requests,
         window_seconds: limit.window.as_secs(),
         burst: limit.burst,
         cost: limited.cost,
-        key: cells.keyed_by.strategy.as_str(),
+        key: shared.keyed_by.strategy.as_str(),
         shadow: limited.shadow,
         on_error: limited.on_error.as_str(),
         decisions: Decided {
@@ -206,8 +206,8 @@ fn rule(limited: &CompiledLimit, limiter: &Limiter, all: bool, now: u64) -> Rule
             bypassed: decisions.bypassed.sum(),
             error: decisions.error.sum(),
         },
-        keys: cells.buckets.len(),
-        leased: cells.leases.outstanding(now),
+        keys: shared.buckets.len(),
+        leased: shared.leases.outstanding(now),
         over_admission_bound: over_admission(limited, limiter, all),
     }
 }

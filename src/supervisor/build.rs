@@ -136,7 +136,7 @@ fn limits_of(
     before: Option<&Limits>,
     workers: usize,
 ) -> Result<Limits, BuildError> {
-    let mut cells = |name: &str, limit: &_, strategy| {
+    let mut shared = |name: &str, limit: &_, strategy| {
         let keyed_by = KeyedBy { strategy, ipv6_prefix: settings.ipv6_prefix };
         let old = before.and_then(|before| before.all().find(|old| *old.shared.name == *name));
         match old {
@@ -145,7 +145,7 @@ fn limits_of(
             None => SharedLimit::new(name, limit, keyed_by, Decisions::new(workers)),
         }
     };
-    Limits::build(settings, &mut cells).map_err(|error| BuildError::Rules(error.to_string()))
+    Limits::build(settings, &mut shared).map_err(|error| BuildError::Rules(error.to_string()))
 }
 
 /// The name of a route in limits that are kept per endpoint. Where one pattern leads to several services, by host or by

@@ -11,10 +11,10 @@ use actix::{Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Ha
 use actix_rt::ArbiterHandle;
 use tokio::sync::oneshot;
 
-use super::cells::Metrics;
 use super::messages::{Changed, Flush, Records, Written};
 use super::recent::IN_MEMORY_SECONDS;
 use super::rollup::{Batch, FINEST, Sink, SinkError, Writer};
+use super::shared_state::Metrics;
 use super::state::MetricsState;
 use crate::supervision::{Fence, OnStop, Stopped, count_message, supervised};
 

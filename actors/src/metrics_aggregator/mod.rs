@@ -13,16 +13,16 @@
 //! | `recent` | the rollups in memory, and which of them the store has not got |
 //! | `totals` | sums since the start |
 //! | `waiting` | requests in whole and changes of the configuration, until the store has them |
-//! | `state`, `cells` | all of it in one place |
+//! | `state`, `shared_state` | all of it in one place |
 //! | `messages`, `actor` | the mailbox around it |
 
 mod actor;
-mod cells;
 mod histogram;
 mod messages;
 mod recent;
 mod record;
 mod rollup;
+mod shared_state;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -30,7 +30,6 @@ mod totals;
 mod waiting;
 
 pub use actor::{Deps, MetricsAggregatorActor};
-pub use cells::Metrics;
 pub use histogram::{Histogram, HistogramSum};
 pub use messages::{Changed, Flush, Records, Written};
 pub use recent::{IN_MEMORY_SECONDS, Recent};
@@ -39,6 +38,7 @@ pub use rollup::{
     Batch, ConfigChange, FINEST, LimitTally, RESOLUTIONS, Rollup, Sample, Series, Sink, SinkError, Tally,
     Writer,
 };
+pub use shared_state::Metrics;
 pub use state::MetricsState;
 pub(crate) use totals::bucket;
 pub use totals::{
