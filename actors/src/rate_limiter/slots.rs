@@ -31,7 +31,7 @@ pub trait Slot<S>: Sized {
     /// Looks at the state. `None` when the slot is retired.
     fn read<T>(&self, look: impl FnOnce(&S) -> T) -> Option<T>;
 
-    /// Retires the slot if its state is such; answers whether it is retired, now or before.
+    /// Retires the slot if its state is such; answers whether it did.
     fn retire_if(&self, such: impl Fn(&S) -> bool) -> bool;
 }
 
@@ -62,10 +62,7 @@ impl<S: PackedState> Slot<S> for AtomicU64 {
 
     fn retire_if(&self, such: impl Fn(&S) -> bool) -> bool {
         let retired = |seen| (seen != RETIRED && such(&S::unpack(seen))).then_some(RETIRED);
-        match self.fetch_update(Ordering::AcqRel, Ordering::Acquire, retired) {
-            Ok(_) => true,
-            Err(seen) => seen == RETIRED,
-        }
+        self.fetch_update(Ordering::AcqRel, Ordering::Acquire, retired).is_ok()
     }
 }
 
@@ -98,11 +95,8 @@ impl Slot<SlidingWindow> for ArcSwap<Option<SlidingWindow>> {
 
     fn retire_if(&self, such: impl Fn(&SlidingWindow) -> bool) -> bool {
         let seen = self.load();
-        match seen.as_ref() {
-            None => true,
-            Some(state) if such(state) => Arc::ptr_eq(&self.compare_and_swap(&*seen, Arc::new(None)), &seen),
-            Some(_) => false,
-        }
+        let is_such = seen.as_ref().as_ref().is_some_and(such);
+        is_such && Arc::ptr_eq(&self.compare_and_swap(&*seen, Arc::new(None)), &seen)
     }
 }
 
@@ -171,15 +165,16 @@ impl<S: BucketState> Slots<S> {
     /// Takes out the states that are such. Answers how many.
     pub fn remove(&self, key_quota: &KeyQuota, such: impl Fn(&S) -> bool) -> usize {
         let map = self.map.pin();
-        let mut removed = 0;
-        for (key, slot) in &map {
-            if slot.retire_if(&such) && matches!(map.remove_if(key, |_, slot| is_retired(slot)), Ok(Some(_)))
-            {
-                removed += 1;
+        let (mut retired, mut released) = (0, 0);
+        for (key, _) in map.iter().filter(|(_, slot)| slot.retire_if(&such)) {
+            retired += 1;
+            // Else a worker has found it retired, taken it out, and released it.
+            if let Ok(Some(_)) = map.remove_if(key, |_, slot| is_retired(slot)) {
+                released += 1;
             }
         }
-        key_quota.release(removed);
-        removed
+        key_quota.release(released);
+        retired
     }
 }
 
