@@ -113,7 +113,6 @@ fn a_partial_head_behind_a_request_is_cut_after_the_time_of_a_head() {
 }
 
 #[test]
-#[ignore = "where a body ends is known to actix only, so what arrives in one piece with its end has keepAliveMs"]
 fn a_partial_head_behind_a_body_is_cut_after_the_time_of_a_head() {
     let post = format!("POST /x HTTP/1.1\r\n{HOST}");
     cuts_partial_heads_behind(&[
@@ -240,6 +239,22 @@ fn a_client_that_ended_its_sending_side_gets_an_answer_that_streams_for_long() {
     client.start(&Call::get("/x"));
     client.wire().finish_writing();
     assert_eq!(client.read("GET").expect("whoever reads is there").text(), "more".repeat(12));
+}
+
+/// RFC 9112 §9.6: closing at once would answer what comes later with a reset, and that overtakes the answer.
+#[test]
+fn what_a_client_sends_behind_the_request_that_closes_does_not_cost_it_the_answer() {
+    let body: &str = "a".repeat(300_000).leak();
+    let upstream = Upstream::ok(body);
+    let gateway = Gateway::with(Backend::all(&upstream));
+    let mut client = gateway.client();
+    // So that most of the answer still waits on the gateway's side.
+    socket2::SockRef::from(client.wire().tcp()).set_recv_buffer_size(4096).unwrap();
+    client.start(&Call::get("/x").header("Connection", "close"));
+    assert!(eventually(SOON, || upstream.count() == 1 && gateway.in_flight() == 0));
+    client.start(&Call::get("/late"));
+    assert_eq!(client.read("GET").expect("the whole answer").text().len(), body.len());
+    assert_eq!(upstream.count_of("/late"), 0);
 }
 
 #[test]

@@ -47,8 +47,6 @@ enum Next {
     Request,
     /// Not at all, and the client is told by an orderly end.
     Close,
-    /// Not at all, as the client wants it; nothing more of it is on its way.
-    End,
     /// Not at all, and what broke off must not look like an end.
     Reset,
     /// It was never one of HTTP/1.
@@ -79,7 +77,6 @@ pub async fn connection(
                 }
                 break;
             }
-            Next::End => break,
         }
         first = false;
     }
@@ -288,11 +285,8 @@ async fn answer(client: &Client, mut response: Response, how: Persistence) -> Ne
         }
         return Next::Close;
     }
-    match persists {
-        true => Next::Request,
-        false if !how.persists && client.is_at_end() => Next::End,
-        false => Next::Close,
-    }
+    // Who has asked for the close may have sent more nevertheless: a pipelining client has.
+    if persists { Next::Request } else { Next::Close }
 }
 
 /// Writes what there is of an answer. An error: the client is gone, or the answer broke off.
