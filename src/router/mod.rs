@@ -5,7 +5,8 @@
 //! ([`Router::conflicts`]). Refuses: every path that two servers could read differently, either when it is
 //! canonicalised ([`BadPath`]) or when its readings lead to different routes ([`Found::Ambiguous`]). Does no I/O,
 //! knows no HTTP types and keeps no state; the gateway calls `canonicalise` once per request and `find` once, on
-//! a table that is built anew for each configuration and shared read-only by all workers.
+//! a table that is built anew for each configuration and shared read-only by all workers. What else is written in
+//! patterns (permissions, anonymous paths) is asked through a [`PatternSet`].
 
 mod bare;
 mod canonical;
@@ -17,6 +18,7 @@ mod methods;
 mod overlap;
 mod pattern;
 mod pattern_error;
+mod pattern_set;
 mod readings;
 mod route;
 mod table;
@@ -30,6 +32,7 @@ pub use glob::Glob;
 pub use hosts::{HostPattern, HostSet};
 pub use pattern::{Pattern, Segment};
 pub use pattern_error::PatternError;
+pub use pattern_set::PatternSet;
 pub use readings::{Reading, readings, routing_form};
 pub use route::{CompiledRoute, RouteSpec};
 pub use table::{Found, RequestFacts, RequestHeaders, Router};

@@ -6,6 +6,7 @@ mod canonical;
 mod conflicts;
 mod find;
 mod pattern;
+mod pattern_set;
 mod reference;
 mod speed;
 

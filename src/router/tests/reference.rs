@@ -16,7 +16,7 @@ fn segment_fits(pattern: &str, segment: &str) -> bool {
     }
 }
 
-fn path_fits(pattern: &[&str], path: &[&str], slash: bool) -> bool {
+pub(super) fn path_fits(pattern: &[&str], path: &[&str], slash: bool) -> bool {
     match (pattern, path) {
         ([], path) => path.is_empty(),
         (["**"], path) => !path.is_empty() || slash,
@@ -28,7 +28,7 @@ fn path_fits(pattern: &[&str], path: &[&str], slash: bool) -> bool {
     }
 }
 
-fn split(text: &str) -> Vec<&str> {
+pub(super) fn split(text: &str) -> Vec<&str> {
     text.split('/').filter(|segment| !segment.is_empty()).collect()
 }
 

@@ -36,6 +36,17 @@ fn a_hostile_path_with_every_kind_of_reading_costs_milliseconds() {
 }
 
 #[test]
+fn all_matches_of_a_hostile_path_are_found_in_milliseconds() {
+    let patterns =
+        owned(&["/**/a/**/b/**", "/**/a/**/a/**/a/**/c", "/**/*/**/*/**/d", "/**/a*/**/*a/**", "/**"]);
+    let set = PatternSet::new(&patterns).unwrap();
+    for path in ["/a".repeat(3_000), "/a;b%3Bc%2Fd%5Ce".repeat(500)] {
+        let (_, took) = timed(|| set.matching(&path, false, &mut |_| {}));
+        assert!(took < Duration::from_secs(2), "{took:?}");
+    }
+}
+
+#[test]
 fn conflicts_of_five_thousand_routes_are_found_in_seconds() {
     let mut specs: Vec<RouteSpec<()>> = Vec::new();
     for number in 0..1_250 {
