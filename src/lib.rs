@@ -9,6 +9,7 @@
 #![cfg_attr(not(test), deny(clippy::print_stderr, clippy::print_stdout))]
 
 pub mod admin;
+pub mod auth;
 pub mod cli;
 pub mod config;
 pub mod gateway;
