@@ -2,3 +2,4 @@
 
 pub mod claim_path;
 pub mod ip_rules;
+pub mod rbac;
