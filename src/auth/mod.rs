@@ -2,3 +2,4 @@
 
 pub mod ip_rules;
 mod networks;
+pub mod rbac;
