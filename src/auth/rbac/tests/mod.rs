@@ -2,6 +2,7 @@
 
 mod conditions;
 mod permits;
+mod reference;
 mod roles;
 
 use std::net::{IpAddr, Ipv4Addr};
