@@ -31,6 +31,7 @@ pub async fn metrics(admin: &Admin) -> InternalAnswer {
     bytes(&mut page, &snapshot);
     backends(&mut page, &snapshot, &overview);
     limits(&mut page, &snapshot);
+    auth(&mut page, admin);
     gateway(&mut page, admin, &overview);
     process::write(&mut page);
     InternalAnswer {
@@ -124,6 +125,18 @@ impl Bounds {
 
 fn seconds(micros: u64) -> f64 {
     micros as f64 / 1e6
+}
+
+fn auth(page: &mut Page, admin: &Admin) {
+    let name = "aegis_auth_decisions_total";
+    page.metric(
+        name,
+        "counter",
+        "Requests of which it was asked who sends them, by kind of credential and what came of it.",
+    );
+    for (method, result, count) in admin.shared.auth.all() {
+        page.sample(name, &[("method", method), ("result", result)], count as f64);
+    }
 }
 
 fn requests(page: &mut Page, totals: &Totals) {

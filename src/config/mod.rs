@@ -9,12 +9,13 @@
 //! file.rs, env.rs       what there is to read             settings/      every key: struct, default, form
 //! parse/                text → tree with positions        layers.rs      variables and --set → tree
 //! interpolate.rs        ${NAME}, ${file:PATH} in the tree  merge.rs       layers → one tree
-//! across.rs             what spans sections               rate_limit_paths.rs, endpoint.rs   paths of rate limits
+//! across.rs, auth_policies.rs   what spans sections       rate_limit_paths.rs, endpoint.rs   paths of rate limits
 //! effective.rs          what is shown, and its hash       diff.rs        what a reload changes
 //! places.rs             where something was written       report.rs, listing.rs, origins.rs   what commands print
 //! ```
 
 mod across;
+mod auth_policies;
 mod conceal;
 pub mod diff;
 mod effective;

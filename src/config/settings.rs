@@ -18,6 +18,7 @@ use aegis_schema::tree::Layer;
 use aegis_schema::{Form, Secret, Section, choice, scalar, secrets, section, suggest, syntax};
 use ipnet::IpNet;
 
+pub use self::auth::Auth;
 pub use self::backend::{Backend, HashOn, LoadBalance, RewriteCookies, WhenAllUnhealthy};
 pub use self::route::Route;
 pub use self::target::{Address, Target, UpstreamTls};
@@ -25,7 +26,6 @@ use crate::store::Database;
 
 /// Sections of the contract that a later release brings, and what each arrives with.
 const LATER: &[(&str, &str)] = &[
-    ("auth", "authentication"),
     ("transform", "transformation"),
     ("cors", "CORS"),
     ("compression", "compression"),
@@ -50,6 +50,8 @@ section! {
         /// how much a client may ask; absent = nothing is limited
         rate_limit: Option<rate_limiter::settings::Settings>,
             "rateLimit" section().braces("write `{}` after it for the default limit, or remove it").option();
+        /// who may come in
+        auth: Auth, "auth" section();
         /// what is counted of requests, and where it is kept
         metrics: Metrics, "metrics" section();
         /// rules that are judged at intervals; absent = nothing is judged

@@ -45,6 +45,18 @@ fn upstream_path(record: &RequestRecord) -> Option<&str> {
     (record.tries > 0).then(|| record.asked_for().split('?').next()).flatten()
 }
 
+/// Who has sent it, under the names of the lines.
+fn identity(record: &RequestRecord) -> [(&'static str, Option<&str>); 5] {
+    let identity = record.identity();
+    [
+        ("auth", identity.map(|identity| identity.kind.as_str())),
+        ("issuer", identity.and_then(|identity| identity.issuer.as_deref())),
+        ("userId", identity.map(|identity| &*identity.user)),
+        ("keyId", record.key().and_then(|key| key.identity.key_id.as_deref())),
+        ("tier", identity.and_then(|identity| identity.tier.as_deref())),
+    ]
+}
+
 /// The line of a request that never became one.
 pub fn write_unread(
     out: &mut String,
@@ -104,6 +116,15 @@ fn write_json(out: &mut String, record: &RequestRecord, status: u16, took: Durat
     }
     if let Some(why) = record.why() {
         member(out, "why", why);
+    }
+    if let Some(detail) = record.auth_detail {
+        member(out, "authDetail", detail);
+    }
+    for (name, value) in identity(record).into_iter().filter_map(|(name, value)| Some((name, value?))) {
+        member(out, name, value);
+    }
+    if record.shadow_denied {
+        out.push_str(r#","wouldDeny":true"#);
     }
     for (field, shadow) in LIMITED_BY {
         let mut rules = limited_by(record, shadow).peekable();
@@ -171,6 +192,17 @@ fn write_text(out: &mut String, record: &RequestRecord, status: u16, took: Durat
     if let Some(why) = record.why() {
         out.push_str(" why=");
         string(out, why);
+    }
+    if let Some(detail) = record.auth_detail {
+        out.push_str(" authDetail=");
+        string(out, detail);
+    }
+    for (name, value) in identity(record).into_iter().filter_map(|(name, value)| Some((name, value?))) {
+        let _ = write!(out, " {name}=");
+        string(out, value);
+    }
+    if record.shadow_denied {
+        out.push_str(" wouldDeny=true");
     }
     for (field, shadow) in LIMITED_BY {
         for rule in limited_by(record, shadow) {

@@ -24,6 +24,19 @@ pub enum Cause {
     /// The request is malformed; the text says how.
     BadRequest(&'static str),
     Denied,
+    /// The address may not come in, whoever it is.
+    IpDenied,
+    /// No credential.
+    AuthMissing,
+    AuthInvalid,
+    /// A token with nothing wrong but its age.
+    AuthExpired,
+    /// Too many wrong credentials of the client before.
+    AuthThrottled,
+    /// Whether a credential is right cannot be found out now.
+    AuthUnavailable,
+    InsufficientScope,
+    RbacDenied,
     /// A rate limit is used up.
     RateLimited,
     /// A rate limit cannot be asked, and its rule refuses then.
@@ -57,12 +70,20 @@ pub enum Cause {
 
 impl Cause {
     /// Each of them, with some text where it has one.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 33] = [
         Self::NoRoute,
         Self::MethodNotAllowed,
         Self::BadPath(""),
         Self::BadRequest(""),
         Self::Denied,
+        Self::IpDenied,
+        Self::AuthMissing,
+        Self::AuthInvalid,
+        Self::AuthExpired,
+        Self::AuthThrottled,
+        Self::AuthUnavailable,
+        Self::InsufficientScope,
+        Self::RbacDenied,
         Self::RateLimited,
         Self::LimiterUnavailable,
         Self::BodyTooLarge,
@@ -95,6 +116,14 @@ impl Cause {
             Self::BadPath(why) => (400, "bad_path", "Ambiguous path", why),
             Self::BadRequest(why) => (400, "bad_request", "Bad request", why),
             Self::Denied => (403, "denied", "Denied", "The route refuses every request."),
+            Self::IpDenied => (403, "ip_denied", "Address denied", "Requests from this address are not taken here."),
+            Self::AuthMissing => (401, "auth_missing", "Credential required", "Say who you are; see the WWW-Authenticate header."),
+            Self::AuthInvalid => (401, "auth_invalid", "Credential invalid", "The credential is not accepted."),
+            Self::AuthExpired => (401, "auth_expired", "Credential expired", "The token has expired; get another one."),
+            Self::AuthThrottled => (429, "auth_throttled", "Too many wrong credentials", "Credentials from this address are not looked at for a while; see Retry-After."),
+            Self::AuthUnavailable => (503, "auth_unavailable", "Credential cannot be checked", "Whether the credential is right cannot be found out at the moment; retry later."),
+            Self::InsufficientScope => (403, "insufficient_scope", "Insufficient scope", "The credential is right, but not good for this; see the WWW-Authenticate header."),
+            Self::RbacDenied => (403, "rbac_denied", "Not permitted", "Whoever this is may not do this."),
             Self::RateLimited => (429, "rate_limited", "Request rate limit exceeded", "The limit for this client is used up; see Retry-After."),
             Self::LimiterUnavailable => (503, "limiter_unavailable", "Rate limiter unavailable", "Requests of this client cannot be counted at the moment; retry later."),
             Self::BodyTooLarge => (413, "body_too_large", "Request body too large", "The request body exceeds the limit of this route."),

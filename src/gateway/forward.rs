@@ -11,7 +11,7 @@ use super::answered::pass_on;
 use super::attempt::{Failure, UpstreamRequest, attempt};
 use super::balance::{self, Needs, NoTarget};
 use super::deadline::{saturating_deadline, timeout_at};
-use super::headers::{self, Forwarding};
+use super::headers::{self, Credentials, Forwarding};
 use super::request::{Refused, Request};
 use super::request_body::{BodyFailure, RequestBody, RequestFraming};
 use super::response::Response;
@@ -182,6 +182,15 @@ fn hash_key(request: &Request, backend: &Backend) -> u64 {
     }
 }
 
+/// What of the request's credentials the gateway has judged, or would have, and keeps to itself.
+fn judged(request: &Request) -> Credentials<'_> {
+    let Some((auth, route)) = request.snapshot.auth.as_ref().zip(request.record.route) else {
+        return Credentials::default();
+    };
+    let keeps = !request.snapshot.routes[route].access.forwards;
+    Credentials { authorization: keeps && request.record.asked, key: auth.key_field().filter(|_| keeps) }
+}
+
 /// The head that every try sends, but for the target's own `Host`.
 fn upstream_lines(request: &Request) -> Rc<RequestLines> {
     let head = &request.head;
@@ -197,6 +206,9 @@ fn upstream_lines(request: &Request) -> Rc<RequestLines> {
         trace: &request.record.trace,
         via: request.snapshot.via == Via::Both,
         stripped: request.record.route.and_then(|at| request.snapshot.routes[at].strip_prefix.as_deref()),
+        identity_fields: &request.snapshot.identity_fields,
+        identity: request.record.identity(),
+        credentials: judged(request),
     };
     headers::to_upstream(head, &facts, lines.fields());
     Rc::new(lines)

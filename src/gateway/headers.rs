@@ -8,6 +8,7 @@ use super::fields::Fields;
 use super::rate_limit::is_quota;
 use super::request_context::{Trace, said_of_client};
 use super::request_parts::{RequestParts, is_host};
+use crate::auth::{Identity, IdentityFields};
 
 const VIA_SELF: &[u8] = b"1.1 aegis";
 
@@ -30,6 +31,26 @@ pub struct Forwarding<'a> {
     pub via: bool,
     /// What of the path's front the upstream does not see.
     pub stripped: Option<&'a str>,
+    /// The fields that tell who it is.
+    pub identity_fields: &'a IdentityFields,
+    /// Who it is.
+    pub identity: Option<&'a Identity>,
+    pub credentials: Credentials<'a>,
+}
+
+/// Credentials in a request that are the gateway's to judge, and do not go further.
+#[derive(Clone, Copy, Default)]
+pub struct Credentials<'a> {
+    pub authorization: bool,
+    /// The name of the field that keys come in.
+    pub key: Option<&'a str>,
+}
+
+impl Credentials<'_> {
+    fn holds(&self, name: &str) -> bool {
+        (self.authorization && is_lookalike(name, "authorization"))
+            || self.key.is_some_and(|key| is_lookalike(name, key))
+    }
 }
 
 /// Writes the field lines of a request as its upstream gets them: the client's without what must not go further, then the
@@ -41,6 +62,9 @@ pub fn to_upstream(head: &RequestParts, facts: &Forwarding<'_>, lines: &mut Vec<
     let hops = head.forwards_left();
     let mut kept = Kept::default();
     for (name, value) in fields.iter() {
+        if facts.identity_fields.is_one(name) || facts.credentials.holds(name) {
+            continue;
+        }
         let passes = match Known::of(name, facts) {
             Known::Passes => !nominated.iter().any(|one| one.eq_ignore_ascii_case(name.as_bytes())),
             Known::Stays => false,
@@ -79,6 +103,9 @@ pub fn to_upstream(head: &RequestParts, facts: &Forwarding<'_>, lines: &mut Vec<
     }
     write_client(lines, head, facts, &kept);
     add(lines, "Via", b", ", &kept.via, facts.via.then_some(VIA_SELF));
+    if let Some(identity) = facts.identity {
+        facts.identity_fields.tell(identity, |name, value| add_bytes(lines, name, value));
+    }
     add_bytes(lines, "X-Request-ID", facts.request_id);
     add_bytes(lines, "traceparent", facts.trace.as_bytes());
 }
@@ -179,9 +206,7 @@ impl Known {
             | "http2-settings" => Self::Stays,
             "x-request-id" | "traceparent" => Self::Stays,
             "tracestate" if !facts.trace.continued => Self::Stays,
-            "x-real-ip" | "x-user-id" | "x-user-tier" | "x-user-roles" | "x-user-email" | "x-auth-type" => {
-                Self::Stays
-            }
+            "x-real-ip" => Self::Stays,
             "x-forwarded-for" if facts.trusted && exact => Self::Forwarded(0),
             "x-forwarded-proto" if facts.trusted && exact => Self::Forwarded(1),
             "x-forwarded-host" if facts.trusted && exact => Self::Forwarded(2),
@@ -205,6 +230,14 @@ impl Known {
 
 fn is_plain(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'-'
+}
+
+/// Whether a backend may come to read `name` as the field `known`.
+fn is_lookalike(name: &str, known: &str) -> bool {
+    let same = |(a, b): (u8, u8)| {
+        a.eq_ignore_ascii_case(&b) || !(a.is_ascii_alphanumeric() || b.is_ascii_alphanumeric())
+    };
+    name.len() == known.len() && name.bytes().zip(known.bytes()).all(same)
 }
 
 /// `name` as a backend may come to read it: lower case, and `-` for whatever is no letter or digit. `None` for a longer one.
@@ -324,9 +357,22 @@ mod tests {
         let trace = Trace::of(&fields, (1, 2));
         let (client, hops) = if trusted { (Some([2, 2, 2, 2].into()), 1) } else { (None, 0) };
         let (peer, request_id, trace) = ("9.9.9.9", b"id-1", &trace);
+        let identity_fields = &IdentityFields::new(&Default::default());
         let stripped = Some("/own/");
-        let facts =
-            Forwarding { peer, client, hops, trusted, secure: false, request_id, trace, via: true, stripped };
+        let facts = Forwarding {
+            peer,
+            client,
+            hops,
+            trusted,
+            secure: false,
+            request_id,
+            trace,
+            via: true,
+            stripped,
+            identity_fields,
+            identity: None,
+            credentials: Credentials::default(),
+        };
         let head = RequestParts {
             method: Method::OPTIONS,
             target: RequestTarget::parse("/").unwrap(),

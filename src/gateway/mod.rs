@@ -10,6 +10,8 @@ pub mod actor_handle;
 pub mod answer;
 mod answered;
 mod attempt;
+pub mod auth_counters;
+mod authenticate;
 mod balance;
 mod bounds;
 mod chunked;
@@ -111,6 +113,12 @@ async fn stages(mut request: Box<Request>) -> Result<Response, Refused> {
     }
     if route.is_too_long(head.framing) {
         return Err(Refused::new(request, Cause::BodyTooLarge));
+    }
+    if let Err(cause) = authenticate::admit_address(&mut request, route) {
+        return Err(Refused::new(request, cause));
+    }
+    if let Some(auth) = &snapshot.auth {
+        request = authenticate::authenticate(request, auth, &canonical).await?;
     }
     if let Some(limits) = &snapshot.limits {
         request = rate_limit::check(request, limits, &canonical).await?;

@@ -14,6 +14,7 @@ use super::request_context::{RequestId, Trace};
 use super::request_parts::RequestParts;
 use super::snapshot::{Meter, SnapshotRef, Target};
 use super::worker::Worker;
+use crate::auth::{Identity, KeyRecord, Principal};
 
 /// The steps of one request. Nothing here allocates for a request with one try and up to two limits.
 #[derive(Default)]
@@ -104,6 +105,14 @@ pub struct RequestRecord {
     pub cause: Option<Cause>,
     /// What the rate limits have decided so far: a client that leaves while a limit is asked leaves this behind.
     pub limits: Cell<LimitCounts>,
+    /// The route wants to know who it is.
+    pub asked: bool,
+    /// Who it is, where that was proved.
+    pub principal: Option<Principal>,
+    /// `auth.rbac.shadow` would have refused it.
+    pub shadow_denied: bool,
+    /// What was wrong with a credential, or is lacking, which its client is not told.
+    pub auth_detail: Option<&'static str>,
     /// How it came to its answer, step by step.
     pub request_trace: RequestTrace,
     /// The upstream's answer broke off after its head had been passed on.
@@ -119,6 +128,16 @@ impl RequestRecord {
     pub fn is_probe(&self) -> bool {
         let own = self.own.map(|own| self.snapshot.own_paths.all[own].answers);
         matches!(own, Some(Answers::Health | Answers::Ready))
+    }
+
+    /// Who it is.
+    pub fn identity(&self) -> Option<&Identity> {
+        self.principal.as_ref()?.identity(self.snapshot.auth.as_ref()?)
+    }
+
+    /// Its API key, be it who it is or beside that.
+    pub fn key(&self) -> Option<&KeyRecord> {
+        self.snapshot.auth.as_ref()?.key(self.principal.as_ref()?.key()?)
     }
 
     /// Notes the answer that the gateway makes itself.

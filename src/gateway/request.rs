@@ -72,6 +72,10 @@ impl Request {
             status: 0,
             cause: None,
             limits: Default::default(),
+            asked: false,
+            principal: None,
+            shadow_denied: false,
+            auth_detail: None,
             broken: false,
             cut: false,
             complete: false,
@@ -99,11 +103,13 @@ pub struct Refused {
     pub allow: Option<String>,
     /// For 429.
     pub more: Option<ExceededLimit>,
+    /// `WWW-Authenticate`, a line each.
+    pub challenges: Vec<String>,
 }
 
 impl Refused {
     /// A refusal with nothing more to say.
     pub fn new(request: Box<Request>, cause: Cause) -> Self {
-        Self { request, cause, retry_after: None, allow: None, more: None }
+        Self { request, cause, retry_after: None, allow: None, more: None, challenges: Vec::new() }
     }
 }

@@ -10,6 +10,7 @@ use super::answer::Cause;
 use super::counting::SampleReason;
 use super::record::{Decider, RequestRecord, TryOutcome};
 use super::response::bad_path;
+use super::snapshot::Route;
 use crate::router::BadPath;
 
 /// Targets in a trace beside those that were tried: the store keeps a hundred thousand traces.
@@ -78,10 +79,12 @@ fn decided_by(record: &RequestRecord) -> Option<String> {
             "timeout" => route.settings.timeout.is_some(),
             "firstByteTimeoutMs" => route.settings.first_byte_timeout.is_some(),
             "bodyLimitBytes" => route.settings.body_limit_bytes.is_some(),
+            "auth" => route.settings.policy.auth.is_some(),
             _ => true,
         });
         route.filter(|_| written).map(|r| format!("backends[{}].routes[{}].{key}", r.backend.name, r.pattern))
     };
+    let of_backend = |route: &Route| route.backend.settings.policy.auth.is_some();
     let rule = |key: &str| {
         let refused = record.request_trace.limits.iter().find(|limit| limit.refused && !limit.shadow)?;
         let limits = record.snapshot.limits.as_ref()?;
@@ -89,6 +92,10 @@ fn decided_by(record: &RequestRecord) -> Option<String> {
         Some(match (&*limited.shared.name, key) {
             (_, "onError") if !limited.own_on_error => "rateLimit.onError".to_owned(),
             ("default", _) => "rateLimit.defaultRequests".to_owned(),
+            (name, _) if name.starts_with("apiKey:") => {
+                let id = record.key()?.identity.key_id.as_deref()?;
+                format!("auth.apiKey.keys[{id}].rateLimit")
+            }
             (name, _) => match name.strip_prefix("tier:") {
                 Some(tier) => format!("rateLimit.tierLimits.{tier}"),
                 None => format!("rateLimit.rules[{name}].{key}"),
@@ -102,6 +109,10 @@ fn decided_by(record: &RequestRecord) -> Option<String> {
         Cause::NoRoute if decider == Some(Decider::AdminToken) => Some("admin.token".to_owned()),
         Cause::NoRoute | Cause::MethodNotAllowed => Some("backends".to_owned()),
         Cause::Denied => of_route("deny"),
+        Cause::AuthMissing | Cause::AuthInvalid | Cause::AuthExpired => of_route("auth")
+            .or_else(|| backend("auth").filter(|_| route.is_some_and(of_backend)))
+            .or(Some("auth".to_owned())),
+        Cause::AuthThrottled => Some("auth.failureLimit".to_owned()),
         Cause::RateLimited => rule("rateLimit"),
         Cause::LimiterUnavailable => rule("onError"),
         Cause::BodyTooLarge => {
@@ -180,6 +191,19 @@ fn details(record: &RequestRecord) -> Value {
         details["why"] = json!(
             "It was still under way when server.shutdownTimeoutMs had passed since the stop signal, or a second one came."
         );
+    }
+    if let Some(identity) = record.identity() {
+        details["auth"] = json!({
+            "kind": identity.kind.as_str(),
+            "issuer": identity.issuer,
+            "userId": bounded(&identity.user, 256),
+            "keyId": record.key().and_then(|key| key.identity.key_id.as_deref()),
+            "roles": identity.roles.iter().take(32).collect::<Vec<_>>(),
+            "tier": identity.tier,
+        });
+    }
+    if let Some(detail) = record.auth_detail {
+        details["why"] = json!(detail);
     }
     if let Some(path) = decided_by(record) {
         details["decidedBy"] = json!(path);

@@ -15,6 +15,7 @@ use futures_core::future::LocalBoxFuture;
 use tokio::sync::watch;
 
 use super::actor_handle::Published;
+use super::auth_counters::AuthCounters;
 use super::snapshot::{Backend, Snapshot};
 use crate::config::settings::{self, Settings};
 
@@ -87,6 +88,8 @@ pub struct Shared {
     pub statuses: [Counters; 5],
     /// Of them, those that the gateway made itself.
     pub refused: Counters,
+    /// Of those who were asked who they are, what came of it.
+    pub auth: AuthCounters,
     /// Open upgrade tunnels.
     pub tunnels: AtomicUsize,
     /// True from the stop signal on: `/ready` is 503 and every answer closes its connection.
@@ -127,6 +130,7 @@ impl Shared {
             ended: Counters::new(workers),
             statuses: std::array::from_fn(|_| Counters::new(workers)),
             refused: Counters::new(workers),
+            auth: AuthCounters::new(workers),
             tunnels: AtomicUsize::new(0),
             draining: AtomicBool::new(false),
             cutting: AtomicBool::new(false),

@@ -23,6 +23,8 @@ use super::rate_limit::rules::Limits;
 use super::request_body::RequestFraming;
 use super::retry_budget::{Budget, Share};
 use super::upstream::{Pool, TargetTls, Terms};
+use crate::auth::ip_rules::IpRules;
+use crate::auth::{Access, Auth, IdentityFields};
 use crate::config::settings::{
     Backend as BackendSettings, EscapedSlash, Logging, Route as RouteSettings, Via, WhenAllUnhealthy,
 };
@@ -54,6 +56,12 @@ pub struct Snapshot {
     pub unrouted: Arc<RouteCounters>,
     /// Every backend, in the order of the file.
     pub backends: Vec<Arc<Backend>>,
+    /// `auth`, where it is enabled.
+    pub auth: Option<Auth>,
+    /// `auth.ip`.
+    pub ip: IpRules,
+    /// The fields that tell upstreams who it is.
+    pub identity_fields: IdentityFields,
     /// `rateLimit`, where it is enabled.
     pub limits: Option<Limits>,
     /// `metrics.enabled`.
@@ -171,6 +179,8 @@ pub struct Route {
     pub strip_prefix: Option<String>,
     pub add_prefix: Option<String>,
     pub counters: Arc<RouteCounters>,
+    /// What it wants of who comes in.
+    pub access: Access,
     /// As configured.
     pub settings: RouteSettings,
 }

@@ -11,6 +11,8 @@ use aegis_actors::rate_limiter::{self, Decisions, KeyedBy, SharedLimit};
 use rustls_pki_types::ServerName;
 use thiserror::Error;
 
+use crate::auth::ip_rules::IpRules;
+use crate::auth::{Access, Auth, IdentityFields};
 use crate::config::hash;
 use crate::config::settings::{self, Settings};
 use crate::gateway::own_paths::OwnPaths;
@@ -39,6 +41,9 @@ pub enum BuildError {
     /// An endpoint that `check` would have refused.
     #[error("rateLimit.rules: {0}")]
     Rules(String),
+    /// What `check` would have refused.
+    #[error("{0}")]
+    Auth(String),
     /// A pattern that `check` would have refused.
     #[error("{0}: {1}")]
     Pattern(String, PatternError),
@@ -59,6 +64,7 @@ pub fn build(
     let mut specs = Vec::new();
     let old_routes = old_routes(before);
     let ambiguous = ambiguous(settings);
+    let auth = auth_of(settings, before.and_then(|before| before.auth.as_ref()))?;
     for written in &settings.backends {
         let old = before.and_then(|b| b.backends.iter().find(|old| old.name == written.name));
         let backend = Arc::new(backend_of(written, backends.len(), old.map(Arc::as_ref), workers)?);
@@ -87,6 +93,7 @@ pub fn build(
                 strip_prefix: route.strip_prefix.clone(),
                 add_prefix: route.add_prefix.clone(),
                 counters: counters.unwrap_or_else(|| RouteCounters::new(workers)),
+                access: Access::new(&route.policy, &written.policy, &auth),
                 settings: route.clone(),
             });
         }
@@ -103,11 +110,18 @@ pub fn build(
         .map(|route: &Route| (route.pattern.as_str().into(), route.backend.name.as_str().into()));
     let labels = Arc::new(Labels { routes: labels.collect() });
     let limits = match settings.rate_limit.as_ref().filter(|limits| limits.enabled) {
-        Some(limits) => Some(limits_of(limits, before.and_then(|b| b.limits.as_ref()), workers)?),
+        Some(limits) => {
+            let keys = settings.auth.api_key.keys.iter().filter(|_| settings.auth.enabled);
+            let own: Vec<_> = keys.filter_map(|key| key.rate_limit.as_ref()).collect();
+            Some(limits_of(limits, &own, before.and_then(|b| b.limits.as_ref()), workers)?)
+        }
         None => None,
     };
     Ok(Snapshot {
         generation,
+        auth: settings.auth.enabled.then_some(auth),
+        ip: IpRules::new(&settings.auth.ip),
+        identity_fields: IdentityFields::new(&settings.auth),
         config_hash: hash(settings),
         body_limit: settings.server.body_limit_bytes,
         trusted_proxies: settings.server.trusted_proxies.clone(),
@@ -129,10 +143,20 @@ pub fn build(
     })
 }
 
+/// `auth`, with the roles that routes and keys name.
+fn auth_of(settings: &Settings, before: Option<&Auth>) -> Result<Auth, BuildError> {
+    let backends = settings.backends.iter().map(|backend| &backend.policy);
+    let routes = settings.backends.iter().flat_map(|backend| &backend.routes).map(|route| &route.policy);
+    let roles = backends.chain(routes).flat_map(|policy| policy.roles.iter().flatten()).map(String::as_str);
+    let limits = settings.rate_limit.clone().unwrap_or_default();
+    Auth::build(&settings.auth, roles, limits.ipv6_prefix, before).map_err(BuildError::Auth)
+}
+
 /// The limits of `settings`. One that was there before under the same name keeps its counters, and what is used up of it
 /// unless its numbers or its key have changed.
 fn limits_of(
     settings: &rate_limiter::settings::Settings,
+    own: &[&rate_limiter::settings::Limit],
     before: Option<&Limits>,
     workers: usize,
 ) -> Result<Limits, BuildError> {
@@ -145,7 +169,7 @@ fn limits_of(
             None => SharedLimit::new(name, limit, keyed_by, Decisions::new(workers)),
         }
     };
-    Limits::build(settings, &mut shared).map_err(|error| BuildError::Rules(error.to_string()))
+    Limits::build(settings, own, &mut shared).map_err(|error| BuildError::Rules(error.to_string()))
 }
 
 /// The name of a route in limits that are kept per endpoint. Where one pattern leads to several services, by host or by

@@ -10,6 +10,7 @@
 mod accounts;
 mod admin;
 mod alerts;
+mod api_keys;
 mod breaker;
 mod cardinality;
 mod client_faults;

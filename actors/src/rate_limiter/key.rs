@@ -30,6 +30,8 @@ pub enum Subject<'a> {
     Address(IpAddr),
     /// A verified user.
     User(&'a str),
+    /// One whom a token names: who has issued it, and the name.
+    TokenUser(&'a str, &'a str),
     /// The id of a verified API key.
     ApiKey(&'a str),
     /// Everybody together.
@@ -56,6 +58,8 @@ impl fmt::Display for Key<'_> {
         match self.subject {
             Subject::Address(address) => write!(f, "ip:{address}")?,
             Subject::User(user) => write!(f, "user:{}", Escaped(user))?,
+            // The first is a label, which has no colon.
+            Subject::TokenUser(issuer, user) => write!(f, "token:{}:{}", Escaped(issuer), Escaped(user))?,
             Subject::ApiKey(key) => write!(f, "key:{}", Escaped(key))?,
             Subject::Everybody => f.write_str("all")?,
         }
@@ -110,6 +114,7 @@ pub struct OwnedKey {
 enum OwnedSubject {
     Address(IpAddr),
     User(Arc<str>),
+    TokenUser(Arc<str>, Arc<str>),
     ApiKey(Arc<str>),
     Everybody,
 }
@@ -119,6 +124,7 @@ impl From<Key<'_>> for OwnedKey {
         let subject = match key.subject {
             Subject::Address(address) => OwnedSubject::Address(address),
             Subject::User(user) => OwnedSubject::User(user.into()),
+            Subject::TokenUser(issuer, user) => OwnedSubject::TokenUser(issuer.into(), user.into()),
             Subject::ApiKey(key) => OwnedSubject::ApiKey(key.into()),
             Subject::Everybody => OwnedSubject::Everybody,
         };
@@ -132,6 +138,7 @@ impl OwnedKey {
         let subject = match &self.subject {
             OwnedSubject::Address(address) => Subject::Address(*address),
             OwnedSubject::User(user) => Subject::User(user),
+            OwnedSubject::TokenUser(issuer, user) => Subject::TokenUser(issuer, user),
             OwnedSubject::ApiKey(key) => Subject::ApiKey(key),
             OwnedSubject::Everybody => Subject::Everybody,
         };
@@ -182,7 +189,9 @@ impl Fingerprints {
         let network = match key.subject {
             Subject::Address(IpAddr::V4(v4)) => u64::from(v4.to_bits() >> 8),
             Subject::Address(IpAddr::V6(v6)) => (v6.to_bits() >> 80) as u64,
-            Subject::User(_) | Subject::ApiKey(_) | Subject::Everybody => return hash,
+            Subject::User(_) | Subject::TokenUser(..) | Subject::ApiKey(_) | Subject::Everybody => {
+                return hash;
+            }
         };
         u64::from(spread(network ^ self.salt)) << GROUP_SHIFT | hash & ((1 << GROUP_SHIFT) - 1)
     }

@@ -1,6 +1,120 @@
-//! `auth` of the configuration: who is asking, and what they may.
+//! `auth`: who may come in.
 
+mod api_keys;
 pub mod claim_path;
+mod credential;
+mod digest;
 pub mod failure_limit;
 pub mod ip_rules;
+mod policy;
 pub mod rbac;
+
+use aegis_schema::{Form, ensure, section, syntax};
+
+pub use self::api_keys::{ApiKey, ApiKeys};
+pub use self::claim_path::ClaimPath;
+pub use self::credential::{AuthRule, Credential};
+pub use self::digest::Digest;
+pub use self::failure_limit::FailureLimit;
+pub use self::ip_rules::IpRules;
+pub use self::policy::Policy;
+pub use self::rbac::Rbac;
+use super::route::path;
+
+/// Keys that a later release brings.
+const LATER: &[(&str, &str)] = &[
+    ("basic", "passwords"),
+    ("forward", "decisions by another service"),
+    ("oidc", "logins of browsers"),
+    ("introspection", "token introspection"),
+    ("tokenFrom", "tokens in cookies"),
+    ("revocations", "revocation"),
+    ("resource", "resource metadata"),
+];
+
+section! {
+    /// `auth`: who may come in, and with what. See [identity.md](identity.md).
+    pub struct Auth, later LATER {
+        /// requests are judged by who sends them; a route without an `auth` of its own wants a credential then
+        enabled: bool = false, "enabled" flag();
+        /// who brings no credential is let in as role `anonymous`, where a route says nothing else. A wrong one is 401 all
+        /// the same
+        allow_anonymous: bool = false, "allowAnonymous" flag();
+        /// patterns as a route's `path`, on which nobody is asked, as by `auth: none`. Only where each server would read the
+        /// path so
+        anonymous_paths: Vec<String>, "anonymousPaths" list(path()).words("list of patterns");
+        /// upstreams get the credential that was judged: `Authorization`, the key's field. Per route too
+        forward_credentials: bool = false, "forwardCredentials" flag();
+        /// how upstreams are told who it is. Whatever a client sends under these names, in any spelling, is removed, also
+        /// while `enabled` is `false`
+        identity_headers: IdentityHeaders, "identityHeaders" section();
+        /// more fields for upstreams, from claims: names and dotted paths, as `{X-Tenant: org.tenant}`. Lists are joined by
+        /// commas; what is not there is not sent; a claim with a control character makes the token unusable
+        claim_headers: Vec<(String, ClaimPath)>,
+            "claimHeaders" fields("name: path", claim_path::claim_path());
+        /// keys of programs
+        api_key: ApiKeys, "apiKey" section();
+        /// how many wrong credentials an address may bring
+        failure_limit: FailureLimit, "failureLimit" section();
+        /// what roles may do
+        rbac: Rbac, "rbac" section();
+        /// addresses that may come in at all. It holds while `enabled` is `false`, too
+        ip: IpRules, "ip" section();
+    }
+}
+
+section! {
+    /// `auth.identityHeaders`: the fields that tell upstreams who it is; an empty name = not sent, but removed where a client
+    /// sends it under the default name.
+    pub struct IdentityHeaders {
+        /// the user
+        user: String = "X-User-ID".to_owned(), "user" field_name();
+        /// the e-mail address, where the credential has one
+        email: String = "X-User-Email".to_owned(), "email" field_name();
+        /// the roles as they were given, joined by commas
+        roles: String = "X-User-Roles".to_owned(), "roles" field_name();
+        /// the tier
+        tier: String = "X-User-Tier".to_owned(), "tier" field_name();
+        /// the kind of credential: `apiKey`, `jwt`, `mtls`
+        kind: String = "X-Auth-Type".to_owned(), "type" field_name();
+    }
+}
+
+impl IdentityHeaders {
+    /// The names that are sent.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let names = [&self.user, &self.email, &self.roles, &self.tier, &self.kind];
+        names.into_iter().map(String::as_str).filter(|name| !name.is_empty())
+    }
+}
+
+/// A field's name, or nothing. Those that messages or the gateway itself cannot do without are nobody's identity.
+fn field_name() -> Form<String> {
+    const TAKEN: [&str; 12] = [
+        "host",
+        "content-length",
+        "transfer-encoding",
+        "connection",
+        "upgrade",
+        "te",
+        "trailer",
+        "expect",
+        "via",
+        "authorization",
+        "cookie",
+        "x-request-id",
+    ];
+    aegis_schema::form::grammar(
+        "name",
+        |text| {
+            ensure!(
+                text.is_empty() || syntax::is_token(text),
+                "it is no header name: use letters, digits and `-`"
+            );
+            let taken = TAKEN.iter().any(|taken| taken.eq_ignore_ascii_case(text));
+            ensure!(!taken, "requests need this field for something else: use another name");
+            Ok(text.to_owned())
+        },
+        String::clone,
+    )
+}

@@ -7,6 +7,7 @@ use aegis_schema::form::parsed;
 use aegis_schema::tree::Kind;
 use aegis_schema::{Form, Section, choice, section, syntax};
 
+use super::auth::Policy;
 use super::target::{self, Target, UpstreamTls};
 use super::{HEAD_BYTES, HEAD_WORDS, HeadBounds, Route};
 
@@ -70,6 +71,8 @@ section! {
         pass_alt_svc: bool = false, "passAltSvc" flag();
         /// how `https://` targets are verified
         tls: UpstreamTls, "tls" section().sparse();
+        /// what all of its routes want of who comes in, where they say nothing else
+        policy: Policy, "" flat();
     }
 }
 

@@ -8,13 +8,11 @@ use aegis_schema::section::quoted;
 use aegis_schema::{Form, Section, ensure, section, syntax};
 
 use super::Backend;
-
-/// Keys that a later release brings.
-const LATER: &[(&str, &str)] = &[("auth", "authentication"), ("roles", "authentication")];
+use super::auth::Policy;
 
 section! {
     /// One entry of `backends[].routes`.
-    pub struct Route, check strippable, later LATER {
+    pub struct Route, check strippable {
         /// `:name` and `*` = one segment, `**` = one segment or more, `v*` = part of a segment. `/x/**` takes `/x/`,
         /// `/x/a` and `/x/a/b`, not `/x`: `check` says so where no route is written for `/x`
         path: String, "path" path().required("write for example `path: /api/**`");
@@ -39,6 +37,8 @@ section! {
         body_limit_bytes: Option<u64>, "bodyLimitBytes" size().option().unset("the server's");
         /// 403 `denied`, whoever asks
         deny: bool = false, "deny" flag().sparse().unset("`false`");
+        /// what it wants of who comes in
+        policy: Policy, "" flat();
     }
 }
 
@@ -92,7 +92,7 @@ fn strippable(route: &mut Route, section: &Section<'_>) {
     }
 }
 
-fn path() -> Form<String> {
+pub(super) fn path() -> Form<String> {
     let read = |text: &str| {
         let visible = !text.contains(|c: char| c.is_whitespace() || c.is_control());
         ensure!(text.starts_with('/'), "it must start with `/`");

@@ -23,6 +23,7 @@ pub use self::asks::{Asking, SAMPLE};
 pub use self::quota::{ExceededLimit, HeaderCache, Quota, is_quota};
 use self::rules::{CompiledLimit, Facts, Limits, Verified};
 use super::answer::Cause;
+use super::record::RequestRecord;
 use super::request::{Refused, Request};
 use super::worker::Worker;
 use crate::router::Canonical;
@@ -104,8 +105,7 @@ pub async fn check(
         route: request.record.route.map_or("", |index| &request.snapshot.routes[index].limited_as),
         behind_proxy: request.trusted,
         client: request.record.client,
-        // Authentication comes with a later version: so far nobody is verified.
-        verified: Verified::default(),
+        verified: verified(&request.record),
     };
     let (mut enforced, mut shadows) = (All::new(), All::new());
     let exempt = limits.applying(request.snapshot.limit_paths(), &facts, |limited| {
@@ -173,6 +173,18 @@ pub async fn check(
         Decision::Unavailable(_) => {
             Err(Refused { retry_after: Some(1), ..Refused::new(request, Cause::LimiterUnavailable) })
         }
+    }
+}
+
+/// Who it is, as far as that was proved.
+fn verified(record: &RequestRecord) -> Verified<'_> {
+    let (identity, key) = (record.identity(), record.key());
+    Verified {
+        user: identity.map(|identity| &*identity.user),
+        issuer: identity.and_then(|identity| identity.issuer.as_deref()),
+        tier: identity.and_then(|identity| identity.tier.as_deref()),
+        api_key: key.and_then(|key| key.identity.key_id.as_deref()),
+        own: key.and_then(|key| key.limit.as_ref()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Which limits apply to a request: the rules of one configuration, compiled.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -25,6 +26,11 @@ pub struct Limits {
     default: CompiledLimit,
     /// In place of `default`, by the name of a verified user's tier.
     tiers: Vec<(String, CompiledLimit)>,
+    /// In place of either, of keys that have a limit of their own: all that have the same numbers share one, in which each
+    /// is counted by itself.
+    own: Vec<CompiledLimit>,
+    /// Their positions.
+    own_places: HashMap<Limit, usize>,
     bypass: Bypass,
     /// The endpoints of `rules`, then the paths of `bypass`.
     paths: RegexSet,
@@ -66,9 +72,23 @@ struct Bypass {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Verified<'a> {
     pub user: Option<&'a str>,
+    /// The entry of `auth.issuers` that knows the user.
+    pub issuer: Option<&'a str>,
     pub tier: Option<&'a str>,
     /// The id of an API key.
     pub api_key: Option<&'a str>,
+    /// The key's own limit.
+    pub own: Option<&'a Limit>,
+}
+
+impl Verified<'_> {
+    /// Whether `names` has the user: the name alone, or behind that of its entry and a colon.
+    fn is_among(&self, names: &[String]) -> bool {
+        let Some(user) = self.user else { return false };
+        names.iter().any(|name| {
+            name == user || self.issuer.is_some_and(|issuer| name.split_once(':') == Some((issuer, user)))
+        })
+    }
 }
 
 /// What rules judge a request by.
@@ -93,11 +113,15 @@ pub struct Facts<'a> {
 pub type SharedOf<'a> = dyn FnMut(&str, &Limit, KeyStrategy) -> Arc<SharedLimit> + 'a;
 
 impl Limits {
-    /// The limits of `settings`, with the state that `shared` makes or knows.
+    /// The limits of `settings`, and those that keys have of their `own`, with the state that `shared` makes or knows.
     ///
     /// # Errors
     /// A pattern that `check` would have refused.
-    pub fn build(settings: &Settings, shared: &mut SharedOf<'_>) -> Result<Self, regex::Error> {
+    pub fn build(
+        settings: &Settings,
+        own: &[&Limit],
+        shared: &mut SharedOf<'_>,
+    ) -> Result<Self, regex::Error> {
         let mut patterns = Vec::new();
         let mut written: Vec<&Rule> = settings.rules.iter().collect();
         written.sort_by_key(|rule| std::cmp::Reverse(rule.priority));
@@ -128,21 +152,33 @@ impl Limits {
         let rules: Vec<_> = written.iter().enumerate().map(&mut compile).collect();
         let paths = patterns.len();
         patterns.extend(settings.bypass.paths.iter().map(|path| bypass_regex(path)));
-        let mut plain = |place, name: &str, limit: &Limit| {
-            let shared = shared(name, limit, settings.key);
+        let mut plain = |place, name: &str, limit: &Limit, key| {
+            let shared = shared(name, limit, key);
             let on_error = settings.on_error;
             CompiledLimit { shared, place, cost: 1, shadow: false, on_error, own_on_error: false }
         };
         let tier = |(at, (tier, limit)): (usize, &(String, _))| {
-            (tier.clone(), plain(rules.len() + at, &format!("tier:{tier}"), limit))
+            (tier.clone(), plain(rules.len() + at, &format!("tier:{tier}"), limit, settings.key))
         };
         let tiers: Vec<_> = settings.tiers.iter().enumerate().map(tier).collect();
+        let before = rules.len() + tiers.len();
+        let default = plain(before, "default", &settings.default_limit(), settings.key);
+        let (mut own_limits, mut own_places) = (Vec::new(), HashMap::new());
+        for limit in own {
+            own_places.entry((*limit).clone()).or_insert_with(|| {
+                let name = own_name(limit);
+                own_limits.push(plain(before + 1 + own_limits.len(), &name, limit, KeyStrategy::ApiKey));
+                own_limits.len() - 1
+            });
+        }
         Ok(Self {
             headers: settings.headers,
             max_keys: settings.max_keys,
-            default: plain(rules.len() + tiers.len(), "default", &settings.default_limit()),
+            default,
             rules,
             tiers,
+            own: own_limits,
+            own_places,
             bypass: Bypass {
                 ips: settings.bypass.ips.clone(),
                 users: settings.bypass.user_ids.clone(),
@@ -159,7 +195,7 @@ impl Limits {
     /// Every limit that there is, by its place.
     pub fn all(&self) -> impl Iterator<Item = &CompiledLimit> {
         let tiers = self.tiers.iter().map(|(_, limited)| limited);
-        self.rules.iter().map(|rule| &rule.limited).chain(tiers).chain([&self.default])
+        self.rules.iter().map(|rule| &rule.limited).chain(tiers).chain([&self.default]).chain(&self.own)
     }
 
     /// The limit of that shared state, where it is one of these.
@@ -192,7 +228,7 @@ impl Limits {
                 && rule.methods.has(method)
                 && rule.hosts.has(facts.host)
                 && is_one(&rule.tiers, verified.tier)
-                && is_one(&rule.users, verified.user)
+                && (rule.users.is_empty() || verified.is_among(&rule.users))
                 && is_one(&rule.api_keys, verified.api_key)
             {
                 visit(&rule.limited);
@@ -200,8 +236,9 @@ impl Limits {
             }
         }
         if !enforced {
-            let tier = verified.tier.and_then(|tier| self.tiers.iter().find(|(name, _)| name == tier));
-            visit(tier.map_or(&self.default, |(_, limited)| limited));
+            let own = verified.own.and_then(|limit| self.own.get(*self.own_places.get(limit)?));
+            let tier = || verified.tier.and_then(|tier| self.tiers.iter().find(|(name, _)| name == tier));
+            visit(own.or_else(|| tier().map(|(_, limited)| limited)).unwrap_or(&self.default));
         }
         let is_sure = |at: usize| matched.as_ref().is_some_and(|matched| matched.surely(at));
         (self.bypass.paths..paths.len()).any(is_sure) || self.bypass.covers(facts)
@@ -271,11 +308,18 @@ impl Matched {
 impl Bypass {
     fn covers(&self, facts: &Facts<'_>) -> bool {
         self.ips.iter().any(|net| net.contains(&facts.client))
-            || facts.verified.user.is_some_and(|user| self.users.iter().any(|one| one == user))
+            || facts.verified.is_among(&self.users)
             // Behind a proxy the peer is always near; then nothing but the client's own nearness would count, and that
             // is only said by a header, if it is.
             || (self.internal && !facts.behind_proxy && is_internal(facts.client))
     }
+}
+
+/// What the limit of some keys is called in metrics and answers.
+fn own_name(limit: &Limit) -> String {
+    let Limit { algorithm, requests, window, burst } = limit;
+    let burst = if *burst > 0 { format!("+{burst}") } else { String::new() };
+    format!("apiKey:{requests}{burst}/{}s:{}", window.as_secs(), algorithm.as_str())
 }
 
 /// Loopback, private (RFC 1918, RFC 4193) and link-local addresses.
@@ -291,7 +335,10 @@ impl CompiledLimit {
     pub fn key<'a>(&self, facts: &Facts<'a>) -> Key<'a> {
         let by = self.shared.keyed_by;
         let verified = &facts.verified;
-        let user = verified.user.map(Subject::User);
+        let user = verified.user.map(|user| match verified.issuer {
+            Some(issuer) => Subject::TokenUser(issuer, user),
+            None => Subject::User(user),
+        });
         let api_key = verified.api_key.map(Subject::ApiKey);
         let subject = match by.strategy {
             KeyStrategy::Ip | KeyStrategy::IpEndpoint => None,

@@ -1,4 +1,4 @@
-//! Which limits apply to whom, with identities that no request can have yet.
+//! Which limits apply to whom.
 
 use aegis_actors::rate_limiter::settings::{
     Algorithm, Bypass, KeyStrategy, Limit, Match, MatchType, Rule, RuleLimit, Settings,
@@ -11,7 +11,7 @@ fn limits(settings: &Settings) -> Limits {
     let mut shared = |name: &str, limit: &_, strategy| {
         SharedLimit::new(name, limit, KeyedBy { strategy, ipv6_prefix: 64 }, Decisions::new(1))
     };
-    Limits::build(settings, &mut shared).unwrap()
+    Limits::build(settings, &[], &mut shared).unwrap()
 }
 
 fn limit(requests: u32) -> Limit {
@@ -82,9 +82,12 @@ fn rules_of_users_tiers_and_keys_apply_to_the_verified_only() {
     let of = |verified| applying(&limits, &facts("/x", verified)).0;
     assert_eq!(of(Verified::default()), ["default"]);
     assert_eq!(of(Verified { user: Some("ann"), ..Verified::default() }), ["user"]);
-    let all = Verified { user: Some("ann"), tier: Some("pro"), api_key: Some("k1") };
+    let all = Verified { user: Some("ann"), tier: Some("pro"), api_key: Some("k1"), ..Verified::default() };
     assert_eq!(of(all), ["user", "tier", "key"]);
-    assert_eq!(of(Verified { user: Some("bob"), tier: Some("free"), api_key: Some("k2") }), ["default"]);
+    assert_eq!(
+        of(Verified { user: Some("bob"), tier: Some("free"), api_key: Some("k2"), ..Verified::default() }),
+        ["default"]
+    );
 }
 
 #[test]
@@ -169,7 +172,7 @@ fn keys_are_made_of_what_is_verified_and_else_of_the_address() {
         limits.applying(limits.paths(), &facts, |limited| name = limited.key(&facts).to_string());
         name
     };
-    let all = Verified { user: Some("ann"), tier: None, api_key: Some("k1") };
+    let all = Verified { user: Some("ann"), api_key: Some("k1"), ..Verified::default() };
     let keyed = Verified { api_key: Some("k1"), ..Verified::default() };
     for (strategy, verified, expected) in [
         (KeyStrategy::Ip, all, "ip:192.0.2.1"),

@@ -21,6 +21,7 @@ mod head;
 pub mod history;
 pub mod hpack;
 pub mod http2;
+pub mod identity;
 pub mod limits;
 mod load;
 mod port;

@@ -1,0 +1,134 @@
+//! Rules of `auth` that need more than one section: what routes want must be there to be wanted.
+
+use aegis_schema::section::quoted;
+use aegis_schema::{Section, suggest};
+
+use super::settings::auth::{AuthRule, Credential, Policy};
+use super::settings::{Auth, Settings};
+
+/// The keys of a [`Policy`] that mean nothing where nobody is asked.
+const WANTS: [&str; 4] = ["roles", "scopes", "claims", "tiers"];
+
+/// Judges what routes and backends want, and what keys have.
+pub(super) fn check(settings: &Settings, root: &Section<'_>) {
+    let known = Known::of(&settings.auth);
+    for (backend, section) in settings.backends.iter().zip(root.sections("backends")) {
+        known.check(&backend.policy, None, &section);
+        for (route, section) in backend.routes.iter().zip(section.sections("routes")) {
+            known.check(&route.policy, Some(&backend.policy), &section);
+        }
+    }
+    let Some(auth) = root.child("auth") else { return };
+    if !settings.auth.enabled {
+        return;
+    }
+    if known.kinds.is_empty() {
+        auth.error_here(
+            "`auth` wants a credential of whoever asks, and takes none: enable `apiKey`, or add an entry to `issuers`".to_owned(),
+        );
+    }
+    let limited = settings.rate_limit.as_ref().is_some_and(|limits| limits.enabled);
+    let Some(section) = auth.child("apiKey") else { return };
+    for (key, section) in settings.auth.api_key.keys.iter().zip(section.sections("keys")) {
+        if key.rate_limit.is_some() && !limited {
+            section.error_of(
+                "rateLimit",
+                "has no effect, for nothing is limited without `rateLimit`: add `rateLimit: {}`, or remove the key",
+            );
+        }
+    }
+}
+
+/// What the routes may name.
+struct Known<'a> {
+    enabled: bool,
+    /// The kinds of credentials that are configured, as they are written.
+    kinds: Vec<&'static str>,
+    issuers: Vec<&'a str>,
+    /// Keys come in `Authorization`, where tokens come.
+    shares_authorization: bool,
+}
+
+impl<'a> Known<'a> {
+    fn of(auth: &'a Auth) -> Self {
+        let kinds = [("apiKey", auth.api_key.enabled)];
+        Self {
+            enabled: auth.enabled,
+            kinds: kinds.into_iter().filter(|(_, is)| *is).map(|(kind, _)| kind).collect(),
+            issuers: Vec::new(),
+            shares_authorization: auth.api_key.header_name.eq_ignore_ascii_case("authorization"),
+        }
+    }
+
+    /// Judges what is written in `section`, which holds over what the backend says.
+    fn check(&self, policy: &Policy, backend: Option<&Policy>, section: &Section<'_>) {
+        if !self.enabled {
+            for key in ["auth"].iter().chain(&WANTS).filter(|key| section.has(key)) {
+                let is_none = *key == "auth" && policy.auth == Some(AuthRule::None);
+                if !is_none {
+                    section.error_of(
+                        key,
+                        "has no effect, for nobody is asked: set `auth: {enabled: true}`, or remove the key, and know that \
+                         everybody may come in",
+                    );
+                }
+            }
+            return;
+        }
+        let rule = policy.auth.as_ref().or(backend.and_then(|backend| backend.auth.as_ref()));
+        if rule == Some(&AuthRule::None) {
+            for key in WANTS.iter().filter(|key| section.has(key)) {
+                section.error_of(
+                    key,
+                    "has no effect under `auth: none`, where nobody is asked: remove one of the two",
+                );
+            }
+        }
+        let Some(AuthRule::Any(kinds) | AuthRule::All(kinds)) = &policy.auth else { return };
+        for kind in kinds {
+            self.check_kind(kind, section);
+        }
+        if let Some(AuthRule::All(kinds)) = &policy.auth {
+            let tokens = kinds.iter().filter(|kind| matches!(kind, Credential::Jwt(_))).count();
+            let keys = usize::from(self.shares_authorization && kinds.contains(&Credential::ApiKey));
+            if tokens + keys > 1 {
+                section.error_of(
+                    "auth",
+                    "wants two credentials in `Authorization`, which holds one: have keys come in another field \
+                     (`auth.apiKey.headerName`), or use `any`",
+                );
+            }
+        }
+    }
+
+    fn check_kind(&self, kind: &Credential, section: &Section<'_>) {
+        let (name, of) = match kind {
+            Credential::ApiKey => ("apiKey", None),
+            Credential::Jwt(issuer) => ("jwt", issuer.as_deref()),
+            Credential::Mtls => ("mtls", None),
+        };
+        if !self.kinds.contains(&name) {
+            let hint = match name {
+                "apiKey" => "set `auth.apiKey.enabled`",
+                "jwt" => "add an entry to `auth.issuers`",
+                _ => "add `auth.mtls`",
+            };
+            section.error_of(
+                "auth",
+                format_args!("names {}, which nobody can have: {hint}", quoted(&kind.name())),
+            );
+        } else if let Some(issuer) = of
+            && !self.issuers.contains(&issuer)
+        {
+            let hint = suggest::hint(
+                issuer,
+                self.issuers.iter().copied(),
+                "use the `name` of one of `auth.issuers`",
+            );
+            section.error_of(
+                "auth",
+                format_args!("names the issuer {}, which there is not: {hint}", quoted(issuer)),
+            );
+        }
+    }
+}

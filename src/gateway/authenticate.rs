@@ -1,0 +1,132 @@
+//! The stage that asks who sends a request, and whether they may: facts in, [`auth::judge`]'s verdict out.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use super::answer::Cause;
+use super::auth_counters::Outcome;
+use super::request::{Refused, Request};
+use super::request_context;
+use super::snapshot::Route;
+use crate::auth::{self, Auth, Facts, Field, Identity, Kind, Prove, Refusal, ip_rules};
+use crate::router::Canonical;
+
+/// Judges the request by `auth` and what its route wants, and notes in it who it is.
+///
+/// # Errors
+/// It may not pass.
+pub async fn authenticate(
+    mut request: Box<Request>,
+    auth: &Auth,
+    canonical: &Canonical<'_>,
+) -> Result<Box<Request>, Refused> {
+    let Some(index) = request.record.route else { return Err(Refused::new(request, Cause::NoRoute)) };
+    let snapshot = request.snapshot.clone();
+    let access = &snapshot.routes[index].access;
+    let fields = &request.head.fields;
+    let facts = Facts {
+        method: request.head.method.as_str(),
+        path: &canonical.path,
+        trailing_slash: canonical.trailing_slash,
+        client: request.record.client,
+        now: request.record.arrived_ms / 1000,
+        headers: fields,
+        authorization: Field::of(fields.get_all("authorization")),
+        key: auth.key_field().map_or(Field::Absent, |name| Field::of(fields.get_all(name))),
+    };
+    // A proxy that has named nobody may stand for anybody.
+    let named = !request_context::is_trusted(&snapshot.trusted_proxies, facts.client);
+    let mut prover = Prover { auth, client: named.then_some(facts.client), now: facts.now };
+    match auth::judge(auth, access, &facts, &mut prover) {
+        Ok(admitted) => {
+            let kind = admitted.principal.as_ref().and_then(|principal| principal.identity(auth));
+            let outcome = if admitted.shadow_denied { Outcome::ShadowDenied } else { Outcome::Allowed };
+            if admitted.asked {
+                let counters = &request.worker.shared.auth;
+                counters.count(request.worker.index, kind.map(|identity| identity.kind), outcome);
+            }
+            request.record.asked = admitted.asked;
+            request.record.principal = admitted.principal;
+            request.record.shadow_denied = admitted.shadow_denied;
+            Ok(request)
+        }
+        Err(refusal) => {
+            if let (Refusal::Invalid(_), Some(client)) = (&refusal, prover.client) {
+                auth.failures.count(client, facts.now);
+            }
+            let challenges = auth.challenges(access, &facts, &refusal);
+            let kind = facts.brought(&refusal);
+            Err(refused(request, refusal, kind, challenges))
+        }
+    }
+}
+
+/// Whether the client's address may come in at all, and to this route.
+///
+/// # Errors
+/// It may not.
+pub fn admit_address(request: &mut Request, route: &Route) -> Result<(), Cause> {
+    for rules in [&request.snapshot.ip].into_iter().chain(&route.access.ip).filter(|rules| !rules.is_open()) {
+        if let Err(why) = rules.judge(request.record.client) {
+            request.record.auth_detail = Some(match why {
+                ip_rules::Refused::Denied => "an address that is denied",
+                ip_rules::Refused::NotAllowed => "an address that is not among those allowed",
+            });
+            return Err(Cause::IpDenied);
+        }
+    }
+    Ok(())
+}
+
+/// What proves credentials on this worker.
+struct Prover<'a> {
+    auth: &'a Auth,
+    /// Whose wrong credentials are counted; `None`: a proxy's own, behind which anybody may be.
+    client: Option<IpAddr>,
+    now: u64,
+}
+
+impl Prove for Prover<'_> {
+    fn token(
+        &mut self,
+        token: &str,
+        admits: &dyn Fn(usize) -> bool,
+    ) -> Result<(usize, Rc<Identity>), Refusal> {
+        let _ = (token, admits);
+        Err(Refusal::Invalid("tokens are not known"))
+    }
+
+    fn certificate(&mut self) -> Result<Option<Rc<Identity>>, Refusal> {
+        Ok(None)
+    }
+
+    fn throttled(&self) -> Option<u64> {
+        self.auth.failures.holds(self.client?, self.now)
+    }
+}
+
+/// The answer to a refusal.
+fn refused(
+    mut request: Box<Request>,
+    refusal: Refusal,
+    brought: Option<Kind>,
+    challenges: Vec<String>,
+) -> Refused {
+    let (cause, outcome, retry_after) = match refusal {
+        Refusal::Twice(what) => (Cause::BadRequest(what), Outcome::Invalid, None),
+        Refusal::Missing => (Cause::AuthMissing, Outcome::Missing, None),
+        Refusal::Invalid(_) => (Cause::AuthInvalid, Outcome::Invalid, None),
+        Refusal::Expired => (Cause::AuthExpired, Outcome::Expired, None),
+        Refusal::Throttled(seconds) => (Cause::AuthThrottled, Outcome::Throttled, Some(seconds)),
+        Refusal::InsufficientScope => (Cause::InsufficientScope, Outcome::InsufficientScope, None),
+        Refusal::Denied(_) => (Cause::RbacDenied, Outcome::Denied, None),
+        Refusal::Unavailable | Refusal::UnknownKey(_) => {
+            (Cause::AuthUnavailable, Outcome::Unavailable, Some(1))
+        }
+    };
+    request.worker.shared.auth.count(request.worker.index, brought, outcome);
+    if let Refusal::Invalid(why) | Refusal::Denied(why) = refusal {
+        request.record.auth_detail = Some(why);
+    }
+    Refused { retry_after, challenges, ..Refused::new(request, cause) }
+}
