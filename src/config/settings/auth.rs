@@ -3,4 +3,5 @@
 pub mod claim_path;
 pub mod failure_limit;
 pub mod ip_rules;
+pub mod issuers;
 pub mod rbac;
