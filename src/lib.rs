@@ -1,7 +1,7 @@
 //! AEGIS, an API gateway: routes each request, guards it, holds it to its limits, forwards it, and shows live what
 //! happens.
 //!
-//! `gateway` is the request path, `router` judges paths, `config` reads and validates the configuration, `admin`
+//! `gateway` is the request path, `router` judges paths, `auth` credentials, `config` reads and validates the configuration, `admin`
 //! answers operators, `webhook` tells receivers of alerts, `supervisor` starts and replaces the actors of the
 //! `aegis-actors` crate and applies reloads.
 

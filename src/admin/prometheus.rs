@@ -137,6 +137,12 @@ fn auth(page: &mut Page, admin: &Admin) {
     for (method, result, count) in admin.shared.auth.all() {
         page.sample(name, &[("method", method), ("result", result)], count as f64);
     }
+    let name = "aegis_auth_cache_total";
+    page.metric(name, "counter", "Credentials looked for among those verified before, by cache and result.");
+    let (hits, misses) = admin.shared.auth.look_ups();
+    for (result, count) in [("hit", hits), ("miss", misses)] {
+        page.sample(name, &[("cache", "token"), ("result", result)], count as f64);
+    }
 }
 
 fn requests(page: &mut Page, totals: &Totals) {

@@ -47,7 +47,7 @@ impl Access {
         let ip = [route, backend].map(|policy| policy.ip.as_ref().map(IpRules::new).unwrap_or_default());
         let policy = route.over(backend);
         let accepted =
-            |kinds: &[Credential]| kinds.iter().map(|kind| Accepted::of(kind, &auth.issuers)).collect();
+            |kinds: &[Credential]| kinds.iter().map(|kind| Accepted::of(kind, auth)).collect();
         let rule = policy.auth.as_ref().map(|rule| match rule {
             AuthRule::None => Rule::None,
             AuthRule::Optional => Rule::Optional,
@@ -121,14 +121,14 @@ impl Accepted {
         Self { kind, issuer: None }
     }
 
-    fn of(kind: &Credential, issuers: &[Box<str>]) -> Self {
+    fn of(kind: &Credential, auth: &Auth) -> Self {
         match kind {
             Credential::ApiKey => Self::any(Kind::ApiKey),
             Credential::Mtls => Self::any(Kind::Mtls),
             Credential::Jwt(None) => Self::any(Kind::Jwt),
             // One that is not known would be nobody's: `check` has refused it.
             Credential::Jwt(Some(name)) => {
-                let issuer = issuers.iter().position(|known| **known == **name).unwrap_or(usize::MAX);
+                let issuer = auth.issuers.named(name).unwrap_or(usize::MAX);
                 Self { kind: Kind::Jwt, issuer: Some(issuer) }
             }
         }

@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::rbac::RoleSet;
+use super::jwt::{Claims, Confirmation};
+use super::rbac::{Permissions, RoleNames, RoleSet};
 
 /// By what it has been proved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,7 +28,7 @@ impl Kind {
 }
 
 /// Somebody, as far as one credential says.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug)]
 pub struct Identity {
     pub kind: Kind,
     /// The name of the entry of `auth.issuers` that vouches for it; users of two of them are two users.
@@ -42,6 +43,10 @@ pub struct Identity {
     pub tier: Option<Box<str>>,
     /// Of a token; of a key its metadata.
     pub claims: Option<Box<Map<String, Value>>>,
+    /// What it may beside what its roles do.
+    pub permissions: Option<Box<Permissions>>,
+    /// What must be proved besides, for the credential to count.
+    pub confirmation: Option<Confirmation>,
     /// The id of an API key.
     pub key_id: Option<Box<str>>,
     /// When the credential ends, in seconds since the Unix epoch.
@@ -49,6 +54,49 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// Of whom nothing is known yet.
+    pub fn nobody(kind: Kind) -> Self {
+        Self {
+            kind,
+            issuer: None,
+            user: "".into(),
+            email: None,
+            roles: Box::default(),
+            role_set: RoleSet::default(),
+            scopes: Box::default(),
+            tier: None,
+            claims: None,
+            permissions: None,
+            confirmation: None,
+            key_id: None,
+            expires_at: None,
+        }
+    }
+
+    /// Who a verified token of the entry `issuer` says it is.
+    ///
+    /// # Errors
+    /// It has permissions that are none, which is told to the log.
+    pub fn of_token(claims: Claims, issuer: &str, roles: &RoleNames) -> Result<Self, &'static str> {
+        let boxed = |names: &[String]| names.iter().map(|name| name.as_str().into()).collect();
+        let permissions = (!claims.permissions.is_empty()).then(|| Permissions::build(&claims.permissions));
+        let permissions = permissions.transpose().map_err(|_| "its permissions hold a path that is no pattern")?;
+        Ok(Self {
+            issuer: Some(issuer.into()),
+            user: claims.user.into(),
+            email: claims.email.map(Into::into),
+            roles: boxed(&claims.roles),
+            role_set: roles.effective(claims.roles.iter().map(String::as_str)),
+            scopes: boxed(&claims.scopes),
+            tier: claims.tier.map(Into::into),
+            claims: Some(Box::new(claims.all)),
+            permissions: permissions.map(Box::new),
+            confirmation: claims.confirmation,
+            expires_at: Some(claims.refused_at),
+            ..Self::nobody(Kind::Jwt)
+        })
+    }
+
     /// Whether it has this scope.
     pub fn has_scope(&self, wanted: &str) -> bool {
         self.scopes.iter().any(|scope| **scope == *wanted)

@@ -12,7 +12,7 @@ use ipnet::IpNet;
 
 use super::api_key::{self, Digest, Pepper};
 use super::identity::{Identity, Kind};
-use super::rbac::{self, Permissions, RoleNames};
+use super::rbac::{Permissions, RoleNames};
 use crate::config::settings::auth::{ApiKey, ApiKeys};
 
 /// Longer ones are nobody's, and would be digested for nothing.
@@ -36,8 +36,6 @@ pub struct KeyRecord {
     pub limit: Option<Limit>,
     active: bool,
     allowed: Box<[IpNet]>,
-    /// Beside those of its roles.
-    permissions: Option<Box<Permissions>>,
 }
 
 impl KeyTable {
@@ -134,11 +132,6 @@ impl KeyTable {
 }
 
 impl KeyRecord {
-    /// Whether it permits what is asked for, whatever its roles do.
-    pub fn permits(&self, access: &rbac::Access<'_>) -> bool {
-        self.permissions.as_ref().is_some_and(|permissions| permissions.permits(access).is_some())
-    }
-
     fn of(key: &ApiKey, roles: &RoleNames) -> Result<Self, String> {
         let boxed = |names: &[String]| names.iter().map(|name| Box::from(name.as_str())).collect();
         let metadata = key.metadata.iter().map(|(name, text)| (name.clone(), text.as_str().into()));
@@ -150,24 +143,22 @@ impl KeyRecord {
             format!("auth.apiKey.keys[{}].permissions: {}", key.id, first.unwrap_or_default())
         })?;
         let identity = Identity {
-            kind: Kind::ApiKey,
-            issuer: None,
             user: key.user().into(),
-            email: None,
             roles: boxed(&key.roles),
             role_set: roles.effective(key.roles.iter().map(String::as_str)),
             scopes: boxed(&key.scopes),
             tier: key.tier.as_deref().map(Box::from),
             claims: (!key.metadata.is_empty()).then(|| Box::new(metadata.collect())),
             key_id: Some(key.id.as_str().into()),
+            permissions: permissions.map(Box::new),
             expires_at: end.map(|end| end.as_secs()),
+            ..Identity::nobody(Kind::ApiKey)
         };
         Ok(Self {
             identity,
             limit: key.rate_limit.clone(),
             active: key.active,
             allowed: key.allowed_ips.as_slice().into(),
-            permissions: permissions.map(Box::new),
         })
     }
 }

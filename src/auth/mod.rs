@@ -9,6 +9,7 @@
 //! verdict.rs       the questions in their order           credentials.rs   what a request brings
 //! access.rs        what a route wants, compiled           key_table.rs     API keys, found by digest; api_key.rs: their form
 //! identity.rs      who somebody has proved to be          rbac/            what roles may
+//! token_cache.rs   tokens that were verified          jwt/             verifying them
 //! identity_fields.rs   how upstreams are told             ip_rules.rs, networks.rs   addresses
 //! challenge.rs     how clients are told what to bring     failure_limit.rs   wrong credentials by address
 //! ```
@@ -21,18 +22,22 @@ pub mod failure_limit;
 mod identity;
 mod identity_fields;
 pub mod ip_rules;
+pub mod jwt;
 mod key_table;
 mod networks;
 pub mod rbac;
+mod token_cache;
 mod verdict;
 
 use std::sync::Arc;
 
 use self::access::{Accepted, Rule};
 use self::failure_limit::FailureLimit;
+use self::jwt::Issuers;
 use self::key_table::KeyTable;
-use self::rbac::Rbac;
-use crate::config::settings::auth::Auth as Settings;
+use self::rbac::{Rbac, RoleNames};
+use crate::config::settings::auth::issuers::entries;
+use crate::config::settings::auth::{Auth as Settings, Cache};
 use crate::router::PatternSet;
 
 pub use self::access::Access;
@@ -40,6 +45,7 @@ pub use self::credentials::Field;
 pub use self::identity::{Identity, Kind};
 pub use self::identity_fields::IdentityFields;
 pub use self::key_table::KeyRecord;
+pub use self::token_cache::{TokenCache, Verified};
 pub use self::verdict::{Admitted, Facts, Principal, Prove, Refusal, judge};
 
 /// `auth` of one configuration.
@@ -49,8 +55,10 @@ pub struct Auth {
     /// The field that keys come in, and what stands in front of them there.
     key_field: Box<str>,
     key_prefix: Box<str>,
-    /// The names of `auth.issuers`.
-    issuers: Vec<Box<str>>,
+    /// `auth.issuers` and `auth.jwt`.
+    pub issuers: Issuers,
+    /// `auth.cache`.
+    pub cache: Cache,
     /// Every kind that is configured, in the order in which the first right one is who it is.
     kinds: Vec<Accepted>,
     allow_anonymous: bool,
@@ -89,15 +97,22 @@ impl Auth {
             true => Some(KeyTable::build(&settings.api_key, rbac.names())?),
             false => None,
         };
+        let entries = entries(&settings.issuers, &settings.jwt);
+        let (issuers, _) = Issuers::build(&entries).map_err(|unfit| {
+            let first = unfit.iter().find(|unfit| unfit.is_error).map(|unfit| format!("{}: {}", unfit.key, unfit.what));
+            first.unwrap_or_default()
+        })?;
         let configured = |kind: &Kind| match kind {
             Kind::ApiKey => keys.is_some(),
-            Kind::Jwt | Kind::Mtls => false,
+            Kind::Jwt => !issuers.entries().is_empty(),
+            Kind::Mtls => false,
         };
         let failures = before.map(|before| &before.failures);
         let failures = failures.filter(|failures| failures.is_as(&settings.failure_limit, ipv6_prefix));
         Ok(Self {
             kinds: Kind::ALL.into_iter().filter(configured).map(Accepted::any).collect(),
-            issuers: Vec::new(),
+            issuers,
+            cache: settings.cache.clone(),
             keys,
             key_field: settings.api_key.header_name.as_str().into(),
             key_prefix: settings.api_key.prefix.as_str().into(),
@@ -111,6 +126,11 @@ impl Auth {
                 .cloned()
                 .unwrap_or_else(|| Arc::new(FailureLimit::new(&settings.failure_limit, ipv6_prefix))),
         })
+    }
+
+    /// The roles that the configuration knows.
+    pub fn role_names(&self) -> &RoleNames {
+        self.rbac.names()
     }
 
     /// The field that API keys come in, where they are accepted.

@@ -15,6 +15,7 @@ use super::Auth;
 use super::access::{Accepted, Access, Rule};
 use super::credentials::{Field, bearer};
 use super::identity::{Identity, Kind};
+use super::jwt::Confirmation;
 use super::key_table::KeyTable;
 use super::rbac::{self, Permit, RoleSet};
 use crate::router::RequestHeaders;
@@ -34,6 +35,8 @@ pub struct Facts<'a> {
     pub authorization: Field<'a>,
     /// The field that keys come in, where that is another one.
     pub key: Field<'a>,
+    /// SHA-256 of the certificate of the client's connection.
+    pub certificate: Option<[u8; 32]>,
 }
 
 impl Facts<'_> {
@@ -176,10 +179,9 @@ fn is_permitted(auth: &Auth, facts: &Facts<'_>, roles: &RoleSet, principal: Opti
         headers: facts.headers,
         claims: identity.and_then(|identity| identity.claims.as_deref()),
     };
-    match principal.map(|principal| &principal.who) {
-        Some(Who::Key(at)) if auth.key(*at).is_some_and(|key| key.permits(&access)) => true,
-        _ => !matches!(auth.rbac.permits(roles, &access), Permit::Denied(_)),
-    }
+    let own = identity.and_then(|identity| identity.permissions.as_ref());
+    own.is_some_and(|own| own.permits(&access).is_some())
+        || !matches!(auth.rbac.permits(roles, &access), Permit::Denied(_))
 }
 
 /// Who it is under `any`: the first of `kinds` that is there. `None`: none is.
@@ -287,7 +289,14 @@ impl Proved {
             let of = |kind: &Accepted, entry| {
                 kind.kind == Kind::Jwt && kind.issuer.is_none_or(|issuer| issuer == entry)
             };
-            proved.token = Some(prove.token(token, &|entry| kinds.iter().any(|kind| of(kind, entry)))?);
+            let (entry, identity) = prove.token(token, &|entry| kinds.iter().any(|kind| of(kind, entry)))?;
+            // Judged each time: the same token may come on another connection (RFC 8705, section 3).
+            match identity.confirmation {
+                None => {}
+                Some(Confirmation::Certificate(wanted)) if facts.certificate == Some(wanted) => {}
+                Some(_) => return Err(Refusal::Invalid("a token that is bound to what was not proved")),
+            }
+            proved.token = Some((entry, identity));
         }
         Ok(proved)
     }

@@ -3,7 +3,7 @@
 use aegis_schema::section::quoted;
 use aegis_schema::{Section, suggest};
 
-use super::settings::auth::{AuthRule, Credential, Policy};
+use super::settings::auth::{AuthRule, Credential, Policy, issuers};
 use super::settings::{Auth, Settings};
 
 /// The keys of a [`Policy`] that mean nothing where nobody is asked.
@@ -40,22 +40,23 @@ pub(super) fn check(settings: &Settings, root: &Section<'_>) {
 }
 
 /// What the routes may name.
-struct Known<'a> {
+struct Known {
     enabled: bool,
     /// The kinds of credentials that are configured, as they are written.
     kinds: Vec<&'static str>,
-    issuers: Vec<&'a str>,
+    issuers: Vec<String>,
     /// Keys come in `Authorization`, where tokens come.
     shares_authorization: bool,
 }
 
-impl<'a> Known<'a> {
-    fn of(auth: &'a Auth) -> Self {
-        let kinds = [("apiKey", auth.api_key.enabled)];
+impl Known {
+    fn of(auth: &Auth) -> Self {
+        let entries = issuers::entries(&auth.issuers, &auth.jwt);
+        let kinds = [("apiKey", auth.api_key.enabled), ("jwt", !entries.is_empty())];
         Self {
             enabled: auth.enabled,
             kinds: kinds.into_iter().filter(|(_, is)| *is).map(|(kind, _)| kind).collect(),
-            issuers: Vec::new(),
+            issuers: entries.into_iter().map(|(_, issuer)| issuer.name).collect(),
             shares_authorization: auth.api_key.header_name.eq_ignore_ascii_case("authorization"),
         }
     }
@@ -118,11 +119,11 @@ impl<'a> Known<'a> {
                 format_args!("names {}, which nobody can have: {hint}", quoted(&kind.name())),
             );
         } else if let Some(issuer) = of
-            && !self.issuers.contains(&issuer)
+            && !self.issuers.iter().any(|known| known == issuer)
         {
             let hint = suggest::hint(
                 issuer,
-                self.issuers.iter().copied(),
+                self.issuers.iter().map(String::as_str),
                 "use the `name` of one of `auth.issuers`",
             );
             section.error_of(

@@ -38,23 +38,41 @@ impl Outcome {
 const METHODS: [&str; 4] = ["apiKey", "jwt", "mtls", "none"];
 
 /// A counter for each kind and outcome.
-pub struct AuthCounters([[Counters; Outcome::NAMES.len()]; METHODS.len()]);
+pub struct AuthCounters {
+    decisions: [[Counters; Outcome::NAMES.len()]; METHODS.len()],
+    /// Tokens that were known, and that were not.
+    hits: Counters,
+    misses: Counters,
+}
 
 impl AuthCounters {
     /// Counters at zero for `workers` workers.
     pub fn new(workers: usize) -> Self {
-        Self(std::array::from_fn(|_| std::array::from_fn(|_| Counters::new(workers))))
+        let counters = || Counters::new(workers);
+        let decisions = std::array::from_fn(|_| std::array::from_fn(|_| counters()));
+        Self { decisions, hits: counters(), misses: counters() }
     }
 
     /// Counts a request that was judged by a credential of this kind, or by none.
     pub fn count(&self, worker: usize, kind: Option<Kind>, outcome: Outcome) {
         let method = kind.map_or(METHODS.len() - 1, |kind| kind as usize);
-        self.0[method][outcome as usize].add(worker, 1);
+        self.decisions[method][outcome as usize].add(worker, 1);
+    }
+
+    /// Counts a token that was looked for among those that are known.
+    pub fn count_look_up(&self, worker: usize, found: bool) {
+        let counters = if found { &self.hits } else { &self.misses };
+        counters.add(worker, 1);
+    }
+
+    /// How many of them were known, and were not.
+    pub fn look_ups(&self) -> (u64, u64) {
+        (self.hits.sum(), self.misses.sum())
     }
 
     /// Each kind and outcome with what was counted.
     pub fn all(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
-        let rows = METHODS.iter().zip(&self.0);
+        let rows = METHODS.iter().zip(&self.decisions);
         rows.flat_map(|(method, row)| {
             Outcome::NAMES.iter().zip(row).map(|(outcome, count)| (*method, *outcome, count.sum()))
         })

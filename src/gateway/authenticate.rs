@@ -8,7 +8,11 @@ use super::auth_counters::Outcome;
 use super::request::{Refused, Request};
 use super::request_context;
 use super::snapshot::Route;
-use crate::auth::{self, Auth, Facts, Field, Identity, Kind, Prove, Refusal, ip_rules};
+use super::worker::Worker;
+use crate::auth::jwt::{Fault, Source};
+use crate::auth::{
+    self, Auth, Facts, Field, Identity, IdentityFields, Kind, Prove, Refusal, Verified, ip_rules,
+};
 use crate::router::Canonical;
 
 /// Judges the request by `auth` and what its route wants, and notes in it who it is.
@@ -32,11 +36,19 @@ pub async fn authenticate(
         now: request.record.arrived_ms / 1000,
         headers: fields,
         authorization: Field::of(fields.get_all("authorization")),
+        certificate: None,
         key: auth.key_field().map_or(Field::Absent, |name| Field::of(fields.get_all(name))),
     };
     // A proxy that has named nobody may stand for anybody.
     let named = !request_context::is_trusted(&snapshot.trusted_proxies, facts.client);
-    let mut prover = Prover { auth, client: named.then_some(facts.client), now: facts.now };
+    let mut prover = Prover {
+        worker: &request.worker,
+        auth,
+        generation: snapshot.generation,
+        fields: &snapshot.identity_fields,
+        client: named.then_some(facts.client),
+        now: facts.now,
+    };
     match auth::judge(auth, access, &facts, &mut prover) {
         Ok(admitted) => {
             let kind = admitted.principal.as_ref().and_then(|principal| principal.identity(auth));
@@ -80,7 +92,11 @@ pub fn admit_address(request: &mut Request, route: &Route) -> Result<(), Cause> 
 
 /// What proves credentials on this worker.
 struct Prover<'a> {
+    worker: &'a Worker,
     auth: &'a Auth,
+    /// Of the configuration.
+    generation: u64,
+    fields: &'a IdentityFields,
     /// Whose wrong credentials are counted; `None`: a proxy's own, behind which anybody may be.
     client: Option<IpAddr>,
     now: u64,
@@ -89,11 +105,38 @@ struct Prover<'a> {
 impl Prove for Prover<'_> {
     fn token(
         &mut self,
-        token: &str,
+        text: &str,
         admits: &dyn Fn(usize) -> bool,
     ) -> Result<(usize, Rc<Identity>), Refusal> {
-        let _ = (token, admits);
-        Err(Refusal::Invalid("tokens are not known"))
+        const FOREIGN: Refusal = Refusal::Invalid("a token of an issuer that the route does not take");
+        let (auth, now) = (self.auth, self.now);
+        let mut cache = self.worker.tokens.borrow_mut();
+        cache.enter(self.generation, auth.cache.entries);
+        let known = cache.find(text, now, |_| 0);
+        self.worker.shared.auth.count_look_up(self.worker.index, known.is_some());
+        if let Some(Verified { entry, identity, .. }) = known {
+            return if admits(entry) { Ok((entry, identity)) } else { Err(FOREIGN) };
+        }
+        // Whoever has brought many wrong ones gets no more work out of the gateway.
+        if let Some(seconds) = self.throttled() {
+            return Err(Refusal::Throttled(seconds));
+        }
+        let token = auth.issuers.read(text).map_err(|fault| refusal(fault, usize::MAX))?;
+        let entry = token.entry();
+        if !admits(entry) {
+            return Err(FOREIGN);
+        }
+        let issuer = &auth.issuers.entries()[entry];
+        let Source::Written(keys) = issuer.keys() else { return Err(Refusal::Unavailable) };
+        let claims = auth.issuers.verify(&token, keys, now).map_err(|fault| refusal(fault, entry))?;
+        let until = claims.refused_at.min(now.saturating_add(auth.cache.max_age.as_secs()));
+        let identity = Identity::of_token(claims, issuer.name(), auth.role_names()).map_err(Refusal::Invalid)?;
+        if !self.fields.can_tell(&identity) {
+            return Err(Refusal::Invalid("a claim that upstreams are told has a control character"));
+        }
+        let identity = Rc::new(identity);
+        cache.keep(text, Verified { entry, identity: identity.clone(), until, keys: 0 });
+        Ok((entry, identity))
     }
 
     fn certificate(&mut self) -> Result<Option<Rc<Identity>>, Refusal> {
@@ -102,6 +145,16 @@ impl Prove for Prover<'_> {
 
     fn throttled(&self) -> Option<u64> {
         self.auth.failures.holds(self.client?, self.now)
+    }
+}
+
+/// What a fault of a token means here; `entry` is the number of its issuer.
+fn refusal(fault: Fault, entry: usize) -> Refusal {
+    match fault {
+        Fault::Invalid(why) => Refusal::Invalid(why),
+        Fault::Expired => Refusal::Expired,
+        Fault::UnknownKey { .. } => Refusal::UnknownKey(entry),
+        Fault::NoKeys => Refusal::Invalid("its issuer has no keys"),
     }
 }
 

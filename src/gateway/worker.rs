@@ -19,6 +19,7 @@ use super::rate_limit::Asking;
 use super::shared::Shared;
 use super::snapshot::{Backend, Snapshot, SnapshotRef, Target};
 use super::upstream::{Dialer, Pool};
+use crate::auth::TokenCache;
 use crate::logging;
 
 /// Log bytes that leave the thread at once rather than at the next beat.
@@ -45,6 +46,8 @@ pub struct Worker {
     breaker: ActorHandle<Outcomes>,
     /// Towards the rate limiter actor.
     pub asking: Asking,
+    /// Tokens that were verified here.
+    pub tokens: RefCell<TokenCache>,
     /// Towards the metrics aggregator.
     counting: Counting,
     log: RefCell<String>,
@@ -74,6 +77,7 @@ impl Worker {
             outcomes: RefCell::new(Outcomes { worker: index, runs: Vec::new() }),
             breaker: ActorHandle::default(),
             asking: Asking::default(),
+            tokens: RefCell::new(TokenCache::new(0)),
             counting: Counting::default(),
             log: RefCell::default(),
             random: RefCell::new(fastrand::Rng::new()),

@@ -19,6 +19,7 @@ use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use super::Supervisor;
 use super::messages::FilesTouched;
 use super::writing::Writing;
+use crate::config::settings::auth::issuers;
 use crate::config::{Loaded, regular};
 
 /// How often the files are polled. A change that only a poll has found must be found twice, as it may be half written.
@@ -31,7 +32,10 @@ pub(super) fn files(loaded: &Loaded) -> BTreeSet<PathBuf> {
         std::iter::once([&tls.cert_file, &tls.key_file]).chain(others).flatten().cloned()
     });
     let bundles = loaded.settings.backends.iter().filter_map(|backend| backend.tls.ca_file.clone());
-    loaded.file.iter().chain(&loaded.named).cloned().chain(server).chain(bundles).collect()
+    let auth = &loaded.settings.auth;
+    let issuers = issuers::entries(&auth.issuers, &auth.jwt).into_iter();
+    let keys = issuers.flat_map(|(_, issuer)| [issuer.terms.jwks_file, issuer.terms.ca_file]).flatten();
+    loaded.file.iter().chain(&loaded.named).cloned().chain(server).chain(bundles).chain(keys).collect()
 }
 
 /// What was in the files when a configuration was made of them: a hash for each, `None` for one that is missing.

@@ -64,6 +64,26 @@ pub fn list<T: 'static>(item: Form<T>) -> Form<Vec<T>> {
     Form { shape: Shape { inner, secret, many: true, ..form.shape }, ..form }
 }
 
+/// A list, or its one item alone; `item` makes the form of an item.
+pub fn one_or_many<T: 'static>(item: impl Fn() -> Form<T>) -> Form<Vec<T>> {
+    let (one, many) = (item(), list(item()));
+    let (text, items) = (one.shape.schema.clone(), many.shape.schema.clone());
+    let schema = move || {
+        let (mut schema, text) = (items(), text());
+        schema["type"] = json!([text["type"], "array"]);
+        text.get("pattern").into_iter().for_each(|pattern| schema["pattern"] = pattern.clone());
+        schema
+    };
+    let words = format!("{}, or a list of it", one.shape.words);
+    let (alone, all) = (one.read, many.read);
+    let read = move |at: &At<'_, '_>| match &at.node.kind {
+        Kind::List(_) => all(at),
+        _ => alone(at).map(|item| vec![item]),
+    };
+    let shape = Shape { words, schema: Rc::new(schema), ..many.shape };
+    Form { read: Box::new(read), shape, ..many }
+}
+
 impl<T: PartialEq + 'static> Form<Vec<T>> {
     /// Of several that are the same, the first.
     pub fn unique(self) -> Self {

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use serde_json::json;
 
-pub use list::{flat, list, map, one_of, section, short};
+pub use list::{flat, list, map, one_of, one_or_many, section, short};
 pub use number::{flag, int, number, size, size_in};
 pub use text::{
     fields, file, grammar, header_value, host, host_pattern, known, label, matching, method, network, parsed,

@@ -6,10 +6,13 @@ mod credential;
 mod digest;
 pub mod failure_limit;
 pub mod ip_rules;
+pub mod issuers;
 mod policy;
 pub mod rbac;
 
-use aegis_schema::{Form, ensure, section, syntax};
+use std::time::Duration;
+
+use aegis_schema::{Form, Section, ensure, section, syntax};
 
 pub use self::api_keys::{ApiKey, ApiKeys};
 pub use self::claim_path::ClaimPath;
@@ -34,7 +37,7 @@ const LATER: &[(&str, &str)] = &[
 
 section! {
     /// `auth`: who may come in, and with what. See [identity.md](identity.md).
-    pub struct Auth, later LATER {
+    pub struct Auth, check check, later LATER {
         /// requests are judged by who sends them; a route without an `auth` of its own wants a credential then
         enabled: bool = false, "enabled" flag();
         /// who brings no credential is let in as role `anonymous`, where a route says nothing else. A wrong one is 401 all
@@ -54,12 +57,28 @@ section! {
             "claimHeaders" fields("name: path", claim_path::claim_path());
         /// keys of programs
         api_key: ApiKeys, "apiKey" section();
+        /// whose tokens are believed
+        issuers: Vec<issuers::Issuer>, "issuers" list(section());
+        /// short for one more of `issuers`, which is named `jwt`
+        jwt: issuers::Jwt, "jwt" section();
+        /// tokens that were verified, so that the same one costs no signature again
+        cache: Cache, "cache" section();
         /// how many wrong credentials an address may bring
         failure_limit: FailureLimit, "failureLimit" section();
         /// what roles may do
         rbac: Rbac, "rbac" section();
         /// addresses that may come in at all. It holds while `enabled` is `false`, too
         ip: IpRules, "ip" section();
+    }
+}
+
+section! {
+    /// `auth.cache`: tokens that were verified. Who somebody is, is kept; whether that suffices is judged for each request.
+    pub struct Cache {
+        /// of each worker; 0 = none. The longest that are kept have 4 KiB
+        entries: usize = 10_000, "entries" int(0..=1_000_000);
+        /// none is kept for longer, nor beyond its own end
+        max_age: Duration = Duration::from_secs(300), "maxAgeSeconds" seconds(1..=86_400);
     }
 }
 
@@ -86,6 +105,10 @@ impl IdentityHeaders {
         let names = [&self.user, &self.email, &self.roles, &self.tier, &self.kind];
         names.into_iter().map(String::as_str).filter(|name| !name.is_empty())
     }
+}
+
+fn check(auth: &mut Auth, section: &Section<'_>) {
+    issuers::distinct(&auth.issuers, &auth.jwt, section);
 }
 
 /// A field's name, or nothing. Those that messages or the gateway itself cannot do without are nobody's identity.
