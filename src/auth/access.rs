@@ -46,8 +46,7 @@ impl Access {
     pub fn new(route: &Policy, backend: &Policy, auth: &Auth) -> Self {
         let ip = [route, backend].map(|policy| policy.ip.as_ref().map(IpRules::new).unwrap_or_default());
         let policy = route.over(backend);
-        let accepted =
-            |kinds: &[Credential]| kinds.iter().map(|kind| Accepted::of(kind, auth)).collect();
+        let accepted = |kinds: &[Credential]| kinds.iter().map(|kind| Accepted::of(kind, auth)).collect();
         let rule = policy.auth.as_ref().map(|rule| match rule {
             AuthRule::None => Rule::None,
             AuthRule::Optional => Rule::Optional,

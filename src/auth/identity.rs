@@ -80,7 +80,8 @@ impl Identity {
     pub fn of_token(claims: Claims, issuer: &str, roles: &RoleNames) -> Result<Self, &'static str> {
         let boxed = |names: &[String]| names.iter().map(|name| name.as_str().into()).collect();
         let permissions = (!claims.permissions.is_empty()).then(|| Permissions::build(&claims.permissions));
-        let permissions = permissions.transpose().map_err(|_| "its permissions hold a path that is no pattern")?;
+        let permissions =
+            permissions.transpose().map_err(|_| "its permissions hold a path that is no pattern")?;
         Ok(Self {
             issuer: Some(issuer.into()),
             user: claims.user.into(),

@@ -99,7 +99,10 @@ impl Auth {
         };
         let entries = entries(&settings.issuers, &settings.jwt);
         let (issuers, _) = Issuers::build(&entries).map_err(|unfit| {
-            let first = unfit.iter().find(|unfit| unfit.is_error).map(|unfit| format!("{}: {}", unfit.key, unfit.what));
+            let first = unfit
+                .iter()
+                .find(|unfit| unfit.is_error)
+                .map(|unfit| format!("{}: {}", unfit.key, unfit.what));
             first.unwrap_or_default()
         })?;
         let configured = |kind: &Kind| match kind {

@@ -130,7 +130,8 @@ impl Prove for Prover<'_> {
         let Source::Written(keys) = issuer.keys() else { return Err(Refusal::Unavailable) };
         let claims = auth.issuers.verify(&token, keys, now).map_err(|fault| refusal(fault, entry))?;
         let until = claims.refused_at.min(now.saturating_add(auth.cache.max_age.as_secs()));
-        let identity = Identity::of_token(claims, issuer.name(), auth.role_names()).map_err(Refusal::Invalid)?;
+        let identity =
+            Identity::of_token(claims, issuer.name(), auth.role_names()).map_err(Refusal::Invalid)?;
         if !self.fields.can_tell(&identity) {
             return Err(Refusal::Invalid("a claim that upstreams are told has a control character"));
         }

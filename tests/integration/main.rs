@@ -64,6 +64,7 @@ mod shared_limits;
 mod streaming;
 mod targets;
 mod time_limits;
+mod tokens;
 mod tunnels;
 mod upstream_faults;
 mod upstream_idle;

@@ -31,6 +31,7 @@ mod response;
 pub mod scrape;
 mod status;
 mod tls;
+pub mod tokens;
 pub mod traffic;
 mod upstream;
 mod wait;
