@@ -12,7 +12,8 @@ pub fn is_secret(key: &str) -> bool {
     const PARTS: [&str; 8] =
         ["token", "secret", "password", "passwd", "credential", "authorization", "apikey", "privatekey"];
     let folded = folded(key);
-    PARTS.iter().any(|part| folded.contains(part))
+    // Whether they go on is no secret.
+    folded != "forwardcredentials" && PARTS.iter().any(|part| folded.contains(part))
 }
 
 /// The same for a field of a request, which may be what its sender is known by: sessions, and whatever is a key.

@@ -304,7 +304,7 @@ mod tests {
             ("status=+50", "status must be"),
             ("status=", "status must be"),
             ("status=500&status=502", "status stands there twice"),
-            ("reason=ratelimited", "reason must be one of auth_invalid, auth_missing, bad_path"),
+            ("reason=ratelimited", "reason must be one of auth_expired, auth_invalid, auth_missing"),
             ("client=localhost", "client must be an address"),
             ("client=10.0.0.0/8", "client must be an address"),
             ("backend=", "backend is empty"),

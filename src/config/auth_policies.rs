@@ -1,5 +1,6 @@
 //! Rules of `auth` that need more than one section: what routes want must be there to be wanted.
 
+use aegis_actors::rate_limiter::settings::KeyStrategy;
 use aegis_schema::section::quoted;
 use aegis_schema::{Section, suggest};
 
@@ -9,8 +10,8 @@ use super::settings::{Auth, Settings};
 /// The keys of a [`Policy`] that mean nothing where nobody is asked.
 const WANTS: [&str; 4] = ["roles", "scopes", "claims", "tiers"];
 
-/// Judges what routes and backends want, and what keys have.
-pub(super) fn check(settings: &Settings, root: &Section<'_>) {
+/// Judges what routes and backends want and what keys have, and completes their limits.
+pub(super) fn check(settings: &mut Settings, root: &Section<'_>) {
     let known = Known::of(&settings.auth);
     for (backend, section) in settings.backends.iter().zip(root.sections("backends")) {
         known.check(&backend.policy, None, &section);
@@ -18,23 +19,58 @@ pub(super) fn check(settings: &Settings, root: &Section<'_>) {
             known.check(&route.policy, Some(&backend.policy), &section);
         }
     }
-    let Some(auth) = root.child("auth") else { return };
     if !settings.auth.enabled {
-        return;
+        return verified_by_nobody(settings, root);
     }
+    let Some(auth) = root.child("auth") else { return };
     if known.kinds.is_empty() {
         auth.error_here(
             "`auth` wants a credential of whoever asks, and takes none: enable `apiKey`, or add an entry to `issuers`".to_owned(),
         );
     }
-    let limited = settings.rate_limit.as_ref().is_some_and(|limits| limits.enabled);
+    let limits = settings.rate_limit.as_ref().filter(|limits| limits.enabled);
     let Some(section) = auth.child("apiKey") else { return };
-    for (key, section) in settings.auth.api_key.keys.iter().zip(section.sections("keys")) {
-        if key.rate_limit.is_some() && !limited {
-            section.error_of(
+    for (key, section) in settings.auth.api_key.keys.iter_mut().zip(section.sections("keys")) {
+        let Some(limit) = &mut key.rate_limit else { continue };
+        match (limits, section.child("rateLimit")) {
+            (Some(limits), Some(section)) => limits.complete(limit, &section),
+            _ => section.error_of(
                 "rateLimit",
                 "has no effect, for nothing is limited without `rateLimit`: add `rateLimit: {}`, or remove the key",
-            );
+            ),
+        }
+    }
+}
+
+/// Warns of what only verified users and API keys give a meaning.
+fn verified_by_nobody(settings: &Settings, root: &Section<'_>) {
+    let (Some(limits), Some(section)) = (&settings.rate_limit, root.child("rateLimit")) else { return };
+    let warn = |section: &Section<'_>, key: &str, then: &str| {
+        section.warning_of(
+            key,
+            format_args!("has no effect without `auth: {{enabled: true}}`: requests are told apart by address{then}"),
+        );
+    };
+    let strategy = |section: &Section<'_>, key: &str, strategy: KeyStrategy| {
+        if let Some(instead) = strategy.without_users() {
+            warn(section, key, &format!("; write `{instead}`, or enable it"));
+        }
+    };
+    strategy(&section, "keyStrategy", limits.key);
+    if !limits.tiers.is_empty() {
+        warn(&section, "tierLimits", ", and all get the default limit");
+    }
+    if let (false, Some(section)) = (limits.bypass.user_ids.is_empty(), section.child("bypass")) {
+        warn(&section, "userIds", ", and nobody is let pass for it");
+    }
+    for (rule, section) in limits.rules.iter().zip(section.sections("rules")) {
+        rule.key.iter().for_each(|key| strategy(&section, "key", *key));
+        let Some(section) = section.child("match") else { continue };
+        let of = &rule.matches;
+        for (key, ids) in [("tiers", &of.tiers), ("userIds", &of.user_ids), ("apiKeys", &of.api_keys)] {
+            if !ids.is_empty() {
+                warn(&section, key, ", and the rule matches none of them");
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use aegis_schema::form::{At, list, map, matching, one_of, parsed, section, text};
+use aegis_schema::form::{list, map, matching, one_of, parsed, section, text};
 use aegis_schema::problem::Severity;
 use aegis_schema::syntax::is_label;
 use aegis_schema::{Form, Secret, Section, choice, secrets, section};
@@ -126,11 +126,11 @@ section! {
         /// only say so too
         hosts: Vec<String>, "hosts" list(host_pattern()).unique().sparse().unset("every host");
         /// verified users of these tiers
-        tiers: Vec<String>, "tiers" verified(NO_RULE).sparse().unset("everybody");
+        tiers: Vec<String>, "tiers" verified().sparse().unset("everybody");
         /// these verified users
-        user_ids: Vec<String>, "userIds" verified(NO_RULE).sparse().unset("everybody");
+        user_ids: Vec<String>, "userIds" verified().sparse().unset("everybody");
         /// these verified API keys, by id
-        api_keys: Vec<String>, "apiKeys" verified(NO_RULE).sparse().unset("everybody");
+        api_keys: Vec<String>, "apiKeys" verified().sparse().unset("everybody");
     }
 }
 
@@ -140,7 +140,7 @@ section! {
         /// clients that no limit applies to
         ips: Vec<IpNet>, "ips" list(network("lets everybody pass: to limit nothing, write `enabled: false`"));
         /// verified users that no limit applies to
-        user_ids: Vec<String>, "userIds" verified("; until then use `ips`");
+        user_ids: Vec<String>, "userIds" verified();
         /// canonical paths that no limit applies to; a glob where it holds `*` or `?`
         paths: Vec<String>, "paths" list(text()).unique().words("list of paths or globs");
         /// no limit for loopback and private addresses of the socket's peer, whatever a header says; not for those among
@@ -244,6 +244,24 @@ impl Settings {
         let Self { default_algorithm: algorithm, default_requests: requests, default_window: window, .. } =
             *self;
         Limit { algorithm, requests, window, burst: self.default_burst }
+    }
+}
+
+impl Settings {
+    /// Fills in what is not written of a limit that stands elsewhere, in `section`, and judges what comes of it.
+    pub fn complete(&self, limit: &mut Limit, section: &Section<'_>) {
+        inherit(limit, Some(section), &self.default_limit());
+    }
+}
+
+impl KeyStrategy {
+    /// What to write in its place where nobody is verified, if it means somebody who is.
+    pub fn without_users(self) -> Option<&'static str> {
+        match self {
+            Self::User | Self::ApiKey => Some("ip"),
+            Self::UserEndpoint => Some("ipEndpoint"),
+            _ => None,
+        }
     }
 }
 
@@ -428,49 +446,25 @@ fn id() -> Form<String> {
 }
 
 fn strategy() -> Form<KeyStrategy> {
-    one_of().words("key").check(|strategy, at| match strategy {
-        KeyStrategy::User | KeyStrategy::ApiKey => needs_authentication(at, "; until then write `ip`"),
-        KeyStrategy::UserEndpoint => needs_authentication(at, "; until then write `ipEndpoint`"),
-        _ => {}
-    })
+    one_of().words("key")
 }
-
-/// Warns of a key that only verified users and API keys give a meaning; `then` says what follows.
-fn needs_authentication(at: &At<'_, '_>, then: &str) {
-    at.warn(format_args!(
-        "has no effect until authentication is configured: requests are told apart by address{then}"
-    ));
-}
-
-/// What follows for a rule.
-const NO_RULE: &str = ", and the rule matches none of them";
 
 /// Ids of verified users, keys or tiers.
-fn verified(then: &'static str) -> Form<Vec<String>> {
+fn verified() -> Form<Vec<String>> {
     const WHAT: &str = "must be 1 to 256 bytes without outer spaces and control characters, found {found}: write it as it was \
                         issued, or remove it";
     let fits = |text: &str| {
         text.trim() == text && (1..=256).contains(&text.len()) && !text.contains(char::is_control)
     };
     let id = matching("text", WHAT, fits);
-    list(id.seen(Severity::Warning)).unique().check(move |ids, at| {
-        if !ids.is_empty() {
-            needs_authentication(at, then);
-        }
-    })
+    list(id.seen(Severity::Warning)).unique()
 }
 
 fn tiers() -> Form<Vec<(String, Limit)>> {
     const NAME: &str =
         "must be 1 to 64 of the characters A-Z a-z 0-9 . _ -: it is a label in metrics and answers";
     let name = |name: &str| is_label(name).then(|| name.to_owned()).ok_or(NAME);
-    map("name: limit", name, section().braces("write `{requests: 100, windowSeconds: 60}`")).check(
-        |tiers, at| {
-            if !tiers.is_empty() {
-                needs_authentication(at, ", and all get the default limit");
-            }
-        },
-    )
+    map("name: limit", name, section().braces("write `{requests: 100, windowSeconds: 60}`"))
 }
 
 fn url() -> Form<Secret> {
