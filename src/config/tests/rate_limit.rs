@@ -96,11 +96,11 @@ fn the_section_of_the_contract_is_read_to_the_letter() {
         }],
     };
     assert_eq!(loaded.settings.rate_limit, Some(expected));
-    // Tiers wait for authentication; nothing else is worth a word.
+    // Tiers need verified users; nothing else is worth a word.
     let warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
     assert_eq!(warnings.len(), 1, "{warnings:#?}");
     assert!(
-        warnings[0].starts_with("a.yaml:13:15: warning: `rateLimit.tierLimits` has no effect until"),
+        warnings[0].starts_with("a.yaml:13:15: warning: `rateLimit.tierLimits` has no effect without"),
         "{warnings:#?}"
     );
 }
