@@ -227,7 +227,7 @@ mod tests {
         );
         for digest in [Digest::Sha256(sha256(b"a")), Digest::Sha512(sha512(b"a")), digest] {
             assert_eq!(Digest::parse(&digest.to_string()).as_ref(), Ok(&digest));
-            assert!(!format!("{digest:?}").contains(|c: char| c == ':'), "{digest:?}");
+            assert!(!format!("{digest:?}").contains(':'), "{digest:?}");
         }
     }
 }

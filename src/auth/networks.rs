@@ -18,17 +18,17 @@ pub struct Networks {
 impl Networks {
     /// The addresses of all of them.
     pub fn new<'n>(networks: impl IntoIterator<Item = &'n IpNet>) -> Self {
-        let (mut v4, mut v6): (Vec<(u32, u32)>, Vec<(u128, u128)>) = Default::default();
+        let mut all = Self::default();
         for network in networks {
             match network {
-                IpNet::V4(net) => v4.push((net.network().into(), net.broadcast().into())),
+                IpNet::V4(net) => all.v4.push((net.network().into(), net.broadcast().into())),
                 IpNet::V6(net) => match (net.network().to_ipv4_mapped(), net.broadcast().to_ipv4_mapped()) {
-                    (Some(first), Some(last)) => v4.push((first.into(), last.into())),
-                    _ => v6.push((net.network().into(), net.broadcast().into())),
+                    (Some(first), Some(last)) => all.v4.push((first.into(), last.into())),
+                    _ => all.v6.push((net.network().into(), net.broadcast().into())),
                 },
             }
         }
-        Self { v4: disjoint(v4, u32::checked_add), v6: disjoint(v6, u128::checked_add) }
+        Self { v4: disjoint(all.v4, u32::checked_add), v6: disjoint(all.v6, u128::checked_add) }
     }
 
     /// Whether one of them holds the address.

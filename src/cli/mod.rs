@@ -6,6 +6,7 @@ mod check;
 mod config;
 mod demo;
 mod demo_upstreams;
+mod key;
 mod migrate;
 mod routes;
 mod serve;
@@ -88,6 +89,9 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Make API keys, hash them, and tell what a key is.
+    #[command(subcommand)]
+    Key(key::Order),
     /// Print the compiled route table, most specific first.
     Routes {
         #[command(flatten)]
@@ -181,6 +185,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Why { request_id, configuration, json } => {
             configuration.read(|source| why::run(&source, &request_id, json))
         }
+        Command::Key(order) => key::run(order),
         Command::Routes { configuration, json } => configuration.read(|source| routes::run(&source, json)),
         Command::Migrate { configuration, store, status, revert } => {
             let order = match (status, revert) {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::harness::{Folder, run, run_full, run_with};
+use crate::harness::{Folder, run, run_fed, run_full, run_with};
 
 const FILE: &str = "server: {port: 9000}\nadmin: {token: hunter2-is-secret}\nbackends: [{name: a, url: 'http://h:1', routes: [/x]}]\n";
 
@@ -50,12 +50,89 @@ fn of_a_configuration_that_is_refused_its_problems_are_shown_and_no_values() {
 #[test]
 fn what_cannot_be_written_is_a_failure() {
     let folder = folder();
-    for arguments in
-        [&["schema"][..], &["config", "--defaults"], &["config", "-c", "a.yaml"], &["routes", "-c", "a.yaml"]]
-    {
+    for arguments in [
+        &["schema"][..],
+        &["key", "new", "--user", "u"],
+        &["config", "--defaults"],
+        &["config", "-c", "a.yaml"],
+        &["routes", "-c", "a.yaml"],
+    ] {
         let output = run_full(folder.path(), arguments);
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{arguments:?} {said}");
         assert!(said.contains("cannot write the output"), "{arguments:?} {said}");
     }
+}
+
+#[test]
+fn a_new_key_is_printed_once_with_the_record_of_its_digest() {
+    let folder = folder();
+    let arguments = [
+        "key",
+        "new",
+        "--user",
+        "u1",
+        "--role",
+        "admin",
+        "--role",
+        "ops",
+        "--tier",
+        "pro",
+        "--expires",
+        "90d",
+    ];
+    let output = run(folder.path(), &arguments);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!((output.status.code(), output.stderr), (Some(0), Vec::new()), "{text}");
+    let (key, record) = text.split_once('\n').unwrap();
+    let hashed = run_fed(folder.path(), &["key", "hash"], &format!("{key}\n"));
+    let hash = String::from_utf8(hashed.stdout).unwrap();
+    assert_eq!((hashed.status.code(), hashed.stderr), (Some(0), Vec::new()));
+    for part in [
+        &format!("hashes: [\"{}\"]", hash.trim_end()),
+        "userId: \"u1\"",
+        "roles: [\"admin\", \"ops\"]",
+        "tier: \"pro\"",
+    ] {
+        assert!(record.contains(part), "{part:?} is not in {record}");
+    }
+    assert!(record.contains("expiresAt: 2") && !record.contains(key), "{record}");
+    let without = run(folder.path(), &["key", "new"]);
+    assert_eq!(without.status.code(), Some(2), "whose it is must be said");
+}
+
+#[test]
+fn a_key_is_told_without_being_shown() {
+    let folder = folder();
+    let made = String::from_utf8(run(folder.path(), &["key", "new", "--user", "u"]).stdout).unwrap();
+    let key = made.lines().next().unwrap();
+    let (id, secret) = (&key[3..15], &key[16..]);
+    let mistyped = format!("{}{}", &key[..64], if key.ends_with('0') { '1' } else { '0' });
+    for (text, code, part) in [
+        (key, 0, "its checksum is right"),
+        (&mistyped, 1, "a wrong checksum"),
+        ("some-other-key-of-32-characters!", 1, "32 characters of another form"),
+        ("", 1, "no key on standard input"),
+        ("two\nlines", 1, "line breaks"),
+        (&"k".repeat(9_000), 1, "longer than"),
+    ] {
+        let output = run_fed(folder.path(), &["key", "check"], &format!("{text}\r\n"));
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        assert!(said.contains(part) && !said.contains(secret), "{said}");
+        assert_eq!(said.contains(id), text.starts_with("ak_"), "{said}");
+        assert!(text.is_empty() || !said.contains(text), "{said}");
+    }
+}
+
+#[test]
+fn a_foreign_key_is_hashed_from_standard_input_alone() {
+    let folder = folder();
+    let output = run_fed(folder.path(), &["key", "hash", "--algorithm", "sha512"], "abc");
+    let (digest, said) =
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert!(digest.starts_with("sha512:ddaf35a193617abacc417349ae204131"), "{digest}");
+    assert!(said.contains("the key is short"), "{said}");
+    // What stands among the arguments is seen by others.
+    assert_eq!(run(folder.path(), &["key", "hash", "abc"]).status.code(), Some(2));
 }

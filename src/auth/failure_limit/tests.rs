@@ -159,7 +159,7 @@ fn while_places_change_hands_nobody_is_taken_for_another() {
                 let limit = &limit;
                 // Each address fails once or twice, and is never held.
                 scope.spawn(move || {
-                    (0..100_000).for_each(|n| limit.count(v4(thread << 24 | n / (1 + n % 2)), NOW));
+                    (0..100_000).for_each(|n| limit.count(v4((thread << 24) + n / (1 + n % 2)), NOW));
                 })
             })
             .collect();
@@ -168,7 +168,7 @@ fn while_places_change_hands_nobody_is_taken_for_another() {
             while !done.load(Ordering::Relaxed) {
                 n = (n + 1) % 100_000;
                 assert!(limit.holds(held, NOW).is_some());
-                assert_eq!(limit.holds(v4(7 << 24 | n), NOW), None);
+                assert_eq!(limit.holds(v4((7 << 24) + n), NOW), None);
             }
         });
         floods.into_iter().for_each(|flood| flood.join().unwrap());
