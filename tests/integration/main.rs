@@ -56,6 +56,7 @@ mod recovery;
 mod redirects;
 mod reload;
 mod retries;
+mod roles;
 mod routing;
 mod shared_cluster;
 mod shared_faults;
