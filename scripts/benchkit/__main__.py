@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 
+import auth
 import limits
 import load
 import machine
@@ -39,13 +40,14 @@ def arguments():
     p.add_argument("--warm-up", type=int, default=1, metavar="S", help="unmeasured load before each cell's first round (1)")
     p.add_argument("--connections", type=numbers, metavar="LIST", help="64,512")
     p.add_argument("--bodies", metavar="LIST", help="0.1,100 (KB)")
-    p.add_argument("--profile", choices=["bare", "full", "metrics", "all", "routes", "limits", "keys"],
-                   default="all", help="limits: what limits cost; keys: memory per limited client")
+    p.add_argument("--profile", choices=["bare", "full", "metrics", "all", "routes", "limits", "keys", "auth"],
+                   default="all", help="limits: what limits cost; keys: memory per limited client; auth: what it costs to "
+                   "know who asks")
     p.add_argument("--routes", action="store_true", help="the same as --profile routes: few routes against many")
     p.add_argument("--route-counts", type=numbers, default=[1, 5000], metavar="LIST", help="1,5000")
     p.add_argument("--keys", type=numbers, metavar="LIST", help="clients in turn: 1,100000 (keys: 1,1000,100000,1000000)")
-    p.add_argument("--only", metavar="LIST", help="some of %s; limits: %s; keys: %s" % (
-        ",".join(EVERY), ",".join(limits.LIMITS), ",".join(limits.KEYS)))
+    p.add_argument("--only", metavar="LIST", help="some of %s; limits: %s; keys: %s; auth: %s" % (
+        ",".join(EVERY), ",".join(limits.LIMITS), ",".join(limits.KEYS), ",".join(auth.AUTH)))
     p.add_argument("--together", action="store_true", help="all contestants under load at the same time, with so many "
                    "connections in all: for machines that are fast and slow by turns")
     p.add_argument("--cores", metavar="P,U,W", type=numbers, help="core of the proxy, of the upstream, of wrk")
@@ -56,7 +58,7 @@ def arguments():
     p.add_argument("--keep", action="store_true", help="keep the folder with configurations and logs")
     a = p.parse_args()
     routes = a.routes or a.profile == "routes"
-    limited = a.profile in ("limits", "keys")
+    limited = a.profile in ("limits", "keys", "auth")
     small = routes or limited                                            # a small difference wants many short rounds
     a.rounds = a.rounds or (1 if a.quick else 9 if small else 3)
     a.seconds = a.seconds or (2 if a.quick or small else 5)
@@ -69,13 +71,13 @@ def arguments():
     if set(a.bodies) - set(proxies.BODIES):
         p.error("bodies are " + ",".join(proxies.BODIES))
     if limited and a.perf:
-        p.error("--perf is not for the profiles limits and keys")
+        p.error("--perf is not for the profiles limits, keys and auth")
     if limited and len(a.connections) > 1:
         p.error("one number of connections")
     a.keys = a.keys or ([1, 100_000] if a.profile == "limits" else [1, 1_000, 100_000, 1_000_000])
     if not all(1 <= k <= 1_000_000 for k in a.keys) or (a.profile == "keys" and len(set(a.keys)) < 2):
         p.error("keys 1-1000000, for the profile keys more than one number")
-    every = {"limits": limits.LIMITS, "keys": limits.KEYS}.get(a.profile, EVERY)
+    every = {"limits": limits.LIMITS, "keys": limits.KEYS, "auth": auth.AUTH}.get(a.profile, EVERY)
     a.names = ["aegis-%d-routes" % n for n in a.route_counts] if routes else every if limited else OF_PROFILE[a.profile]
     if a.together:
         a.names = [n for n in a.names if n != "direct"]                  # it has the other core
@@ -188,18 +190,18 @@ def profile_cpu(a, servers, cores, folder):
 
 
 def run_limits(a, folder, cores, path, started, tell):
-    """The profiles `limits` and `keys`: cells, closing lines, and what makes them invalid."""
+    """The profiles `limits`, `keys` and `auth`: cells, closing lines, and what makes them invalid."""
     ports = free_ports(2 + 2 * (len(a.names) + 1) * len(a.keys) + 2 * len(a.names))
     upstream = proxies.start_upstream(ports.pop(), cores[1], folder)
     started.append(upstream)
     upstream.wait()
     bench = {"upstream": upstream, "ports": ports, "cores": cores, "folder": folder, "binary": path, "started": started,
              "connections": a.connections[0]}
-    return (limits.limits if a.profile == "limits" else limits.keys)(a, bench, tell)
+    return {"limits": limits.limits, "keys": limits.keys, "auth": auth.run}[a.profile](a, bench, tell)
 
 
 def run(a, folder, started):
-    limited = a.profile in ("limits", "keys")
+    limited = a.profile in ("limits", "keys", "auth")
     path = binary(a) if limited or any(n.startswith("aegis") for n in a.names) else None
     cores = (a.cores[0], a.cores[1], [a.cores[2]]) if a.cores else machine.choose_cores()
     about = machine.describe(path, ROOT, cores)
