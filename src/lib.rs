@@ -14,6 +14,7 @@ pub mod cli;
 pub mod config;
 pub mod gateway;
 pub mod logging;
+mod outbound;
 pub mod panics;
 pub mod router;
 pub mod store;
