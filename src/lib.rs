@@ -13,6 +13,7 @@ pub mod auth;
 pub mod cli;
 pub mod config;
 pub mod gateway;
+pub mod identity;
 pub mod logging;
 mod outbound;
 pub mod panics;

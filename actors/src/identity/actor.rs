@@ -213,7 +213,9 @@ fn tell<K: Keys>(name: &str, before: &Published<K>, now: &Published<K>, left_out
                 "issuer {name}: its keys cannot be fetched, and its tokens cannot be judged until then: {why}"
             );
         }
-        (None, Some(why)) => log::warn!("issuer {name}: its keys cannot be fetched, keeping {count}: {why}"),
+        (None, Some(why)) => {
+            log::warn!("issuer {name}: its keys cannot be fetched, and are kept ({count}): {why}")
+        }
         (Some(_), None) if now.generation == before.generation => {
             log::info!("issuer {name}: its keys can be fetched again");
         }
@@ -222,7 +224,7 @@ fn tell<K: Keys>(name: &str, before: &Published<K>, now: &Published<K>, left_out
     if now.generation != before.generation {
         match count {
             0 => log::warn!("issuer {name}: it has no key that can be used, and its tokens are refused"),
-            _ => log::info!("issuer {name}: it has {count} keys"),
+            _ => log::info!("issuer {name}: keys that can be used: {count}"),
         }
         left_out
             .iter()
