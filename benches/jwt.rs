@@ -22,10 +22,10 @@ const CLAIMS: &str = r#"{"iss":"https://id.test","aud":["api","account"],"sub":"
 fn gateway(terms: Terms) -> (Issuers, KeySet) {
     let terms = Terms { issuer: Some("https://id.test".into()), audience: vec!["api".into()], ..terms };
     let (issuers, _) =
-        Issuers::build(&[("id".into(), Issuer { name: "id".into(), terms })]).expect("it is fit");
+        Issuers::build(&[("id".into(), Issuer { name: "id".into(), terms })], None).expect("it is fit");
     let keys = match issuers.entries()[0].keys() {
         Source::Written(keys) => (**keys).clone(),
-        Source::Remote(_) => KeySet::default(),
+        Source::Published(_) => KeySet::default(),
     };
     (issuers, keys)
 }

@@ -10,6 +10,7 @@
 //! | [`alerts`] | which alerts are open, and who has been told | (asked by the admin interface) |
 //! | [`circuit_breaker`] | one breaker per target | [`TargetState::breaker`] |
 //! | [`health_check`] | the verdict of active checks per target | [`TargetState::health`] |
+//! | [`identity`] | the keys of token issuers, fetched from them | [`identity::Provider`] |
 //! | [`metrics_aggregator`] | what was counted of all requests | (asked by the admin interface) |
 //! | [`rate_limiter`] | the limits of clients, alone and shared through Redis | (its buckets are shared state) |
 //! | [`resolver`] | the addresses behind host names | [`TargetState::addresses`] |
@@ -19,6 +20,7 @@
 pub mod alerts;
 pub mod circuit_breaker;
 pub mod health_check;
+pub mod identity;
 pub mod metrics_aggregator;
 pub mod rate_limiter;
 pub mod resolver;

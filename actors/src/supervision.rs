@@ -118,11 +118,13 @@ pub struct Panic;
 pub struct Hang(pub Duration);
 
 /// Implements [`Supervised`], and the handlers that it asks for: [`Ping`] and, in test builds, [`Panic`] and [`Hang`].
+///
+/// An actor with parameters writes them in front: `supervised!(for [K: Keys] IdentityActor<K>)`.
 macro_rules! supervised {
-    ($actor:ty) => {
-        impl $crate::supervision::Supervised for $actor {}
+    (for [$($parameters:tt)*] $actor:ty) => {
+        impl<$($parameters)*> $crate::supervision::Supervised for $actor {}
 
-        impl actix::Handler<$crate::supervision::Ping> for $actor {
+        impl<$($parameters)*> actix::Handler<$crate::supervision::Ping> for $actor {
             type Result = ();
 
             fn handle(&mut self, _: $crate::supervision::Ping, _: &mut Self::Context) {
@@ -131,7 +133,7 @@ macro_rules! supervised {
         }
 
         #[cfg(feature = "test-hooks")]
-        impl actix::Handler<$crate::supervision::Panic> for $actor {
+        impl<$($parameters)*> actix::Handler<$crate::supervision::Panic> for $actor {
             type Result = ();
 
             fn handle(&mut self, _: $crate::supervision::Panic, _: &mut Self::Context) {
@@ -140,13 +142,16 @@ macro_rules! supervised {
         }
 
         #[cfg(feature = "test-hooks")]
-        impl actix::Handler<$crate::supervision::Hang> for $actor {
+        impl<$($parameters)*> actix::Handler<$crate::supervision::Hang> for $actor {
             type Result = ();
 
             fn handle(&mut self, msg: $crate::supervision::Hang, _: &mut Self::Context) {
                 std::thread::sleep(msg.0);
             }
         }
+    };
+    ($actor:ty) => {
+        supervised!(for [] $actor);
     };
 }
 

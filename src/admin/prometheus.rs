@@ -32,6 +32,7 @@ pub async fn metrics(admin: &Admin) -> InternalAnswer {
     backends(&mut page, &snapshot, &overview);
     limits(&mut page, &snapshot);
     auth(&mut page, admin);
+    providers(&mut page, &snapshot);
     gateway(&mut page, admin, &overview);
     process::write(&mut page);
     InternalAnswer {
@@ -142,6 +143,30 @@ fn auth(page: &mut Page, admin: &Admin) {
     let (hits, misses) = admin.shared.auth.look_ups();
     for (result, count) in [("hit", hits), ("miss", misses)] {
         page.sample(name, &[("cache", "token"), ("result", result)], count as f64);
+    }
+}
+
+/// The keys of issuers that publish them.
+fn providers(page: &mut Page, snapshot: &Snapshot) {
+    let providers = || snapshot.auth.iter().flat_map(|auth| auth.issuers.providers());
+    let name = "aegis_jwks_fetches_total";
+    page.metric(name, "counter", "Fetches of the keys of an issuer, by how they ended.");
+    for provider in providers() {
+        for (result, count) in [("ok", &provider.fetches.ok), ("failed", &provider.fetches.failed)] {
+            let count = count.load(Ordering::Relaxed) as f64;
+            page.sample(name, &[("issuer", &provider.name), ("result", result)], count);
+        }
+    }
+    let name = "aegis_jwks_age_seconds";
+    page.metric(
+        name,
+        "gauge",
+        "Time since the keys of an issuer were fetched; absent while they never were.",
+    );
+    for provider in providers() {
+        if let Some(fetched) = provider.current().fetched {
+            page.sample(name, &[("issuer", &provider.name)], fetched.elapsed().as_secs_f64().round());
+        }
     }
 }
 

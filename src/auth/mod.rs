@@ -98,13 +98,14 @@ impl Auth {
             false => None,
         };
         let entries = entries(&settings.issuers, &settings.jwt);
-        let (issuers, _) = Issuers::build(&entries).map_err(|unfit| {
-            let first = unfit
-                .iter()
-                .find(|unfit| unfit.is_error)
-                .map(|unfit| format!("{}: {}", unfit.key, unfit.what));
-            first.unwrap_or_default()
-        })?;
+        let (issuers, _) =
+            Issuers::build(&entries, before.map(|before| &before.issuers)).map_err(|unfit| {
+                let first = unfit
+                    .iter()
+                    .find(|unfit| unfit.is_error)
+                    .map(|unfit| format!("{}: {}", unfit.key, unfit.what));
+                first.unwrap_or_default()
+            })?;
         let configured = |kind: &Kind| match kind {
             Kind::ApiKey => keys.is_some(),
             Kind::Jwt => !issuers.entries().is_empty(),

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::answer::Cause;
 use super::auth_counters::Outcome;
@@ -9,7 +10,7 @@ use super::request::{Refused, Request};
 use super::request_context;
 use super::snapshot::Route;
 use super::worker::Worker;
-use crate::auth::jwt::{Fault, Source};
+use crate::auth::jwt::{Entry, Fault, KeyProvider, Source};
 use crate::auth::{
     self, Auth, Facts, Field, Identity, IdentityFields, Kind, Prove, Refusal, Verified, ip_rules,
 };
@@ -48,8 +49,18 @@ pub async fn authenticate(
         fields: &snapshot.identity_fields,
         client: named.then_some(facts.client),
         now: facts.now,
+        wanted: None,
     };
-    match auth::judge(auth, access, &facts, &mut prover) {
+    let mut verdict = auth::judge(auth, access, &facts, &mut prover);
+    if let Some((provider, kid)) = prover.wanted.take() {
+        // Its issuer may have a key by now that was not there when it was fetched last.
+        request.worker.shared.keys.fresh(provider, kid.as_deref()).await;
+        verdict = auth::judge(auth, access, &facts, &mut prover);
+    }
+    if let Err(Refusal::UnknownKey(_)) = verdict {
+        verdict = Err(Refusal::Invalid("signed by a key that its issuer does not have"));
+    }
+    match verdict {
         Ok(admitted) => {
             let kind = admitted.principal.as_ref().and_then(|principal| principal.identity(auth));
             let outcome = if admitted.shadow_denied { Outcome::ShadowDenied } else { Outcome::Allowed };
@@ -100,6 +111,8 @@ struct Prover<'a> {
     /// Whose wrong credentials are counted; `None`: a proxy's own, behind which anybody may be.
     client: Option<IpAddr>,
     now: u64,
+    /// Whose keys could change the verdict, and the key that the token names.
+    wanted: Option<(&'a Arc<KeyProvider>, Option<String>)>,
 }
 
 impl Prove for Prover<'_> {
@@ -112,7 +125,8 @@ impl Prove for Prover<'_> {
         let (auth, now) = (self.auth, self.now);
         let mut cache = self.worker.tokens.borrow_mut();
         cache.enter(self.generation, auth.cache.entries);
-        let known = cache.find(text, now, |_| 0);
+        let known =
+            cache.find(text, now, |entry| auth.issuers.entries().get(entry).map_or(0, Entry::generation));
         self.worker.shared.auth.count_look_up(self.worker.index, known.is_some());
         if let Some(Verified { entry, identity, .. }) = known {
             return if admits(entry) { Ok((entry, identity)) } else { Err(FOREIGN) };
@@ -127,8 +141,19 @@ impl Prove for Prover<'_> {
             return Err(FOREIGN);
         }
         let issuer = &auth.issuers.entries()[entry];
-        let Source::Written(keys) = issuer.keys() else { return Err(Refusal::Unavailable) };
-        let claims = auth.issuers.verify(&token, keys, now).map_err(|fault| refusal(fault, entry))?;
+        let (keys, generation) = issuer.current();
+        let judged = match &keys {
+            Some(keys) => auth.issuers.verify(&token, keys, now).map_err(|fault| refusal(fault, entry)),
+            None => Err(Refusal::Unavailable),
+        };
+        if let (Err(Refusal::Unavailable | Refusal::UnknownKey(_)), Source::Published(provider)) =
+            (&judged, issuer.keys())
+        {
+            // Where there are no keys at all, any will do.
+            let kid = keys.and(token.kid()).map(str::to_owned);
+            self.wanted = Some((provider, kid));
+        }
+        let claims = judged?;
         let until = claims.refused_at.min(now.saturating_add(auth.cache.max_age.as_secs()));
         let identity =
             Identity::of_token(claims, issuer.name(), auth.role_names()).map_err(Refusal::Invalid)?;
@@ -136,7 +161,7 @@ impl Prove for Prover<'_> {
             return Err(Refusal::Invalid("a claim that upstreams are told has a control character"));
         }
         let identity = Rc::new(identity);
-        cache.keep(text, Verified { entry, identity: identity.clone(), until, keys: 0 });
+        cache.keep(text, Verified { entry, identity: identity.clone(), until, keys: generation });
         Ok((entry, identity))
     }
 

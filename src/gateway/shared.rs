@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use actix_http::{Method, StatusCode};
 use aegis_actors::circuit_breaker::Outcomes;
+use aegis_actors::identity::Asker;
 use aegis_actors::metrics_aggregator::{Metrics, Records};
 use aegis_actors::rate_limiter::settings::MAX_KEYS;
 use aegis_actors::rate_limiter::{Asks, Limiter, Sightings};
@@ -17,6 +18,7 @@ use tokio::sync::watch;
 use super::actor_handle::Published;
 use super::auth_counters::AuthCounters;
 use super::snapshot::{Backend, Snapshot};
+use crate::auth::jwt::KeySet;
 use crate::config::settings::{self, Settings};
 
 /// An answer of the administration interface.
@@ -65,6 +67,8 @@ pub struct Shared {
     /// The rate limiter actor's address, replaced with the actor.
     pub asks: Published<Asks>,
     pub sightings: Published<Sightings>,
+    /// Where keys of issuers are asked for that are not there.
+    pub keys: Asker<KeySet>,
     /// The metrics aggregator's address, replaced with the actor.
     pub records: Published<Records>,
     /// What it has counted.
@@ -118,6 +122,7 @@ impl Shared {
             limiter,
             asks: Published::empty(),
             sightings: Published::empty(),
+            keys: Asker::default(),
             records: Published::empty(),
             metrics: Arc::default(),
             report_wanted: AtomicBool::new(false),

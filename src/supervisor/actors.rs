@@ -9,6 +9,7 @@ use actix::Addr;
 use aegis_actors::alerts::{self, AlertActor, Alerts, Ledger};
 use aegis_actors::circuit_breaker::{self, CircuitBreakerActor};
 use aegis_actors::health_check::{self, HealthCheckActor};
+use aegis_actors::identity::{self, IdentityActor};
 use aegis_actors::metrics_aggregator::{self, MetricsAggregatorActor, Sink, Writer};
 use aegis_actors::rate_limiter::shared_store::RedisStore;
 use aegis_actors::rate_limiter::{self, RateLimiterActor};
@@ -17,9 +18,11 @@ use aegis_actors::resolver::{self, ResolverActor, SystemLookup};
 use super::Supervisor;
 use super::children::Entry;
 use super::prober::GatewayProber;
+use crate::auth::jwt::KeySet;
 use crate::config::settings;
 use crate::gateway::shared::Shared;
 use crate::gateway::snapshot::{Backend, Snapshot, Target};
+use crate::identity::HttpFetcher;
 use crate::webhook::WebhookPoster;
 
 /// Where the aggregator's rollups go. Fixed for the life of the process.
@@ -38,12 +41,13 @@ pub struct MetricsStore {
 }
 
 /// All of them, in the order of the status page.
-pub fn all(supervisor: &Addr<Supervisor>, shared: &Arc<Shared>, store: &MetricsStore) -> [Entry; 6] {
+pub fn all(supervisor: &Addr<Supervisor>, shared: &Arc<Shared>, store: &MetricsStore) -> [Entry; 7] {
     [
         breaker(supervisor),
         health(supervisor, shared),
         resolver(),
         limiter(supervisor, shared),
+        identity(),
         metrics(shared, store),
         alerts(supervisor, shared, store),
     ]
@@ -137,6 +141,22 @@ fn limiter(supervisor: &Addr<Supervisor>, shared: &Arc<Shared>) -> Entry {
             shared.asks.store(Some(Arc::new(address.clone().recipient())));
             shared.sightings.store(Some(Arc::new(address.recipient())));
         },
+    )
+}
+
+fn identity() -> Entry {
+    Entry::new(
+        IdentityActor::<KeySet>::NAME,
+        |arbiter, fence, on_stop| {
+            let (fetcher, pace, seed) =
+                (HttpFetcher::factory(), identity::Pace::default(), fastrand::u64(..));
+            IdentityActor::start_in(arbiter, identity::Deps { fetcher, pace, seed, on_stop, fence })
+        },
+        |address, snapshot| {
+            let providers = snapshot.auth.iter().flat_map(|auth| auth.issuers.providers());
+            address.do_send(identity::Watch { providers: providers.cloned().collect() });
+        },
+        |address, shared| shared.keys.publish(address.recipient()),
     )
 }
 

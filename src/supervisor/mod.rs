@@ -11,6 +11,8 @@ mod children;
 mod events;
 mod messages;
 mod prober;
+#[cfg(test)]
+mod provider_keys;
 mod reading;
 mod reload;
 mod restart_policy;

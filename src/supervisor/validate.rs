@@ -41,7 +41,7 @@ pub fn validate(settings: &Settings, places: &Places) -> Vec<Problem> {
 /// Keys of issuers that cannot be used, and patterns of `auth` that cannot be compiled.
 fn identity(settings: &Settings, places: &Places) -> Vec<Problem> {
     let auth = &settings.auth;
-    let unfit = match Issuers::build(&issuers::entries(&auth.issuers, &auth.jwt)) {
+    let unfit = match Issuers::build(&issuers::entries(&auth.issuers, &auth.jwt), None) {
         Ok((_, unfit)) | Err(unfit) => unfit,
     };
     let keys = unfit.into_iter().map(|Unfit { key, is_error, what }| {

@@ -1,39 +1,27 @@
 //! How a webhook is told: one POST on a connection of its own, and what its status means.
 
-use std::cell::OnceCell;
-use std::net::SocketAddr;
-use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use aegis_actors::TargetState;
 use aegis_actors::alerts::{Delivery, Failure, Format, PostFuture, Poster, PosterFactory, Then, Webhook};
-use aegis_schema::Secret;
 use bytes::Bytes;
-use rustls::ClientConfig;
-use rustls_pki_types::ServerName;
 use url::Url;
 
 use super::document;
-use crate::config::settings::UpstreamTls;
-use crate::gateway::request_body::RequestBody;
-use crate::gateway::upstream::{
-    Asked, Dialer, Exchange, Pool, RequestLines, TargetTls, Terms, client_config, why,
-};
+use crate::outbound::{Outbound, Request};
 
 /// Sends to webhooks.
 pub struct WebhookPoster {
     /// The name of this instance, for the receiver.
     instance: Arc<str>,
-    /// Made for the first `https://` URL: it reads every certificate that the machine believes.
-    tls: Rc<OnceCell<Arc<ClientConfig>>>,
+    outbound: Rc<Outbound>,
 }
 
 impl WebhookPoster {
     /// Makes one on the alerts actor's thread.
     pub fn factory(instance: Arc<str>) -> PosterFactory {
-        Box::new(move || Box::new(Self { instance, tls: Rc::default() }))
+        Box::new(move || Box::new(Self { instance, outbound: Rc::new(Outbound::new("alerts")) }))
     }
 }
 
@@ -44,8 +32,8 @@ impl Poster for WebhookPoster {
             Format::Json => document::json(&alert, told, &self.instance),
             Format::Slack => document::slack(&alert, told),
         };
-        let tls = self.tls.clone();
-        Box::pin(async move { send(&webhook, document.to_string().into(), &tls).await })
+        let outbound = self.outbound.clone();
+        Box::pin(async move { send(&webhook, document.to_string().into(), &outbound).await })
     }
 }
 
@@ -54,66 +42,27 @@ fn again(what: impl Into<String>) -> Failure {
     Failure { what: what.into(), then: Then::Again }
 }
 
-async fn send(webhook: &Webhook, body: Bytes, made: &OnceCell<Arc<ClientConfig>>) -> Result<(), Failure> {
-    let timeout = webhook.timeout;
+async fn send(webhook: &Webhook, body: Bytes, outbound: &Outbound) -> Result<(), Failure> {
     let url = Url::parse(&webhook.url).map_err(|_| again("its URL cannot be used"))?;
-    let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
-    let port = url.port_or_known_default().unwrap_or(80);
-    // Resolved each time: alerts are rare, and a receiver may have moved.
-    let addresses: Vec<SocketAddr> = match tokio::net::lookup_host((host.as_str(), port)).await {
-        Ok(found) => found.collect(),
-        Err(error) => return Err(again(format!("its host name cannot be resolved: {error}"))),
-    };
-    let secure = url.scheme() == "https";
-    let tls = if secure { Some(tls(&host, webhook.ca_file.as_deref(), made)?) } else { None };
-    let shared = TargetState::new("alerts", &format!("{}://{host}:{port}", url.scheme()), addresses);
-    let pool = Pool::new(Dialer::new(shared, tls, Terms::of(timeout)));
-    let (lines, host) = head(&url, &webhook.headers);
-    let body = Rc::new(RequestBody::whole(body));
-    let exchange = Exchange::new(Asked::default(), Rc::new(lines), host, body.reader());
-    let sent = pool.send(exchange.clone()).await;
-    let (answer, _) = sent.map_err(|error| again(why(&error, &exchange)))?;
-    judge(answer.status.as_u16(), answer.fields.text("retry-after"), SystemTime::now())
-}
-
-/// Of all tries the same, unless it cannot be made. A file of the webhook's own is read for each: it is small, and replaced
-/// without a word to anybody.
-fn tls(host: &str, ca_file: Option<&Path>, made: &OnceCell<Arc<ClientConfig>>) -> Result<TargetTls, Failure> {
-    let settings = UpstreamTls { ca_file: ca_file.map(Path::to_owned), ..UpstreamTls::default() };
-    let read = || client_config(&settings).map_err(|error| again(error.to_string()));
-    let config = match (ca_file, made.get()) {
-        (Some(_), _) => read()?,
-        (None, Some(config)) => config.clone(),
-        (None, None) => {
-            let config = read()?;
-            made.get_or_init(|| config).clone()
-        }
-    };
-    let name = ServerName::try_from(host.to_owned())
-        .map_err(|_| again("its host is not a name that a certificate can be checked against"))?;
-    Ok(TargetTls { config, name })
-}
-
-/// The request for such a URL with these fields, and its host.
-fn head(url: &Url, more: &[(String, Secret)]) -> (RequestLines, Rc<str>) {
-    let target = url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()));
-    let host = match (url.host_str().unwrap_or_default(), url.port()) {
-        (host, None) => host.to_owned(),
-        (host, Some(port)) => format!("{host}:{port}"),
-    };
-    let mut lines = RequestLines::new("POST", &target, 256);
+    let more = || webhook.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     let own = [
         ("content-type", "application/json"),
         ("accept", "*/*"),
         ("user-agent", concat!("aegis/", env!("CARGO_PKG_VERSION"))),
         ("connection", "close"),
     ];
-    let own = own.into_iter().filter(|(name, _)| more.iter().all(|(written, _)| written != name));
-    let more = more.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    for (name, value) in own.chain(more) {
-        lines.fields().extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
-    }
-    (lines, host.into())
+    let own = own.into_iter().filter(|(name, _)| more().all(|(written, _)| written != *name));
+    let fields: Vec<(&str, &str)> = own.chain(more()).collect();
+    let request = Request {
+        method: "POST",
+        url: &url,
+        fields: &fields,
+        body: Some(body),
+        ca_file: webhook.ca_file.as_deref(),
+        connect_timeout: webhook.timeout,
+    };
+    let answer = outbound.send(request).await.map_err(again)?;
+    judge(answer.head.status.as_u16(), answer.head.fields.text("retry-after"), SystemTime::now())
 }
 
 /// What an answer means. What is wrong with the message itself will be wrong the next time too; everything else may pass,
@@ -149,14 +98,6 @@ mod tests {
         judge(status, Some(retry_after).filter(|wait| !wait.is_empty()), now)
             .err()
             .map(|failure| failure.then)
-    }
-
-    #[test]
-    fn what_is_believed_is_read_once() {
-        let made = OnceCell::new();
-        let (one, other) = (tls("one.test", None, &made).unwrap(), tls("other.test", None, &made).unwrap());
-        assert!(Arc::ptr_eq(&one.config, &other.config) && one.name != other.name);
-        assert!(tls("not a name", None, &made).is_err());
     }
 
     #[test]

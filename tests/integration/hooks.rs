@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::harness::{Backend, Gateway, Load, Port, SOON, Upstream, eventually, holds_for};
 
-const ACTORS: [&str; 4] = ["circuit_breaker", "health_check", "resolver", "alerts"];
+const ACTORS: [&str; 5] = ["circuit_breaker", "health_check", "resolver", "identity", "alerts"];
 /// Patient: what is well must not look ill because the machine is busy. What is down refuses at once.
 const CHECKS: &str = "healthCheck: {path: /health, intervalMs: 100, timeoutMs: 3000, unhealthyThreshold: 2}";
 

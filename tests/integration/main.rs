@@ -51,6 +51,7 @@ mod panics;
 mod paths;
 mod pipelined;
 mod prometheus;
+mod provider_keys;
 mod rate_limits;
 mod recovery;
 mod redirects;

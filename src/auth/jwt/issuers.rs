@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
+use aegis_actors::identity::{Provider, Remote};
 use jsonwebtoken::{AlgorithmFamily, DecodingKey, Validation};
 
 use super::jwk::LARGEST;
@@ -13,24 +14,16 @@ use super::{Claims, Fault, Token, over_ring, pem};
 use crate::config::regular;
 use crate::config::settings::auth::issuers::{Algorithm, ClaimPaths, Issuer, Terms, secret_bytes};
 
-/// Where an issuer's keys are found.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Remote {
-    /// As tokens name it; discovery begins there.
-    pub issuer: Option<String>,
-    /// Where the keys are, if that is written.
-    pub jwks_uri: Option<String>,
-    /// Whom to believe in the provider's place; `None` = the usual roots.
-    pub ca_file: Option<PathBuf>,
-}
+/// An issuer that publishes its keys, with what it has published.
+pub type KeyProvider = Provider<KeySet>;
 
 /// Whose keys an entry has.
 #[derive(Clone, Debug)]
 pub enum Source {
     /// They are written, and here.
     Written(Arc<KeySet>),
-    /// They are fetched by somebody else.
-    Remote(Remote),
+    /// They are fetched, by the identity actor.
+    Published(Arc<KeyProvider>),
 }
 
 /// One issuer.
@@ -76,15 +69,19 @@ pub struct Issuers {
 }
 
 impl Issuers {
-    /// Makes entries ready, each with where it is written; files with keys are read. The second part are warnings.
+    /// Makes entries ready, each with where it is written; files with keys are read. An issuer that was there `before` under
+    /// the same name, and publishes its keys at the same place, keeps those that it has. The second part are warnings.
     ///
     /// # Errors
     /// Everything that is wrong with keys, warnings included.
-    pub fn build(entries: &[(String, Issuer)]) -> Result<(Self, Vec<Unfit>), Vec<Unfit>> {
+    pub fn build(
+        entries: &[(String, Issuer)],
+        before: Option<&Self>,
+    ) -> Result<(Self, Vec<Unfit>), Vec<Unfit>> {
         over_ring::install();
         let (mut issuers, mut unfit) = (Self::default(), Vec::new());
         for (number, (at, issuer)) in entries.iter().enumerate() {
-            let entry = Entry::of(at, issuer, &mut unfit);
+            let entry = Entry::of(at, issuer, before, &mut unfit);
             match &entry.issuer {
                 Some(issuer) => drop(issuers.by_issuer.insert(issuer.clone(), number)),
                 None => issuers.rest = Some(number),
@@ -120,6 +117,14 @@ impl Issuers {
         &self.entries
     }
 
+    /// Those whose keys are fetched.
+    pub fn providers(&self) -> impl Iterator<Item = &Arc<KeyProvider>> {
+        self.entries.iter().filter_map(|entry| match &entry.keys {
+            Source::Published(provider) => Some(provider),
+            Source::Written(_) => None,
+        })
+    }
+
     /// The entry of this name.
     pub fn named(&self, name: &str) -> Option<usize> {
         self.by_name.get(name).copied()
@@ -127,14 +132,10 @@ impl Issuers {
 }
 
 impl Entry {
-    fn of(at: &str, issuer: &Issuer, unfit: &mut Vec<Unfit>) -> Self {
+    fn of(at: &str, issuer: &Issuer, before: Option<&Issuers>, unfit: &mut Vec<Unfit>) -> Self {
         let Issuer { name, terms } = issuer;
         let keys = match terms.is_remote() {
-            true => Source::Remote(Remote {
-                issuer: terms.issuer.clone(),
-                jwks_uri: terms.jwks_uri.clone(),
-                ca_file: terms.ca_file.clone(),
-            }),
+            true => Source::Published(published(name, terms, before)),
             false => Source::Written(Arc::new(written(at, terms, unfit))),
         };
         let algorithms = algorithms(at, terms, &keys, unfit);
@@ -171,12 +172,40 @@ impl Entry {
         &self.keys
     }
 
+    /// The keys that it has now, and the number of that set. `None`: they have never been fetched.
+    pub fn current(&self) -> (Option<Arc<KeySet>>, u64) {
+        match &self.keys {
+            Source::Written(set) => (Some(set.clone()), 0),
+            Source::Published(provider) => {
+                let current = provider.current();
+                (current.keys.clone(), current.generation)
+            }
+        }
+    }
+
+    /// Another number with every other set of keys.
+    pub fn generation(&self) -> u64 {
+        match &self.keys {
+            Source::Written(_) => 0,
+            Source::Published(provider) => provider.current().generation,
+        }
+    }
+
     pub(super) fn validation(&self, algorithm: Algorithm) -> Option<&Validation> {
         self.validations
             .iter()
             .find(|(family, _)| *family == algorithm.family())
             .map(|(_, validation)| validation)
     }
+}
+
+/// The provider of an entry, the one that was there before where it is the same.
+fn published(name: &str, terms: &Terms, before: Option<&Issuers>) -> Arc<KeyProvider> {
+    let Terms { issuer, jwks_uri, ca_file, .. } = terms;
+    let remote = Remote { issuer: issuer.clone(), jwks_uri: jwks_uri.clone(), ca_file: ca_file.clone() };
+    let mut known = before.into_iter().flat_map(Issuers::providers);
+    let same = known.find(|known| known.name == name && known.remote == remote);
+    same.cloned().unwrap_or_else(|| Provider::new(name, remote))
 }
 
 /// What the library checks, once more.
@@ -252,7 +281,7 @@ fn jwks_of(file: &Path) -> Result<KeySet, String> {
 fn algorithms(at: &str, terms: &Terms, keys: &Source, unfit: &mut Vec<Unfit>) -> Vec<Algorithm> {
     let serves = |algorithm: Algorithm| match keys {
         Source::Written(set) => set.serves(algorithm),
-        Source::Remote(_) => !algorithm.is_hmac(),
+        Source::Published(_) => !algorithm.is_hmac(),
     };
     if terms.algorithms.is_empty() {
         return Algorithm::all().filter(|algorithm| serves(*algorithm)).collect();

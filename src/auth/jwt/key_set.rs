@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use aegis_actors::identity::Keys;
 use jsonwebtoken::{AlgorithmFamily, DecodingKey, DecodingKeyKind};
 use ring::digest;
 
@@ -117,11 +118,6 @@ impl KeySet {
         &self.skipped
     }
 
-    /// Whether one of the keys has this `kid`.
-    pub fn knows(&self, kid: &str) -> bool {
-        self.keys.iter().any(|key| key.kid.as_deref() == Some(kid))
-    }
-
     /// Whether one of the keys can verify this.
     pub(super) fn serves(&self, algorithm: Algorithm) -> bool {
         self.keys.iter().any(|key| key.algorithms.contains(&algorithm))
@@ -143,6 +139,17 @@ impl KeySet {
             (true, None, Some(_)) => Choice::Unknown,
             (true, ..) => Choice::Unfit,
         }
+    }
+}
+
+/// So that the actor can tell sets apart.
+impl Keys for KeySet {
+    fn knows(&self, kid: &str) -> bool {
+        self.keys.iter().any(|key| key.kid.as_deref() == Some(kid))
+    }
+
+    fn count(&self) -> usize {
+        self.len()
     }
 }
 

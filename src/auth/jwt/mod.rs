@@ -3,7 +3,7 @@
 //! Tokens come from whoever likes. [`Issuers::read`] looks at the text alone (size, base64, JSON without a member twice, what
 //! the header says) and finds the entry that it belongs to, by `iss` only. [`Issuers::verify`] checks the signature with keys
 //! of that entry and then judges the claims. Nothing that a token says is fetched, opened or tried as a key: `jwk`, `jku`,
-//! `x5c` and `x5u` are ignored. What keys a remote issuer has is not known here; whoever calls brings the set.
+//! `x5c` and `x5u` are ignored. Keys of issuers that publish them are fetched by the identity actor; here they are read.
 //!
 //! ```text
 //! token.rs   the strict pass over a text      json.rs   its JSON          issuers.rs   entries, built from settings
@@ -25,7 +25,7 @@ mod token;
 mod verify;
 
 pub use claims::{Claims, Confirmation};
-pub use issuers::{Entry, Issuers, Remote, Source, Unfit};
+pub use issuers::{Entry, Issuers, KeyProvider, Source, Unfit};
 pub use key_set::{KeySet, Skipped};
 pub use token::Token;
 

@@ -1,5 +1,6 @@
 //! A token against keys and a clock: its signature first, then what it says.
 
+use aegis_actors::identity::Keys as _;
 use jsonwebtoken::errors::ErrorKind;
 use serde::de::IgnoredAny;
 

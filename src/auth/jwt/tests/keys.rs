@@ -1,5 +1,8 @@
 //! Which keys are used, of a set and of PEM texts; whose they are.
 
+use std::sync::Arc;
+
+use aegis_actors::identity::Keys as _;
 use rcgen::{CertificateParams, PublicKeyData as _};
 use serde_json::{Value, json};
 
@@ -205,7 +208,7 @@ Nx0zB+FhI4+DiCCBoQIDAQAB
 ";
 
 fn build(terms: Terms) -> Result<(Issuers, Vec<Unfit>), Vec<Unfit>> {
-    Issuers::build(&[("auth.issuers[id]".to_owned(), Issuer { name: "id".to_owned(), terms })])
+    Issuers::build(&[("auth.issuers[id]".to_owned(), Issuer { name: "id".to_owned(), terms })], None)
 }
 
 fn told(unfit: &[Unfit]) -> String {
@@ -239,7 +242,7 @@ fn keys_that_are_written_are_judged_when_they_are_read() {
     assert_eq!(build(short).unwrap().0.entries()[0].algorithms, [Algorithm::Hs256]);
     let remote = build(terms()).unwrap().0;
     assert!(
-        matches!(remote.entries()[0].keys(), Source::Remote(of) if of.issuer.as_deref() == Some("https://id.test"))
+        matches!(remote.entries()[0].keys(), Source::Published(of) if of.remote.issuer.as_deref() == Some("https://id.test"))
     );
     assert_eq!(remote.entries()[0].algorithms.len(), 9);
 }
@@ -278,7 +281,7 @@ fn keys_never_cross_issuers() {
     };
     let entries =
         [entry("a", Some("https://id.test")), entry("b", Some("https://b.test")), entry("rest", None)];
-    let issuers = Issuers::build(&entries).unwrap().0;
+    let issuers = Issuers::build(&entries, None).unwrap().0;
     for (iss, number) in
         [(json!("https://id.test"), 0), (json!("https://b.test"), 1), (json!("x"), 2), (json!(null), 2)]
     {
@@ -288,11 +291,36 @@ fn keys_never_cross_issuers() {
         assert_eq!(issuers.verify(&read, &ours.keys, NOW).map(|claims| claims.issuer), Ok(number));
         assert!(matches!(issuers.verify(&read, &theirs.keys, NOW), Err(Fault::Invalid(_))));
     }
-    let listed = Issuers::build(&entries[..2]).unwrap().0;
+    let listed = Issuers::build(&entries[..2], None).unwrap().0;
     for iss in [json!("x"), json!(null), json!(["https://id.test"])] {
         let token = ours.signer.token(Algorithm::Es256, json!({}), json!({ "iss": iss }));
         assert!(matches!(listed.read(&token), Err(Fault::Invalid(_))));
     }
+}
+
+#[test]
+fn an_issuer_that_a_reload_does_not_change_keeps_what_it_has_published() {
+    let entry = |name: &str, terms: Terms| {
+        [(format!("auth.issuers[{name}]"), Issuer { name: name.to_owned(), terms })]
+    };
+    let of = |issuers: &Issuers| issuers.providers().next().cloned().unwrap();
+    let before = Issuers::build(&entry("id", terms()), None).unwrap().0;
+    assert_eq!(before.entries()[0].current().0, None);
+    let build = |name: &str, terms: Terms| Issuers::build(&entry(name, terms), Some(&before)).unwrap().0;
+    let same = build("id", Terms { audience: vec!["other".to_owned()], ..terms() });
+    assert!(Arc::ptr_eq(&of(&before), &of(&same)));
+    assert_eq!(same.entries()[0].generation(), before.entries()[0].generation());
+    for other in [
+        build("other", terms()),
+        build("id", Terms { jwks_uri: None, ..terms() }),
+        build("id", Terms { ca_file: Some("ca.pem".into()), ..terms() }),
+    ] {
+        assert!(!Arc::ptr_eq(&of(&before), &of(&other)));
+        assert_ne!(other.entries()[0].generation(), before.entries()[0].generation());
+    }
+    let written = build("id", Terms { jwks_uri: None, secret: Some(SECRET.into()), ..terms() });
+    assert_eq!(written.providers().count(), 0);
+    assert!(written.entries()[0].current().0.is_some_and(|keys| keys.len() == 1));
 }
 
 #[test]

@@ -135,7 +135,7 @@ pub fn terms() -> Terms {
 
 pub fn issuers(terms: Terms) -> Issuers {
     let entry = ("auth.issuers[id]".to_owned(), Issuer { name: "id".to_owned(), terms });
-    Issuers::build(&[entry]).unwrap().0
+    Issuers::build(&[entry], None).unwrap().0
 }
 
 /// A gateway with one entry and its keys.
