@@ -46,7 +46,7 @@ pub use self::identity::{Identity, Kind};
 pub use self::identity_fields::IdentityFields;
 pub use self::key_table::KeyRecord;
 pub use self::token_cache::{TokenCache, Verified};
-pub use self::verdict::{Admitted, Facts, Principal, Prove, Refusal, judge};
+pub use self::verdict::{Admitted, Facts, Principal, Prove, Refusal, judge, still_proves};
 
 /// `auth` of one configuration.
 pub struct Auth {

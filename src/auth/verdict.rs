@@ -167,6 +167,18 @@ pub fn judge(
     }
 }
 
+/// Whether the credential that has proved `identity` still does, in whatever configuration holds now. What it may do is not
+/// asked again.
+pub fn still_proves(auth: &Auth, identity: &Identity, facts: &Facts<'_>, prove: &mut dyn Prove) -> bool {
+    let kind = Accepted::any(identity.kind);
+    let proved = Proved::each(auth, std::slice::from_ref(&kind), facts, prove).ok();
+    let principal = proved.and_then(|proved| proved.principal(&kind));
+    let now = principal.as_ref().and_then(|principal| principal.identity(auth));
+    now.is_some_and(|now| {
+        (&now.issuer, &now.user, &now.key_id) == (&identity.issuer, &identity.user, &identity.key_id)
+    })
+}
+
 /// Whether a permission of the roles, or of the key itself, covers the request.
 fn is_permitted(auth: &Auth, facts: &Facts<'_>, roles: &RoleSet, principal: Option<&Principal>) -> bool {
     let identity = principal.and_then(|principal| principal.identity(auth));

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use super::answer::Cause;
 use super::auth_counters::Outcome;
+use super::record::RequestRecord;
 use super::request::{Refused, Request};
-use super::request_context;
+use super::request_context::{self, unix_millis};
 use super::snapshot::Route;
 use super::worker::Worker;
 use crate::auth::jwt::{Entry, Fault, KeyProvider, Source};
@@ -99,6 +100,42 @@ pub fn admit_address(request: &mut Request, route: &Route) -> Result<(), Cause> 
         }
     }
     Ok(())
+}
+
+/// Whether what has proved who opened a tunnel still does: it has not expired, and whoever vouches for it is in the
+/// configuration that holds now.
+pub fn still_stands(record: &RequestRecord) -> bool {
+    let Some(identity) = record.identity() else { return true };
+    let (snapshot, now) = (record.worker.snapshot(), unix_millis() / 1000);
+    if identity.expires_at.is_some_and(|end| end <= now) {
+        return false;
+    }
+    let Some(auth) = snapshot.auth.as_ref().filter(|_| snapshot.generation != record.snapshot.generation)
+    else {
+        return true;
+    };
+    let fields = &record.head.fields;
+    let facts = Facts {
+        method: record.head.method.as_str(),
+        path: record.head.target.path(),
+        trailing_slash: false,
+        client: record.client,
+        now,
+        headers: fields,
+        authorization: Field::of(fields.get_all("authorization")),
+        certificate: None,
+        key: auth.key_field().map_or(Field::Absent, |name| Field::of(fields.get_all(name))),
+    };
+    let mut prover = Prover {
+        worker: &record.worker,
+        auth,
+        generation: snapshot.generation,
+        fields: &snapshot.identity_fields,
+        client: None,
+        now,
+        wanted: None,
+    };
+    auth::still_proves(auth, identity, &facts, &mut prover)
 }
 
 /// What proves credentials on this worker.

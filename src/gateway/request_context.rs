@@ -106,7 +106,7 @@ pub fn request_id() -> String {
 }
 
 /// Milliseconds since the Unix epoch.
-fn unix_millis() -> u64 {
+pub fn unix_millis() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
 }
 

@@ -1,7 +1,8 @@
 //! Upgrade tunnels: after a 101 the bytes go both ways as they come.
 //!
-//! A tunnel has both sockets to itself. It parses nothing but the borders of websocket frames, so that at shutdown a close
-//! frame (1001, RFC 6455 §7.4.1) goes between two frames and never into one.
+//! A tunnel has both sockets to itself. It parses nothing but the borders of websocket frames, so that a close frame of the
+//! gateway's own goes between two frames and never into one: 1001 at shutdown, 1008 where who has opened it may not go on
+//! (RFC 6455 §7.4.1).
 
 use std::io;
 use std::pin::Pin;
@@ -14,6 +15,7 @@ use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::sync::watch;
 
+use super::authenticate::still_stands;
 use super::balance::InFlight;
 use super::deadline::{Deadline, saturating_deadline};
 use super::record::RequestRecord;
@@ -25,9 +27,19 @@ use super::socket::Socket;
 const READ: usize = 16 * 1024;
 /// After the gateway's close frame the peers have this long to close.
 const CLOSING: Duration = Duration::from_secs(2);
-/// Close, status 1001 "going away": unmasked for the client, masked (with zeros) for the upstream.
-const CLOSE_TO_CLIENT: &[u8] = &[0x88, 0x02, 0x03, 0xE9];
-const CLOSE_TO_UPSTREAM: &[u8] = &[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xE9];
+/// How often it is looked whether who has opened a tunnel may go on.
+const LOOK: Duration = Duration::from_secs(1);
+/// A close frame of the gateway's: unmasked for the client, masked (with zeros) for the upstream.
+struct Close {
+    to_client: &'static [u8],
+    to_upstream: &'static [u8],
+}
+/// "Going away".
+const GOING_AWAY: Close =
+    Close { to_client: &[0x88, 0x02, 0x03, 0xE9], to_upstream: &[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xE9] };
+/// "Policy violation".
+const POLICY: Close =
+    Close { to_client: &[0x88, 0x02, 0x03, 0xF0], to_upstream: &[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xF0] };
 
 /// A tunnel that is to be run.
 pub struct Tunnel {
@@ -71,13 +83,24 @@ impl Tunnel {
     /// had been said: where nothing but that end tells of it, a tunnel that was cut must not look like one.
     pub async fn run(&mut self, client: &mut Socket, ahead: BytesMut) -> bool {
         let mut stop = std::pin::pin!(stopped(self.shared.stop_tunnels.subscribe()));
-        let mut down = Direction::new(std::mem::take(&mut self.early), self.websocket, CLOSE_TO_CLIENT);
-        let mut up = Direction::new(ahead, self.websocket, CLOSE_TO_UPSTREAM);
+        let mut down = Direction::new(std::mem::take(&mut self.early), self.websocket);
+        let mut up = Direction::new(ahead, self.websocket);
+        let mut look = self.record.principal.is_some().then(|| Deadline::at(Instant::now() + LOOK));
         let (mut active, mut idle, mut closing) = (Instant::now(), None, None);
         let ended = std::future::poll_fn(|cx| {
+            let mut close = None;
             if closing.is_none() && stop.as_mut().poll(cx).is_ready() {
+                close = Some(GOING_AWAY);
+            }
+            while closing.is_none() && look.as_mut().is_some_and(|look| look.poll_passed(cx).is_ready()) {
+                look = Some(Deadline::at(Instant::now() + LOOK));
+                if !still_stands(&self.record) {
+                    (look, close) = (None, close.or(Some(POLICY)));
+                }
+            }
+            if let Some(Close { to_client, to_upstream }) = close {
                 closing = Some(Deadline::at(saturating_deadline(Instant::now(), CLOSING)));
-                (up.closes, down.closes) = (true, true);
+                (down.close, up.close) = (Some(to_client), Some(to_upstream));
             }
             let moved = (down.moved, up.moved);
             // What the client still says behind its end, or the upstream behind the client's, ends nothing.
@@ -124,19 +147,18 @@ struct Direction {
     moved: u64,
     /// Borders, for websockets only.
     frames: Option<Frames>,
-    /// Goes out between two frames once the direction `closes`.
-    close: &'static [u8],
-    closes: bool,
+    /// To go out between two frames.
+    close: Option<&'static [u8]>,
     closed: bool,
     /// Nothing more comes.
     ended: bool,
 }
 
 impl Direction {
-    fn new(first: BytesMut, websocket: bool, close: &'static [u8]) -> Self {
+    fn new(first: BytesMut, websocket: bool) -> Self {
         let mut frames = websocket.then(Frames::default);
         frames.iter_mut().for_each(|frames| frames.scan(&first));
-        Self { pending: first, moved: 0, frames, close, closes: false, closed: false, ended: false }
+        Self { pending: first, moved: 0, frames, close: None, closed: false, ended: false }
     }
 
     /// Passes on what there is. `Ready` once `from` has ended and all is written, or something broke.
@@ -151,9 +173,9 @@ impl Direction {
                 self.moved += n as u64;
             }
             ready!(Pin::new(&mut *to).poll_flush(cx))?;
-            if self.closes && !self.closed && self.frames.as_ref().is_some_and(Frames::at_border) {
+            if let Some(close) = self.close.take_if(|_| self.frames.as_ref().is_some_and(Frames::at_border)) {
                 self.closed = true;
-                self.pending.extend_from_slice(self.close);
+                self.pending.extend_from_slice(close);
                 continue;
             }
             if self.ended {

@@ -1,11 +1,15 @@
 //! Tokens: who has a good one comes in (section 9).
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use crate::harness::identity::{Got, Way, sha256};
 use crate::harness::limits::unix_now;
 use crate::harness::tokens::{SECRET, claims, hs256, issuer, part, signed, token};
-use crate::harness::{Backend, Builder, Gateway, Upstream, echo_websocket};
+use crate::harness::{
+    Backend, Builder, Frame, Gateway, Opcode, Upstream, WebSocket, echo_websocket, upgrade_request,
+};
 
 const KEY: &str = "a-key-of-ann";
 
@@ -350,4 +354,40 @@ fn a_secret_that_changes_ends_the_tokens_that_were_verified_by_it() {
     gateway.rewrite(&guarded(&upstream, &format!("issuers: [{changed}]"), &["/**"]));
     assert_eq!(gateway.admin_post("/_aegis/reload", "").status, 200);
     assert_eq!(reason(&bearer(&gateway, Way::Http1, "/x", &mine)), "auth_invalid");
+}
+
+/// A websocket that was opened with a credential, up to the gateway's close frame; how long that took.
+fn closed(socket: &mut WebSocket) -> Duration {
+    let started = Instant::now();
+    let close = socket.read();
+    assert_eq!(close, Frame::close(1008, ""));
+    socket.send(&Frame::new(Opcode::Close, 1008_u16.to_be_bytes()));
+    assert!(socket.ends());
+    started.elapsed()
+}
+
+#[test]
+fn a_tunnel_ends_with_the_credential_that_has_opened_it() {
+    let upstream = upstream();
+    let key = format!("{{id: k1, hashes: ['{}']}}", sha256(KEY));
+    let auth = |keys: &str| {
+        format!("apiKey: {{keys: [{keys}]}}, issuers: [{}]", issuer(", clockToleranceSeconds: 0"))
+    };
+    let gateway = guarded(&upstream, &auth(&key), &["/**", "{path: /open, auth: none}"]).start();
+    let open = |target: &str, name: &str, value: &str| {
+        WebSocket::open_with(gateway.addr, &upgrade_request(target).header(name, value))
+    };
+    let short = format!("Bearer {}", token(json!({"exp": unix_now() + 2})));
+    let mut by_token = open("/x", "Authorization", &short);
+    let mut by_key = open("/x", "X-API-Key", KEY);
+    let mut by_nobody = open("/open", "X-Any", "x");
+    let mut by_other = open("/x", "Authorization", &format!("Bearer {}", token(json!({}))));
+    by_token.assert_echo("before");
+    assert!(closed(&mut by_token) < Duration::from_secs(5));
+    by_key.assert_echo("still there");
+    gateway.rewrite(&guarded(&upstream, &auth(""), &["/**", "{path: /open, auth: none}"]));
+    assert_eq!(gateway.admin_post("/_aegis/reload", "").status, 200);
+    assert!(closed(&mut by_key) < Duration::from_secs(4));
+    by_nobody.assert_echo("nobody was asked");
+    by_other.assert_echo("and another's stands");
 }
