@@ -48,7 +48,9 @@ fn verified_by_nobody(settings: &Settings, root: &Section<'_>) {
     let warn = |section: &Section<'_>, key: &str, then: &str| {
         section.warning_of(
             key,
-            format_args!("has no effect without `auth: {{enabled: true}}`: requests are told apart by address{then}"),
+            format_args!(
+                "has no effect without `auth: {{enabled: true}}`: requests are told apart by address{then}"
+            ),
         );
     };
     let strategy = |section: &Section<'_>, key: &str, strategy: KeyStrategy| {

@@ -261,8 +261,7 @@ fn tiers_have_a_limit_each_in_the_order_of_the_file() {
 
 #[test]
 fn what_only_verified_users_give_a_meaning_is_a_warning() {
-    const WAITS: &str =
-        "has no effect without `auth: {enabled: true}`: requests are told apart by address";
+    const WAITS: &str = "has no effect without `auth: {enabled: true}`: requests are told apart by address";
     for (keys, at, name) in [
         ("keyStrategy: user", 26, "keyStrategy"),
         ("keyStrategy: apiKey", 26, "keyStrategy"),

@@ -247,8 +247,7 @@ fn methods_are_as_in_routes() {
 
 #[test]
 fn what_a_rule_cannot_do_yet_is_a_warning() {
-    const WAITS: &str =
-        "has no effect without `auth: {enabled: true}`: requests are told apart by address";
+    const WAITS: &str = "has no effect without `auth: {enabled: true}`: requests are told apart by address";
     for (keys, at, name) in [
         ("match: {tiers: [pro]}", 44, "match.tiers"),
         ("match: {userIds: [u]}", 46, "match.userIds"),
