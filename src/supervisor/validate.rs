@@ -27,10 +27,13 @@ pub fn validate(settings: &Settings, places: &Places) -> Vec<Problem> {
         problems.extend(certificates(tls, places, SystemTime::now()));
     }
     problems.extend(identity(settings, places));
-    for (number, backend) in settings.backends.iter().enumerate() {
-        let Some(file) = &backend.tls.ca_file else { continue };
-        if let Err(why) = trust::roots(Some(file)) {
-            let key = format!("backends[{number}].tls.caFile");
+    let backends = settings.backends.iter().map(|backend| backend.tls.ca_file.clone()).enumerate();
+    let backends = backends.map(|(number, file)| (format!("backends[{number}].tls.caFile"), file));
+    let issuers = issuers::entries(&settings.auth.issuers, &settings.auth.jwt).into_iter();
+    let issuers = issuers.map(|(at, issuer)| (format!("{at}.caFile"), issuer.terms.ca_file));
+    for (key, file) in backends.chain(issuers) {
+        let Some(file) = file else { continue };
+        if let Err(why) = trust::roots(Some(&file)) {
             let what = format!("`{key}` {}: {why}; it must hold certificates in PEM", file.display());
             problems.push(places.file(&key).error(what));
         }

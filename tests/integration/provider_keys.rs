@@ -195,3 +195,19 @@ fn keys_outlive_their_issuer_a_reload_and_the_actor_that_has_fetched_them() {
     passes(&gateway, &of_provider);
     assert_eq!(provider.fetches(), 1, "nothing made them be fetched again before their time");
 }
+
+#[test]
+fn a_bundle_without_certificates_is_found_before_anything_is_fetched_with_it() {
+    let (upstream, provider) = (Upstream::ok("ok"), Issuer::new(&[]));
+    let file = std::env::temp_dir().join(format!("aegis-no-bundle-{}.pem", std::process::id()));
+    std::fs::write(&file, "no certificate").unwrap();
+    let entry = provider.entry(&format!(", caFile: {}", file.display()));
+    let (code, output) = gateway(&upstream, &entry).start_and_fail();
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(code, Some(1));
+    assert!(
+        output.contains("`auth.issuers[provider].caFile`") && output.contains("must hold certificates"),
+        "{output}"
+    );
+    assert_eq!(provider.server.count(), 0);
+}
