@@ -17,10 +17,11 @@ const LONGEST: usize = 500;
 #[test]
 fn no_folder_knows_what_is_built_on_it() {
     // From the bottom up; the command line is above them all.
-    const LAYERS: [(&str, &str); 6] = [
+    const LAYERS: [(&str, &str); 7] = [
         ("store", "the store keeps what the actors count, for whoever asks"),
         ("config", "settings are read by the layers above, not the other way round"),
         ("router", "the router only judges paths"),
+        ("auth", "a verdict is made of facts and settings, whoever asks for it"),
         ("gateway", "those are above the gateway"),
         ("supervisor", "the command line starts the supervisor, admin asks it, not the other way round"),
         ("admin", "operators are answered alike, whichever command started the process"),
