@@ -21,6 +21,7 @@ fn no_folder_knows_what_is_built_on_it() {
         ("store", "the store keeps what the actors count, for whoever asks"),
         ("config", "settings are read by the layers above, not the other way round"),
         ("router", "the router only judges paths"),
+        ("auth", "a verdict is made of facts and settings, whoever asks for it"),
         ("gateway", "those are above the gateway"),
         ("identity", "keys are fetched for whoever has started it"),
         ("supervisor", "the command line starts the supervisor, admin asks it, not the other way round"),

@@ -62,11 +62,14 @@ async fn users(request: HttpRequest) -> HttpResponse {
     if request.path() == "/health" {
         return reply(StatusCode::OK, json!({"status": "ok"}));
     }
+    // Who asks is what the gateway says: nobody else can set this field.
+    let asking = request.headers().get("x-user-id").and_then(|user| user.to_str().ok());
     match request.path().trim_start_matches("/api/users").trim_matches('/') {
         "" => reply(StatusCode::OK, json!({"users": [user(1, "Ada"), user(2, "Grace"), user(3, "Barbara")]})),
         "1" => reply(StatusCode::OK, user(1, "Ada")),
         "2" => reply(StatusCode::OK, user(2, "Grace")),
         "3" => reply(StatusCode::OK, user(3, "Barbara")),
+        "me" => reply(StatusCode::OK, json!({"userId": asking})),
         other => reply(StatusCode::NOT_FOUND, json!({"error": format!("there is no user {other:?}")})),
     }
 }

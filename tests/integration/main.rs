@@ -41,6 +41,7 @@ mod http2_lengths;
 mod http2_malformed;
 mod http2_rules;
 mod http2_streams;
+mod identity_docs;
 mod kept_requests;
 mod large_answers;
 mod lifecycle;
