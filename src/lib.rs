@@ -1,7 +1,7 @@
 //! AEGIS, an API gateway: routes each request, guards it, holds it to its limits, forwards it, and shows live what
 //! happens.
 //!
-//! `gateway` is the request path, `router` judges paths, `config` reads and validates the configuration, `admin`
+//! `gateway` is the request path, `auth` says who asks, `router` judges paths, `config` reads and validates the configuration, `admin`
 //! answers operators, `webhook` tells receivers of alerts, `supervisor` starts and replaces the actors of the
 //! `aegis-actors` crate and applies reloads.
 
@@ -9,6 +9,7 @@
 #![cfg_attr(not(test), deny(clippy::print_stderr, clippy::print_stdout))]
 
 pub mod admin;
+pub mod auth;
 pub mod cli;
 pub mod config;
 pub mod gateway;

@@ -2,6 +2,7 @@
 //!
 //! Everything here is already checked, defaulted and typed; no option is left to be looked at twice.
 
+pub mod auth;
 mod backend;
 mod route;
 mod target;

@@ -1,0 +1,3 @@
+//! `auth`: who is who.
+
+pub mod mtls;
