@@ -8,7 +8,7 @@ use aegis_schema::tree::{Kind, Layer, Node, Origin, Pos};
 use aegis_schema::{Section, suggest, syntax};
 
 use super::rate_limit_paths;
-use super::settings::{Backend, Settings};
+use super::settings::{Backend, Settings, client_auth};
 
 /// Judges the settings as a whole; `root` says where to point.
 pub(super) fn across(settings: &mut Settings, root: &Section<'_>) {
@@ -16,6 +16,7 @@ pub(super) fn across(settings: &mut Settings, root: &Section<'_>) {
     admin_is_guarded(root, settings);
     listeners_do_not_collide(root, settings);
     something_is_served(root, settings);
+    client_auth::check(settings, root);
     if let (Some(alerts), Some(section)) = (&settings.alerts, root.child("alerts")) {
         conditions(alerts, &section, &settings.backends, settings.metrics.enabled);
     }

@@ -30,6 +30,9 @@ pub struct Forwarding<'a> {
     pub via: bool,
     /// What of the path's front the upstream does not see.
     pub stripped: Option<&'a str>,
+    /// What `Client-Cert` and `Client-Cert-Chain` say of this connection's certificate, empty = nothing, and that nobody else
+    /// may say it (RFC 9440 §4), a trusted proxy neither: there would be two words for one.
+    pub certificate: Option<[&'a [u8]; 2]>,
 }
 
 /// Writes the field lines of a request as its upstream gets them: the client's without what must not go further, then the
@@ -79,6 +82,13 @@ pub fn to_upstream(head: &RequestParts, facts: &Forwarding<'_>, lines: &mut Vec<
     }
     write_client(lines, head, facts, &kept);
     add(lines, "Via", b", ", &kept.via, facts.via.then_some(VIA_SELF));
+    for (name, value) in
+        ["Client-Cert", "Client-Cert-Chain"].iter().zip(facts.certificate.unwrap_or_default())
+    {
+        if !value.is_empty() {
+            add_bytes(lines, name, value);
+        }
+    }
     add_bytes(lines, "X-Request-ID", facts.request_id);
     add_bytes(lines, "traceparent", facts.trace.as_bytes());
 }
@@ -156,7 +166,8 @@ impl Known {
             let begin = plain(name.get(..LONGEST).unwrap_or(""), &mut room).unwrap_or("");
             let family = begin.starts_with("x-forwarded-") || begin.starts_with("client-cert");
             let exact = name.bytes().all(|byte| byte != b'_' && is_plain(byte));
-            return if family && !(facts.trusted && exact) { Self::Stays } else { Self::Passes };
+            let own = facts.certificate.is_some() && begin.starts_with("client-cert");
+            return if family && !(facts.trusted && exact) || own { Self::Stays } else { Self::Passes };
         };
         // `X_User_Id` becomes `X-User-Id` in CGI and WSGI backends: what only looks different from a field that the gateway
         // sets or removes goes too.
@@ -193,6 +204,7 @@ impl Known {
             "forwarded" => Self::Stays,
             // Nothing vouches for them.
             "x-original-url" | "x-rewrite-url" if !(facts.trusted && exact) => Self::Stays,
+            _ if facts.certificate.is_some() && plain.starts_with("client-cert") => Self::Stays,
             _ if !(facts.trusted && exact)
                 && (plain.starts_with("x-forwarded-") || plain.starts_with("client-cert")) =>
             {
@@ -325,8 +337,18 @@ mod tests {
         let (client, hops) = if trusted { (Some([2, 2, 2, 2].into()), 1) } else { (None, 0) };
         let (peer, request_id, trace) = ("9.9.9.9", b"id-1", &trace);
         let stripped = Some("/own/");
-        let facts =
-            Forwarding { peer, client, hops, trusted, secure: false, request_id, trace, via: true, stripped };
+        let facts = Forwarding {
+            peer,
+            client,
+            hops,
+            trusted,
+            secure: false,
+            request_id,
+            trace,
+            via: true,
+            stripped,
+            certificate: None,
+        };
         let head = RequestParts {
             method: Method::OPTIONS,
             target: RequestTarget::parse("/").unwrap(),

@@ -13,6 +13,7 @@ mod attempt;
 mod balance;
 mod bounds;
 mod chunked;
+pub mod client_certificate;
 mod counting;
 mod deadline;
 mod ending;
@@ -111,6 +112,9 @@ async fn stages(mut request: Box<Request>) -> Result<Response, Refused> {
     }
     if route.is_too_long(head.framing) {
         return Err(Refused::new(request, Cause::BodyTooLarge));
+    }
+    if let Err(cause) = client_certificate::check(&request, route.client_auth) {
+        return Err(Refused::new(request, cause));
     }
     if let Some(limits) = &snapshot.limits {
         request = rate_limit::check(request, limits, &canonical).await?;

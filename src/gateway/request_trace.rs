@@ -78,6 +78,7 @@ fn decided_by(record: &RequestRecord) -> Option<String> {
             "timeout" => route.settings.timeout.is_some(),
             "firstByteTimeoutMs" => route.settings.first_byte_timeout.is_some(),
             "bodyLimitBytes" => route.settings.body_limit_bytes.is_some(),
+            "clientAuth" => route.settings.client_auth.is_some(),
             _ => true,
         });
         route.filter(|_| written).map(|r| format!("backends[{}].routes[{}].{key}", r.backend.name, r.pattern))
@@ -102,6 +103,11 @@ fn decided_by(record: &RequestRecord) -> Option<String> {
         Cause::NoRoute if decider == Some(Decider::AdminToken) => Some("admin.token".to_owned()),
         Cause::NoRoute | Cause::MethodNotAllowed => Some("backends".to_owned()),
         Cause::Denied => of_route("deny"),
+        Cause::Misdirected | Cause::ClientCertificateMissing | Cause::ClientCertificateInvalid => {
+            let written = route.is_some_and(|route| route.backend.settings.client_auth.is_some());
+            let backend = || backend("clientAuth").filter(|_| written);
+            of_route("clientAuth").or_else(backend).or_else(|| Some("server.tls.clientAuth".to_owned()))
+        }
         Cause::RateLimited => rule("rateLimit"),
         Cause::LimiterUnavailable => rule("onError"),
         Cause::BodyTooLarge => {

@@ -24,7 +24,8 @@ use super::request_body::RequestFraming;
 use super::retry_budget::{Budget, Share};
 use super::upstream::{Pool, TargetTls, Terms};
 use crate::config::settings::{
-    Backend as BackendSettings, EscapedSlash, Logging, Route as RouteSettings, Via, WhenAllUnhealthy,
+    Backend as BackendSettings, ClientAuth, EscapedSlash, Logging, Route as RouteSettings, Via,
+    WhenAllUnhealthy,
 };
 use crate::router::Router;
 
@@ -168,6 +169,8 @@ pub struct Route {
     /// 0 = unlimited.
     pub body_limit: u64,
     pub deny: bool,
+    /// Whether its clients must show a certificate.
+    pub client_auth: ClientAuth,
     pub strip_prefix: Option<String>,
     pub add_prefix: Option<String>,
     pub counters: Arc<RouteCounters>,

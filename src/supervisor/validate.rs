@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use crate::config::settings::ServerTls;
 use crate::config::{Places, Problem, Settings};
 use crate::router::{Conflict, ConflictKind, Pattern, PatternError, RouteSpec, Router};
-use crate::tls::{self, Certificate};
+use crate::tls::{self, Asked, Certificate};
 use crate::trust;
 
 /// A route by the numbers of its backend and of itself, as in [`Settings::backends`].
@@ -21,7 +21,7 @@ const RENEWED: Duration = Duration::from_secs(30 * 86_400);
 pub fn validate(settings: &Settings, places: &Places) -> Vec<Problem> {
     let mut problems = routes(settings, places);
     if let Some(tls) = &settings.server.tls {
-        problems.extend(certificates(tls, places, SystemTime::now()));
+        problems.extend(certificates(tls, Asked::of(settings), places, SystemTime::now()));
     }
     for (number, backend) in settings.backends.iter().enumerate() {
         let Some(file) = &backend.tls.ca_file else { continue };
@@ -34,9 +34,15 @@ pub fn validate(settings: &Settings, places: &Places) -> Vec<Problem> {
     problems
 }
 
-fn certificates(tls: &ServerTls, places: &Places, now: SystemTime) -> Vec<Problem> {
-    match tls::read(tls) {
-        Ok(served) => served.certificates.iter().flat_map(|one| validity(one, places, now)).collect(),
+fn certificates(tls: &ServerTls, asked: Asked, places: &Places, now: SystemTime) -> Vec<Problem> {
+    match tls::read(tls, asked) {
+        Ok(served) => {
+            let doubts = served.clients.iter().flat_map(|clients| clients.doubts(now));
+            let key = "server.tls.crlFile";
+            let doubts = doubts.map(|what| places.file(key).warning(format!("`{key}` {what}")));
+            let certificates = served.certificates.iter().flat_map(|one| validity(one, places, now));
+            certificates.chain(doubts).collect()
+        }
         Err(errors) => {
             errors.0.iter().map(|error| places.file(&error.key).error(error.to_string())).collect()
         }

@@ -4,6 +4,7 @@
 mod backend;
 pub mod cases;
 mod client;
+pub mod client_pki;
 mod exchange;
 pub mod flood;
 pub mod flow;
@@ -21,6 +22,7 @@ mod head;
 pub mod history;
 pub mod hpack;
 pub mod http2;
+mod identity;
 pub mod limits;
 mod load;
 mod port;
