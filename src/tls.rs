@@ -1,26 +1,31 @@
-//! TLS on the gateway listener: certificates and keys from files, loaded again when they change.
+//! TLS on the gateway listener: certificates and keys from files, loaded again when they change, and whose client
+//! certificates are believed.
 
+mod asked;
 mod by_name;
+mod clients;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use aegis_schema::section::quoted;
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use rustls::crypto::CryptoProvider;
+use rustls::server::WantsServerCert;
 use rustls::sign::CertifiedKey;
 use rustls::version::TLS13;
-use rustls::{DEFAULT_VERSIONS, ServerConfig};
+use rustls::{ConfigBuilder, DEFAULT_VERSIONS, ServerConfig};
 use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use thiserror::Error;
-use tokio_rustls::TlsAcceptor;
 use x509_cert::der::Decode as _;
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 
+pub use self::asked::Asked;
 use self::by_name::ByName;
+pub use self::clients::{ClientTrust, Verdict};
 use crate::config::settings::{ServerTls as Settings, TlsVersion};
 
 /// Why the certificates cannot be served: everything that is wrong with them.
@@ -44,6 +49,11 @@ pub struct ServerTls(ArcSwap<Served>);
 pub struct Served {
     /// It remembers the sessions that began with it and no others, so none outlives its certificate by being resumed.
     config: Arc<ServerConfig>,
+    /// The same for those who are asked for a certificate, where anybody is.
+    asking: Option<Arc<ServerConfig>>,
+    asked: Asked,
+    /// Whose certificates are believed; nobody's without `clientCaFile`.
+    pub clients: Option<ClientTrust>,
     /// What is known of the certificates, each file once.
     pub certificates: Vec<Certificate>,
 }
@@ -66,8 +76,8 @@ impl ServerTls {
     ///
     /// # Errors
     /// [`CertificateErrors`].
-    pub fn load(settings: &Settings) -> Result<Arc<Self>, CertificateErrors> {
-        Ok(Arc::new(Self(ArcSwap::from_pointee(read(settings)?))))
+    pub fn load(settings: &Settings, asked: Asked) -> Result<Arc<Self>, CertificateErrors> {
+        Ok(Arc::new(Self(ArcSwap::from_pointee(read(settings, asked)?))))
     }
 
     /// Serves other certificates from now on.
@@ -75,9 +85,14 @@ impl ServerTls {
         self.0.store(Arc::new(served));
     }
 
-    /// An acceptor for one connection.
-    pub fn acceptor(&self) -> TlsAcceptor {
-        TlsAcceptor::from(self.0.load().config.clone())
+    /// What a new connection gets.
+    pub fn current(&self) -> Arc<Served> {
+        self.0.load_full()
+    }
+
+    /// The same, for a look at it.
+    pub fn look(&self) -> Guard<Arc<Served>> {
+        self.0.load()
     }
 
     /// The certificates that new connections get.
@@ -86,11 +101,27 @@ impl ServerTls {
     }
 }
 
-/// Reads certificates and keys.
+impl Served {
+    /// Whether somebody is asked for a certificate, so that the name that a client asks for must be known first.
+    pub fn asks_somebody(&self) -> bool {
+        self.asking.is_some()
+    }
+
+    /// For a client that asks for this name, which rustls gives in lower case and without a dot at its end; and whether it is
+    /// asked for a certificate.
+    pub fn config(&self, name: Option<&str>) -> (Arc<ServerConfig>, bool) {
+        match self.asking.as_ref().filter(|_| self.asked.asks(name)) {
+            Some(asking) => (asking.clone(), true),
+            None => (self.config.clone(), false),
+        }
+    }
+}
+
+/// Reads certificates, keys and authorities; `asked` says whom to ask for a certificate.
 ///
 /// # Errors
 /// [`CertificateErrors`].
-pub fn read(settings: &Settings) -> Result<Served, CertificateErrors> {
+pub fn read(settings: &Settings, asked: Asked) -> Result<Served, CertificateErrors> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let versions = match settings.min_version {
         TlsVersion::Tls12 => DEFAULT_VERSIONS,
@@ -101,7 +132,14 @@ pub fn read(settings: &Settings) -> Result<Served, CertificateErrors> {
         let (key, what) = ("server.tls.minVersion".to_owned(), error.to_string());
         CertificateErrors(vec![CertificateError { key, what }])
     })?;
-    let (default, others) = pairs(settings, &provider)?;
+    let clients = ClientTrust::read(settings, provider.clone());
+    let (default, others, clients) = match (pairs(settings, &provider), clients) {
+        (Ok((default, others)), Ok(clients)) => (default, others, clients),
+        (pairs, clients) => {
+            let errors = pairs.err().map(|errors| errors.0).unwrap_or_default();
+            return Err(CertificateErrors(errors.into_iter().chain(clients.err()).collect()));
+        }
+    };
     let mut by_name = ByName::new(default.certified.clone());
     let mut errors = default.name(&mut by_name);
     for pair in &others {
@@ -114,15 +152,22 @@ pub fn read(settings: &Settings) -> Result<Served, CertificateErrors> {
     if !errors.is_empty() {
         return Err(CertificateErrors(errors));
     }
-    let mut config = builder.with_no_client_auth().with_cert_resolver(Arc::new(by_name));
-    config.alpn_protocols = [&b"h2"[..], b"http/1.1", b"http/1.0"].map(<[u8]>::to_vec).to_vec();
+    let by_name = Arc::new(by_name);
+    let finish = |builder: ConfigBuilder<ServerConfig, WantsServerCert>| {
+        let mut config = builder.with_cert_resolver(by_name.clone());
+        config.alpn_protocols = [&b"h2"[..], b"http/1.1", b"http/1.0"].map(<[u8]>::to_vec).to_vec();
+        Arc::new(config)
+    };
+    let verifier = clients.as_ref().filter(|_| asked.is_anybody()).map(ClientTrust::verifier);
+    let asking = verifier.map(|verifier| finish(builder.clone().with_client_cert_verifier(verifier)));
+    let config = finish(builder.with_no_client_auth());
     let mut certificates = vec![default.known];
     for Pair { known, .. } in others {
         if certificates.iter().all(|other| other.name != known.name) {
             certificates.push(known);
         }
     }
-    Ok(Served { config: Arc::new(config), certificates })
+    Ok(Served { config, asking, asked, clients, certificates })
 }
 
 /// The default certificate and the others, or what is wrong with their files. Of those that `config` could not open it has

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::jwt::{Claims, Confirmation};
+use super::mtls;
 use super::rbac::{Permissions, RoleNames, RoleSet};
 
 /// By what it has been proved.
@@ -70,6 +71,20 @@ impl Identity {
             confirmation: None,
             key_id: None,
             expires_at: None,
+        }
+    }
+
+    /// Who has a client certificate that ends then.
+    pub fn of_certificate(found: &mtls::Identity<'_>, ends: u64, roles: &RoleNames) -> Self {
+        let boxed = |names: &[String]| names.iter().map(|name| name.as_str().into()).collect();
+        Self {
+            user: found.user.into(),
+            roles: boxed(found.roles),
+            role_set: roles.effective(found.roles.iter().map(String::as_str)),
+            scopes: boxed(found.scopes),
+            tier: found.tier.map(Into::into),
+            expires_at: Some(ends),
+            ..Self::nobody(Kind::Mtls)
         }
     }
 

@@ -12,6 +12,7 @@
 //! token_cache.rs   tokens that were verified          jwt/             verifying them
 //! identity_fields.rs   how upstreams are told             ip_rules.rs, networks.rs   addresses
 //! challenge.rs     how clients are told what to bring     failure_limit.rs   wrong credentials by address
+//! mtls.rs          whose client certificates are
 //! ```
 
 mod access;
@@ -24,6 +25,7 @@ mod identity_fields;
 pub mod ip_rules;
 pub mod jwt;
 mod key_table;
+pub mod mtls;
 mod networks;
 pub mod rbac;
 mod token_cache;
@@ -35,6 +37,7 @@ use self::access::{Accepted, Rule};
 use self::failure_limit::FailureLimit;
 use self::jwt::Issuers;
 use self::key_table::KeyTable;
+use self::mtls::MtlsTable;
 use self::rbac::{Rbac, RoleNames};
 use crate::config::settings::auth::issuers::entries;
 use crate::config::settings::auth::{Auth as Settings, Cache};
@@ -57,6 +60,8 @@ pub struct Auth {
     key_prefix: Box<str>,
     /// `auth.issuers` and `auth.jwt`.
     pub issuers: Issuers,
+    /// `auth.mtls`.
+    pub mtls: Option<MtlsTable>,
     /// `auth.cache`.
     pub cache: Cache,
     /// Every kind that is configured, in the order in which the first right one is who it is.
@@ -109,13 +114,14 @@ impl Auth {
         let configured = |kind: &Kind| match kind {
             Kind::ApiKey => keys.is_some(),
             Kind::Jwt => !issuers.entries().is_empty(),
-            Kind::Mtls => false,
+            Kind::Mtls => settings.mtls.is_some(),
         };
         let failures = before.map(|before| &before.failures);
         let failures = failures.filter(|failures| failures.is_as(&settings.failure_limit, ipv6_prefix));
         Ok(Self {
             kinds: Kind::ALL.into_iter().filter(configured).map(Accepted::any).collect(),
             issuers,
+            mtls: settings.mtls.as_ref().map(MtlsTable::new),
             cache: settings.cache.clone(),
             keys,
             key_field: settings.api_key.header_name.as_str().into(),

@@ -24,7 +24,7 @@ use crate::logging;
 use crate::panics;
 use crate::store::{Options, Store};
 use crate::supervisor::{Deps, Inspect, MetricsStore, Reload, ReloadBy, Supervisor, build, validate};
-use crate::tls::ServerTls;
+use crate::tls::{Asked, ServerTls};
 
 /// How long threads that are cut off may take to write what they know of their requests.
 const LAST_LINES: Duration = Duration::from_secs(1);
@@ -105,7 +105,8 @@ async fn gateway(source: Source, loaded: Loaded, started: impl FnOnce(&Started))
     let settings = loaded.settings.clone();
     let workers = workers(&settings.server);
     let snapshot = build(&settings, None, 1, workers).map_err(io::Error::other)?;
-    let tls = settings.server.tls.as_ref().map(ServerTls::load).transpose().map_err(io::Error::other)?;
+    let tls = settings.server.tls.as_ref().map(|tls| ServerTls::load(tls, Asked::of(&settings)));
+    let tls = tls.transpose().map_err(io::Error::other)?;
     let gateway = listener::bind(&settings.server.host, settings.server.port, "server")?;
     let admin_listener = listener::bind(&settings.admin.host, settings.admin.port, "admin")?;
     let addresses = Started {

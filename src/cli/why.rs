@@ -68,6 +68,9 @@ fn meaning(reason: &str) -> &'static str {
         "bad_path" => "The path could be read in more than one way, so it was refused.",
         "bad_request" => "The request was malformed.",
         "denied" => "The route refuses every request.",
+        "misdirected" => {
+            "The route wants a client certificate, and the connection was opened for another host, or before that was so."
+        }
         "rate_limited" => "The client has used up a rate limit.",
         "limiter_unavailable" => {
             "The rate limit is kept in Redis, which did not answer, and its rule refuses then."
@@ -93,7 +96,7 @@ fn meaning(reason: &str) -> &'static str {
         }
         "upstream_timeout" => "The service did not answer in time.",
         "auth_missing" | "auth_invalid" => {
-            "The path is the gateway's own and answers only with the admin token."
+            "The route wants a valid client certificate, or the path is the gateway's own and answers only with the admin token."
         }
         "internal_error" => "The gateway itself failed; its log has more.",
         _ => "The gateway answered itself.",

@@ -7,7 +7,7 @@ use aegis_schema::section::quoted;
 use aegis_schema::tree::{Kind, Layer, Node, Origin, Pos};
 use aegis_schema::{Section, suggest, syntax};
 
-use super::settings::{Backend, Settings};
+use super::settings::{Backend, Settings, client_auth};
 use super::{auth_policies, rate_limit_paths};
 
 /// Judges the settings as a whole; `root` says where to point.
@@ -17,6 +17,7 @@ pub(super) fn across(settings: &mut Settings, root: &Section<'_>) {
     listeners_do_not_collide(root, settings);
     something_is_served(root, settings);
     auth_policies::check(settings, root);
+    client_auth::check(settings, root);
     if let (Some(alerts), Some(section)) = (&settings.alerts, root.child("alerts")) {
         conditions(alerts, &section, &settings.backends, settings.metrics.enabled);
     }

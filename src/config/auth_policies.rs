@@ -5,7 +5,7 @@ use aegis_schema::section::quoted;
 use aegis_schema::{Section, suggest};
 
 use super::settings::auth::{AuthRule, Credential, Policy, issuers};
-use super::settings::{Auth, Settings};
+use super::settings::{Auth, ClientAuth, Settings};
 
 /// The keys of a [`Policy`] that mean nothing where nobody is asked.
 const WANTS: [&str; 4] = ["roles", "scopes", "claims", "tiers"];
@@ -17,6 +17,15 @@ pub(super) fn check(settings: &mut Settings, root: &Section<'_>) {
         known.check(&backend.policy, None, &section);
         for (route, section) in backend.routes.iter().zip(section.sections("routes")) {
             known.check(&route.policy, Some(&backend.policy), &section);
+            let written = route.policy.auth.as_ref().or(backend.policy.auth.as_ref());
+            let wanted = matches!(written, Some(AuthRule::Any(kinds) | AuthRule::All(kinds)) if kinds.contains(&Credential::Mtls));
+            if wanted && known.enabled && settings.client_auth(backend, route) == ClientAuth::None {
+                section.error_here(format!(
+                    "`{}` wants client certificates (`auth` names `mtls`), and no client is asked for one: add `clientAuth: \
+                     optional` to it, its backend or `server.tls`",
+                    section.path
+                ));
+            }
         }
     }
     if !settings.auth.enabled {
@@ -90,7 +99,8 @@ struct Known {
 impl Known {
     fn of(auth: &Auth) -> Self {
         let entries = issuers::entries(&auth.issuers, &auth.jwt);
-        let kinds = [("apiKey", auth.api_key.enabled), ("jwt", !entries.is_empty())];
+        let kinds =
+            [("apiKey", auth.api_key.enabled), ("jwt", !entries.is_empty()), ("mtls", auth.mtls.is_some())];
         Self {
             enabled: auth.enabled,
             kinds: kinds.into_iter().filter(|(_, is)| *is).map(|(kind, _)| kind).collect(),

@@ -4,6 +4,7 @@
 
 pub mod auth;
 mod backend;
+pub(super) mod client_auth;
 mod route;
 mod target;
 
@@ -20,6 +21,7 @@ use ipnet::IpNet;
 
 pub use self::auth::Auth;
 pub use self::backend::{Backend, HashOn, LoadBalance, RewriteCookies, WhenAllUnhealthy};
+pub use self::client_auth::{ClientAuth, ForwardClientCert};
 pub use self::route::Route;
 pub use self::target::{Address, Target, UpstreamTls};
 use crate::store::Database;
@@ -118,6 +120,13 @@ section! {
         certificates: Vec<ServerCertificate>, "certificates" list(section()), live_for(FILES);
         /// the oldest version of TLS that is spoken, in quotes
         min_version: TlsVersion, "minVersion" one_of(), live_for(NEW);
+        /// whether clients are asked for a certificate: nobody, whoever has one, or everybody. Per backend and per route
+        /// too; see [Client certificates](#client-certificates)
+        client_auth: ClientAuth, "clientAuth" one_of();
+        /// PEM bundle of the authorities that client certificates must be from
+        client_ca_file: Option<PathBuf>, "clientCaFile" file().option(), live_for(FILES);
+        /// PEM file with their revocation lists. With it every authority in a client's chain needs one that has not ended
+        crl_file: Option<PathBuf>, "crlFile" file().option(), live_for(FILES);
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod alerts;
 mod backends;
+mod client_auth;
 mod described;
 mod diffs;
 mod fixtures;

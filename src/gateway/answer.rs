@@ -37,6 +37,12 @@ pub enum Cause {
     AuthUnavailable,
     InsufficientScope,
     RbacDenied,
+    /// The connection was made for another host, or under other rules; another one may do.
+    Misdirected,
+    /// The route wants a client certificate, and the connection has none.
+    ClientCertificateMissing,
+    /// The connection's certificate is not good any more.
+    ClientCertificateInvalid,
     /// A rate limit is used up.
     RateLimited,
     /// A rate limit cannot be asked, and its rule refuses then.
@@ -70,7 +76,7 @@ pub enum Cause {
 
 impl Cause {
     /// Each of them, with some text where it has one.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 36] = [
         Self::NoRoute,
         Self::MethodNotAllowed,
         Self::BadPath(""),
@@ -84,6 +90,9 @@ impl Cause {
         Self::AuthUnavailable,
         Self::InsufficientScope,
         Self::RbacDenied,
+        Self::Misdirected,
+        Self::ClientCertificateMissing,
+        Self::ClientCertificateInvalid,
         Self::RateLimited,
         Self::LimiterUnavailable,
         Self::BodyTooLarge,
@@ -124,6 +133,9 @@ impl Cause {
             Self::AuthUnavailable => (503, "auth_unavailable", "Credential cannot be checked", "Whether the credential is right cannot be found out at the moment; retry later."),
             Self::InsufficientScope => (403, "insufficient_scope", "Insufficient scope", "The credential is right, but not good for this; see the WWW-Authenticate header."),
             Self::RbacDenied => (403, "rbac_denied", "Not permitted", "Whoever this is may not do this."),
+            Self::Misdirected => (421, "misdirected", "Misdirected request", "This host asks for client certificates, and the connection was opened for another host or before that was so; open a new connection."),
+            Self::ClientCertificateMissing => (401, "auth_missing", "Client certificate required", "This route wants a client certificate, and the connection has none."),
+            Self::ClientCertificateInvalid => (401, "auth_invalid", "Client certificate invalid", "The client certificate is not valid any more."),
             Self::RateLimited => (429, "rate_limited", "Request rate limit exceeded", "The limit for this client is used up; see Retry-After."),
             Self::LimiterUnavailable => (503, "limiter_unavailable", "Rate limiter unavailable", "Requests of this client cannot be counted at the moment; retry later."),
             Self::BodyTooLarge => (413, "body_too_large", "Request body too large", "The request body exceeds the limit of this route."),
@@ -209,6 +221,10 @@ pub fn fields(cause: Cause, request_id: &str, retry_after: Option<u64>) -> Field
     }
     if matches!(cause, Cause::AdminTokenMissing | Cause::AdminTokenInvalid) {
         fields.push("www-authenticate", b"Bearer");
+    }
+    if matches!(cause, Cause::ClientCertificateMissing | Cause::ClientCertificateInvalid) {
+        // No scheme is registered for it; this is the one that draft-thomson-httpbis-cant has proposed.
+        fields.push("www-authenticate", b"ClientCertificate");
     }
     push_date(&mut fields);
     fields

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::answer::Cause;
 use super::auth_counters::Outcome;
+use super::client_certificate::{ClientCertificate, presented};
 use super::record::RequestRecord;
 use super::request::{Refused, Request};
 use super::request_context::{self, unix_millis};
@@ -28,7 +29,9 @@ pub async fn authenticate(
 ) -> Result<Box<Request>, Refused> {
     let Some(index) = request.record.route else { return Err(Refused::new(request, Cause::NoRoute)) };
     let snapshot = request.snapshot.clone();
-    let access = &snapshot.routes[index].access;
+    let route = &snapshot.routes[index];
+    let access = &route.access;
+    request.record.certificate = presented(&request.peer, route.client_auth).cloned();
     let fields = &request.head.fields;
     let facts = Facts {
         method: request.head.method.as_str(),
@@ -38,7 +41,7 @@ pub async fn authenticate(
         now: request.record.arrived_ms / 1000,
         headers: fields,
         authorization: Field::of(fields.get_all("authorization")),
-        certificate: None,
+        certificate: request.record.certificate.as_ref().map(|certificate| certificate.facts.sha256),
         key: auth.key_field().map_or(Field::Absent, |name| Field::of(fields.get_all(name))),
     };
     // A proxy that has named nobody may stand for anybody.
@@ -50,6 +53,7 @@ pub async fn authenticate(
         fields: &snapshot.identity_fields,
         client: named.then_some(facts.client),
         now: facts.now,
+        certificate: request.record.certificate.as_deref(),
         wanted: None,
     };
     let mut verdict = auth::judge(auth, access, &facts, &mut prover);
@@ -110,6 +114,9 @@ pub fn still_stands(record: &RequestRecord) -> bool {
     if identity.expires_at.is_some_and(|end| end <= now) {
         return false;
     }
+    if record.certificate.as_ref().is_some_and(|certificate| !certificate.stands(now * 1000)) {
+        return false;
+    }
     let Some(auth) = snapshot.auth.as_ref().filter(|_| snapshot.generation != record.snapshot.generation)
     else {
         return true;
@@ -123,7 +130,7 @@ pub fn still_stands(record: &RequestRecord) -> bool {
         now,
         headers: fields,
         authorization: Field::of(fields.get_all("authorization")),
-        certificate: None,
+        certificate: record.certificate.as_ref().map(|certificate| certificate.facts.sha256),
         key: auth.key_field().map_or(Field::Absent, |name| Field::of(fields.get_all(name))),
     };
     let mut prover = Prover {
@@ -133,6 +140,7 @@ pub fn still_stands(record: &RequestRecord) -> bool {
         fields: &snapshot.identity_fields,
         client: None,
         now,
+        certificate: record.certificate.as_deref(),
         wanted: None,
     };
     auth::still_proves(auth, identity, &facts, &mut prover)
@@ -148,6 +156,8 @@ struct Prover<'a> {
     /// Whose wrong credentials are counted; `None`: a proxy's own, behind which anybody may be.
     client: Option<IpAddr>,
     now: u64,
+    /// Of the connection; it is good.
+    certificate: Option<&'a ClientCertificate>,
     /// Whose keys could change the verdict, and the key that the token names.
     wanted: Option<(&'a Arc<KeyProvider>, Option<String>)>,
 }
@@ -203,7 +213,8 @@ impl Prove for Prover<'_> {
     }
 
     fn certificate(&mut self) -> Result<Option<Rc<Identity>>, Refusal> {
-        Ok(None)
+        let found = self.certificate.map(|certificate| certificate.identity(self.auth, self.generation));
+        found.transpose()
     }
 
     fn throttled(&self) -> Option<u64> {

@@ -10,13 +10,14 @@ use super::answer::Cause;
 use super::answered::pass_on;
 use super::attempt::{Failure, UpstreamRequest, attempt};
 use super::balance::{self, Needs, NoTarget};
+use super::client_certificate;
 use super::deadline::{saturating_deadline, timeout_at};
 use super::headers::{self, Credentials, Forwarding};
 use super::request::{Refused, Request};
 use super::request_body::{BodyFailure, RequestBody, RequestFraming};
 use super::response::Response;
 use super::retry::{Decision, Facts, Reason, pauses_ms};
-use super::snapshot::Backend;
+use super::snapshot::{Backend, Route};
 use super::upstream::RequestLines;
 use crate::config::settings::{HashOn, Via};
 
@@ -36,7 +37,7 @@ pub async fn forward(mut request: Box<Request>) -> Result<Response, Refused> {
         Err(cause) => return Err(Refused::new(request, cause)),
     };
     let (lines, deadline) =
-        (upstream_lines(&request), saturating_deadline(request.record.started, route.timeout));
+        (upstream_lines(&request, route), saturating_deadline(request.record.started, route.timeout));
     let outgoing = UpstreamRequest { route, backend, lines, body, needs: needs(&request, backend), deadline };
     let (mut tried, mut stale): (Vec<TargetId>, u32) = (Vec::new(), 0);
     let mut last: Option<Failure> = None;
@@ -192,10 +193,16 @@ fn judged(request: &Request) -> Credentials<'_> {
 }
 
 /// The head that every try sends, but for the target's own `Host`.
-fn upstream_lines(request: &Request) -> Rc<RequestLines> {
+fn upstream_lines(request: &Request, route: &Route) -> Rc<RequestLines> {
     let head = &request.head;
+    let certificate = client_certificate::told(
+        &request.peer,
+        route.client_auth,
+        route.backend.settings.forward_client_cert,
+    );
+    let room = OWN_LINES + certificate.iter().flatten().map(|field| field.len()).sum::<usize>();
     let mut lines =
-        RequestLines::new(head.method.as_str(), request.record.asked_for(), head.fields.bytes() + OWN_LINES);
+        RequestLines::new(head.method.as_str(), request.record.asked_for(), head.fields.bytes() + room);
     let facts = Forwarding {
         peer: request.peer.ip_text(),
         client: (request.hops > 0).then_some(request.record.client),
@@ -205,7 +212,8 @@ fn upstream_lines(request: &Request) -> Rc<RequestLines> {
         request_id: request.record.request_id.as_bytes(),
         trace: &request.record.trace,
         via: request.snapshot.via == Via::Both,
-        stripped: request.record.route.and_then(|at| request.snapshot.routes[at].strip_prefix.as_deref()),
+        stripped: route.strip_prefix.as_deref(),
+        certificate,
         identity_fields: &request.snapshot.identity_fields,
         identity: request.record.identity(),
         credentials: judged(request),

@@ -35,6 +35,9 @@ pub struct Forwarding<'a> {
     pub identity_fields: &'a IdentityFields,
     /// Who it is.
     pub identity: Option<&'a Identity>,
+    /// What `Client-Cert` and `Client-Cert-Chain` say of this connection's certificate, empty = nothing, and that nobody else
+    /// may say it (RFC 9440 §4), a trusted proxy neither: there would be two words for one.
+    pub certificate: Option<[&'a [u8]; 2]>,
     pub credentials: Credentials<'a>,
 }
 
@@ -105,6 +108,13 @@ pub fn to_upstream(head: &RequestParts, facts: &Forwarding<'_>, lines: &mut Vec<
     add(lines, "Via", b", ", &kept.via, facts.via.then_some(VIA_SELF));
     if let Some(identity) = facts.identity {
         facts.identity_fields.tell(identity, |name, value| add_bytes(lines, name, value));
+    }
+    for (name, value) in
+        ["Client-Cert", "Client-Cert-Chain"].iter().zip(facts.certificate.unwrap_or_default())
+    {
+        if !value.is_empty() {
+            add_bytes(lines, name, value);
+        }
     }
     add_bytes(lines, "X-Request-ID", facts.request_id);
     add_bytes(lines, "traceparent", facts.trace.as_bytes());
@@ -183,7 +193,8 @@ impl Known {
             let begin = plain(name.get(..LONGEST).unwrap_or(""), &mut room).unwrap_or("");
             let family = begin.starts_with("x-forwarded-") || begin.starts_with("client-cert");
             let exact = name.bytes().all(|byte| byte != b'_' && is_plain(byte));
-            return if family && !(facts.trusted && exact) { Self::Stays } else { Self::Passes };
+            let own = facts.certificate.is_some() && begin.starts_with("client-cert");
+            return if family && !(facts.trusted && exact) || own { Self::Stays } else { Self::Passes };
         };
         // `X_User_Id` becomes `X-User-Id` in CGI and WSGI backends: what only looks different from a field that the gateway
         // sets or removes goes too.
@@ -218,6 +229,7 @@ impl Known {
             "forwarded" => Self::Stays,
             // Nothing vouches for them.
             "x-original-url" | "x-rewrite-url" if !(facts.trusted && exact) => Self::Stays,
+            _ if facts.certificate.is_some() && plain.starts_with("client-cert") => Self::Stays,
             _ if !(facts.trusted && exact)
                 && (plain.starts_with("x-forwarded-") || plain.starts_with("client-cert")) =>
             {
@@ -372,6 +384,7 @@ mod tests {
             identity_fields,
             identity: None,
             credentials: Credentials::default(),
+            certificate: None,
         };
         let head = RequestParts {
             method: Method::OPTIONS,

@@ -15,6 +15,7 @@ mod authenticate;
 mod balance;
 mod bounds;
 mod chunked;
+pub mod client_certificate;
 mod counting;
 mod deadline;
 mod ending;
@@ -115,6 +116,9 @@ async fn stages(mut request: Box<Request>) -> Result<Response, Refused> {
         return Err(Refused::new(request, Cause::BodyTooLarge));
     }
     if let Err(cause) = authenticate::admit_address(&mut request, route) {
+        return Err(Refused::new(request, cause));
+    }
+    if let Err(cause) = client_certificate::check(&request, route.client_auth) {
         return Err(Refused::new(request, cause));
     }
     if let Some(auth) = &snapshot.auth {

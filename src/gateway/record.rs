@@ -8,6 +8,7 @@ use aegis_actors::metrics_aggregator::{LimitCounts, Micros, Record, method_index
 use smallvec::SmallVec;
 
 use super::answer::{CLIENT_CLOSED_REQUEST, Cause};
+use super::client_certificate::ClientCertificate;
 use super::own_paths::Answers;
 use super::rate_limit::LimitOutcome;
 use super::request_context::{RequestId, Trace};
@@ -109,6 +110,8 @@ pub struct RequestRecord {
     pub asked: bool,
     /// Who it is, where that was proved.
     pub principal: Option<Principal>,
+    /// The certificate that came with it.
+    pub certificate: Option<Rc<ClientCertificate>>,
     /// `auth.rbac.shadow` would have refused it.
     pub shadow_denied: bool,
     /// What was wrong with a credential, or is lacking, which its client is not told.

@@ -74,6 +74,7 @@ impl Request {
             limits: Default::default(),
             asked: false,
             principal: None,
+            certificate: None,
             shadow_denied: false,
             auth_detail: None,
             broken: false,

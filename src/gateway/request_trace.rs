@@ -80,6 +80,7 @@ fn decided_by(record: &RequestRecord) -> Option<String> {
             "firstByteTimeoutMs" => route.settings.first_byte_timeout.is_some(),
             "bodyLimitBytes" => route.settings.body_limit_bytes.is_some(),
             "auth" => route.settings.policy.auth.is_some(),
+            "clientAuth" => route.settings.client_auth.is_some(),
             _ => true,
         });
         route.filter(|_| written).map(|r| format!("backends[{}].routes[{}].{key}", r.backend.name, r.pattern))
@@ -113,6 +114,11 @@ fn decided_by(record: &RequestRecord) -> Option<String> {
             .or_else(|| backend("auth").filter(|_| route.is_some_and(of_backend)))
             .or(Some("auth".to_owned())),
         Cause::AuthThrottled => Some("auth.failureLimit".to_owned()),
+        Cause::Misdirected | Cause::ClientCertificateMissing | Cause::ClientCertificateInvalid => {
+            let written = route.is_some_and(|route| route.backend.settings.client_auth.is_some());
+            let backend = || backend("clientAuth").filter(|_| written);
+            of_route("clientAuth").or_else(backend).or_else(|| Some("server.tls.clientAuth".to_owned()))
+        }
         Cause::RateLimited => rule("rateLimit"),
         Cause::LimiterUnavailable => rule("onError"),
         Cause::BodyTooLarge => {

@@ -130,7 +130,7 @@ pub fn refuse(refused: Refused) -> Response {
     let mut response =
         whole(cause.status(), fields, bytes, request.head.method == Method::HEAD, Some(record));
     // Whoever sends such a request may mean something else by what follows it.
-    response.last = matches!(cause, Cause::BadRequest(_) | Cause::BodyTimeout);
+    response.last = matches!(cause, Cause::BadRequest(_) | Cause::BodyTimeout) || request.peer.is_unfit();
     response
 }
 

@@ -26,7 +26,8 @@ use super::upstream::{Pool, TargetTls, Terms};
 use crate::auth::ip_rules::IpRules;
 use crate::auth::{Access, Auth, IdentityFields};
 use crate::config::settings::{
-    Backend as BackendSettings, EscapedSlash, Logging, Route as RouteSettings, Via, WhenAllUnhealthy,
+    Backend as BackendSettings, ClientAuth, EscapedSlash, Logging, Route as RouteSettings, Via,
+    WhenAllUnhealthy,
 };
 use crate::router::Router;
 
@@ -176,6 +177,8 @@ pub struct Route {
     /// 0 = unlimited.
     pub body_limit: u64,
     pub deny: bool,
+    /// Whether its clients must show a certificate.
+    pub client_auth: ClientAuth,
     pub strip_prefix: Option<String>,
     pub add_prefix: Option<String>,
     pub counters: Arc<RouteCounters>,

@@ -16,7 +16,7 @@ pub struct Glob {
 
 impl Glob {
     /// `parts` are the literal texts between the stars: one more than there are stars, so at least two.
-    pub(super) fn new(parts: Vec<String>) -> Self {
+    pub fn new(parts: Vec<String>) -> Self {
         let mut parts = parts.into_iter();
         let prefix = parts.next().unwrap_or_default();
         let suffix = parts.next_back().unwrap_or_default();

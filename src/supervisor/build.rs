@@ -90,6 +90,7 @@ pub fn build(
                     .unwrap_or(written.timeout),
                 body_limit: route.body_limit_bytes.unwrap_or(settings.server.body_limit_bytes),
                 deny: route.deny,
+                client_auth: settings.client_auth(written, route),
                 strip_prefix: route.strip_prefix.clone(),
                 add_prefix: route.add_prefix.clone(),
                 counters: counters.unwrap_or_else(|| RouteCounters::new(workers)),

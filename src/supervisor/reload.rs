@@ -15,8 +15,10 @@ use super::messages::{FilesTouched, Reload, ReloadBy, ReloadRecord, ReloadReport
 use super::reading::{Turn, Unread};
 use super::watch::{self, FileState, Folders};
 use super::{Supervisor, build, validate};
+use crate::config::settings::ServerTls;
 use crate::config::{Loaded, Place, Problem, Problems, Severity, diff, load_with, render_redacted, running};
 use crate::gateway::snapshot::Snapshot;
+use crate::tls::Asked;
 use crate::{logging, tls};
 
 /// Debounce: a change is read this long after the last file event, as editors write a file in several steps.
@@ -59,7 +61,8 @@ impl Supervisor {
             let ready = |loaded: Loaded| {
                 let snapshot = build(&loaded.settings, Some(&running), running.generation + 1, workers);
                 let mut snapshot = snapshot.map_err(|error| error.to_string());
-                let tls = loaded.settings.server.tls.as_ref().filter(|_| serves).map(tls::read).transpose();
+                let read = |tls: &ServerTls| tls::read(tls, Asked::of(&loaded.settings));
+                let tls = loaded.settings.server.tls.as_ref().filter(|_| serves).map(read).transpose();
                 let tls = tls.unwrap_or_else(|error| {
                     snapshot = Err(error.to_string());
                     None

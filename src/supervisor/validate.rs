@@ -10,7 +10,7 @@ use crate::config::settings::ServerTls;
 use crate::config::settings::auth::issuers;
 use crate::config::{Places, Problem, Settings};
 use crate::router::{Conflict, ConflictKind, Pattern, PatternError, RouteSpec, Router};
-use crate::tls::{self, Certificate};
+use crate::tls::{self, Asked, Certificate};
 use crate::trust;
 
 /// A route by the numbers of its backend and of itself, as in [`Settings::backends`].
@@ -24,7 +24,7 @@ const RENEWED: Duration = Duration::from_secs(30 * 86_400);
 pub fn validate(settings: &Settings, places: &Places) -> Vec<Problem> {
     let mut problems = routes(settings, places);
     if let Some(tls) = &settings.server.tls {
-        problems.extend(certificates(tls, places, SystemTime::now()));
+        problems.extend(certificates(tls, Asked::of(settings), places, SystemTime::now()));
     }
     problems.extend(identity(settings, places));
     let backends = settings.backends.iter().map(|backend| backend.tls.ca_file.clone()).enumerate();
@@ -66,9 +66,15 @@ fn identity(settings: &Settings, places: &Places) -> Vec<Problem> {
     keys.chain(patterns.map(|(key, what)| places.file(&key).error(format!("`{key}` {what}")))).collect()
 }
 
-fn certificates(tls: &ServerTls, places: &Places, now: SystemTime) -> Vec<Problem> {
-    match tls::read(tls) {
-        Ok(served) => served.certificates.iter().flat_map(|one| validity(one, places, now)).collect(),
+fn certificates(tls: &ServerTls, asked: Asked, places: &Places, now: SystemTime) -> Vec<Problem> {
+    match tls::read(tls, asked) {
+        Ok(served) => {
+            let doubts = served.clients.iter().flat_map(|clients| clients.doubts(now));
+            let key = "server.tls.crlFile";
+            let doubts = doubts.map(|what| places.file(key).warning(format!("`{key}` {what}")));
+            let certificates = served.certificates.iter().flat_map(|one| validity(one, places, now));
+            certificates.chain(doubts).collect()
+        }
         Err(errors) => {
             errors.0.iter().map(|error| places.file(&error.key).error(error.to_string())).collect()
         }

@@ -25,11 +25,12 @@ use crate::config::{Loaded, regular};
 /// How often the files are polled. A change that only a poll has found must be found twice, as it may be half written.
 pub(super) const LOOK: Duration = Duration::from_secs(2);
 
-/// The configuration file, what `${file:PATH}` names in it, certificates, keys and CA bundles.
+/// The configuration file, what `${file:PATH}` names in it, certificates, keys, CA bundles and revocation lists.
 pub(super) fn files(loaded: &Loaded) -> BTreeSet<PathBuf> {
     let server = loaded.settings.server.tls.iter().flat_map(|tls| {
         let others = tls.certificates.iter().map(|other| [&other.cert_file, &other.key_file]);
-        std::iter::once([&tls.cert_file, &tls.key_file]).chain(others).flatten().cloned()
+        let clients = [&tls.client_ca_file, &tls.crl_file].into_iter().flatten();
+        std::iter::once([&tls.cert_file, &tls.key_file]).chain(others).flatten().chain(clients).cloned()
     });
     let bundles = loaded.settings.backends.iter().filter_map(|backend| backend.tls.ca_file.clone());
     let auth = &loaded.settings.auth;

@@ -7,6 +7,7 @@ mod digest;
 pub mod failure_limit;
 pub mod ip_rules;
 pub mod issuers;
+pub mod mtls;
 mod policy;
 pub mod rbac;
 
@@ -20,6 +21,7 @@ pub use self::credential::{AuthRule, Credential};
 pub use self::digest::Digest;
 pub use self::failure_limit::FailureLimit;
 pub use self::ip_rules::IpRules;
+pub use self::mtls::Mtls;
 pub use self::policy::Policy;
 pub use self::rbac::Rbac;
 use super::route::path;
@@ -61,6 +63,8 @@ section! {
         issuers: Vec<issuers::Issuer>, "issuers" list(section());
         /// short for one more of `issuers`, which is named `jwt`
         jwt: issuers::Jwt, "jwt" section();
+        /// whose client certificates are; absent = they prove nobody, and are none of the kinds of credentials
+        mtls: Option<Mtls>, "mtls" section().braces("write `allowUnlisted: true` or `identities` in it, or remove it").option();
         /// tokens that were verified, so that the same one costs no signature again
         cache: Cache, "cache" section();
         /// how many wrong credentials an address may bring

@@ -9,7 +9,7 @@ use aegis_schema::{Form, Section, choice, section, syntax};
 
 use super::auth::Policy;
 use super::target::{self, Target, UpstreamTls};
-use super::{HEAD_BYTES, HEAD_WORDS, HeadBounds, Route};
+use super::{ClientAuth, ForwardClientCert, HEAD_BYTES, HEAD_WORDS, HeadBounds, Route};
 
 section! {
     /// One entry of `backends`.
@@ -69,6 +69,11 @@ section! {
         rewrite_cookies: RewriteCookies, "rewriteCookies" section();
         /// pass on `Alt-Svc`, which names ports of the target that clients cannot reach
         pass_alt_svc: bool = false, "passAltSvc" flag();
+        /// whether its clients must show a certificate; see [Client certificates](#client-certificates)
+        client_auth: Option<ClientAuth>, "clientAuth" one_of().option().unset("the listener's");
+        /// what its targets are told of the client's certificate: nothing, `Client-Cert` (RFC 9440), or
+        /// `Client-Cert-Chain` too
+        forward_client_cert: ForwardClientCert, "forwardClientCert" one_of();
         /// how `https://` targets are verified
         tls: UpstreamTls, "tls" section().sparse();
         /// what all of its routes want of who comes in, where they say nothing else

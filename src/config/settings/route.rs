@@ -7,8 +7,8 @@ use aegis_schema::problem::Severity;
 use aegis_schema::section::quoted;
 use aegis_schema::{Form, Section, ensure, section, syntax};
 
-use super::Backend;
 use super::auth::Policy;
+use super::{Backend, ClientAuth};
 
 section! {
     /// One entry of `backends[].routes`.
@@ -35,6 +35,8 @@ section! {
             "firstByteTimeoutMs" duration().option().unset("the backend's, else what `timeout` leaves");
         /// 0 = unlimited
         body_limit_bytes: Option<u64>, "bodyLimitBytes" size().option().unset("the server's");
+        /// whether its clients must show a certificate; see [Client certificates](#client-certificates)
+        client_auth: Option<ClientAuth>, "clientAuth" one_of().option().unset("the backend's");
         /// 403 `denied`, whoever asks
         deny: bool = false, "deny" flag().sparse().unset("`false`");
         /// what it wants of who comes in

@@ -12,6 +12,7 @@ use actix_server::GracefulShutdownSignal;
 use bytes::{Bytes, BytesMut};
 use h2::server::{Builder, SendResponse};
 use h2::{Reason, RecvStream, SendStream};
+use tokio::sync::Notify;
 
 use super::encode::Stall;
 use super::frames::{Seen, Watched};
@@ -61,6 +62,8 @@ struct Streams {
     heads: Cell<usize>,
     /// Since when none is.
     idle: Cell<Instant>,
+    /// The peer has been found unfit.
+    unfit: Notify,
 }
 
 /// One of them.
@@ -116,6 +119,7 @@ pub async fn connection(
         open: Cell::new(0),
         heads: Cell::new(0),
         idle,
+        unfit: Notify::new(),
     });
     let mut alarm = pin!(tokio::time::sleep(limits.keep_alive));
     let mut stopped = pin!(stop.notified());
@@ -132,7 +136,7 @@ pub async fn connection(
                 let _ = tokio::time::timeout(GOAWAY_PERIOD, connection.accept()).await;
                 return;
             }
-            () = &mut stopped, if !ends => {
+            () = async { tokio::select! { () = &mut stopped => {}, () = streams.unfit.notified() => {} } }, if !ends => {
                 connection.graceful_shutdown();
                 ends = true;
                 alarm.as_mut().reset(tokio::time::Instant::now() + GOAWAY_PERIOD);
@@ -205,6 +209,9 @@ async fn serve_one(streams: &Streams, wire: &Rc<Wire>, head: RequestParts, ended
     let Some(response) = response.await else { return };
     drop(answering);
     answer(wire, response).await;
+    if streams.peer.is_unfit() {
+        streams.unfit.notify_one();
+    }
 }
 
 /// Answers a request that never became one. One that is malformed as a message, with a body that nobody can tell the length

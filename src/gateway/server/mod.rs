@@ -15,7 +15,7 @@ mod h1;
 mod h2;
 
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,11 +23,14 @@ use std::time::Duration;
 
 use actix_server::{GracefulShutdownSignal, Server, ServerHandle};
 use actix_service::{fn_factory, fn_service};
+use rustls::server::Acceptor;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
+use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor};
 
 use self::client::Client;
 use super::answer::Cause;
+use super::client_certificate::ClientCertificate;
 use super::listener::Bound;
 use super::peer::Peer;
 use super::shared::Shared;
@@ -139,15 +142,15 @@ async fn connection(
     drop(server);
     let address = tcp.peer_addr()?;
     tcp.set_nodelay(true)?;
-    let peer = Rc::new(Peer::new(address, tls.is_some()));
-    let socket = match tls {
-        None => Socket::Tcp(tcp),
+    let (socket, peer) = match tls {
+        None => (Socket::Tcp(tcp), Peer::new(address, false)),
         Some(tls) => {
-            let handshake = Box::pin(tokio::time::timeout(limits.head, secure(&tls, tcp)));
+            let handshake = Box::pin(tokio::time::timeout(limits.head, secure(&tls, tcp, address)));
             tokio::select! {
                 secured = handshake => match secured?? {
-                    Ok(socket) => socket,
+                    Ok(secured) => secured,
                     Err(plain) => {
+                        let peer = Rc::new(Peer::new(address, true));
                         Box::pin(h1::turn_away(&Client::new(plain, peer), PLAIN)).await;
                         return Ok(());
                     }
@@ -158,6 +161,7 @@ async fn connection(
         }
     };
     let speaks_h2 = matches!(&socket, Socket::Tls(tls) if tls.get_ref().1.alpn_protocol() == Some(b"h2"));
+    let peer = Rc::new(peer);
     let client = Client::new(socket, peer.clone());
     if speaks_h2 || h1::connection(worker.clone(), &client, limits, stop.clone()).await {
         let Some((socket, ahead)) = client.take() else { return Ok(()) };
@@ -172,13 +176,27 @@ const PLAIN: Cause = Cause::BadRequest("This port speaks TLS, and the request ca
 
 /// Shakes hands with a client; gives the socket back, unread, where the client speaks HTTP in plain. A TLS record begins
 /// with its type (RFC 8446 §5.1), which is no letter.
-async fn secure(tls: &ServerTls, tcp: TcpStream) -> io::Result<Result<Socket, Socket>> {
+async fn secure(
+    tls: &Arc<ServerTls>,
+    tcp: TcpStream,
+    address: SocketAddr,
+) -> io::Result<Result<(Socket, Peer), Socket>> {
     let mut first = [0];
     if tcp.peek(&mut first).await? == 1 && first[0].is_ascii_alphabetic() {
         return Ok(Err(Socket::Tcp(tcp)));
     }
-    let tls = tls.acceptor().accept(tcp).await?;
-    Ok(Ok(Socket::Tls(Box::new(tls.into()))))
+    let served = tls.current();
+    let (stream, asked) = if served.asks_somebody() {
+        let hello = LazyConfigAcceptor::new(Acceptor::default(), tcp).await?;
+        let (config, asked) = served.config(hello.client_hello().server_name());
+        (hello.into_stream(config).await?, asked)
+    } else {
+        (TlsAcceptor::from(served.config(None).0).accept(tcp).await?, false)
+    };
+    let session = stream.get_ref().1;
+    let certificate = ClientCertificate::of(session, tls, &served);
+    let peer = Peer::with_session(address, session, asked, certificate);
+    Ok(Ok((Socket::Tls(Box::new(stream.into())), peer)))
 }
 
 /// Counts a connection among the open ones.

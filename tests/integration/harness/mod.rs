@@ -3,7 +3,9 @@
 
 mod backend;
 pub mod cases;
+mod certificates;
 mod client;
+pub mod client_pki;
 mod exchange;
 pub mod flood;
 pub mod flow;
