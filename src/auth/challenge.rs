@@ -5,6 +5,8 @@ use super::access::{Accepted, Access, Rule};
 use super::identity::Kind;
 use super::verdict::{Facts, Refusal};
 
+/// What a client certificate is called where a scheme has to be named: none is registered.
+pub const CLIENT_CERTIFICATE: &str = "ClientCertificate";
 /// The protection space; one for the whole gateway.
 const REALM: &str = "aegis";
 
@@ -29,8 +31,8 @@ impl Auth {
             let challenge = match accepted.kind {
                 Kind::Jwt => format!(r#"Bearer realm="{REALM}"{bearer}"#),
                 Kind::ApiKey => format!(r#"{} realm="{REALM}""#, self.key_scheme()),
-                // TLS asks for it, and no scheme could.
-                Kind::Mtls => continue,
+                // TLS asks for it; a field only says that it does.
+                Kind::Mtls => CLIENT_CERTIFICATE.to_owned(),
             };
             if !challenges.contains(&challenge) {
                 challenges.push(challenge);

@@ -44,6 +44,7 @@ use crate::config::settings::auth::{Auth as Settings, Cache};
 use crate::router::PatternSet;
 
 pub use self::access::Access;
+pub use self::challenge::CLIENT_CERTIFICATE;
 pub use self::credentials::Field;
 pub use self::identity::{Identity, Kind};
 pub use self::identity_fields::IdentityFields;

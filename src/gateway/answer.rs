@@ -12,6 +12,7 @@ use bytes::Bytes;
 use super::bounds::TARGET_BYTES;
 use super::fields::Fields;
 use super::rate_limit::ExceededLimit;
+use crate::auth::CLIENT_CERTIFICATE;
 use crate::config::settings::HeadBounds;
 
 /// Why the gateway answers by itself.
@@ -224,7 +225,7 @@ pub fn fields(cause: Cause, request_id: &str, retry_after: Option<u64>) -> Field
     }
     if matches!(cause, Cause::ClientCertificateMissing | Cause::ClientCertificateInvalid) {
         // No scheme is registered for it; this is the one that draft-thomson-httpbis-cant has proposed.
-        fields.push("www-authenticate", b"ClientCertificate");
+        fields.push("www-authenticate", CLIENT_CERTIFICATE.as_bytes());
     }
     push_date(&mut fields);
     fields

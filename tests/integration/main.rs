@@ -13,6 +13,7 @@ mod alerts;
 mod api_keys;
 mod breaker;
 mod cardinality;
+mod certificate_identity;
 mod client_cert_field;
 mod client_certificates;
 mod client_faults;
