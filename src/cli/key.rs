@@ -3,17 +3,20 @@
 //! Keys are read from standard input, never from arguments, which other users of the machine and the shell's history see.
 
 use std::io::{self, IsTerminal as _, Read as _};
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use aegis_schema::scalar::{self, NoDuration};
-use aegis_schema::{Secret, syntax};
+use aegis_schema::{Secret, suggest, syntax};
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::{complain, say};
-use crate::auth::api_key::{self, Digest, NewKey};
+use crate::auth::api_key::{self, Digest, NewKey, Pepper};
+use crate::config::settings::auth::{ApiKey, ApiKeys};
+use crate::config::{Source, load};
 
-/// No key is longer, and no head would hold it.
-const LONGEST: u64 = 8 * 1024;
+/// The gateway takes no longer one.
+const LONGEST: u64 = 4096;
 /// Whoever has the digest of a shorter one can try all keys until one fits.
 const GUESSABLE: usize = 20;
 
@@ -26,12 +29,33 @@ pub enum Order {
         after_help = "Without the prefix, where auth.apiKey.prefix is set. One line break at the end is left out."
     )]
     Hash {
-        #[arg(long, value_enum, default_value_t = Algorithm::Sha256)]
+        #[arg(long, value_enum, default_value_t = Algorithm::Sha256, conflicts_with = "pepper")]
         algorithm: Algorithm,
+        #[command(flatten)]
+        peppered: Peppered,
     },
     /// Read a key from standard input and say what it is without showing it; exit code 1 when it is none of this gateway's
-    /// making, or mistyped.
-    Check,
+    /// making, or mistyped. With a configuration: whether that lets it in, and as whom; exit code 1 when it does not.
+    Check {
+        #[command(flatten)]
+        configuration: Configuration,
+    },
+}
+
+#[derive(Args, Debug)]
+pub struct Configuration {
+    /// The configuration that knows it.
+    #[arg(short = 'c', long = "config", value_name = "FILE")]
+    file: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub struct Peppered {
+    /// Make the digest with this one of auth.apiKey.peppers (HMAC-SHA-256), which needs the configuration.
+    #[arg(long, value_name = "NAME", requires = "file")]
+    pepper: Option<String>,
+    #[command(flatten)]
+    configuration: Configuration,
 }
 
 #[derive(Args, Debug)]
@@ -48,6 +72,8 @@ pub struct Record {
     /// It is no good any more after this time: 90d, 12h; at most a year. Default: good for ever.
     #[arg(long, value_name = "DURATION", value_parser = lifetime)]
     expires: Option<Duration>,
+    #[command(flatten)]
+    peppered: Peppered,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -56,20 +82,19 @@ pub enum Algorithm {
     Sha512,
 }
 
+/// How a digest is made.
+enum Hasher {
+    Plain(Algorithm),
+    Peppered(String, Pepper),
+}
+
 /// Carries it out; exit code 1 when that failed.
 pub fn run(order: Order) -> i32 {
+    let now = SystemTime::now();
     let done = match order {
-        Order::New(record) => new(&record, SystemTime::now()),
-        Order::Hash { algorithm } => read_key().map(|key| {
-            if key.chars().count() < GUESSABLE {
-                complain(format_args!(
-                    "warning: the key is short, and who reads its digest can guess it; use a longer one, or one that \
-                     `aegis key new` makes"
-                ));
-            }
-            hash(&key, algorithm)
-        }),
-        Order::Check => read_key().and_then(|key| what_it_is(&key)),
+        Order::New(record) => record.peppered.hasher(Algorithm::Sha256).and_then(|by| new(&record, &by, now)),
+        Order::Hash { algorithm, peppered } => peppered.hasher(algorithm).and_then(|by| hash(&by)),
+        Order::Check { configuration } => check(&configuration, now),
     };
     match done {
         Ok(text) => {
@@ -83,15 +108,54 @@ pub fn run(order: Order) -> i32 {
     }
 }
 
-fn new(record: &Record, now: SystemTime) -> Result<String, String> {
+impl Configuration {
+    /// `auth.apiKey` of the file, if one is named.
+    fn keys(&self) -> Result<Option<ApiKeys>, String> {
+        let Some(file) = &self.file else { return Ok(None) };
+        if file.as_os_str() == "-" {
+            return Err("-c - would read the configuration where the key is read: name a file".to_owned());
+        }
+        let loaded = load(&Source::file(file)).map_err(|problems| problems.to_string())?;
+        Ok(Some(loaded.settings.auth.api_key))
+    }
+}
+
+impl Peppered {
+    fn hasher(&self, otherwise: Algorithm) -> Result<Hasher, String> {
+        let Some(name) = &self.pepper else { return Ok(Hasher::Plain(otherwise)) };
+        let peppers = self.configuration.keys()?.map(|keys| keys.peppers).unwrap_or_default();
+        match peppers.iter().find(|(known, _)| known == name) {
+            Some((name, pepper)) => Ok(Hasher::Peppered(name.clone(), Pepper::new(pepper.as_bytes()))),
+            None => {
+                let names = peppers.iter().map(|(name, _)| &**name);
+                let hint = suggest::hint(name, names, "name one that it has");
+                Err(format!("auth.apiKey.peppers has no {name:?}: {hint}"))
+            }
+        }
+    }
+}
+
+impl Hasher {
+    fn digest(&self, key: &str) -> Digest {
+        match self {
+            Self::Plain(Algorithm::Sha256) => Digest::Sha256(api_key::sha256(key.as_bytes())),
+            Self::Plain(Algorithm::Sha512) => Digest::Sha512(api_key::sha512(key.as_bytes())),
+            Self::Peppered(name, pepper) => {
+                Digest::HmacSha256 { pepper: name.clone(), code: pepper.code(key.as_bytes()) }
+            }
+        }
+    }
+}
+
+fn new(record: &Record, by: &Hasher, now: SystemTime) -> Result<String, String> {
     let NewKey { id, key } =
         api_key::make().map_err(|_| "the operating system has no random numbers".to_owned())?;
-    let Record { user, roles, tier, expires } = record;
+    let Record { user, roles, tier, expires, peppered: _ } = record;
     let mut lines = vec![
         key.to_string(),
         "# The key is on the line above, and nowhere else: keep it now. For auth.apiKey.keys:".to_owned(),
         format!("- id: {}", quoted(&id)),
-        format!("  hashes: [{}]", quoted(&hash(&key, Algorithm::Sha256))),
+        format!("  hashes: [{}]", quoted(&by.digest(&key).to_string())),
         format!("  userId: {}", quoted(user)),
     ];
     if !roles.is_empty() {
@@ -105,17 +169,65 @@ fn new(record: &Record, now: SystemTime) -> Result<String, String> {
     Ok(lines.join("\n"))
 }
 
+fn hash(by: &Hasher) -> Result<String, String> {
+    let key = read_key()?;
+    if key.len() < GUESSABLE && matches!(by, Hasher::Plain(_)) {
+        complain(
+            "warning: the key is short, and who reads its digest can guess it; use --pepper, or a key that `aegis key new` makes",
+        );
+    }
+    Ok(by.digest(&key).to_string())
+}
+
+fn check(configuration: &Configuration, now: SystemTime) -> Result<String, String> {
+    // The key first: it is asked for where somebody types.
+    let (key, keys) = (read_key()?, configuration.keys()?);
+    let Some(keys) = keys else { return what_it_is(&key) };
+    let seen = what_it_is(&key).unwrap_or_else(|why| why);
+    match known_as(&key, &keys, now) {
+        Ok(known) => Ok(format!("{seen}\n{known}")),
+        Err(why) => Err(format!("{seen}\n{why}")),
+    }
+}
+
+/// The record that has the key's digest, and whether the gateway would let it in.
+fn known_as(key: &str, keys: &ApiKeys, now: SystemTime) -> Result<String, String> {
+    let is_of = |digest: &Digest| {
+        let by = match digest {
+            Digest::Sha256(_) => Hasher::Plain(Algorithm::Sha256),
+            Digest::Sha512(_) => Hasher::Plain(Algorithm::Sha512),
+            Digest::HmacSha256 { pepper: name, .. } => {
+                let Some((_, pepper)) = keys.peppers.iter().find(|(known, _)| known == name) else {
+                    return false;
+                };
+                Hasher::Peppered(name.clone(), Pepper::new(pepper.as_bytes()))
+            }
+        };
+        by.digest(key) == *digest
+    };
+    let record = keys.keys.iter().find(|record| record.hashes.iter().any(is_of));
+    let Some(ApiKey { id, active, expires_at, .. }) = record else {
+        return Err(
+            "the configuration does not know it: no entry of auth.apiKey.keys has its digest".to_owned()
+        );
+    };
+    let user = record.map(ApiKey::user).unwrap_or_default();
+    let known = format!("the configuration knows it as {id:?}, of user {user:?}");
+    let end = expires_at.map(humantime::format_rfc3339_seconds);
+    match (keys.enabled, active, end) {
+        (false, ..) => Err(format!("{known}, but takes no keys: auth.apiKey.enabled is false")),
+        (_, false, _) => Err(format!("{known}, but it is not active")),
+        (_, _, Some(end)) if expires_at.is_some_and(|end| end <= now) => {
+            Err(format!("{known}, but it has expired at {end}"))
+        }
+        (_, _, Some(end)) => Ok(format!("{known}, until {end}")),
+        (_, _, None) => Ok(known),
+    }
+}
+
 /// A text for YAML, in which a text of JSON is one.
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
-}
-
-fn hash(key: &str, algorithm: Algorithm) -> String {
-    let digest = match algorithm {
-        Algorithm::Sha256 => Digest::Sha256(api_key::sha256(key.as_bytes())),
-        Algorithm::Sha512 => Digest::Sha512(api_key::sha512(key.as_bytes())),
-    };
-    digest.to_string()
 }
 
 fn what_it_is(key: &str) -> Result<String, String> {
@@ -204,15 +316,17 @@ mod tests {
             roles: vec!["admin".to_owned(), "no".to_owned()],
             tier: Some("1.0".to_owned()),
             expires: Some(Duration::from_secs(90 * 86_400)),
+            peppered: Peppered { pepper: None, configuration: Configuration { file: None } },
         };
-        let text = new(&record, SystemTime::UNIX_EPOCH).unwrap();
+        let by = Hasher::Plain(Algorithm::Sha256);
+        let text = new(&record, &by, SystemTime::UNIX_EPOCH).unwrap();
         let (key, rest) = text.split_once('\n').unwrap();
         let parsed = api_key::parse(key).unwrap();
         let expected = format!(
             "- id: \"{}\"\n  hashes: [\"{}\"]\n  userId: \"auth0|7: \\\"x\\\" #\"\n  roles: [\"admin\", \"no\"]\n  tier: \"1.0\"\n  \
              expiresAt: 1970-04-01T00:00:00Z",
             parsed.id,
-            hash(key, Algorithm::Sha256)
+            by.digest(key)
         );
         assert_eq!(rest.split_once('\n').unwrap().1, expected);
         assert!(!rest.contains(key) && !rest.contains(&key[16..]));

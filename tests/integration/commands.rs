@@ -136,3 +136,60 @@ fn a_foreign_key_is_hashed_from_standard_input_alone() {
     // What stands among the arguments is seen by others.
     assert_eq!(run(folder.path(), &["key", "hash", "abc"]).status.code(), Some(2));
 }
+
+/// What `aegis key` says and its exit code, with this on its standard input.
+fn key(folder: &Folder, arguments: &[&str], input: &str) -> (Option<i32>, String) {
+    let output = run_fed(folder.path(), &[&["key"], arguments].concat(), input);
+    (output.status.code(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+}
+
+#[test]
+fn a_configuration_tells_whose_key_it_is_and_whether_it_is_let_in() {
+    let folder = folder();
+    let (peppers, pepper) =
+        ("peppers: {p1: 0123456789abcdef0123456789abcdef}", ["--pepper", "p1", "-c", "a.yaml"]);
+    let write = |api_key: &str| {
+        std::fs::write(folder.path().join("a.yaml"), format!("{FILE}auth: {{apiKey: {api_key}}}\n"))
+    };
+    write(&format!("{{{peppers}}}")).unwrap();
+    let (_, made) = key(&folder, &[&["new", "--user", "u1"], &pepper[..]].concat(), "");
+    let own = made.lines().next().unwrap();
+    let (_, hash) = key(&folder, &[&["hash"], &pepper[..]].concat(), own);
+    let (hash, id) = (hash.trim_end(), &own[3..15]);
+    assert!(hash.starts_with("hmac-sha256:p1:") && made.contains(hash), "{made} {hash}");
+    let foreign = "a-key-of-somebody-elses-making";
+    let (_, of_foreign) = key(&folder, &["hash"], foreign);
+    let entries = |more: &str| {
+        let own = format!("{{id: {id}, hashes: [\"{hash}\"], userId: u1{more}}}");
+        write(&format!("{{{peppers}, keys: [{own}, {{id: k2, hashes: [\"{}\"]}}]}}", of_foreign.trim_end()))
+            .unwrap();
+    };
+    for (more, code, part) in [
+        ("", 0, "of user \"u1\"\n"),
+        (", expiresAt: 2200-01-01T00:00:00Z", 0, "until 2200-01-01T00:00:00Z"),
+        (", expiresAt: 2020-01-01T00:00:00Z", 1, "it has expired at 2020-01-01T00:00:00Z"),
+        (", active: false", 1, "it is not active"),
+    ] {
+        entries(more);
+        let (exit, said) = key(&folder, &["check", "-c", "a.yaml"], own);
+        assert_eq!(exit, Some(code), "{more}: {said}");
+        assert!(said.contains(&format!("knows it as {id:?}")) && said.contains(part), "{more}: {said}");
+        assert!(!said.contains(&own[16..]) && !said.contains(&hash[15..]), "{said}");
+    }
+    let (exit, said) = key(&folder, &["check", "-c", "a.yaml"], foreign);
+    assert!(
+        exit == Some(0) && said.contains("of another form") && said.contains("knows it as \"k2\""),
+        "{said}"
+    );
+    let (exit, said) = key(&folder, &["check", "-c", "a.yaml"], "a-key-that-nobody-has-written-down");
+    assert!(exit == Some(1) && said.contains("does not know it"), "{said}");
+    for (arguments, code, part) in [
+        (&["hash", "--pepper", "p2", "-c", "a.yaml"][..], 1, "did you mean `p1`?"),
+        (&["hash", "--pepper", "p1"], 2, "--config"),
+        (&["check", "-c", "-"], 1, "name a file"),
+        (&["check", "-c", "none.yaml"], 1, "none.yaml"),
+    ] {
+        let (exit, said) = key(&folder, arguments, own);
+        assert!(exit == Some(code) && said.contains(part), "{arguments:?} {exit:?} {said}");
+    }
+}
