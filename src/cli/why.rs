@@ -95,9 +95,22 @@ fn meaning(reason: &str) -> &'static str {
             "The service answered with something that cannot be passed on: not HTTP, or beyond a bound."
         }
         "upstream_timeout" => "The service did not answer in time.",
-        "auth_missing" | "auth_invalid" => {
-            "The route wants a valid client certificate, or the path is the gateway's own and answers only with the admin token."
+        "auth_missing" => {
+            "It brought no credential or client certificate, and one is wanted; below /_aegis/ the admin token."
         }
+        "auth_invalid" => {
+            "It brought a credential or certificate that is wrong, or not taken there; below /_aegis/ only the admin token is."
+        }
+        "auth_expired" => "The token has expired; nothing else is wrong with it.",
+        "auth_throttled" => {
+            "Its address has brought too many wrong credentials, and no new one is looked at for a while."
+        }
+        "auth_unavailable" => "The keys of the token's issuer are not there, so it cannot be judged.",
+        "insufficient_scope" => "The credential is right, and lacks a scope that the route wants.",
+        "rbac_denied" => {
+            "The credential is right, and whose it is has not the role, tier or claim that the route wants, or no permission."
+        }
+        "ip_denied" => "The client's address may not come in, whoever it is.",
         "internal_error" => "The gateway itself failed; its log has more.",
         _ => "The gateway answered itself.",
     }
@@ -163,6 +176,7 @@ pub fn describe(record: &Value, here: &str, locate: impl Fn(&str) -> Located) ->
             ),
         };
     }
+    sender(&mut out, &details["auth"]);
     let _ = match (text(record, "route"), text(record, "backend")) {
         ("none", _) => writeln!(out, "Route: none."),
         (route, backend) => writeln!(out, "Route: {route}, of backend {backend}."),
@@ -199,6 +213,22 @@ pub fn describe(record: &Value, here: &str, locate: impl Fn(&str) -> Located) ->
 
 fn at(Place { file, line, column }: &Place) -> String {
     format!("{file}:{line}:{column}")
+}
+
+/// Who has sent it, where that is known.
+fn sender(out: &mut String, auth: &Value) {
+    let Some(user) = auth["userId"].as_str() else { return };
+    let _ = write!(out, "Sent by {user}, by {}", text(auth, "kind"));
+    for (name, key) in [("of issuer", "issuer"), ("with key", "keyId"), ("of tier", "tier")] {
+        if let Some(value) = auth[key].as_str() {
+            let _ = write!(out, ", {name} {value}");
+        }
+    }
+    let roles: Vec<_> = auth["roles"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let _ = match roles.as_slice() {
+        [] => writeln!(out, ", without roles."),
+        roles => writeln!(out, ", with roles {}.", roles.join(", ")),
+    };
 }
 
 fn limits(out: &mut String, details: &Value) {
@@ -289,6 +319,11 @@ mod tests {
         }
         let text = describe(&json!({"status": 200, "route": "none"}), "0a", |_| Located::Default(None));
         assert!(text.contains("The gateway answered it itself") && text.contains("not sent to any target"));
+        let auth = json!({"kind": "jwt", "issuer": "id", "userId": "ann", "keyId": null, "roles": ["a", "b"], "tier": "pro"});
+        let sent = json!({"status": 429, "reason": "rate_limited", "details": {"auth": auth}});
+        let text = describe(&sent, "0a", |_| Located::Default(None));
+        let who = "Sent by ann, by jwt, of issuer id, of tier pro, with roles a, b.\n";
+        assert!(text.contains(who), "{text}");
         let own = json!({"status": 500, "details": {"tries": [{"target": "http://a", "status": 500}]}});
         let text = describe(&own, "0a", |_| Located::Default(None));
         assert!(text.contains("The answer is the service's own.") && text.contains("answered 500"), "{text}");

@@ -5,7 +5,7 @@ use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use serde_json::json;
 
 use crate::harness::tokens::part;
-use crate::harness::{Folder, run_with};
+use crate::harness::{Authority, Folder, run_with};
 
 const PAGE: &str = include_str!("../../docs/identity.md");
 /// Where its examples have their files.
@@ -36,6 +36,13 @@ fn folder() -> Folder {
     let pair = Ed25519KeyPair::from_pkcs8(made.as_ref()).unwrap();
     let key = json!({"kty": "OKP", "crv": "Ed25519", "kid": "1", "x": part(pair.public_key())});
     write("jwks.json", &json!({ "keys": [key] }).to_string());
+    let tls = folder.path().join("tls");
+    std::fs::create_dir(&tls).unwrap();
+    let authority = Authority::new();
+    let (certificate, key) = authority.issue(&["localhost"]).write_pem(&tls);
+    std::fs::rename(certificate, tls.join("fullchain.pem")).unwrap();
+    std::fs::rename(key, tls.join("privkey.pem")).unwrap();
+    authority.write_pem(&tls.join("clients-ca.pem"));
     folder
 }
 
