@@ -18,6 +18,7 @@ mod access;
 pub mod api_key;
 mod challenge;
 mod credentials;
+mod explained;
 pub mod failure_limit;
 mod identity;
 mod identity_fields;
@@ -40,8 +41,9 @@ use crate::config::settings::auth::issuers::entries;
 use crate::config::settings::auth::{Auth as Settings, Cache};
 use crate::router::PatternSet;
 
-pub use self::access::Access;
+pub use self::access::{Access, wanted_by};
 pub use self::credentials::Field;
+pub use self::explained::WrittenAt;
 pub use self::identity::{Identity, Kind};
 pub use self::identity_fields::IdentityFields;
 pub use self::key_table::KeyRecord;
