@@ -4,7 +4,7 @@ use aegis_actors::rate_limiter::settings::KeyStrategy;
 use aegis_schema::section::quoted;
 use aegis_schema::{Section, suggest};
 
-use super::settings::auth::{AuthRule, Credential, Policy, issuers};
+use super::settings::auth::{AuthRule, Credential, IdentityHeaders, Policy, issuers};
 use super::settings::{Auth, ClientAuth, Settings};
 
 /// The keys of a [`Policy`] that mean nothing where nobody is asked.
@@ -37,6 +37,7 @@ pub(super) fn check(settings: &mut Settings, root: &Section<'_>) {
             "`auth` wants a credential of whoever asks, and takes none: enable `apiKey`, or add an entry to `issuers`".to_owned(),
         );
     }
+    identity_fields_are_no_conditions(&settings.auth, &auth);
     let limits = settings.rate_limit.as_ref().filter(|limits| limits.enabled);
     let Some(section) = auth.child("apiKey") else { return };
     for (key, section) in settings.auth.api_key.keys.iter_mut().zip(section.sections("keys")) {
@@ -47,6 +48,31 @@ pub(super) fn check(settings: &mut Settings, root: &Section<'_>) {
                 "rateLimit",
                 "has no effect, for nothing is limited without `rateLimit`: add `rateLimit: {}`, or remove the key",
             ),
+        }
+    }
+}
+
+/// A condition sees a field as the client has sent it: of one that tells who somebody is, that is anybody's word.
+fn identity_fields_are_no_conditions(auth: &Auth, section: &Section<'_>) {
+    let defaults = IdentityHeaders::default();
+    let own = auth.identity_headers.names().chain(defaults.names());
+    let names: Vec<&str> = own.chain(auth.claim_headers.iter().map(|(name, _)| &**name)).collect();
+    let Some(section) = section.child("rbac") else { return };
+    for (role, section) in auth.rbac.roles.iter().zip(section.sections("roles")) {
+        for (permission, section) in role.permissions.iter().zip(section.sections("permissions")) {
+            for (condition, section) in permission.conditions.iter().zip(section.sections("conditions")) {
+                let field = condition.header.as_deref().unwrap_or("");
+                if names.iter().any(|name| name.eq_ignore_ascii_case(field)) {
+                    section.error_of(
+                        "header",
+                        format_args!(
+                            "is {}, which the gateway itself sends: what a client says there proves nothing; use a condition of \
+                             `type: claim`, or roles",
+                            quoted(field)
+                        ),
+                    );
+                }
+            }
         }
     }
 }

@@ -25,6 +25,9 @@ use crate::auth::{Auth, Identity, Refusal};
 use crate::config::settings::{ClientAuth, ForwardClientCert};
 use crate::tls::{Served, ServerTls, Verdict};
 
+/// Whose a certificate is, or why it is nobody's.
+type Owner = Result<Rc<Identity>, Refusal>;
+
 /// See the module; one for a connection.
 pub struct ClientCertificate {
     /// As it came, the client's own first.
@@ -34,7 +37,7 @@ pub struct ClientCertificate {
     tls: Arc<ServerTls>,
     verdict: Cell<Verdict>,
     /// Whose it is, in the configuration with this number.
-    known: RefCell<Option<(u64, Result<Rc<Identity>, Refusal>)>>,
+    known: RefCell<Option<(u64, Owner)>>,
     leaf_field: OnceCell<Box<[u8]>>,
     chain_field: OnceCell<Box<[u8]>>,
 }
@@ -69,7 +72,7 @@ impl ClientCertificate {
     ///
     /// # Errors
     /// It is nobody's.
-    pub fn identity(&self, auth: &Auth, generation: u64) -> Result<Rc<Identity>, Refusal> {
+    pub fn identity(&self, auth: &Auth, generation: u64) -> Owner {
         let mut known = self.known.borrow_mut();
         match &*known {
             Some((of, found)) if *of == generation => found.clone(),
@@ -77,7 +80,7 @@ impl ClientCertificate {
         }
     }
 
-    fn look_up(&self, auth: &Auth) -> Result<Rc<Identity>, Refusal> {
+    fn look_up(&self, auth: &Auth) -> Owner {
         let table = auth.mtls.as_ref().ok_or(Refusal::Invalid("a certificate, which proves nobody here"))?;
         match table.identity(&self.facts.names) {
             Ok(found) => {

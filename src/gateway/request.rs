@@ -27,6 +27,8 @@ pub struct Request {
     pub hops: usize,
     /// What the client is told of its limit.
     pub quota: Option<Quota>,
+    /// What it is told that it could bring: `WWW-Authenticate`, a line each.
+    pub challenges: Vec<String>,
     pub record: Box<RequestRecord>,
 }
 
@@ -83,7 +85,18 @@ impl Request {
             worker: worker.clone(),
             snapshot: snapshot.clone(),
         });
-        Box::new(Self { worker, snapshot, peer, head, body, trusted, hops, quota: None, record })
+        Box::new(Self {
+            worker,
+            snapshot,
+            peer,
+            head,
+            body,
+            trusted,
+            hops,
+            quota: None,
+            challenges: Vec::new(),
+            record,
+        })
     }
 }
 
@@ -104,13 +117,11 @@ pub struct Refused {
     pub allow: Option<String>,
     /// For 429.
     pub more: Option<ExceededLimit>,
-    /// `WWW-Authenticate`, a line each.
-    pub challenges: Vec<String>,
 }
 
 impl Refused {
     /// A refusal with nothing more to say.
     pub fn new(request: Box<Request>, cause: Cause) -> Self {
-        Self { request, cause, retry_after: None, allow: None, more: None, challenges: Vec::new() }
+        Self { request, cause, retry_after: None, allow: None, more: None }
     }
 }

@@ -109,7 +109,7 @@ fn whole(
 
 /// The gateway's own answer to a request that a stage has refused.
 pub fn refuse(refused: Refused) -> Response {
-    let Refused { request, cause, retry_after, allow, more, challenges } = refused;
+    let Refused { request, cause, retry_after, allow, more } = refused;
     let mut record = request.record;
     record.refuse(cause);
     let id = record.request_id.as_str();
@@ -118,7 +118,7 @@ pub fn refuse(refused: Refused) -> Response {
         None => answer::problem(cause, id),
     };
     let mut fields = answer::fields(cause, id, retry_after);
-    challenges.iter().for_each(|challenge| fields.push("www-authenticate", challenge.as_bytes()));
+    request.challenges.iter().for_each(|challenge| fields.push("www-authenticate", challenge.as_bytes()));
     if let Some(quota) = request.quota {
         quota.write(request.snapshot.header_caches(), &mut fields);
     }

@@ -10,6 +10,7 @@ use aegis_actors::rate_limiter::{Key, LimitId, SharedLimit, Subject};
 use ipnet::IpNet;
 use regex::{RegexSet, RegexSetBuilder, SetMatches};
 
+use crate::auth::{Auth, Identity, KeyRecord};
 use crate::config::endpoint::REGEX_SIZE_LIMIT;
 use crate::config::{bypass_regex, endpoint_regex};
 use crate::router::{HostSet, Method, MethodSet, readings, routing_form};
@@ -74,6 +75,8 @@ pub struct Verified<'a> {
     pub user: Option<&'a str>,
     /// The entry of `auth.issuers` that knows the user.
     pub issuer: Option<&'a str>,
+    /// There are others, who may know somebody of the same name.
+    pub one_of_many: bool,
     pub tier: Option<&'a str>,
     /// The id of an API key.
     pub api_key: Option<&'a str>,
@@ -81,13 +84,27 @@ pub struct Verified<'a> {
     pub own: Option<&'a Limit>,
 }
 
-impl Verified<'_> {
-    /// Whether `names` has the user: the name alone, or behind that of its entry and a colon.
+impl<'a> Verified<'a> {
+    /// Who it is, with the API key that came, as far as `auth` has found that proved.
+    pub fn of(auth: Option<&Auth>, identity: Option<&'a Identity>, key: Option<&'a KeyRecord>) -> Self {
+        let issuer = identity.and_then(|identity| identity.issuer.as_deref());
+        Self {
+            user: identity.map(|identity| &*identity.user),
+            issuer,
+            one_of_many: issuer.is_some() && auth.is_some_and(|auth| auth.issuers.entries().len() > 1),
+            tier: identity.and_then(|identity| identity.tier.as_deref()),
+            api_key: key.and_then(|key| key.identity.key_id.as_deref()),
+            own: key.and_then(|key| key.limit.as_ref()),
+        }
+    }
+
+    /// Whether `names` has the user: behind the name of its issuer and a colon, or alone. Alone only where no other issuer
+    /// could give somebody that name, and only one that does not look like the former: users choose theirs at many providers.
     fn is_among(&self, names: &[String]) -> bool {
         let Some(user) = self.user else { return false };
-        names.iter().any(|name| {
-            name == user || self.issuer.is_some_and(|issuer| name.split_once(':') == Some((issuer, user)))
-        })
+        let Some(issuer) = self.issuer else { return names.iter().any(|name| name == user) };
+        let alone = !self.one_of_many && !user.contains(':');
+        names.iter().any(|name| (alone && name == user) || name.split_once(':') == Some((issuer, user)))
     }
 }
 

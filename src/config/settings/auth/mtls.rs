@@ -84,6 +84,12 @@ fn check(mtls: &mut Mtls, section: &Section<'_>) {
             None => drop(known.insert((&identity.pattern, identity.from), path)),
         }
     }
+    if mtls.identities.is_empty() && !mtls.allow_unlisted && section.clean("identities") {
+        section.error_here(format!(
+            "`{}` has no entry in `identities`, so that every certificate is refused: add one, or `allowUnlisted: true`",
+            section.path
+        ));
+    }
     if known_kinds && mtls.identity_from.is_empty() {
         section.error_of(
             "identityFrom",
