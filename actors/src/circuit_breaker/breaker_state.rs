@@ -119,12 +119,28 @@ impl BreakerState {
             (CircuitState::HalfOpen, Phase::HalfOpen { permits, .. }) => {
                 Some(permits.take().ok_or(Refusal { retry_after: ASK_AGAIN })?)
             }
-            _ => {
-                let wait = self.opens_until().map(|until| until.saturating_duration_since(now));
-                return Err(Refusal { retry_after: wait.unwrap_or(ASK_AGAIN) });
-            }
+            _ => return Err(self.refusal(now)),
         };
         Ok(Admission { epoch: self.epoch, probe })
+    }
+
+    /// What [`SharedBreakerState::admit`] would answer; takes no permit.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn would_admit(&self, now: Instant) -> Result<(), Refusal> {
+        match (self.circuit(), &self.phase) {
+            (CircuitState::Closed, _) => Ok(()),
+            (CircuitState::HalfOpen, Phase::HalfOpen { permits, .. }) if permits.free() > 0 => Ok(()),
+            (CircuitState::HalfOpen, _) => Err(Refusal { retry_after: ASK_AGAIN }),
+            (CircuitState::Open, _) => Err(self.refusal(now)),
+        }
+    }
+
+    /// What an open breaker answers.
+    fn refusal(&self, now: Instant) -> Refusal {
+        let wait = self.opens_until().map(|until| until.saturating_duration_since(now));
+        Refusal { retry_after: wait.unwrap_or(ASK_AGAIN) }
     }
 }
 

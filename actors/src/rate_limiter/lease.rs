@@ -62,6 +62,15 @@ impl LeaseSlot {
         Standing { remaining: self.beside.load(Ordering::Relaxed) + left, reset }
     }
 
+    /// What a request gets for which not enough is leased.
+    fn without_lease(&self, now: u64) -> Spending {
+        if self.refused_until.load(Ordering::Relaxed) > now {
+            let retry_after = self.open_at.load(Ordering::Relaxed).saturating_sub(now).max(1);
+            return Spending::Refused(Refusal { standing: self.standing(0, now), retry_after });
+        }
+        if self.back_off_until.load(Ordering::Relaxed) > now { Spending::BackOff } else { Spending::Ask }
+    }
+
     /// Notes what the store said of the key.
     fn learn(&self, news: News) {
         self.beside.store(news.remaining, Ordering::Relaxed);
@@ -130,11 +139,19 @@ impl Leases {
                 Err(newer) => packed = newer,
             }
         }
-        if slot.refused_until.load(Ordering::Relaxed) > now {
-            let retry_after = slot.open_at.load(Ordering::Relaxed).saturating_sub(now).max(1);
-            return Spending::Refused(Refusal { standing: slot.standing(0, now), retry_after });
+        slot.without_lease(now)
+    }
+
+    /// What [`Leases::spend`] would answer; nothing is spent.
+    pub fn peek(&self, key: u64, now: u64, cost: u64) -> Spending {
+        let map = self.map.pin();
+        let Some(slot) = map.get(&key) else { return Spending::Ask };
+        match unpack(slot.lease.load(Ordering::Relaxed), now) {
+            (left, until) if left >= cost => {
+                Spending::Spent { standing: slot.standing(left - cost, now), until }
+            }
+            _ => slot.without_lease(now),
         }
-        if slot.back_off_until.load(Ordering::Relaxed) > now { Spending::BackOff } else { Spending::Ask }
     }
 
     /// Takes up to `debt` of what is leased, for requests that have passed already. Answers how much.
@@ -435,6 +452,22 @@ mod tests {
         assert!(leases.granted(&key_quota, 1, 0, news(1, 10 * MS)));
         leases.sweep(&key_quota, 10 * MS, true);
         assert_eq!(leases.len(), 0, "scarce");
+    }
+
+    #[test]
+    fn a_look_at_a_lease_says_what_spending_would_and_spends_nothing() {
+        let (leases, key_quota) = (Leases::default(), KeyQuota::new(10));
+        assert_eq!(leases.peek(1, 0, 1), Spending::Ask);
+        leases.granted(&key_quota, 1, 0, news(2, 10 * MS));
+        for cost in [1, 2, 3, 2, 1] {
+            let looked = leases.peek(1, 0, cost);
+            let spent = leases.spend(1, 0, cost);
+            assert_eq!(looked, spent);
+            if let Spending::Spent { until, .. } = spent {
+                leases.put_back(1, 0, until, cost);
+            }
+        }
+        assert_eq!((leases.peek(1, 10 * MS, 1), leases.outstanding(0)), (Spending::Ask, 2));
     }
 
     #[test]

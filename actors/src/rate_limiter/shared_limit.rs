@@ -309,6 +309,21 @@ impl Limiter {
         charged
     }
 
+    /// What [`Limiter::charge_share`] would answer while the shared store is away; nothing is charged.
+    ///
+    /// # Errors
+    /// [`Refusal`], when there is not enough.
+    pub fn probe_share(
+        &self,
+        limit: &SharedLimit,
+        key: u64,
+        now: u64,
+        cost: u64,
+    ) -> Result<Standing, Refusal> {
+        let Share { plan, cost, .. } = self.share(limit, cost, false);
+        limit.buckets.probe(&plan, key, now, cost)
+    }
+
     /// Takes a charge of [`Limiter::charge_share`] at `then` back.
     pub fn refund_share(&self, limit: &SharedLimit, key: u64, then: u64, share: &Share) {
         limit.buckets.refund(&self.key_quota, &share.plan, key, then, share.cost);

@@ -1,6 +1,8 @@
 //! Permits come back on every way out, and never more than there were.
 
-use crate::circuit_breaker::{Fault, Outcome, Permits};
+use std::time::{Duration, Instant};
+
+use crate::circuit_breaker::{BreakerState, Fault, Held, Outcome, Permits, Phase, SharedBreakerState};
 
 fn permits(count: u32) -> std::sync::Arc<Permits> {
     Permits::new(count, Fault::Answers)
@@ -72,4 +74,29 @@ fn threads_that_race_never_hold_more_than_there_are() {
         }
     });
     assert_eq!(permits.free(), 3);
+}
+
+#[test]
+fn what_would_be_admitted_is_told_without_taking_a_permit() {
+    let now = Instant::now();
+    let until = now + Duration::from_secs(5);
+    let half_open = |permits| Phase::HalfOpen { permits, reopened: 0 };
+    let (free, taken) = (permits(1), permits(1));
+    let _kept = taken.take().unwrap();
+    let held = |open| Some(Held { open, until: None });
+    let open = || Phase::Open { until, reopened: 0, fault: Fault::Answers };
+    for (state, passes) in [
+        (BreakerState::default(), true),
+        (BreakerState { phase: half_open(free.clone()), ..BreakerState::default() }, true),
+        (BreakerState { phase: half_open(taken), ..BreakerState::default() }, false),
+        (BreakerState { phase: open(), ..BreakerState::default() }, false),
+        (BreakerState { phase: open(), held: held(false), ..BreakerState::default() }, true),
+        (BreakerState { held: held(true), ..BreakerState::default() }, false),
+    ] {
+        let would = state.would_admit(now);
+        assert_eq!((would.is_ok(), free.free()), (passes, 1), "{state:?}");
+        let shared = SharedBreakerState::default();
+        shared.publish(state);
+        assert_eq!(shared.admit(now).map(drop), would);
+    }
 }
