@@ -58,7 +58,7 @@ impl HostPattern {
     }
 
     /// Whether it means that host, which is in comparable form.
-    fn holds(&self, host: &str) -> bool {
+    pub(super) fn holds(&self, host: &str) -> bool {
         match self {
             Self::Exact(name) => name == host,
             Self::Under(suffix) => is_under(host, suffix),

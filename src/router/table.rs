@@ -140,12 +140,7 @@ impl<T> Router<T> {
     /// that leads nowhere is an ambiguity too, except when it takes an escaped separator for a slash: whoever keeps
     /// those has said that they are part of their segment.
     pub fn find(&self, request: &RequestFacts<'_>) -> Found<'_, T> {
-        let asked = Asked {
-            routes: &self.routes,
-            method: Method::new(request.method),
-            host: RequestHost::new(request.host),
-            headers: request.headers,
-        };
+        let asked = self.asked(request);
         if memchr::memchr2(b';', b'%', request.path.as_bytes()).is_none() {
             return self.found(&asked, request.path, request.trailing_slash);
         }
@@ -160,6 +155,15 @@ impl<T> Router<T> {
             }
         }
         found
+    }
+
+    pub(super) fn asked<'a>(&'a self, request: &RequestFacts<'a>) -> Asked<'a, T> {
+        Asked {
+            routes: &self.routes,
+            method: Method::new(request.method),
+            host: RequestHost::new(request.host),
+            headers: request.headers,
+        }
     }
 
     fn found(&self, asked: &Asked<'_, T>, path: &str, trailing_slash: bool) -> Found<'_, T> {
@@ -207,20 +211,22 @@ impl<T> Router<T> {
     }
 }
 
-struct Asked<'a, T> {
-    routes: &'a [CompiledRoute<T>],
-    method: Method<'a>,
-    host: RequestHost,
-    headers: &'a dyn RequestHeaders,
+pub(super) struct Asked<'a, T> {
+    pub(super) routes: &'a [CompiledRoute<T>],
+    pub(super) method: Method<'a>,
+    pub(super) host: RequestHost,
+    pub(super) headers: &'a dyn RequestHeaders,
 }
 
 impl<T> Asked<'_, T> {
-    fn headers_fit(&self, route: &CompiledRoute<T>) -> bool {
-        route.headers().iter().all(|(name, wanted)| {
-            let mut found = false;
-            self.headers.visit(name, &mut |value| found |= value == wanted.as_bytes());
-            found
-        })
+    pub(super) fn headers_fit(&self, route: &CompiledRoute<T>) -> bool {
+        route.headers().iter().all(|header| self.header_fits(header))
+    }
+
+    pub(super) fn header_fits(&self, (name, wanted): &(String, String)) -> bool {
+        let mut found = false;
+        self.headers.visit(name, &mut |value| found |= value == wanted.as_bytes());
+        found
     }
 }
 

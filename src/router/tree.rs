@@ -81,6 +81,10 @@ pub(super) trait Candidates {
     fn bound(&self) -> u32;
     /// A route whose pattern matches.
     fn offer(&mut self, rank: u32);
+    /// Routes whose headers the request has not are wanted too.
+    fn takes_any_header(&self) -> bool {
+        false
+    }
 }
 
 impl Tree {
@@ -245,6 +249,10 @@ impl<C: Candidates> Search<'_, C> {
         let Some(ends) = ends else { return };
         offer_all(self.candidates, &ends.plain);
         for (name, ranks) in &ends.by_header {
+            if self.candidates.takes_any_header() {
+                ranks.values().for_each(|ranks| offer_all(self.candidates, ranks));
+                continue;
+            }
             self.path.headers.visit(name, &mut |value| {
                 if let Some(ranks) = ranks.get(value) {
                     offer_all(self.candidates, ranks);

@@ -5,6 +5,7 @@ mod bypass;
 mod canonical;
 mod conflicts;
 mod find;
+mod near;
 mod pattern;
 mod pattern_set;
 mod reference;
