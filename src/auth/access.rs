@@ -9,6 +9,20 @@ use super::rbac::RoleSet;
 use super::verdict::Refusal;
 use crate::config::settings::auth::{AuthRule, ClaimPath, Credential, Policy};
 
+const NO_ROLE: &str = "none of the route's roles";
+const NO_TIER: &str = "none of the route's tiers";
+const NO_CLAIM: &str = "not the route's claims";
+
+/// Which key of a policy asks for what somebody lacks, by what [`Access::admits`] says of it.
+pub fn wanted_by(lacking: &str) -> Option<&'static str> {
+    match lacking {
+        NO_ROLE => Some("roles"),
+        NO_TIER => Some("tiers"),
+        NO_CLAIM => Some("claims"),
+        _ => None,
+    }
+}
+
 /// See the module.
 pub struct Access {
     /// What is written for it; `None`: what `auth` says of its path holds.
@@ -94,13 +108,13 @@ impl Access {
             return if roles_suffice && is_role { Ok(()) } else { Err(Refusal::Missing) };
         };
         if !is_super_admin && self.roles.as_ref().is_some_and(|wanted| !wanted.meets(roles)) {
-            return Err(Refusal::Denied("none of the route's roles"));
+            return Err(Refusal::Denied(NO_ROLE));
         }
         if !self.tiers.is_empty() && !self.tiers.iter().any(|tier| identity.tier.as_ref() == Some(tier)) {
-            return Err(Refusal::Denied("none of the route's tiers"));
+            return Err(Refusal::Denied(NO_TIER));
         }
         if !self.claims.iter().all(|(path, values)| has_claim(identity, path, values)) {
-            return Err(Refusal::Denied("not the route's claims"));
+            return Err(Refusal::Denied(NO_CLAIM));
         }
         if !self.scopes.iter().all(|scope| identity.has_scope(scope)) {
             return Err(Refusal::InsufficientScope);

@@ -151,10 +151,7 @@ pub fn judge(
 ) -> Result<Admitted, Refusal> {
     let principal = match auth.rule(access, facts) {
         Rule::None => return Ok(Admitted::default()),
-        Rule::Optional => one_of(auth, &auth.kinds, facts, prove)?,
-        Rule::Required => Some(one_of(auth, &auth.kinds, facts, prove)?.ok_or(Refusal::Missing)?),
-        Rule::Any(kinds) => Some(one_of(auth, kinds, facts, prove)?.ok_or(Refusal::Missing)?),
-        Rule::All(kinds) => Some(each_of(auth, kinds, facts, prove)?),
+        rule => identify(auth, rule, facts, prove)?,
     };
     let identity = principal.as_ref().and_then(|principal| principal.identity(auth));
     let roles = identity.map_or_else(|| auth.rbac.names().anonymous(), |identity| &identity.role_set);
@@ -179,10 +176,26 @@ pub fn still_proves(auth: &Auth, identity: &Identity, facts: &Facts<'_>, prove: 
     })
 }
 
-/// Whether a permission of the roles, or of the key itself, covers the request.
-fn is_permitted(auth: &Auth, facts: &Facts<'_>, roles: &RoleSet, principal: Option<&Principal>) -> bool {
-    let identity = principal.and_then(|principal| principal.identity(auth));
-    let access = rbac::Access {
+/// Who it is; `None`: nobody has said, and need not.
+pub(super) fn identify(
+    auth: &Auth,
+    rule: &Rule,
+    facts: &Facts<'_>,
+    prove: &mut dyn Prove,
+) -> Result<Option<Principal>, Refusal> {
+    let principal = match rule {
+        Rule::None => None,
+        Rule::Optional => one_of(auth, &auth.kinds, facts, prove)?,
+        Rule::Required => Some(one_of(auth, &auth.kinds, facts, prove)?.ok_or(Refusal::Missing)?),
+        Rule::Any(kinds) => Some(one_of(auth, kinds, facts, prove)?.ok_or(Refusal::Missing)?),
+        Rule::All(kinds) => Some(each_of(auth, kinds, facts, prove)?),
+    };
+    Ok(principal)
+}
+
+/// What permissions are judged by.
+pub(super) fn asked_for<'a>(facts: &Facts<'a>, identity: Option<&'a Identity>) -> rbac::Access<'a> {
+    rbac::Access {
         method: facts.method,
         path: facts.path,
         trailing_slash: facts.trailing_slash,
@@ -190,7 +203,13 @@ fn is_permitted(auth: &Auth, facts: &Facts<'_>, roles: &RoleSet, principal: Opti
         now: facts.now,
         headers: facts.headers,
         claims: identity.and_then(|identity| identity.claims.as_deref()),
-    };
+    }
+}
+
+/// Whether a permission of the roles, or of the key itself, covers the request.
+fn is_permitted(auth: &Auth, facts: &Facts<'_>, roles: &RoleSet, principal: Option<&Principal>) -> bool {
+    let identity = principal.and_then(|principal| principal.identity(auth));
+    let access = asked_for(facts, identity);
     let own = identity.and_then(|identity| identity.permissions.as_ref());
     own.is_some_and(|own| own.permits(&access).is_some())
         || !matches!(auth.rbac.permits(roles, &access), Permit::Denied(_))

@@ -10,12 +10,10 @@ use super::client_certificate::{ClientCertificate, presented};
 use super::record::RequestRecord;
 use super::request::{Refused, Request};
 use super::request_context::{self, unix_millis};
-use super::snapshot::Route;
+use super::request_parts::RequestParts;
 use super::worker::Worker;
 use crate::auth::jwt::{Entry, Fault, KeyProvider, Source};
-use crate::auth::{
-    self, Auth, Facts, Field, Identity, IdentityFields, Kind, Prove, Refusal, Verified, ip_rules,
-};
+use crate::auth::{self, Auth, Facts, Field, Identity, IdentityFields, Kind, Prove, Refusal, Verified};
 use crate::router::Canonical;
 
 /// Judges the request by `auth` and what its route wants, and notes in it who it is.
@@ -32,26 +30,15 @@ pub async fn authenticate(
     let route = &snapshot.routes[index];
     let access = &route.access;
     request.record.certificate = presented(&request.peer, route.client_auth).cloned();
-    let fields = &request.head.fields;
-    let facts = Facts {
-        method: request.head.method.as_str(),
-        path: &canonical.path,
-        trailing_slash: canonical.trailing_slash,
-        client: request.record.client,
-        now: request.record.arrived_ms / 1000,
-        headers: fields,
-        authorization: Field::of(fields.get_all("authorization")),
-        certificate: request.record.certificate.as_ref().map(|certificate| certificate.facts.sha256),
-        key: auth.key_field().map_or(Field::Absent, |name| Field::of(fields.get_all(name))),
-    };
-    // A proxy that has named nobody may stand for anybody.
-    let named = !request_context::is_trusted(&snapshot.trusted_proxies, facts.client);
+    let (client, now) = (request.record.client, request.record.arrived_ms / 1000);
+    let certificate = request.record.certificate.as_ref().map(|certificate| certificate.facts.sha256);
+    let facts = Facts { certificate, ..facts(auth, &request.head, canonical, client, now) };
     let mut prover = Prover {
         worker: &request.worker,
         auth,
         generation: snapshot.generation,
         fields: &snapshot.identity_fields,
-        client: named.then_some(facts.client),
+        client: request_context::named(&snapshot.trusted_proxies, client),
         now: facts.now,
         certificate: request.record.certificate.as_deref(),
         wanted: None,
@@ -63,7 +50,7 @@ pub async fn authenticate(
         verdict = auth::judge(auth, access, &facts, &mut prover);
     }
     if let Err(Refusal::UnknownKey(_)) = verdict {
-        verdict = Err(Refusal::Invalid("signed by a key that its issuer does not have"));
+        verdict = Err(NO_SUCH_KEY);
     }
     match verdict {
         Ok(admitted) => {
@@ -89,21 +76,26 @@ pub async fn authenticate(
     }
 }
 
-/// Whether the client's address may come in at all, and to this route.
-///
-/// # Errors
-/// It may not.
-pub fn admit_address(request: &mut Request, route: &Route) -> Result<(), Cause> {
-    for rules in [&request.snapshot.ip].into_iter().chain(&route.access.ip).filter(|rules| !rules.is_open()) {
-        if let Err(why) = rules.judge(request.record.client) {
-            request.record.auth_detail = Some(match why {
-                ip_rules::Refused::Denied => "an address that is denied",
-                ip_rules::Refused::NotAllowed => "an address that is not among those allowed",
-            });
-            return Err(Cause::IpDenied);
-        }
+/// What a verdict goes by, but for a certificate; `now` is in seconds since the Unix epoch.
+pub fn facts<'a>(
+    auth: &'a Auth,
+    head: &'a RequestParts,
+    canonical: &'a Canonical<'_>,
+    client: IpAddr,
+    now: u64,
+) -> Facts<'a> {
+    let fields = &head.fields;
+    Facts {
+        method: head.method.as_str(),
+        path: &canonical.path,
+        trailing_slash: canonical.trailing_slash,
+        client,
+        now,
+        headers: fields,
+        authorization: Field::of(fields.get_all("authorization")),
+        certificate: None,
+        key: auth.key_field().map_or(Field::Absent, |name| Field::of(fields.get_all(name))),
     }
-    Ok(())
 }
 
 /// Whether what has proved who opened a tunnel still does: it has not expired, and whoever vouches for it is in the
@@ -159,7 +151,53 @@ struct Prover<'a> {
     /// Of the connection; it is good.
     certificate: Option<&'a ClientCertificate>,
     /// Whose keys could change the verdict, and the key that the token names.
-    wanted: Option<(&'a Arc<KeyProvider>, Option<String>)>,
+    wanted: Option<Wanted<'a>>,
+}
+
+/// Whose keys could change a verdict, and which of them.
+pub type Wanted<'a> = (&'a Arc<KeyProvider>, Option<String>);
+
+const FOREIGN: Refusal = Refusal::Invalid("a token of an issuer that the route does not take");
+/// A token names a key that its issuer does not have, which has been asked.
+pub const NO_SUCH_KEY: Refusal = Refusal::Invalid("signed by a key that its issuer does not have");
+
+/// Verifies a token by the keys that are here. Where others could change that, they are `wanted`.
+///
+/// # Errors
+/// Why it is nobody's.
+pub fn verify<'a>(
+    auth: &'a Auth,
+    fields: &IdentityFields,
+    text: &str,
+    admits: &dyn Fn(usize) -> bool,
+    now: u64,
+    wanted: &mut Option<Wanted<'a>>,
+) -> Result<Verified, Refusal> {
+    let token = auth.issuers.read(text).map_err(|fault| refusal(fault, usize::MAX))?;
+    let entry = token.entry();
+    if !admits(entry) {
+        return Err(FOREIGN);
+    }
+    let issuer = &auth.issuers.entries()[entry];
+    let (keys, generation) = issuer.current();
+    let judged = match &keys {
+        Some(keys) => auth.issuers.verify(&token, keys, now).map_err(|fault| refusal(fault, entry)),
+        None => Err(Refusal::Unavailable),
+    };
+    if let (Err(Refusal::Unavailable | Refusal::UnknownKey(_)), Source::Published(provider)) =
+        (&judged, issuer.keys())
+    {
+        // Where there are no keys at all, any will do.
+        let kid = keys.and(token.kid()).map(str::to_owned);
+        *wanted = Some((provider, kid));
+    }
+    let claims = judged?;
+    let until = claims.refused_at.min(now.saturating_add(auth.cache.max_age.as_secs()));
+    let identity = Identity::of_token(claims, issuer.name(), auth.role_names()).map_err(Refusal::Invalid)?;
+    if !fields.can_tell(&identity) {
+        return Err(Refusal::Invalid("a claim that upstreams are told has a control character"));
+    }
+    Ok(Verified { entry, identity: Rc::new(identity), until, keys: generation })
 }
 
 impl Prove for Prover<'_> {
@@ -168,7 +206,6 @@ impl Prove for Prover<'_> {
         text: &str,
         admits: &dyn Fn(usize) -> bool,
     ) -> Result<(usize, Rc<Identity>), Refusal> {
-        const FOREIGN: Refusal = Refusal::Invalid("a token of an issuer that the route does not take");
         let (auth, now) = (self.auth, self.now);
         let mut cache = self.worker.tokens.borrow_mut();
         cache.enter(self.generation, auth.cache.entries);
@@ -182,33 +219,9 @@ impl Prove for Prover<'_> {
         if let Some(seconds) = self.throttled() {
             return Err(Refusal::Throttled(seconds));
         }
-        let token = auth.issuers.read(text).map_err(|fault| refusal(fault, usize::MAX))?;
-        let entry = token.entry();
-        if !admits(entry) {
-            return Err(FOREIGN);
-        }
-        let issuer = &auth.issuers.entries()[entry];
-        let (keys, generation) = issuer.current();
-        let judged = match &keys {
-            Some(keys) => auth.issuers.verify(&token, keys, now).map_err(|fault| refusal(fault, entry)),
-            None => Err(Refusal::Unavailable),
-        };
-        if let (Err(Refusal::Unavailable | Refusal::UnknownKey(_)), Source::Published(provider)) =
-            (&judged, issuer.keys())
-        {
-            // Where there are no keys at all, any will do.
-            let kid = keys.and(token.kid()).map(str::to_owned);
-            self.wanted = Some((provider, kid));
-        }
-        let claims = judged?;
-        let until = claims.refused_at.min(now.saturating_add(auth.cache.max_age.as_secs()));
-        let identity =
-            Identity::of_token(claims, issuer.name(), auth.role_names()).map_err(Refusal::Invalid)?;
-        if !self.fields.can_tell(&identity) {
-            return Err(Refusal::Invalid("a claim that upstreams are told has a control character"));
-        }
-        let identity = Rc::new(identity);
-        cache.keep(text, Verified { entry, identity: identity.clone(), until, keys: generation });
+        let verified = verify(auth, self.fields, text, admits, now, &mut self.wanted)?;
+        let (entry, identity) = (verified.entry, verified.identity.clone());
+        cache.keep(text, verified);
         Ok((entry, identity))
     }
 
@@ -232,6 +245,22 @@ fn refusal(fault: Fault, entry: usize) -> Refusal {
     }
 }
 
+/// What a refusal is answered with, counted as, and when asking again makes sense, in seconds.
+pub fn cause(refusal: &Refusal) -> (Cause, Outcome, Option<u64>) {
+    match refusal {
+        Refusal::Twice(what) => (Cause::BadRequest(what), Outcome::Invalid, None),
+        Refusal::Missing => (Cause::AuthMissing, Outcome::Missing, None),
+        Refusal::Invalid(_) => (Cause::AuthInvalid, Outcome::Invalid, None),
+        Refusal::Expired => (Cause::AuthExpired, Outcome::Expired, None),
+        Refusal::Throttled(seconds) => (Cause::AuthThrottled, Outcome::Throttled, Some(*seconds)),
+        Refusal::InsufficientScope => (Cause::InsufficientScope, Outcome::InsufficientScope, None),
+        Refusal::Denied(_) => (Cause::RbacDenied, Outcome::Denied, None),
+        Refusal::Unavailable | Refusal::UnknownKey(_) => {
+            (Cause::AuthUnavailable, Outcome::Unavailable, Some(1))
+        }
+    }
+}
+
 /// The answer to a refusal.
 fn refused(
     mut request: Box<Request>,
@@ -239,18 +268,7 @@ fn refused(
     brought: Option<Kind>,
     challenges: Vec<String>,
 ) -> Refused {
-    let (cause, outcome, retry_after) = match refusal {
-        Refusal::Twice(what) => (Cause::BadRequest(what), Outcome::Invalid, None),
-        Refusal::Missing => (Cause::AuthMissing, Outcome::Missing, None),
-        Refusal::Invalid(_) => (Cause::AuthInvalid, Outcome::Invalid, None),
-        Refusal::Expired => (Cause::AuthExpired, Outcome::Expired, None),
-        Refusal::Throttled(seconds) => (Cause::AuthThrottled, Outcome::Throttled, Some(seconds)),
-        Refusal::InsufficientScope => (Cause::InsufficientScope, Outcome::InsufficientScope, None),
-        Refusal::Denied(_) => (Cause::RbacDenied, Outcome::Denied, None),
-        Refusal::Unavailable | Refusal::UnknownKey(_) => {
-            (Cause::AuthUnavailable, Outcome::Unavailable, Some(1))
-        }
-    };
+    let (cause, outcome, retry_after) = cause(&refusal);
     request.worker.shared.auth.count(request.worker.index, brought, outcome);
     if let Refusal::Invalid(why) | Refusal::Denied(why) = refusal {
         request.record.auth_detail = Some(why);

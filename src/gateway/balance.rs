@@ -240,11 +240,60 @@ fn choose(backend: &Backend, worker: &Worker, candidates: &[usize], key: u64, no
             }
             next
         }
-        LoadBalance::Hash => {
-            let score = |at: usize| if open(at) { -1.0 } else { rendezvous(key, &targets[candidates[at]]) };
-            (0..candidates.len()).max_by(|a, b| score(*a).total_cmp(&score(*b))).unwrap_or(0)
+        LoadBalance::Hash => by_hash(backend, candidates, key),
+    }
+}
+
+fn by_hash(backend: &Backend, candidates: &[usize], key: u64) -> usize {
+    let target = |at: usize| &backend.targets[candidates[at]];
+    let open = |at| target(at).shared.breaker.peek() != CircuitState::Closed;
+    let score = |at| if open(at) { -1.0 } else { rendezvous(key, target(at)) };
+    (0..candidates.len()).max_by(|a, b| score(*a).total_cmp(&score(*b))).unwrap_or(0)
+}
+
+/// Which targets a first try could go to.
+pub struct Prospect {
+    /// Positions of those that could be chosen now.
+    pub could: Vec<usize>,
+    /// The one of them that would be, where that is no matter of chance or turns.
+    pub would: Option<usize>,
+    /// What the request is told where there is none.
+    pub refusal: Option<NoTarget>,
+}
+
+/// What [`pick`] would do with a first try; nothing is taken, and no turn used up.
+pub fn prospect(backend: &Backend, needs: Needs, now: Instant) -> Prospect {
+    let eligible = eligible(backend, &[]);
+    let (mut could, mut refusal) = (Vec::new(), None);
+    for position in eligible {
+        match would_take(backend, position, needs, now) {
+            Ok(()) => could.push(position),
+            Err(new) => refusal = Some(telling(refusal, new)),
         }
     }
+    let would = match could.as_slice() {
+        [only] => Some(*only),
+        _ if backend.settings.load_balance == LoadBalance::Hash && !could.is_empty() => {
+            let probe = could.iter().find(|at| probe_wanted(&backend.targets[**at])).copied();
+            Some(probe.unwrap_or_else(|| could[by_hash(backend, &could, needs.key)]))
+        }
+        _ => None,
+    };
+    let none = || NoTarget { cause: Cause::NoHealthyTarget, retry_after: Duration::from_secs(1) };
+    let refusal = could.is_empty().then(|| refusal.unwrap_or_else(none));
+    Prospect { could, would, refusal }
+}
+
+/// What [`take`] would answer.
+fn would_take(backend: &Backend, position: usize, needs: Needs, now: Instant) -> Result<(), NoTarget> {
+    let (shared, settings) = (&backend.targets[position].shared, &backend.settings);
+    if shared.in_flight.load(Ordering::Relaxed) >= settings.max_in_flight
+        || (needs.tunnel && shared.tunnels.load(Ordering::Relaxed) >= settings.max_tunnels)
+    {
+        return Err(NoTarget { cause: Cause::PoolFull, retry_after: Duration::from_secs(1) });
+    }
+    let admits = shared.breaker.load().would_admit(now);
+    admits.map_err(|refusal| NoTarget { cause: Cause::CircuitOpen, retry_after: refusal.retry_after })
 }
 
 fn probe_wanted(target: &Target) -> bool {

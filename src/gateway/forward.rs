@@ -1,5 +1,6 @@
 //! Forwarding: readies the request, and tries targets until one has answered or no further try is allowed.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -15,9 +16,10 @@ use super::deadline::{saturating_deadline, timeout_at};
 use super::headers::{self, Credentials, Forwarding};
 use super::request::{Refused, Request};
 use super::request_body::{BodyFailure, RequestBody, RequestFraming};
+use super::request_parts::RequestParts;
 use super::response::Response;
 use super::retry::{Decision, Facts, Reason, pauses_ms};
-use super::snapshot::{Backend, Route};
+use super::snapshot::{Backend, Route, Snapshot};
 use super::upstream::RequestLines;
 use crate::config::settings::{HashOn, Via};
 
@@ -124,14 +126,14 @@ fn no_target(mut request: Box<Request>, outgoing: &UpstreamRequest<'_>, refusal:
 }
 
 /// RFC 9110 §9.2.2.
-fn is_idempotent(method: &Method) -> bool {
+pub fn is_idempotent(method: &Method) -> bool {
     [Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE, Method::PUT, Method::DELETE].contains(method)
 }
 
 /// What the choice of a target goes by.
 fn needs(request: &Request, backend: &Backend) -> Needs {
     let (tunnel, bound) = (request.head.upgrade.is_some(), bound_target(request, backend));
-    Needs { tunnel, bound, key: hash_key(request, backend) }
+    Needs { tunnel, bound, key: hash_key(&request.head, request.record.client, backend) }
 }
 
 /// The target with a connection that belongs to this client.
@@ -167,10 +169,11 @@ async fn take_body(request: &mut Request, limit: u64, idle: Duration) -> Result<
     Ok(Rc::new(body))
 }
 
-fn hash_key(request: &Request, backend: &Backend) -> u64 {
+/// What `hash` goes by.
+pub fn hash_key(head: &RequestParts, client: IpAddr, backend: &Backend) -> u64 {
     let Some(on) = &backend.settings.hash_on else { return 0 };
-    let fields = &request.head.fields;
-    let ip = || balance::fnv(request.record.client.to_string().as_bytes());
+    let fields = &head.fields;
+    let ip = || balance::fnv(client.to_string().as_bytes());
     match on {
         HashOn::Ip => ip(),
         HashOn::Header(name) => fields.get(name).map_or_else(ip, balance::fnv),
@@ -183,13 +186,12 @@ fn hash_key(request: &Request, backend: &Backend) -> u64 {
     }
 }
 
-/// What of the request's credentials the gateway has judged, or would have, and keeps to itself.
-fn judged(request: &Request) -> Credentials<'_> {
-    let Some((auth, route)) = request.snapshot.auth.as_ref().zip(request.record.route) else {
-        return Credentials::default();
-    };
-    let keeps = !request.snapshot.routes[route].access.forwards;
-    Credentials { authorization: keeps && request.record.asked, key: auth.key_field().filter(|_| keeps) }
+/// What of a request's credentials the gateway has judged, or would have, and keeps to itself. `asked`: somebody had to say
+/// who it is.
+pub fn judged<'a>(snapshot: &'a Snapshot, route: &Route, asked: bool) -> Credentials<'a> {
+    let Some(auth) = &snapshot.auth else { return Credentials::default() };
+    let keeps = !route.access.forwards;
+    Credentials { authorization: keeps && asked, key: auth.key_field().filter(|_| keeps) }
 }
 
 /// The head that every try sends, but for the target's own `Host`.
@@ -216,7 +218,7 @@ fn upstream_lines(request: &Request, route: &Route) -> Rc<RequestLines> {
         certificate,
         identity_fields: &request.snapshot.identity_fields,
         identity: request.record.identity(),
-        credentials: judged(request),
+        credentials: judged(&request.snapshot, route, request.record.asked),
     };
     headers::to_upstream(head, &facts, lines.fields());
     Rc::new(lines)

@@ -18,12 +18,14 @@ mod chunked;
 pub mod client_certificate;
 mod counting;
 mod deadline;
+mod decided;
 mod ending;
 mod fields;
 mod forward;
 mod headers;
 mod incoming;
 mod internal;
+mod lead;
 pub mod listener;
 mod message;
 mod outbox;
@@ -58,12 +60,9 @@ use std::panic::AssertUnwindSafe;
 use actix_http::Method;
 use futures_util::FutureExt as _;
 
-use self::answer::Cause;
+use self::lead::Place;
 use self::request::{Refused, Request};
-use self::request_parts::RequestParts;
 use self::response::Response;
-use self::snapshot::Snapshot;
-use crate::router::{Canonical, Found, RequestFacts, canonicalise};
 
 /// Leads a request through the stages; a refusal is an answer too.
 async fn serve(request: Box<Request>) -> Response {
@@ -84,24 +83,17 @@ async fn serve(request: Box<Request>) -> Response {
 async fn stages(mut request: Box<Request>) -> Result<Response, Refused> {
     #[cfg(feature = "test-hooks")]
     request.worker.shared.panic_if_asked();
-    if let Err(cause) = request.head.check() {
-        return Err(Refused::new(request, cause));
-    }
-    if request.head.asks_server() {
-        request.record.own = Some(request.snapshot.own_paths.server());
-        return Ok(internal::answer_as_server(request.record));
-    }
-    let (head, slash) = (request.head.clone(), request.snapshot.escaped_slash);
-    let canonical = match canonicalise(head.target.path(), slash) {
-        Ok(canonical) => canonical,
-        Err(bad) => return Err(Refused::new(request, Cause::BadPath(response::bad_path(bad)))),
-    };
-    if let Some(own) = request.snapshot.own_paths.find(&canonical.path, head.host_name()) {
-        request.record.own = Some(own);
-        return internal::answer(request, own).await;
-    }
-    let index = match find_route(&request.snapshot, &head, &canonical) {
-        Ok(index) => index,
+    let head = request.head.clone();
+    let (index, canonical) = match lead::lead(&request.snapshot, &head) {
+        Ok(Place::Route(index, canonical)) => (index, canonical),
+        Ok(Place::Server) => {
+            request.record.own = Some(request.snapshot.own_paths.server());
+            return Ok(internal::answer_as_server(request.record));
+        }
+        Ok(Place::Own(own)) => {
+            request.record.own = Some(own);
+            return internal::answer(request, own).await;
+        }
         Err((cause, allow)) => return Err(Refused { allow, ..Refused::new(request, cause) }),
     };
     let snapshot = request.snapshot.clone();
@@ -109,13 +101,8 @@ async fn stages(mut request: Box<Request>) -> Result<Response, Refused> {
     request.record.route = Some(index);
     route.counters.hits.add(request.worker.index, 1);
     route.counters.touch(request.record.arrived_ms);
-    if route.deny {
-        return Err(Refused::new(request, Cause::Denied));
-    }
-    if route.is_too_long(head.framing) {
-        return Err(Refused::new(request, Cause::BodyTooLarge));
-    }
-    if let Err(cause) = authenticate::admit_address(&mut request, route) {
+    if let Err((cause, detail)) = lead::admit(&snapshot, route, &head, request.record.client) {
+        request.record.auth_detail = detail;
         return Err(Refused::new(request, cause));
     }
     if let Err(cause) = client_certificate::check(&request, route.client_auth) {
@@ -137,27 +124,4 @@ async fn stages(mut request: Box<Request>) -> Result<Response, Refused> {
         return Ok(internal::answer_as_server(request.record));
     }
     forward::forward(request).await
-}
-
-/// The route of a request: its index, or the cause of its refusal, with `Allow` for a 405.
-fn find_route(
-    snapshot: &Snapshot,
-    head: &RequestParts,
-    canonical: &Canonical<'_>,
-) -> Result<usize, (Cause, Option<String>)> {
-    let facts = RequestFacts {
-        method: head.method.as_str(),
-        host: head.host_name(),
-        path: &canonical.path,
-        trailing_slash: canonical.trailing_slash,
-        headers: &head.fields,
-    };
-    match snapshot.router.find(&facts) {
-        Found::Route(route) => Ok(*route.payload()),
-        Found::NoRoute => Err((Cause::NoRoute, None)),
-        Found::Ambiguous { .. } => {
-            Err((Cause::BadPath("Another reading of the path leads to another route."), None))
-        }
-        Found::MethodNotAllowed { allow } => Err((Cause::MethodNotAllowed, Some(allow))),
-    }
 }

@@ -14,6 +14,11 @@ pub fn is_trusted(trusted: &[IpNet], address: IpAddr) -> bool {
     trusted.iter().any(|net| net.contains(&address))
 }
 
+/// A client whose failures are counted: a proxy that has named nobody may stand for anybody.
+pub fn named(trusted: &[IpNet], client: IpAddr) -> Option<IpAddr> {
+    (!is_trusted(trusted, client)).then_some(client)
+}
+
 /// The client behind trusted proxies: the first hop, from the right, that is not one of them, and how many entries of
 /// `X-Forwarded-For`, from the right, lead to it. An entry that is no address ends the walk: what is left of it could be
 /// anybody's invention.

@@ -8,10 +8,8 @@ use serde_json::{Value, json};
 
 use super::answer::Cause;
 use super::counting::SampleReason;
+use super::decided::Decided;
 use super::record::{Decider, RequestRecord, TryOutcome};
-use super::response::bad_path;
-use super::snapshot::Route;
-use crate::router::BadPath;
 
 /// Targets in a trace beside those that were tried: the store keeps a hundred thousand traces.
 const OTHERS: usize = 16;
@@ -72,81 +70,18 @@ fn millis(duration: Duration) -> f64 {
 
 /// The key of the configuration that a refusal goes by, as `aegis why` finds it in the file.
 fn decided_by(record: &RequestRecord) -> Option<String> {
-    let route = record.route.map(|index| &record.snapshot.routes[index]);
-    let backend = |key: &str| route.map(|route| format!("backends[{}].{key}", route.backend.name));
-    let of_route = |key: &str| {
-        let written = route.is_some_and(|route| match key {
-            "timeout" => route.settings.timeout.is_some(),
-            "firstByteTimeoutMs" => route.settings.first_byte_timeout.is_some(),
-            "bodyLimitBytes" => route.settings.body_limit_bytes.is_some(),
-            "auth" => route.settings.policy.auth.is_some(),
-            "clientAuth" => route.settings.client_auth.is_some(),
-            _ => true,
-        });
-        route.filter(|_| written).map(|r| format!("backends[{}].routes[{}].{key}", r.backend.name, r.pattern))
+    let refused = || record.request_trace.limits.iter().find(|limit| limit.refused && !limit.shadow);
+    let limits = record.snapshot.limits.as_ref();
+    let decided = Decided {
+        snapshot: &record.snapshot,
+        route: record.route.map(|index| &record.snapshot.routes[index]),
+        client: record.client,
+        decider: record.request_trace.decider,
+        detail: record.auth_detail,
+        limit: limits.and_then(|limits| limits.find(refused()?.limit)),
+        key_id: record.key().and_then(|key| key.identity.key_id.as_deref()),
     };
-    let of_backend = |route: &Route| route.backend.settings.policy.auth.is_some();
-    let rule = |key: &str| {
-        let refused = record.request_trace.limits.iter().find(|limit| limit.refused && !limit.shadow)?;
-        let limits = record.snapshot.limits.as_ref()?;
-        let limited = limits.all().find(|limited| limited.shared.id == refused.limit)?;
-        Some(match (&*limited.shared.name, key) {
-            (_, "onError") if !limited.own_on_error => "rateLimit.onError".to_owned(),
-            ("default", _) => "rateLimit.defaultRequests".to_owned(),
-            (name, _) if name.starts_with("apiKey:") => {
-                let id = record.key()?.identity.key_id.as_deref()?;
-                format!("auth.apiKey.keys[{id}].rateLimit")
-            }
-            (name, _) => match name.strip_prefix("tier:") {
-                Some(tier) => format!("rateLimit.tierLimits.{tier}"),
-                None => format!("rateLimit.rules[{name}].{key}"),
-            },
-        })
-    };
-    // Where that is for the route and its backend to say, the route first.
-    let timeout = || of_route("timeout").or_else(|| backend("timeout"));
-    let decider = record.request_trace.decider;
-    match record.cause? {
-        Cause::NoRoute if decider == Some(Decider::AdminToken) => Some("admin.token".to_owned()),
-        Cause::NoRoute | Cause::MethodNotAllowed => Some("backends".to_owned()),
-        Cause::Denied => of_route("deny"),
-        Cause::AuthMissing | Cause::AuthInvalid | Cause::AuthExpired => of_route("auth")
-            .or_else(|| backend("auth").filter(|_| route.is_some_and(of_backend)))
-            .or(Some("auth".to_owned())),
-        Cause::AuthThrottled => Some("auth.failureLimit".to_owned()),
-        Cause::Misdirected | Cause::ClientCertificateMissing | Cause::ClientCertificateInvalid => {
-            let written = route.is_some_and(|route| route.backend.settings.client_auth.is_some());
-            let backend = || backend("clientAuth").filter(|_| written);
-            of_route("clientAuth").or_else(backend).or_else(|| Some("server.tls.clientAuth".to_owned()))
-        }
-        Cause::RateLimited => rule("rateLimit"),
-        Cause::LimiterUnavailable => rule("onError"),
-        Cause::BodyTooLarge => {
-            of_route("bodyLimitBytes").or_else(|| route.map(|_| "server.bodyLimitBytes".to_owned()))
-        }
-        // All else that is refused is refused whatever the configuration says.
-        Cause::BadPath(why) if why == bad_path(BadPath::EscapedSlash) => {
-            Some("server.paths.escapedSlash".to_owned())
-        }
-        Cause::HeaderTimeout => Some("server.headerTimeoutMs".to_owned()),
-        Cause::BodyTimeout if decider == Some(Decider::Timeout) => timeout(),
-        Cause::BodyTimeout => backend("idleTimeoutMs"),
-        Cause::CircuitOpen if decider == Some(Decider::Breaker) => backend("circuitBreaker"),
-        Cause::NoHealthyTarget if decider == Some(Decider::HealthCheck) => backend("healthCheck"),
-        Cause::PoolFull if decider == Some(Decider::Tunnels) => backend("maxTunnels"),
-        Cause::PoolFull => backend("maxInFlight"),
-        // One target may be written as `url` or in `targets`; who knows the backend finds it.
-        Cause::ConnectFailed => route.map(|route| format!("backends[{}]", route.backend.name)),
-        Cause::UpstreamTimeout => match decider? {
-            Decider::FirstByte => of_route("firstByteTimeoutMs").or_else(|| {
-                let written = route.is_some_and(|route| route.backend.settings.first_byte_timeout.is_some());
-                if written { backend("firstByteTimeoutMs") } else { timeout() }
-            }),
-            Decider::Idle => backend("idleTimeoutMs"),
-            _ => timeout(),
-        },
-        _ => None,
-    }
+    decided.by(record.cause?)
 }
 
 fn details(record: &RequestRecord) -> Value {

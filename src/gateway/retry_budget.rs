@@ -7,15 +7,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Share of requests that may be retried, in hundredths of a retry per request.
-const PER_REQUEST: u32 = 20;
+pub const PER_REQUEST: u32 = 20;
 /// Price of a retry in the same unit.
 const PRICE: u32 = 100;
 /// What a worker may save up: ten retries.
 const SAVINGS: u32 = 10 * PRICE;
-/// Time in which the floor earns one retry: three a second.
-const FLOOR_PERIOD: Duration = Duration::from_millis(334);
+/// Retries that the floor earns in a second, whatever the number of requests.
+pub const PER_SECOND: u32 = 3;
+/// Time in which it earns one.
+const FLOOR_PERIOD: Duration = Duration::from_millis(1000_u64.div_ceil(PER_SECOND as u64));
 /// Retries that the floor holds when it has not been touched for a second.
-const FLOOR_BURST: u64 = 3;
+const FLOOR_BURST: u64 = PER_SECOND as u64;
 
 /// The floor of one backend, shared by all workers and touched only when a worker's own share is spent: GCRA, one
 /// number, the theoretical arrival time in nanoseconds since `base`.

@@ -7,6 +7,7 @@
 mod asks;
 mod distributed;
 mod local;
+pub mod peek;
 mod quota;
 pub mod rules;
 #[cfg(test)]
@@ -15,15 +16,15 @@ mod tests;
 use std::rc::Rc;
 
 use aegis_actors::metrics_aggregator::LimitCounts;
-use aegis_actors::rate_limiter::{Decisions, LimitId, Mode, Refusal, Standing};
+use aegis_actors::rate_limiter::{Decisions, LimitId, Limiter, Mode, Refusal, Standing};
 use aegis_actors::traffic::Counters;
+use regex::RegexSet;
 use smallvec::SmallVec;
 
 pub use self::asks::{Asking, SAMPLE};
 pub use self::quota::{ExceededLimit, HeaderCache, Quota, is_quota};
 use self::rules::{CompiledLimit, Facts, Limits, Verified};
 use super::answer::Cause;
-use super::record::RequestRecord;
 use super::request::{Refused, Request};
 use super::worker::Worker;
 use crate::router::Canonical;
@@ -105,14 +106,10 @@ pub async fn check(
         route: request.record.route.map_or("", |index| &request.snapshot.routes[index].limited_as),
         behind_proxy: request.trusted,
         client: request.record.client,
-        verified: verified(&request.record),
+        verified: Verified::of(request.record.identity(), request.record.key()),
     };
-    let (mut enforced, mut shadows) = (All::new(), All::new());
-    let exempt = limits.applying(request.snapshot.limit_paths(), &facts, |limited| {
-        let key = limiter.prints.of(&limited.key(&facts));
-        let list = if limited.shadow { &mut shadows } else { &mut enforced };
-        list.push(Applying { limited, key });
-    });
+    let Applicable { enforced, shadows, exempt } =
+        applicable(limits, limiter, request.snapshot.limit_paths(), &facts);
     if exempt {
         for Applying { limited, .. } in enforced.iter().chain(&shadows) {
             count(&request, limited, |rule| &rule.bypassed, |request| &mut request.bypassed);
@@ -176,16 +173,28 @@ pub async fn check(
     }
 }
 
-/// Who it is, as far as that was proved.
-fn verified(record: &RequestRecord) -> Verified<'_> {
-    let (identity, key) = (record.identity(), record.key());
-    Verified {
-        user: identity.map(|identity| &*identity.user),
-        issuer: identity.and_then(|identity| identity.issuer.as_deref()),
-        tier: identity.and_then(|identity| identity.tier.as_deref()),
-        api_key: key.and_then(|key| key.identity.key_id.as_deref()),
-        own: key.and_then(|key| key.limit.as_ref()),
-    }
+/// What applies to a request.
+struct Applicable<'a> {
+    enforced: All<'a>,
+    shadows: All<'a>,
+    /// None of them is charged.
+    exempt: bool,
+}
+
+/// The limits that apply to a request, each with whom it would be charged to.
+fn applicable<'a>(
+    limits: &'a Limits,
+    limiter: &Limiter,
+    paths: &RegexSet,
+    facts: &Facts<'_>,
+) -> Applicable<'a> {
+    let (mut enforced, mut shadows) = (All::new(), All::new());
+    let exempt = limits.applying(paths, facts, |limited| {
+        let key = limiter.prints.of(&limited.key(facts));
+        let list = if limited.shadow { &mut shadows } else { &mut enforced };
+        list.push(Applying { limited, key });
+    });
+    Applicable { enforced, shadows, exempt }
 }
 
 /// Asks whoever keeps the limits now.

@@ -10,6 +10,7 @@ use aegis_actors::rate_limiter::{Key, LimitId, SharedLimit, Subject};
 use ipnet::IpNet;
 use regex::{RegexSet, RegexSetBuilder, SetMatches};
 
+use crate::auth::{Identity, KeyRecord};
 use crate::config::endpoint::REGEX_SIZE_LIMIT;
 use crate::config::{bypass_regex, endpoint_regex};
 use crate::router::{HostSet, Method, MethodSet, readings, routing_form};
@@ -81,7 +82,18 @@ pub struct Verified<'a> {
     pub own: Option<&'a Limit>,
 }
 
-impl Verified<'_> {
+impl<'a> Verified<'a> {
+    /// Who it is, with the API key that came, as far as that was proved.
+    pub fn of(identity: Option<&'a Identity>, key: Option<&'a KeyRecord>) -> Self {
+        Self {
+            user: identity.map(|identity| &*identity.user),
+            issuer: identity.and_then(|identity| identity.issuer.as_deref()),
+            tier: identity.and_then(|identity| identity.tier.as_deref()),
+            api_key: key.and_then(|key| key.identity.key_id.as_deref()),
+            own: key.and_then(|key| key.limit.as_ref()),
+        }
+    }
+
     /// Whether `names` has the user: the name alone, or behind that of its entry and a colon.
     fn is_among(&self, names: &[String]) -> bool {
         let Some(user) = self.user else { return false };

@@ -29,10 +29,12 @@ use tokio::task::JoinSet;
 use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor};
 
 use self::client::Client;
+use self::decode::HeadEnd;
 use super::answer::Cause;
 use super::client_certificate::ClientCertificate;
 use super::listener::Bound;
 use super::peer::Peer;
+use super::request_parts::RequestParts;
 use super::shared::Shared;
 use super::socket::Socket;
 use super::worker::Worker;
@@ -48,6 +50,17 @@ struct Limits {
     keep_alive: Duration,
     /// Of a request's head.
     bounds: HeadBounds,
+}
+
+/// Reads a whole head of HTTP/1, as a connection does that has received it.
+///
+/// # Errors
+/// Why it is refused.
+pub fn head(bytes: &[u8], bounds: HeadBounds) -> Result<RequestParts, Cause> {
+    match HeadEnd::default().find(bytes, bounds)? {
+        Some(end) => decode::decode(&bytes[..end], bounds),
+        None => Err(Cause::BadRequest("The request head is incomplete.")),
+    }
 }
 
 /// Serves a bound listener: the server, to be awaited, its handle, and who looks after those that come as it closes.
