@@ -43,7 +43,7 @@ impl Facts<'_> {
     /// The kind of credential that a refusal is about, as far as the fields tell.
     pub fn brought(&self, refusal: &Refusal) -> Option<Kind> {
         match (self.key, self.authorization) {
-            (Field::Absent, Field::Absent) if *refusal == Refusal::Missing => None,
+            _ if *refusal == Refusal::Missing => None,
             (Field::Absent, Field::Absent) => Some(Kind::Mtls),
             (Field::Absent, _) => Some(Kind::Jwt),
             _ => Some(Kind::ApiKey),
@@ -76,7 +76,7 @@ pub trait Prove {
 /// Why a request may not pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// A credential is there twice.
+    /// A credential is there twice, as its client is told.
     Twice(&'static str),
     /// No credential.
     Missing,
@@ -288,7 +288,9 @@ impl Proved {
         if takes(Kind::Jwt) {
             match facts.authorization {
                 Field::Absent => {}
-                Field::Several => return Err(Refusal::Twice("Authorization")),
+                Field::Several => {
+                    return Err(Refusal::Twice("The Authorization header is there more than once."));
+                }
                 Field::One(value) => token = bearer(value),
             }
             // Of two kinds behind one scheme, tokens are those with dots in them.
@@ -307,7 +309,7 @@ impl Proved {
             }
         }
         match (keys, key) {
-            (_, Field::Several) => return Err(Refusal::Twice("key")),
+            (_, Field::Several) => return Err(Refusal::Twice("The credential is there more than once.")),
             (Some(keys), Field::One(value)) => {
                 proved.key = Some(find(keys, value, facts)?);
             }

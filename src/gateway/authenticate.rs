@@ -30,9 +30,9 @@ pub async fn authenticate(
     let route = &snapshot.routes[index];
     let access = &route.access;
     request.record.certificate = presented(&request.peer, route.client_auth).cloned();
-    let certificate = request.record.certificate.clone();
     let (client, now) = (request.record.client, request.record.arrived_ms / 1000);
-    let facts = facts(auth, &request.head, canonical, client, now, certificate.as_deref());
+    let certificate = request.record.certificate.as_ref().map(|certificate| certificate.facts.sha256);
+    let facts = Facts { certificate, ..facts(auth, &request.head, canonical, client, now) };
     let mut prover = Prover {
         worker: &request.worker,
         auth,
@@ -40,7 +40,7 @@ pub async fn authenticate(
         fields: &snapshot.identity_fields,
         client: request_context::named(&snapshot.trusted_proxies, client),
         now: facts.now,
-        certificate: certificate.as_deref(),
+        certificate: request.record.certificate.as_deref(),
         wanted: None,
     };
     let mut verdict = auth::judge(auth, access, &facts, &mut prover);
@@ -69,6 +69,10 @@ pub async fn authenticate(
             if let (Refusal::Invalid(_), Some(client)) = (&refusal, prover.client) {
                 auth.failures.count(client, facts.now);
             }
+            if let Refusal::Denied(_) | Refusal::InsufficientScope = refusal {
+                // It is known who it is, and the log is to know it, too.
+                request.record.principal = auth.who(access, &facts, &mut prover);
+            }
             let challenges = auth.challenges(access, &facts, &refusal);
             let kind = facts.brought(&refusal);
             Err(refused(request, refusal, kind, challenges))
@@ -76,14 +80,13 @@ pub async fn authenticate(
     }
 }
 
-/// What a verdict goes by; `now` is in seconds since the Unix epoch.
+/// What a verdict goes by, but for a certificate; `now` is in seconds since the Unix epoch.
 pub fn facts<'a>(
     auth: &'a Auth,
     head: &'a RequestParts,
     canonical: &'a Canonical<'_>,
     client: IpAddr,
     now: u64,
-    certificate: Option<&ClientCertificate>,
 ) -> Facts<'a> {
     let fields = &head.fields;
     Facts {
@@ -94,7 +97,7 @@ pub fn facts<'a>(
         now,
         headers: fields,
         authorization: Field::of(fields.get_all("authorization")),
-        certificate: certificate.map(|certificate| certificate.facts.sha256),
+        certificate: None,
         key: auth.key_field().map_or(Field::Absent, |name| Field::of(fields.get_all(name))),
     }
 }

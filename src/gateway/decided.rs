@@ -50,6 +50,15 @@ impl Route {
         }
     }
 
+    /// The name of the key that says whether a certificate is wanted, where the route or its backend says so.
+    fn client_auth_key(&self) -> Option<String> {
+        match (&self.settings.client_auth, &self.backend.settings.client_auth) {
+            (Some(_), _) => Some(self.key("clientAuth")),
+            (None, Some(_)) => Some(self.backend_key("clientAuth")),
+            (None, None) => None,
+        }
+    }
+
     /// The name of the key that bounds the whole request.
     pub fn timeout_key(&self) -> String {
         match self.settings.timeout {
@@ -95,19 +104,15 @@ impl Decided<'_> {
             Cause::AuthMissing | Cause::AuthInvalid | Cause::AuthExpired => route
                 .and_then(|route| route.policy_key("auth", |policy| policy.auth.is_some()))
                 .or(Some("auth".to_owned())),
-            Cause::Misdirected | Cause::ClientCertificateMissing | Cause::ClientCertificateInvalid => {
-                let written = |route: &&Route| route.backend.settings.client_auth.is_some();
-                let own = route.filter(|route| route.settings.client_auth.is_some());
-                let key = own.map(|route| route.key("clientAuth"));
-                let of_backend = || route.filter(written).map(|route| route.backend_key("clientAuth"));
-                key.or_else(of_backend).or(Some("server.tls.clientAuth".to_owned()))
-            }
             Cause::AuthThrottled => Some("auth.failureLimit".to_owned()),
             Cause::InsufficientScope => self.policy_key("scopes"),
             Cause::RbacDenied => match self.detail.and_then(wanted_by) {
                 Some(key) => self.policy_key(key),
                 None => Some("auth.rbac".to_owned()),
             },
+            Cause::Misdirected | Cause::ClientCertificateMissing | Cause::ClientCertificateInvalid => {
+                route.and_then(Route::client_auth_key).or(Some("server.tls.clientAuth".to_owned()))
+            }
             Cause::RateLimited => limit_key(self.limit?, "rateLimit", self.key_id),
             Cause::LimiterUnavailable => limit_key(self.limit?, "onError", self.key_id),
             Cause::BodyTooLarge => route.map(|route| match route.settings.body_limit_bytes {

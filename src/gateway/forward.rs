@@ -218,11 +218,7 @@ fn upstream_lines(request: &Request, route: &Route) -> Rc<RequestLines> {
         certificate,
         identity_fields: &request.snapshot.identity_fields,
         identity: request.record.identity(),
-        credentials: request
-            .record
-            .route
-            .map(|at| judged(&request.snapshot, &request.snapshot.routes[at], request.record.asked))
-            .unwrap_or_default(),
+        credentials: judged(&request.snapshot, route, request.record.asked),
     };
     headers::to_upstream(head, &facts, lines.fields());
     Rc::new(lines)

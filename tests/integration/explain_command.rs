@@ -47,8 +47,8 @@ fn without_a_gateway_the_configuration_tells_with_its_lines() {
             "Time: 5000 ms for the whole request, `backends[main].routes[/api/users/me].timeout`, a.yaml:{}:",
             line("/users/me")
         ),
-        "Time: 2000 ms to connect, `backends[main].connectTimeoutMs`, which has its default",
-        "Retries: 3 tries in all",
+        "Time: 2000 ms to connect, `backends[main].connectTimeoutMs`, a default",
+        "Retries: up to 2 where a try fails",
         "targets have no state here",
     ] {
         assert!(out.contains(part), "{part} is not in:\n{out}");

@@ -11,10 +11,11 @@ const SHOWN: usize = 20;
 
 /// The explanation in words. `here`: the hash of the reader's own configuration, where that is another one than the gateway's.
 pub fn describe(told: &Explanation, here: Option<&str>, locate: impl Fn(&str) -> Located) -> String {
-    let by = |key: &str| match here {
+    let by = |key: &str| match (here, locate(key)) {
         // Lines of another configuration would mislead.
-        Some(_) => format!("`{key}`"),
-        None => format!("`{key}`, {}", placed(&locate(key))),
+        (Some(_), _) => format!("`{key}`"),
+        (None, Located::Default(_)) => format!("`{key}`, a default"),
+        (None, located) => format!("`{key}`, {}", placed(&located)),
     };
     let mut out = String::new();
     verdict(&mut out, told, &by);
@@ -197,15 +198,16 @@ fn behind(out: &mut String, upstream: &Upstream, live: bool, by: &dyn Fn(&str) -
     let retries = &upstream.retries;
     let when = match retries.idempotent {
         true => "where a try fails or answers 502, 503 or 504",
-        false => "only where nothing of it has gone out: the method is not idempotent",
+        false => "only where nothing of it has gone out, for the method is not idempotent",
     };
-    let _ = match retries.tries {
-        0 | 1 => writeln!(out, "Retries: none, {}.", by(&retries.decided_by)),
-        tries => writeln!(
+    let budget = &retries.budget;
+    let _ = match retries.tries.saturating_sub(1) {
+        0 => writeln!(out, "Retries: none, {}.", by(&retries.decided_by)),
+        most => writeln!(
             out,
-            "Retries: {tries} tries in all, {when}; of all requests {} % are, and {} a second, {}.",
-            retries.budget.percent_of_requests,
-            retries.budget.per_second,
+            "Retries: up to {most} {when}, within {} % of the backend's requests and {} a second, {}.",
+            budget.percent_of_requests,
+            budget.per_second,
             by(&retries.decided_by)
         ),
     };

@@ -32,7 +32,7 @@ pub fn judge<'a>(
 ) -> Result<Admitted, Stop> {
     let (snapshot, access) = (known.snapshot, &route.access);
     let now = known.moment.now_ms / 1000;
-    let facts = authenticate::facts(auth, known.head, canonical, known.client, now, None);
+    let facts = authenticate::facts(auth, known.head, canonical, known.client, now);
     let mut prover = Prover {
         auth,
         fields: &snapshot.identity_fields,
@@ -43,7 +43,7 @@ pub fn judge<'a>(
         would_ask: false,
     };
     let verdict = auth::judge(auth, access, &facts, &mut prover);
-    let (wanted, is_right) = (prover.wanted.take(), prover.is_right);
+    let (wanted, is_right, would_ask) = (prover.wanted.take(), prover.is_right, prover.would_ask);
     let who = match &verdict {
         Ok(admitted) => admitted.principal.clone(),
         Err(_) => auth.who(access, &facts, &mut prover),
@@ -60,7 +60,7 @@ pub fn judge<'a>(
             "The token names a key of issuer {name} that is not here: its keys would be fetched first."
         )));
     }
-    if refusal == Refusal::Missing && prover.would_ask && route.client_auth != ClientAuth::None {
+    if refusal == Refusal::Missing && would_ask && route.client_auth != ClientAuth::None {
         return Err(Stop::undetermined(
             "A client certificate could prove who it is, and here is none to be judged.".to_owned(),
         ));
@@ -73,10 +73,8 @@ pub fn judge<'a>(
     let cached = "The token is right, and would pass on a worker that has verified it before.";
     let why = (is_right && matches!(refusal, Refusal::Throttled(_))).then(|| cached.to_owned());
     let challenges = auth.challenges(access, &facts, &refusal);
-    Err(Stop {
-        cause: Some(cause),
-        verdict: Box::new(Verdict { why, retry_after_seconds, challenges, ..Verdict::default() }),
-    })
+    let verdict = Verdict { why, retry_after_seconds, challenges, ..Verdict::default() };
+    Err(Stop::because(cause, verdict))
 }
 
 fn stage(

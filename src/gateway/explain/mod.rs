@@ -62,13 +62,14 @@ struct Stop {
 
 impl From<Cause> for Stop {
     fn from(cause: Cause) -> Self {
-        Self { cause: Some(cause), verdict: Box::default() }
+        Self::because(cause, Verdict::default())
     }
 }
 
 impl Stop {
-    fn because(cause: Cause, retry_after_seconds: Option<u64>) -> Self {
-        Self { cause: Some(cause), verdict: Box::new(Verdict { retry_after_seconds, ..Verdict::default() }) }
+    /// A refusal, of which `verdict` has what its cause does not say.
+    fn because(cause: Cause, verdict: Verdict) -> Self {
+        Self { cause: Some(cause), verdict: Box::new(verdict) }
     }
 
     /// What depends on others.
@@ -161,10 +162,7 @@ fn stages<'a>(known: &Known<'a>, told: &mut Explanation, decided: &mut Decided<'
         Ok(Place::Own(own)) => return Err(own_path(snapshot, own)),
         Err((cause, _)) => {
             let why = near::other_reading(snapshot, head);
-            return Err(Stop {
-                cause: Some(cause),
-                verdict: Box::new(Verdict { why, ..Verdict::default() }),
-            });
+            return Err(Stop::because(cause, Verdict { why, ..Verdict::default() }));
         }
     };
     let route = &snapshot.routes[index];
@@ -195,13 +193,15 @@ fn stages<'a>(known: &Known<'a>, told: &mut Explanation, decided: &mut Decided<'
     }
     match &ahead.prospect().refusal {
         None if route.client_auth == ClientAuth::Required => Err(Stop::undetermined(
-            "The route wants a client certificate, and here is none to be judged; with a good one it would be forwarded.".to_owned(),
+            "The route wants a client certificate, and here is none to be judged; with a good one it is forwarded."
+                .to_owned(),
         )),
         None => Ok(()),
         Some(refusal) => {
             decided.decider = balance::decider(&route.backend, needs(known, route), refusal.cause);
             let seconds = refusal.retry_after.as_millis().div_ceil(1000).max(1) as u64;
-            Err(Stop::because(refusal.cause, Some(seconds)))
+            let verdict = Verdict { retry_after_seconds: Some(seconds), ..Verdict::default() };
+            Err(Stop::because(refusal.cause, verdict))
         }
     }
 }
@@ -264,7 +264,7 @@ fn limits(
         let decided_by = limit_key(one.limited, key, key_id);
         let retry_after_seconds = one.says.retry_after();
         let verdict = Verdict { decided_by, retry_after_seconds, ..Verdict::default() };
-        return Err(Stop { cause: Some(cause), verdict: Box::new(verdict) });
+        return Err(Stop::because(cause, verdict));
     }
     if let Some(one) = enforced().find(|one| matches!(one.says, Says::Unknown)) {
         let name = &one.limited.shared.name;
