@@ -157,8 +157,8 @@ fn provider() -> Arc<Provider<Names>> {
 /// Nothing is quiet for long.
 const BRISK: Pace = Pace { quiet: Duration::ZERO, timeout: FETCH_TIMEOUT };
 
-fn names(provider: &Provider<Names>) -> Vec<&'static str> {
-    provider.current().keys.as_ref().map_or_else(Vec::new, |keys| keys.0.clone())
+fn names(published: &Published<Names>) -> Vec<&'static str> {
+    published.keys.as_ref().map_or_else(Vec::new, |keys| keys.0.clone())
 }
 
 async fn settled(book: &Book, provider: &Provider<Names>, fetches: usize) {
@@ -195,13 +195,57 @@ async fn an_unknown_key_is_fetched_once_for_all_who_wait_and_then_not_for_a_whil
     assert!(all.iter().all(|got| got.keys.as_ref().unwrap().knows("b") && got.generation != first));
     assert_eq!((book.asked(), asker.waiting()), (2, 0));
     // `a` was taken out, and is gone.
-    assert_eq!(names(&provider), ["b"]);
+    assert_eq!(names(&provider.current()), ["b"]);
 
     let before = Instant::now();
     for _ in 0..100 {
         assert!(!asker.fresh(&provider, Some("invented")).await.has(Some("invented")));
     }
     assert!(before.elapsed() < PATIENCE && book.asked() == 2, "nobody waits for what was fetched just now");
+}
+
+#[actix_rt::test]
+async fn whoever_asks_too_soon_is_told_at_once() {
+    let (book, actor, provider, _) = start(Does::Publish(vec!["a"]), Pace::default()).await;
+    settled(&book, &provider, 1).await;
+    // As one does who has looked before that fetch ended.
+    for kid in ["a", "b"] {
+        let (reply, told) = tokio::sync::oneshot::channel();
+        actor.send(Ask { provider: provider.clone(), kid: Some(kid.to_owned()), reply }).await.unwrap();
+        assert_eq!(told.now_or_never(), Some(Ok(())), "{kid}");
+    }
+    assert_eq!(book.asked(), 1);
+}
+
+/// Counts who asks, and answers nobody.
+struct Counter(Arc<AtomicUsize>);
+
+impl actix::Actor for Counter {
+    type Context = actix::Context<Self>;
+}
+
+impl actix::Handler<Ask<Names>> for Counter {
+    type Result = ();
+
+    fn handle(&mut self, _: Ask<Names>, _: &mut Self::Context) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[actix_rt::test]
+async fn the_actor_is_asked_only_where_it_may_know_more() {
+    let (asked, provider, asker) = (Arc::new(AtomicUsize::new(0)), provider(), Asker::default());
+    asker.publish(actix::Actor::start(Counter(asked.clone())).recipient());
+    let publish = |quiet: Duration| {
+        let now = Instant::now();
+        provider.publish(Ok(Names(vec!["a"])), now, now + QUIET, now + quiet);
+    };
+    for (quiet, kid, times) in [(QUIET, "b", 0), (Duration::ZERO, "a", 0), (Duration::ZERO, "b", 1)] {
+        publish(quiet);
+        let got = asker.fresh(&provider, Some(kid)).await;
+        assert_eq!(names(&got), ["a"]);
+        assert_eq!(asked.swap(0, Ordering::SeqCst), times, "{kid} within {quiet:?}");
+    }
 }
 
 #[actix_rt::test]
@@ -234,7 +278,7 @@ async fn a_provider_that_was_never_reached_is_asked_again_by_the_clock() {
     book.now(Does::Publish(vec!["a"]));
     // Asking helps nobody now, and costs nobody any time.
     assert!(asker.fresh(&provider, None).await.keys.is_none());
-    until("the clock has asked", || names(&provider) == ["a"]).await;
+    until("the clock has asked", || names(&provider.current()) == ["a"]).await;
     assert_eq!(book.asked(), 2);
 }
 
@@ -292,6 +336,7 @@ async fn a_new_instance_goes_on_with_what_is_published_and_the_old_one_publishes
 
     let (new, _) = start_with(&book, BRISK, instances.next());
     new.send(Watch { providers: vec![provider.clone()] }).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
     assert_eq!(book.asked(), 1, "it is not due");
     book.now(Does::Publish(vec!["b"]));
     let asker = Asker::default();
@@ -300,7 +345,7 @@ async fn a_new_instance_goes_on_with_what_is_published_and_the_old_one_publishes
     until("the old instance has ended", || ends.len() == 1).await;
     assert_eq!(ends.all(), [Stopped { name: "identity", instance: 1, panicking: false }]);
     // Its address is dead, and nobody waits for it.
-    assert_eq!(names(&provider), ["a"]);
+    assert_eq!((names(&provider.current()), book.asked()), (vec!["a"], 1));
     asker.fresh(&provider, Some("b")).await;
     asker.publish(new.recipient());
     assert!(asker.fresh(&provider, Some("b")).await.has(Some("b")));
