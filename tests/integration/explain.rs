@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use crate::harness::client_pki::{Pki, ask};
 use crate::harness::identity::sha256;
 use crate::harness::limits::{rule, shared, together};
 use crate::harness::scrape::scrape;
@@ -410,4 +411,22 @@ fn what_only_redis_knows_is_undetermined_and_without_it_each_rule_says_what_it_d
         (Some("limiter_unavailable"), 200)
     );
     assert_eq!(limit("/local"), said("forwarded", "enough", 4.into()));
+}
+
+#[test]
+fn a_certificate_that_is_wanted_counts_as_not_shown() {
+    let (pki, upstream) = (Pki::new(), Upstream::ok("ok"));
+    let backend = Backend::all(&upstream).route("{path: /open, clientAuth: none}");
+    let gateway = pki.builder("clientAuth: required").backend(backend).start();
+    for (path, status, challenges) in [("/x", 401, json!(["ClientCertificate"])), ("/open", 200, json!([]))] {
+        let question = json!({"url": format!("https://a.test{path}")});
+        let verdict = gateway.admin_post("/_aegis/explain", &question.to_string()).json()["verdict"].clone();
+        let call = Call::get(path).header("Host", "a.test");
+        let got = ask(&gateway, "a.test", &pki.client(None), &call).unwrap();
+        assert_eq!((got.status, got.reason()), (status, verdict["reason"].as_str()), "{path}: {verdict}");
+        assert_eq!(json!(got.head.all("www-authenticate")), challenges, "{path}");
+        assert_eq!(verdict["challenges"], challenges, "{path}");
+        let decided_by = if status == 401 { json!("server.tls.clientAuth") } else { Value::Null };
+        assert_eq!(verdict["decidedBy"], decided_by, "{path}");
+    }
 }

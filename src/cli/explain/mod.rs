@@ -26,7 +26,7 @@ Without --live the configuration alone is asked: no target has a state, nothing 
 issuer publishes are not here. With it the running gateway is, by its admin listener, which the configuration names: targets
 and limits are told as they stand.
 Credentials: in a file (-H @FILE) or on standard input (-H @-), one header a line, not in the arguments, which other users of
-the machine see.
+the machine see. A client certificate counts as not shown.
 Undetermined is what another has to be asked for: keys of an issuer that would be fetched, what is left of a limit that only
 the shared store knows.";
 

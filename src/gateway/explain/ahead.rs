@@ -10,6 +10,7 @@ use crate::auth::Identity;
 use crate::config::is_secret_field;
 use crate::config::settings::Via;
 use crate::gateway::balance::{Prospect, prospect};
+use crate::gateway::client_certificate;
 use crate::gateway::decided::limit_key;
 use crate::gateway::fields::Fields;
 use crate::gateway::forward::{is_idempotent, judged};
@@ -103,8 +104,6 @@ impl<'a> Ahead<'a> {
         let peer = &self.known.asked.peer;
         let trace = Trace::of(&head.fields, (1, 1));
         let facts = Forwarding {
-            // Nobody here has one.
-            certificate: None,
             peer: peer.ip_text(),
             client: (hops > 0).then_some(client),
             hops,
@@ -116,6 +115,11 @@ impl<'a> Ahead<'a> {
             stripped: self.route.strip_prefix.as_deref(),
             identity_fields: &snapshot.identity_fields,
             identity,
+            certificate: client_certificate::told(
+                peer,
+                self.route.client_auth,
+                self.route.backend.settings.forward_client_cert,
+            ),
             credentials: judged(snapshot, self.route, asked),
         };
         let mut lines = Vec::new();

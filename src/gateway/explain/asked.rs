@@ -11,7 +11,7 @@ use crate::gateway::server::head;
 /// `Host` of a request whose URL has none.
 const HOST: &str = "localhost";
 
-/// A request that nobody sends.
+/// A request that nobody sends, on a connection without a client certificate.
 pub struct Asked {
     /// As written.
     pub method: String,
@@ -52,7 +52,9 @@ impl Asked {
         }
         text += "\r\n";
         let head = head(text.as_bytes(), bounds);
-        let peer = Peer::new(SocketAddr::new(ip, 0), secure);
+        // Over TLS for that very host: whoever is to be asked for a certificate was, and has shown none.
+        let mut peer = Peer::new(SocketAddr::new(ip, 0), secure);
+        peer.asked = secure;
         Ok(Self { method: method.to_owned(), target: target.to_owned(), peer, head })
     }
 }

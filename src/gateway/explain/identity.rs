@@ -11,7 +11,6 @@ use crate::auth::rbac::Outcome;
 use crate::auth::{
     self, Admitted, Auth, Facts, Identity, IdentityFields, Principal, Prove, Refusal, WrittenAt,
 };
-use crate::config::settings::ClientAuth;
 use crate::gateway::authenticate::{self, NO_SUCH_KEY, Wanted, cause, verify};
 use crate::gateway::decided::Decided;
 use crate::gateway::request_context;
@@ -40,10 +39,9 @@ pub fn judge<'a>(
         now,
         wanted: None,
         is_right: false,
-        would_ask: false,
     };
     let verdict = auth::judge(auth, access, &facts, &mut prover);
-    let (wanted, is_right, would_ask) = (prover.wanted.take(), prover.is_right, prover.would_ask);
+    let (wanted, is_right) = (prover.wanted.take(), prover.is_right);
     let who = match &verdict {
         Ok(admitted) => admitted.principal.clone(),
         Err(_) => auth.who(access, &facts, &mut prover),
@@ -59,11 +57,6 @@ pub fn judge<'a>(
         return Err(Stop::undetermined(format!(
             "The token names a key of issuer {name} that is not here: its keys would be fetched first."
         )));
-    }
-    if refusal == Refusal::Missing && would_ask && route.client_auth != ClientAuth::None {
-        return Err(Stop::undetermined(
-            "A client certificate could prove who it is, and here is none to be judged.".to_owned(),
-        ));
     }
     let refusal = if let Refusal::UnknownKey(_) = refusal { NO_SUCH_KEY } else { refusal };
     let (cause, _, retry_after_seconds) = cause(&refusal);
@@ -182,8 +175,6 @@ struct Prover<'a> {
     wanted: Option<Wanted<'a>>,
     /// A token was right, be it looked at or not.
     is_right: bool,
-    /// A client certificate would be looked at, and nobody here has one.
-    would_ask: bool,
 }
 
 impl Prove for Prover<'_> {
@@ -203,7 +194,6 @@ impl Prove for Prover<'_> {
     }
 
     fn certificate(&mut self) -> Result<Option<Rc<Identity>>, Refusal> {
-        self.would_ask = true;
         Ok(None)
     }
 

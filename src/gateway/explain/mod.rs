@@ -28,9 +28,8 @@ use super::rate_limit::rules;
 use super::request_context;
 use super::request_parts::RequestParts;
 use super::snapshot::{Route, Snapshot};
-use super::{forward, rewrite};
+use super::{client_certificate, forward, rewrite};
 use crate::auth::Principal;
-use crate::config::settings::ClientAuth;
 use crate::router::{Canonical, canonicalise};
 
 /// When and where a request would come.
@@ -128,6 +127,7 @@ pub fn explain(snapshot: &Snapshot, asked: &Asked, moment: &Moment<'_>) -> Expla
         let verdict = &mut told.verdict;
         let why = verdict.why.take().or_else(|| decided.detail.map(str::to_owned));
         let decided_by = verdict.decided_by.take().or_else(|| decided.by(cause));
+        verdict.challenges.extend(cause.challenge().map(str::to_owned));
         *verdict = Verdict {
             outcome: Outcome::Refused,
             status: Some(cause.status().as_u16()),
@@ -173,6 +173,8 @@ fn stages<'a>(known: &Known<'a>, told: &mut Explanation, decided: &mut Decided<'
         decided.detail = detail;
         return Err(cause.into());
     }
+    let peer = &known.asked.peer;
+    client_certificate::verdict(peer, route.client_auth, head.host_name(), known.moment.now_ms)?;
     let mut principal = None;
     let mut was_asked = false;
     if let Some(auth) = &snapshot.auth {
@@ -192,10 +194,6 @@ fn stages<'a>(known: &Known<'a>, told: &mut Explanation, decided: &mut Decided<'
         upstream.headers = Some(ahead.headers(identity, was_asked));
     }
     match &ahead.prospect().refusal {
-        None if route.client_auth == ClientAuth::Required => Err(Stop::undetermined(
-            "The route wants a client certificate, and here is none to be judged; with a good one it is forwarded."
-                .to_owned(),
-        )),
         None => Ok(()),
         Some(refusal) => {
             decided.decider = balance::decider(&route.backend, needs(known, route), refusal.cause);

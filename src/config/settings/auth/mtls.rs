@@ -84,17 +84,16 @@ fn check(mtls: &mut Mtls, section: &Section<'_>) {
             None => drop(known.insert((&identity.pattern, identity.from), path)),
         }
     }
-    if mtls.identities.is_empty() && !mtls.allow_unlisted && section.clean("identities") {
-        section.error_here(format!(
-            "`{}` has no entry in `identities`, so that every certificate is refused: add one, or `allowUnlisted: true`",
-            section.path
-        ));
-    }
     if known_kinds && mtls.identity_from.is_empty() {
         section.error_of(
             "identityFrom",
             "is empty, so that no certificate has an identity: name a kind, such as `uri`",
         );
+    } else if mtls.identities.is_empty() && !mtls.allow_unlisted && section.unharmed() {
+        section.error_here(format!(
+            "`{}` has no entry in `identities`, so that every certificate is refused: add one, or `allowUnlisted: true`",
+            section.path
+        ));
     }
 }
 
