@@ -10,7 +10,7 @@ use futures_core::future::LocalBoxFuture;
 use serde::Serialize;
 
 use super::{
-    Admin, alerts, answer, health, history, orders, prometheus, rate_limit, requests, routes, status,
+    Admin, alerts, answer, explain, health, history, orders, prometheus, rate_limit, requests, routes, status,
 };
 use crate::gateway::shared::InternalAnswer;
 
@@ -112,6 +112,16 @@ const TABLE: &[Endpoint] = &[
         "/_aegis/config",
         |call| Box::pin(status::config(&call.admin)),
         "running configuration, secrets redacted",
+    ),
+    get(
+        "/_aegis/explain",
+        |call| Box::pin(explain::by_query(&call.admin, &call.query)),
+        "how a request would be handled, which is not sent; ?method= url= ip=",
+    ),
+    post(
+        "/_aegis/explain",
+        |call| Box::pin(explain::by_body(&call.admin, &call.body)),
+        r#"likewise, of one with headers: {"method","url","ip","headers":{NAME: VALUE or list}}"#,
     ),
     post("/_aegis/reload", |call| Box::pin(orders::reload(&call.admin)), "load the configuration again"),
     post(

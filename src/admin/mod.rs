@@ -8,6 +8,7 @@ mod alerts;
 mod answer;
 mod backends;
 mod endpoints;
+mod explain;
 mod health;
 mod history;
 mod listener;

@@ -6,9 +6,11 @@ mod check;
 mod config;
 mod demo;
 mod demo_upstreams;
+mod explain;
 mod key;
 mod migrate;
 mod routes;
+mod running;
 mod serve;
 mod why;
 
@@ -78,6 +80,12 @@ enum Command {
     },
     /// Print the JSON Schema of the configuration, for editors.
     Schema,
+    /// Tell how a request would be handled, without sending it; exit code 0 whatever would become of it.
+    ///
+    /// Route and why others lost, verdict, limits, target, time limits, retries and headers, each with the line of the
+    /// configuration that decides. Nothing is charged or counted, and no secret printed.
+    #[command(after_help = explain::MORE)]
+    Explain(explain::Order),
     /// Tell what happened to a request, and which line of the configuration decided it; asks the running gateway.
     Why {
         /// As in `X-Request-ID` of the answer.
@@ -185,6 +193,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Why { request_id, configuration, json } => {
             configuration.read(|source| why::run(&source, &request_id, json))
         }
+        Command::Explain(order) => explain::run(order),
         Command::Key(order) => key::run(order),
         Command::Routes { configuration, json } => configuration.read(|source| routes::run(&source, json)),
         Command::Migrate { configuration, store, status, revert } => {

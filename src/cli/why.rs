@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
+use super::running::Running;
 use super::{complain, say};
 use crate::config::{Located, Place, Source, load};
 use crate::gateway::request_context::is_request_id;
@@ -23,12 +24,9 @@ pub fn run(source: &Source, request_id: &str, json: bool) -> i32 {
         ));
         return 1;
     }
-    let admin = &loaded.settings.admin;
-    let host = if admin.host == "0.0.0.0" { "127.0.0.1" } else { &admin.host };
-    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
-    let url = format!("http://{host}:{}/api/requests/{request_id}", admin.port);
-    let record = match actix_rt::System::new().block_on(ask(&url, &admin.token)) {
-        Ok(record) => record,
+    let gateway = Running::of(&loaded.settings.admin);
+    let record = match gateway.get(&format!("/api/requests/{request_id}")) {
+        Ok(answer) => answer["data"].clone(),
         Err(why) => {
             complain(format_args!("aegis why: {why}"));
             return 1;
@@ -40,24 +38,6 @@ pub fn run(source: &Source, request_id: &str, json: bool) -> i32 {
     };
     say(text.trim_end());
     0
-}
-
-async fn ask(url: &str, token: &str) -> Result<Value, String> {
-    let mut request = awc::Client::default().get(url);
-    if !token.is_empty() {
-        request = request.bearer_auth(token);
-    }
-    let mut response = request.send().await.map_err(|error| {
-        format!("the gateway's admin listener does not answer at {url} ({error}): is it running with this configuration?")
-    })?;
-    let body = response.body().limit(1 << 20).await.map_err(|error| format!("{url}: {error}"))?;
-    let value: Value =
-        serde_json::from_slice(&body).map_err(|_| format!("{url} did not answer with JSON"))?;
-    if !response.status().is_success() {
-        let detail = value["detail"].as_str().unwrap_or("no detail");
-        return Err(format!("{}: {detail}", response.status()));
-    }
-    Ok(value["data"].clone())
 }
 
 /// What each reason means, in a sentence that needs no other.
@@ -158,15 +138,7 @@ pub fn describe(record: &Value, here: &str, locate: impl Fn(&str) -> Located) ->
     }
     let there = text(details, "configHash");
     if let Some(path) = details["decidedBy"].as_str() {
-        let place = match locate(path) {
-            Located::Written(place) => at(&place),
-            Located::Variable(name) => format!("set by the variable {name}"),
-            Located::Argument(key) => format!("set by --set {key}"),
-            Located::Default(Some(place)) => {
-                format!("which has its default; it would be written below {}", at(&place))
-            }
-            Located::Default(None) => "which has its default".to_owned(),
-        };
+        let place = placed(&locate(path));
         let _ = match here == there {
             true => writeln!(out, "Decided by `{path}`, {place}."),
             false => writeln!(
@@ -209,6 +181,19 @@ pub fn describe(record: &Value, here: &str, locate: impl Fn(&str) -> Located) ->
         let _ = writeln!(out, "The configuration here is another one, with the hash {here}.");
     }
     out
+}
+
+/// Where a key is, for people.
+pub fn placed(located: &Located) -> String {
+    match located {
+        Located::Written(place) => at(place),
+        Located::Variable(name) => format!("set by the variable {name}"),
+        Located::Argument(key) => format!("set by --set {key}"),
+        Located::Default(Some(place)) => {
+            format!("which has its default; it would be written below {}", at(place))
+        }
+        Located::Default(None) => "which has its default".to_owned(),
+    }
 }
 
 fn at(Place { file, line, column }: &Place) -> String {

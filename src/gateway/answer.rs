@@ -175,6 +175,16 @@ impl Cause {
         }
     }
 
+    /// What the client is told to bring, where that is the same for everybody.
+    pub fn challenge(self) -> Option<&'static str> {
+        match self {
+            Self::AdminTokenMissing | Self::AdminTokenInvalid => Some("Bearer"),
+            // No scheme is registered for it; this is the one that draft-thomson-httpbis-cant has proposed.
+            Self::ClientCertificateMissing | Self::ClientCertificateInvalid => Some(CLIENT_CERTIFICATE),
+            _ => None,
+        }
+    }
+
     /// The status of the answer.
     pub fn status(self) -> StatusCode {
         // All of them are statuses.
@@ -220,12 +230,8 @@ pub fn fields(cause: Cause, request_id: &str, retry_after: Option<u64>) -> Field
     if let Some(seconds) = retry_after {
         fields.push("retry-after", itoa::Buffer::new().format(seconds).as_bytes());
     }
-    if matches!(cause, Cause::AdminTokenMissing | Cause::AdminTokenInvalid) {
-        fields.push("www-authenticate", b"Bearer");
-    }
-    if matches!(cause, Cause::ClientCertificateMissing | Cause::ClientCertificateInvalid) {
-        // No scheme is registered for it; this is the one that draft-thomson-httpbis-cant has proposed.
-        fields.push("www-authenticate", CLIENT_CERTIFICATE.as_bytes());
+    if let Some(challenge) = cause.challenge() {
+        fields.push("www-authenticate", challenge.as_bytes());
     }
     push_date(&mut fields);
     fields

@@ -137,6 +137,14 @@ pub fn check(request: &Request, rule: ClientAuth) -> Result<(), Cause> {
     verdict
 }
 
+/// What [`check`] would say to a request for `host` on that connection, and does nothing.
+///
+/// # Errors
+/// As there.
+pub fn verdict(peer: &Peer, rule: ClientAuth, host: &str, now_ms: u64) -> Result<(), Cause> {
+    judge(peer, rule, peer.asked_for_other_than(host), now_ms)
+}
+
 fn judge(peer: &Peer, rule: ClientAuth, other_host: bool, now_ms: u64) -> Result<(), Cause> {
     match (rule, &peer.certificate) {
         (ClientAuth::None, _) => Ok(()),

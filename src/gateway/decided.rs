@@ -110,9 +110,9 @@ impl Decided<'_> {
                 Some(key) => self.policy_key(key),
                 None => Some("auth.rbac".to_owned()),
             },
-            Cause::Misdirected | Cause::ClientCertificateMissing | Cause::ClientCertificateInvalid => route
-                .and_then(Route::client_auth_key)
-                .or(Some("server.tls.clientAuth".to_owned())),
+            Cause::Misdirected | Cause::ClientCertificateMissing | Cause::ClientCertificateInvalid => {
+                route.and_then(Route::client_auth_key).or(Some("server.tls.clientAuth".to_owned()))
+            }
             Cause::RateLimited => limit_key(self.limit?, "rateLimit", self.key_id),
             Cause::LimiterUnavailable => limit_key(self.limit?, "onError", self.key_id),
             Cause::BodyTooLarge => route.map(|route| match route.settings.body_limit_bytes {

@@ -20,6 +20,7 @@ mod counting;
 mod deadline;
 mod decided;
 mod ending;
+pub mod explain;
 mod fields;
 mod forward;
 mod headers;

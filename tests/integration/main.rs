@@ -23,6 +23,8 @@ mod commands;
 mod connection_auth;
 mod connections;
 mod counting;
+mod explain;
+mod explain_command;
 mod exposure;
 mod failures;
 mod forwarding;
