@@ -2,16 +2,15 @@
 //!
 //! `load_with` takes it as a further validation, at start, at a reload and for `aegis check`.
 
+mod bundles;
 mod identity;
 
 use std::time::{Duration, SystemTime};
 
 use crate::config::settings::ServerTls;
-use crate::config::settings::auth::issuers;
 use crate::config::{Places, Problem, Settings};
 use crate::router::{Conflict, ConflictKind, Pattern, PatternError, RouteSpec, Router};
 use crate::tls::{self, Asked, Certificate};
-use crate::trust;
 
 /// A route by the numbers of its backend and of itself, as in [`Settings::backends`].
 pub type RouteNumbers = (usize, usize);
@@ -27,17 +26,7 @@ pub fn validate(settings: &Settings, places: &Places) -> Vec<Problem> {
         problems.extend(certificates(tls, Asked::of(settings), places, SystemTime::now()));
     }
     problems.extend(identity::problems(settings, places));
-    let backends = settings.backends.iter().map(|backend| backend.tls.ca_file.clone()).enumerate();
-    let backends = backends.map(|(number, file)| (format!("backends[{number}].tls.caFile"), file));
-    let issuers = issuers::entries(&settings.auth.issuers, &settings.auth.jwt).into_iter();
-    let issuers = issuers.map(|(at, issuer)| (format!("{at}.caFile"), issuer.terms.ca_file));
-    for (key, file) in backends.chain(issuers) {
-        let Some(file) = file else { continue };
-        if let Err(why) = trust::roots(Some(&file)) {
-            let what = format!("`{key}` {}: {why}; it must hold certificates in PEM", file.display());
-            problems.push(places.file(&key).error(what));
-        }
-    }
+    problems.extend(bundles::problems(settings, places));
     problems
 }
 
