@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use super::identity::Identity;
-use crate::config::settings::auth::{Auth as Settings, ClaimPath, IdentityHeaders};
+use crate::config::settings::auth::{Auth as Settings, ClaimPath, IdentityHeaders, folded};
 
 /// See the module.
 pub struct IdentityFields {
@@ -51,19 +51,19 @@ impl IdentityFields {
             && identity.email.as_deref().is_none_or(is_plain)
             && identity.tier.as_deref().is_none_or(is_plain)
             && identity.roles.iter().all(|role| is_plain(role))
-            && claims.filter_map(claim).all(|text| is_plain(&text))
+            && claims.filter_map(said).all(|text| is_plain(&text))
     }
 
     /// Gives each of them that there is something to say in to `write`.
     pub fn tell(&self, identity: &Identity, mut write: impl FnMut(&str, &[u8])) {
         let mut tell = |name: &str, text: &str| {
             if !name.is_empty() {
-                write(name, sendable(text).as_bytes());
+                write(name, text.as_bytes());
             }
         };
-        tell(&self.names.user, &identity.user);
-        identity.email.iter().for_each(|email| tell(&self.names.email, email));
-        identity.tier.iter().for_each(|tier| tell(&self.names.tier, tier));
+        tell(&self.names.user, &sendable(&identity.user));
+        identity.email.iter().for_each(|email| tell(&self.names.email, &sendable(email)));
+        identity.tier.iter().for_each(|tier| tell(&self.names.tier, &sendable(tier)));
         match &*identity.roles {
             [] => {}
             [one] => tell(&self.names.roles, &item(one)),
@@ -74,19 +74,22 @@ impl IdentityFields {
         tell(&self.names.kind, identity.kind.as_str());
         for (name, path) in &self.claims {
             let found = identity.claims.as_ref().and_then(|claims| path.find(claims));
-            found.and_then(claim).iter().for_each(|text| tell(name, text));
+            found.and_then(said).iter().for_each(|text| tell(name, text));
         }
     }
 }
 
 /// A claim as a field says it; objects cannot be.
-fn claim(value: &Value) -> Option<Cow<'_, str>> {
-    match value {
-        Value::String(text) => Some(text.into()),
-        Value::Bool(_) | Value::Number(_) => Some(value.to_string().into()),
+fn said(claim: &Value) -> Option<Cow<'_, str>> {
+    match claim {
+        Value::String(text) => Some(sendable(text)),
+        Value::Bool(_) | Value::Number(_) => Some(claim.to_string().into()),
         Value::Array(list) => {
-            let items: Option<Vec<_>> =
-                list.iter().map(|one| claim(one).map(|text| item(&text).into_owned())).collect();
+            let one = |one: &Value| match one {
+                Value::String(text) => Some(item(text).into_owned()),
+                other => said(other).map(|text| item(&text).into_owned()),
+            };
+            let items: Option<Vec<_>> = list.iter().map(one).collect();
             items.map(|items| items.join(",").into())
         }
         Value::Null | Value::Object(_) => None,
@@ -95,26 +98,32 @@ fn claim(value: &Value) -> Option<Cow<'_, str>> {
 
 /// One of several that are joined by commas.
 fn item(text: &str) -> Cow<'_, str> {
-    if text.contains(',') { text.replace(',', "%2C").into() } else { text.into() }
+    encoded(text, |byte| byte == b',')
 }
 
-/// Fields are ASCII in practice (RFC 9110, section 5.5): what is not is percent-encoded as UTF-8.
+/// As the only value of a field.
 fn sendable(text: &str) -> Cow<'_, str> {
-    if text.is_ascii() {
+    encoded(text, |_| false)
+}
+
+/// Percent-encoded, as UTF-8, where a field could not hold it so that the service reads the same name: what is not ASCII
+/// (RFC 9110, section 5.5), spaces at its ends, which fields lose (section 5.5), `%` itself, and what is `special`.
+fn encoded(text: &str, special: impl Fn(u8) -> bool) -> Cow<'_, str> {
+    let is_plain = |byte: u8| byte.is_ascii() && byte != b'%' && !special(byte);
+    let inner = text.trim_matches(' ');
+    if inner.len() == text.len() && text.bytes().all(is_plain) {
         return text.into();
     }
+    let lead = text.len() - text.trim_start_matches(' ').len();
+    let inside = lead..lead + inner.len();
     let mut out = String::with_capacity(text.len() * 2);
-    for byte in text.bytes() {
-        match byte {
-            0..0x80 => out.push(byte.into()),
-            _ => drop(write!(out, "%{byte:02X}")),
+    for (at, byte) in text.bytes().enumerate() {
+        match inside.contains(&at) && is_plain(byte) {
+            true => out.push(byte.into()),
+            false => drop(write!(out, "%{byte:02X}")),
         }
     }
     out.into()
-}
-
-fn folded(byte: u8) -> u8 {
-    if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' }
 }
 
 fn bit(length: usize) -> u64 {

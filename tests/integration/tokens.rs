@@ -205,6 +205,18 @@ fn an_upstream_is_told_what_the_token_says() {
     ] {
         assert_eq!(head.get(name), value, "{name}");
     }
+    // A field loses outer spaces, and a service decodes: neither may make one user or role out of another.
+    let alike = json!({"sub": " ann", "realm": {"roles": [" admin", "%61dmin"]}, "groups": [["a,b", "c"]], "org": {"tenant": "red "}});
+    assert_eq!(bearer(&gateway, Way::Http1, "/x", &token(alike)).status, 200);
+    let head = upstream.last().head;
+    for (name, value) in [
+        ("x-user-id", "%20ann"),
+        ("x-user-roles", "%20admin,%2561dmin"),
+        ("x-tenant", "red%20"),
+        ("x-groups", "a%252Cb%2Cc"),
+    ] {
+        assert_eq!(head.get(name), Some(value), "{name}");
+    }
     let control = token(json!({"org": {"tenant": "a\r\nX-Evil: 1"}}));
     assert_eq!(reason(&bearer(&gateway, Way::Http1, "/x", &control)), "auth_invalid");
 }

@@ -13,6 +13,7 @@ pub mod rbac;
 
 use std::time::Duration;
 
+use aegis_schema::section::quoted;
 use aegis_schema::{Form, Section, ensure, section, syntax};
 
 pub use self::api_keys::{ApiKey, ApiKeys};
@@ -111,17 +112,61 @@ impl IdentityHeaders {
     }
 }
 
-fn check(auth: &mut Auth, section: &Section<'_>) {
-    issuers::distinct(&auth.issuers, &auth.jwt, section);
+/// How servers tell the names of fields apart that fold the most: CGI reads `-` and `_` as the same, PHP dots too.
+pub fn folded(byte: u8) -> u8 {
+    if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' }
 }
 
-/// A field's name, or nothing. Those that messages or the gateway itself cannot do without are nobody's identity.
-fn field_name() -> Form<String> {
-    const TAKEN: [&str; 12] = [
+fn check(auth: &mut Auth, section: &Section<'_>) {
+    issuers::distinct(&auth.issuers, &auth.jwt, section);
+    distinct_fields(auth, section);
+}
+
+/// Fields of two meanings under one name could not be told apart: a user called `admin` would have that role.
+fn distinct_fields(auth: &Auth, section: &Section<'_>) {
+    let IdentityHeaders { user, email, roles, tier, kind } = &auth.identity_headers;
+    let own = [("user", user), ("email", email), ("roles", roles), ("tier", tier), ("type", kind)];
+    let same =
+        |one: &str, other: &str| !one.is_empty() && one.bytes().map(folded).eq(other.bytes().map(folded));
+    if let Some(section) = section.child("identityHeaders") {
+        for (at, (key, name)) in own.iter().enumerate() {
+            if let Some((other, _)) = own[..at].iter().find(|(_, other)| same(name, other)) {
+                let key = if section.has(key) { key } else { other };
+                section.error_of(
+                    key,
+                    "is the name of two fields: services could not tell them apart, use another name",
+                );
+            }
+        }
+    }
+    for (at, (name, _)) in auth.claim_headers.iter().enumerate() {
+        let claims = auth.claim_headers[..at].iter().map(|(name, _)| name);
+        if own.iter().map(|(_, name)| *name).chain(claims).any(|other| same(name, other)) {
+            let what = format!(
+                "has two fields called {}: services could not tell them apart, use another name",
+                quoted(name)
+            );
+            section.error_of("claimHeaders", what);
+        } else if is_taken(name) {
+            let what = format!(
+                "has {}, and requests need this field for something else: use another name",
+                quoted(name)
+            );
+            section.error_of("claimHeaders", what);
+        }
+    }
+}
+
+/// Whether messages or the gateway itself cannot do without the field.
+fn is_taken(name: &str) -> bool {
+    const TAKEN: [&str; 23] = [
         "host",
         "content-length",
         "transfer-encoding",
         "connection",
+        "keep-alive",
+        "proxy-connection",
+        "proxy-authorization",
         "upgrade",
         "te",
         "trailer",
@@ -130,7 +175,20 @@ fn field_name() -> Form<String> {
         "authorization",
         "cookie",
         "x-request-id",
+        "forwarded",
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "x-forwarded-proto",
+        "traceparent",
+        "tracestate",
+        "client-cert",
+        "client-cert-chain",
     ];
+    TAKEN.iter().any(|taken| taken.eq_ignore_ascii_case(name))
+}
+
+/// A field's name, or nothing. Those that messages or the gateway itself cannot do without are nobody's identity.
+fn field_name() -> Form<String> {
     aegis_schema::form::grammar(
         "name",
         |text| {
@@ -138,8 +196,7 @@ fn field_name() -> Form<String> {
                 text.is_empty() || syntax::is_token(text),
                 "it is no header name: use letters, digits and `-`"
             );
-            let taken = TAKEN.iter().any(|taken| taken.eq_ignore_ascii_case(text));
-            ensure!(!taken, "requests need this field for something else: use another name");
+            ensure!(!is_taken(text), "requests need this field for something else: use another name");
             Ok(text.to_owned())
         },
         String::clone,
