@@ -75,8 +75,9 @@ pub struct Verified<'a> {
     pub user: Option<&'a str>,
     /// The entry of `auth.issuers` that knows the user.
     pub issuer: Option<&'a str>,
-    /// There are others, who may know somebody of the same name.
-    pub one_of_many: bool,
+    /// The name alone does not say who it is: another issuer may know somebody who is called so, or it reads as
+    /// `ISSUER:USER`.
+    pub ambiguous: bool,
     pub tier: Option<&'a str>,
     /// The id of an API key.
     pub api_key: Option<&'a str>,
@@ -91,7 +92,14 @@ impl<'a> Verified<'a> {
         Self {
             user: identity.map(|identity| &*identity.user),
             issuer,
-            one_of_many: issuer.is_some() && auth.is_some_and(|auth| auth.issuers.entries().len() > 1),
+            ambiguous: identity.zip(auth).is_some_and(|(identity, auth)| {
+                let issuers = auth.issuers.entries();
+                match (issuer, identity.user.split_once(':')) {
+                    (Some(_), prefix) => issuers.len() > 1 || prefix.is_some(),
+                    (None, Some((prefix, _))) => issuers.iter().any(|issuer| issuer.name() == prefix),
+                    (None, None) => false,
+                }
+            }),
             tier: identity.and_then(|identity| identity.tier.as_deref()),
             api_key: key.and_then(|key| key.identity.key_id.as_deref()),
             own: key.and_then(|key| key.limit.as_ref()),
@@ -102,9 +110,10 @@ impl<'a> Verified<'a> {
     /// could give somebody that name, and only one that does not look like the former: users choose theirs at many providers.
     fn is_among(&self, names: &[String]) -> bool {
         let Some(user) = self.user else { return false };
-        let Some(issuer) = self.issuer else { return names.iter().any(|name| name == user) };
-        let alone = !self.one_of_many && !user.contains(':');
-        names.iter().any(|name| (alone && name == user) || name.split_once(':') == Some((issuer, user)))
+        names.iter().any(|name| {
+            let of_issuer = self.issuer.is_some() && name.split_once(':') == self.issuer.zip(Some(user));
+            of_issuer || (!self.ambiguous && name == user)
+        })
     }
 }
 

@@ -6,6 +6,9 @@ use aegis_actors::rate_limiter::settings::{
 use aegis_actors::rate_limiter::{Decisions, KeyedBy, SharedLimit};
 
 use super::rules::{Facts, Limits, Verified};
+use crate::auth::{Auth, Identity, Kind};
+use crate::config::settings::auth;
+use crate::config::settings::auth::issuers::{Issuer, Terms};
 
 fn limits(settings: &Settings) -> Limits {
     let mut shared = |name: &str, limit: &_, strategy| {
@@ -88,6 +91,35 @@ fn rules_of_users_tiers_and_keys_apply_to_the_verified_only() {
         of(Verified { user: Some("bob"), tier: Some("free"), api_key: Some("k2"), ..Verified::default() }),
         ["default"]
     );
+}
+
+#[test]
+fn a_name_behind_an_issuers_is_the_user_of_that_issuer_and_no_key_or_certificate_of_that_name() {
+    let ids = vec!["id:vip".to_owned(), "spiffe://x/y".to_owned()];
+    let settings = Settings {
+        rules: vec![rule("user", Match { user_ids: ids, ..Match::default() })],
+        ..Settings::default()
+    };
+    let limits = limits(&settings);
+    let terms = Terms {
+        issuer: Some("https://id.test".to_owned()),
+        audience: vec!["api".to_owned()],
+        jwks_uri: Some("https://id.test/keys".to_owned()),
+        ..Terms::default()
+    };
+    let issuers = vec![Issuer { name: "id".to_owned(), terms }];
+    let auth = auth::Auth { issuers, ..auth::Auth::default() };
+    let auth = Auth::build(&auth, std::iter::empty(), 64, None).unwrap();
+    let matched = |issuer: Option<&str>, user: &str| {
+        let kind = if issuer.is_some() { Kind::Jwt } else { Kind::Mtls };
+        let identity =
+            Identity { issuer: issuer.map(Into::into), user: user.into(), ..Identity::nobody(kind) };
+        applying(&limits, &facts("/x", Verified::of(Some(&auth), Some(&identity), None))).0 == ["user"]
+    };
+    assert!(
+        matched(Some("id"), "vip") && !matched(Some("other"), "vip") && !matched(Some("other"), "id:vip")
+    );
+    assert!(!matched(None, "id:vip") && matched(None, "spiffe://x/y"));
 }
 
 #[test]
