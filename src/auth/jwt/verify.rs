@@ -4,7 +4,7 @@ use aegis_actors::identity::Keys as _;
 use jsonwebtoken::errors::ErrorKind;
 use serde::de::IgnoredAny;
 
-use super::claims::{Claims, Subject, audience, confirmation, identifier, seconds};
+use super::claims::{Claims, Confirmation, Subject, audience, confirmation, identifier, seconds};
 use super::issuers::Entry;
 use super::key_set::{Choice, Key, KeySet};
 use super::{Fault, Token};
@@ -20,6 +20,9 @@ impl Entry {
         let (claims, over) = self.judge(token, key, now).map_err(Fault::Invalid)?;
         match over {
             // The last that is looked at: who hears that it has expired knows that it was good.
+            true if claims.confirmation == Some(Confirmation::Other) => {
+                Err(Fault::Invalid("it is bound to what cannot be proved here, and has expired"))
+            }
             true => Err(Fault::Expired),
             false => Ok(claims),
         }

@@ -266,6 +266,9 @@ fn times_are_numbers_and_there() {
     }
     assert_eq!(gateway.judged(ES, json!({}), json!({"exp": NOW - 31})), Err(Fault::Expired));
     assert_eq!(gateway.judged(ES, json!({}), json!({"exp": 0})), Err(Fault::Expired));
+    // Something else is wrong with it, too.
+    let bound = gateway.judged(ES, json!({}), json!({"exp": 0, "cnf": {"jkt": "x"}}));
+    assert!(matches!(bound, Err(Fault::Invalid(_))), "{bound:?}");
 }
 
 #[test]
