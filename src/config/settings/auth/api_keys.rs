@@ -7,6 +7,7 @@ use aegis_actors::rate_limiter::settings::Limit;
 use aegis_schema::form::{known, secret};
 use aegis_schema::problem::Severity;
 use aegis_schema::section::quoted;
+use aegis_schema::tree::Given;
 use aegis_schema::{Form, Secret, Section, ensure, section, suggest, syntax};
 use ipnet::IpNet;
 
@@ -93,7 +94,12 @@ fn check(keys: &mut ApiKeys, section: &Section<'_>) {
                     keys.peppers.iter().map(|(name, _)| &**name),
                     "add it to `auth.apiKey.peppers`",
                 );
-                at.error(format_args!("names the pepper {}, which is not known: {hint}", quoted(name)));
+                // What came through `${…}` may be the pepper itself.
+                let called = match at.node.origin.given {
+                    Given::Filled { .. } => "in the value put in for `${…}`".to_owned(),
+                    _ => quoted(name),
+                };
+                at.error(format_args!("names the pepper {called}, which is not known: {hint}"));
             }
         }
         let empty = key.hashes.is_empty() && section.has("hashes") && section.clean("hashes");
