@@ -77,8 +77,16 @@ fn identity_fields_are_no_conditions(auth: &Auth, section: &Section<'_>) {
     }
 }
 
-/// Warns of what only verified users and API keys give a meaning.
+/// Refuses permissions, and warns of what only verified users and API keys give a meaning.
 fn verified_by_nobody(settings: &Settings, root: &Section<'_>) {
+    let rbac = root.child("auth").and_then(|auth| auth.child("rbac"));
+    if let Some(section) = rbac.filter(|_| settings.auth.rbac.enabled) {
+        section.error_of(
+            "enabled",
+            "has no effect, for nobody is asked: set `auth: {enabled: true}`, or remove the key, and know that everybody may \
+             come in",
+        );
+    }
     let (Some(limits), Some(section)) = (&settings.rate_limit, root.child("rateLimit")) else { return };
     let warn = |section: &Section<'_>, key: &str, then: &str| {
         section.warning_of(

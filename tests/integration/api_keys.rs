@@ -424,6 +424,23 @@ fn check_tells_what_is_wrong_with_keys_and_routes() {
         ("{enabled: true, oidc: {}}".into(), "/x", "not available in this version"),
         ("{enabled: true, anonymousPaths: [public]}".into(), "/x", "must start with `/`"),
         ("{enabled: true, identityHeaders: {user: Host}}".into(), "/x", "for something else"),
+        ("{enabled: true, claimHeaders: {Content-Length: n}}".into(), "/x", "for something else"),
+        (
+            "{enabled: true, claimHeaders: {x_user_roles: n}}".into(),
+            "/x",
+            "services could not tell them apart",
+        ),
+        (
+            "{enabled: true, identityHeaders: {user: X-User-Roles}}".into(),
+            "/x",
+            "services could not tell them apart",
+        ),
+        ("{rbac: {enabled: true, roles: [{name: a}]}}".into(), "/x", "has no effect, for nobody is asked"),
+        (
+            "{enabled: true, anonymousPaths: [/x/**]}".into(),
+            "{path: /x/:id, roles: [admin]}",
+            "lets everybody in there",
+        ),
     ] {
         let yaml = format!(
             "auth: {auth}\nbackends:\n  - {{name: b, url: 'http://127.0.0.1:1', routes: [{route}]}}\n"
@@ -435,4 +452,21 @@ fn check_tells_what_is_wrong_with_keys_and_routes() {
         assert!(output.status.code() == Some(1) && text.contains(said), "{yaml}\n{said}\n{text}");
         assert!(!text.contains(&digest["sha256:".len()..]), "{text}");
     }
+}
+
+#[test]
+fn a_pepper_that_came_from_a_file_is_named_in_no_problem() {
+    let folder = crate::harness::Folder::new();
+    let secret = folder.path().join("hash");
+    std::fs::write(&secret, format!("hmac-sha256:MyPepperSecret:{:064}", 0)).unwrap();
+    let yaml = format!(
+        "auth: {{enabled: true, apiKey: {{keys: [{{id: a, hashes: ['${{file:{}}}']}}]}}}}\nbackends: []\n",
+        secret.display()
+    );
+    std::fs::write(folder.path().join("a.yaml"), yaml).unwrap();
+    let output = run(folder.path(), &["check", "-c", "a.yaml"]);
+    let text =
+        String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("names the pepper in the value put in for"), "{text}");
+    assert!(!text.contains("MyPepperSecret"), "{text}");
 }

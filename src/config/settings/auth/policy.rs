@@ -33,6 +33,13 @@ section! {
 }
 
 impl Policy {
+    /// Whether it wants anything of whoever asks, besides a credential.
+    pub fn wants(&self) -> bool {
+        let Self { roles, scopes, claims, tiers, auth: _, ip: _, forward_credentials: _ } = self;
+        let lists = [roles, scopes, tiers].into_iter().flatten();
+        lists.map(Vec::len).chain(claims.iter().map(Vec::len)).any(|length| length > 0)
+    }
+
     /// What holds for a route of a backend with this one, but for `ip`: there both hold.
     pub fn over(&self, backend: &Self) -> Self {
         let Self { auth, roles, scopes, claims, ip: _, tiers, forward_credentials } = self.clone();
