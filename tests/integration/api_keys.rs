@@ -425,6 +425,8 @@ fn check_tells_what_is_wrong_with_keys_and_routes() {
         ("{enabled: true, anonymousPaths: [public]}".into(), "/x", "must start with `/`"),
         ("{enabled: true, identityHeaders: {user: Host}}".into(), "/x", "for something else"),
         ("{enabled: true, claimHeaders: {Content-Length: n}}".into(), "/x", "for something else"),
+        ("{enabled: true, claimHeaders: {x_real_ip: n}}".into(), "/x", "for something else"),
+        ("{enabled: true, apiKey: {headerName: Client-Cert}}".into(), "/x", "must be the name of a field"),
         (
             "{enabled: true, claimHeaders: {x_user_roles: n}}".into(),
             "/x",

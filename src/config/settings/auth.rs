@@ -157,9 +157,9 @@ fn distinct_fields(auth: &Auth, section: &Section<'_>) {
     }
 }
 
-/// Whether messages or the gateway itself cannot do without the field.
+/// Whether messages or the gateway itself cannot do without the field, in whatever spelling.
 fn is_taken(name: &str) -> bool {
-    const TAKEN: [&str; 23] = [
+    const TAKEN: [&str; 26] = [
         "host",
         "content-length",
         "transfer-encoding",
@@ -178,13 +178,16 @@ fn is_taken(name: &str) -> bool {
         "forwarded",
         "x-forwarded-for",
         "x-forwarded-host",
+        "x-forwarded-prefix",
         "x-forwarded-proto",
+        "x-real-ip",
+        "max-forwards",
         "traceparent",
         "tracestate",
         "client-cert",
         "client-cert-chain",
     ];
-    TAKEN.iter().any(|taken| taken.eq_ignore_ascii_case(name))
+    TAKEN.iter().any(|taken| taken.bytes().eq(name.bytes().map(folded)))
 }
 
 /// A field's name, or nothing. Those that messages or the gateway itself cannot do without are nobody's identity.

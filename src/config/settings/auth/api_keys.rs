@@ -115,19 +115,9 @@ fn check(keys: &mut ApiKeys, section: &Section<'_>) {
 fn header_name() -> Form<String> {
     const WHAT: &str =
         "must be the name of a field that programs can set, found {found}: write for example X-API-Key";
-    const TAKEN: [&str; 8] = [
-        "host",
-        "content-length",
-        "transfer-encoding",
-        "connection",
-        "upgrade",
-        "te",
-        "cookie",
-        "x-request-id",
-    ];
     let parse = |name: &str| {
-        let fits = syntax::is_token(name) && !TAKEN.iter().any(|taken| taken.eq_ignore_ascii_case(name));
-        fits.then(|| name.to_owned())
+        let free = name.eq_ignore_ascii_case("authorization") || !super::is_taken(name);
+        (syntax::is_token(name) && free).then(|| name.to_owned())
     };
     known("name", WHAT, parse, String::clone)
 }
