@@ -25,7 +25,7 @@ pub use self::role_names::RoleNames;
 pub use self::role_set::RoleSet;
 use crate::config::settings::auth::rbac as settings;
 use crate::config::settings::auth::rbac::EVERY_METHOD;
-use crate::router::{Method, MethodSet, Pattern, PatternSet, RequestHeaders};
+use crate::router::{Method, MethodSet, Pattern, PatternError, PatternSet, RequestHeaders};
 
 /// What is asked for.
 #[derive(Clone, Copy)]
@@ -115,6 +115,15 @@ pub fn problems(settings: &settings::Rbac) -> Vec<Problem> {
     problems
 }
 
+/// The set of these patterns, or those that do not parse: the path of such a problem is the pattern.
+fn compiled(texts: &[String]) -> Result<PatternSet, Vec<Problem>> {
+    PatternSet::new(texts).map_err(|errors| {
+        let problem =
+            |(at, error): (usize, PatternError)| Problem { path: texts[at].clone(), text: error.to_string() };
+        errors.into_iter().map(problem).collect()
+    })
+}
+
 /// Every permission with the numbers of its role and of itself.
 fn permissions(settings: &settings::Rbac) -> impl Iterator<Item = (usize, usize, &settings::Permission)> {
     settings.roles.iter().enumerate().flat_map(|(role, of)| {
@@ -189,13 +198,7 @@ impl Rbac {
         }
         let names = RoleNames::new(settings, &inheritance, more_names);
         let super_admins = names.exactly(settings.super_admin_roles.iter().map(String::as_str));
-        let patterns = PatternSet::new(&texts).map_err(|errors| {
-            let problem = |(at, error): (usize, _)| Problem {
-                path: texts[at].clone(),
-                text: ToString::to_string(&error),
-            };
-            errors.into_iter().map(problem).collect::<Vec<_>>()
-        })?;
+        let patterns = compiled(&texts)?;
         Ok(Self { names, super_admins, patterns, grants, roles: settings.roles.clone() })
     }
 

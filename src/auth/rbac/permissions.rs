@@ -1,6 +1,6 @@
 //! Permissions that a key or a token carries beside its roles: patterns, and the methods that each grants.
 
-use super::{Access, Problem, methods};
+use super::{Access, Problem, compiled, methods};
 use crate::router::{Method, MethodSet, Pattern, PatternSet};
 
 /// Some permissions without conditions.
@@ -19,13 +19,7 @@ impl Permissions {
     /// Patterns that do not parse; the path of such a problem is the pattern.
     pub fn build(permissions: &[(String, Vec<String>)]) -> Result<Self, Vec<Problem>> {
         let texts: Vec<String> = permissions.iter().map(|(pattern, _)| pattern.clone()).collect();
-        let patterns = PatternSet::new(&texts).map_err(|errors| {
-            let problem = |(at, error): (usize, _)| Problem {
-                path: texts[at].clone(),
-                text: ToString::to_string(&error),
-            };
-            errors.into_iter().map(problem).collect::<Vec<_>>()
-        })?;
+        let patterns = compiled(&texts)?;
         Ok(Self { patterns, methods: permissions.iter().map(|(_, actions)| methods(actions)).collect() })
     }
 
