@@ -313,7 +313,7 @@ async fn more_than_a_thousand_do_not_wait() {
 async fn a_reload_keeps_what_it_does_not_change_and_lets_those_go_who_wait_for_what_it_takes_out() {
     let (book, actor, provider, asker) = start(Does::Hang, Pace::default()).await;
     let (waits, reload) = (asker.fresh(&provider, None), async {
-        actix_rt::time::sleep(Duration::from_millis(5)).await;
+        until("it is in flight", || (book.asked(), asker.waiting()) == (1, 1)).await;
         let kept = vec![provider.clone()];
         actor.send(Watch { providers: kept }).await.unwrap();
         assert_eq!((book.asked(), asker.waiting()), (1, 1), "it is still in flight");
