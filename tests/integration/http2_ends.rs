@@ -1,6 +1,8 @@
 //! How streams and connections of HTTP/2 end: a client's reset is heard, an idle end and a stop are announced, and no
 //! answer is lost with them (RFC 9113 §5.4.2, §6.4, §6.8, §9.1).
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use crate::harness::h2_client::{Outcome, RawHttp2};
@@ -146,4 +148,23 @@ fn what_a_stop_takes_on_it_answers_and_what_it_does_not_it_names() {
         assert!(matches!(outcome.status(), Some(200 | 503)), "{outcome:?}");
     }
     assert_eq!(gateway.exit(2 * SOON).and_then(|status| status.code()), Some(0));
+}
+
+#[test]
+fn a_client_that_was_told_of_the_end_may_still_send_and_is_not_reset() {
+    let upstream = Upstream::ok("ok");
+    let gateway = Gateway::with(Backend::all(&upstream));
+    let mut client = TcpStream::connect(gateway.addr).unwrap();
+    client.set_read_timeout(Some(SOON)).unwrap();
+    client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
+    // SETTINGS, and DATA on stream 0 (RFC 9113 §6.1).
+    client.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).unwrap();
+    client.write_all(&[0; 9]).unwrap();
+    let mut told = Vec::new();
+    client.read_to_end(&mut told).unwrap();
+    let goaway = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+    assert!(told.ends_with(&goaway), "{told:?}");
+    // What was on its way; a reset is heard by the second.
+    client.write_all(&[0; 9]).unwrap();
+    client.write_all(&[0; 9]).expect("no reset");
 }

@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 
 use super::encode::Stall;
+use super::h1::{LINGER, LINGER_BYTES};
 use crate::gateway::deadline::{Deadline, saturating_deadline};
 use crate::gateway::socket::Socket;
 
@@ -120,6 +121,8 @@ pub struct Watched {
     stall: Stall,
     /// Bytes that have been read without a pause.
     turn: usize,
+    /// Ours is closed: how long the client may go on, and with how many bytes.
+    lingers: Option<(Deadline, usize)>,
     seen: Rc<Seen>,
 }
 
@@ -127,7 +130,7 @@ impl Watched {
     /// The socket of a connection of which `ahead` has been read.
     pub fn new(socket: Socket, ahead: BytesMut, limit: Duration, seen: Rc<Seen>) -> Self {
         let (frames, stall) = (Frames::new(), Stall::new(WRITE_LIMIT));
-        Self { socket, ahead, frames, limit, block: None, stall, turn: 0, seen }
+        Self { socket, ahead, frames, limit, block: None, stall, turn: 0, lingers: None, seen }
     }
 
     /// Reads no more: whoever drives the connection ends it.
@@ -213,8 +216,29 @@ impl AsyncWrite for Watched {
         this.stall.watch(cx, |cx| Pin::new(socket).poll_flush(cx))
     }
 
+    /// Closes our side and then takes what the client still sends: a socket that is closed with bytes in it that nobody has
+    /// read is reset, and the reset destroys what the client has not read yet (RFC 9112 §9.6 says so of HTTP/1).
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().socket).poll_shutdown(cx)
+        let this = self.get_mut();
+        if this.lingers.is_none() {
+            ready!(Pin::new(&mut this.socket).poll_shutdown(cx))?;
+        }
+        let (until, left) = this
+            .lingers
+            .get_or_insert_with(|| (Deadline::at(saturating_deadline(Instant::now(), LINGER)), LINGER_BYTES));
+        let mut bytes = [0; 4096];
+        loop {
+            if until.poll_passed(cx).is_ready() {
+                return Poll::Ready(Ok(()));
+            }
+            let mut buf = ReadBuf::new(&mut bytes);
+            let read = ready!(Pin::new(&mut this.socket).poll_read(cx, &mut buf));
+            let taken = buf.filled().len();
+            *left = left.saturating_sub(taken);
+            if read.is_err() || taken == 0 || *left == 0 {
+                return Poll::Ready(Ok(()));
+            }
+        }
     }
 }
 

@@ -36,9 +36,9 @@ use crate::gateway::worker::Worker;
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
 /// How long, and how much, is still read from a client whose connection is being closed: closing a socket with unread data
 /// in it sends a reset that can overtake the answer (RFC 9112 §9.6).
-const LINGER: Duration = Duration::from_secs(1);
+pub(super) const LINGER: Duration = Duration::from_secs(1);
 /// The largest body that is allowed where nothing else is configured, and what is under way.
-const LINGER_BYTES: usize = 16 * 1024 * 1024;
+pub(super) const LINGER_BYTES: usize = 16 * 1024 * 1024;
 /// How long a connection without a request may outlive the stop: what it sends may be on its way.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 
